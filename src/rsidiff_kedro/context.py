@@ -1,0 +1,91 @@
+"""The Kedro context of this project: checks everything before anything is spent, and sets the number of rounds."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import define
+from kedro.framework.context import KedroContext
+
+from rsidiff_kedro import pipeline_registry
+from rsidiff_kedro.diffusion.backbones import check_model
+from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
+from rsidiff_kedro.prompts.sources import FileSource, check_source, collect_prompts
+from rsidiff_kedro.rewards import reward_names
+from rsidiff_kedro.scenes.grammar import CaptionError, parse_caption
+
+SHIPPED_MODEL = "scenes"
+
+
+@define(slots=False)
+class RsiContext(KedroContext):
+    """Validates the whole tree of parameters and registers as many rounds as they ask for.
+
+    Works wherever Kedro makes a context: `kedro run`, `kedro viz run`, `python -m rsidiff_kedro`, notebooks.
+
+    Raises:
+        click.UsageError: a parameter, the prompts or the model is no good; the command line shows the one line of
+            its message and exits with 2.
+    """
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            parameters = parse_parameters(self.config_loader["parameters"])
+            parameters = _absolute_source(parameters, self.project_path)
+            _check_rewards(parameters)
+            _check_prompts(parameters)
+            if parameters.model.base != SHIPPED_MODEL:
+                check_model(parameters.model)
+        except ValueError as error:
+            raise click.UsageError(" ".join(str(error).split())) from error
+        # Nodes get what was validated, defaults filled in, and not what was typed.
+        self.config_loader["parameters"] = parameters.model_dump()
+        pipeline_registry.set_rounds(parameters.rounds)
+
+
+def _absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
+    """A relative path of a prompt file is relative to the project, as the catalog's are."""
+    curation = parameters.prompt_curation
+    if not isinstance(curation.source, FileSource):
+        return parameters
+    source = curation.source.model_copy(update={"path": project_path / curation.source.path.expanduser()})
+    return parameters.model_copy(update={"prompt_curation": curation.model_copy(update={"source": source})})
+
+
+def _check_rewards(parameters: Parameters) -> None:
+    unknown = sorted(parameters.reward_names - set(reward_names()))
+    if unknown:
+        raise ParameterError(f"unknown reward {unknown[0]!r}; there are {', '.join(reward_names())}")
+
+
+def _check_prompts(parameters: Parameters) -> None:
+    """Whether the prompts can be read, suffice, and can be judged.
+
+    Raises:
+        ParameterError: they cannot; or what `check_source` raises.
+    """
+    curation = parameters.prompt_curation
+    check_source(curation.source)
+    if not isinstance(curation.source, FileSource):
+        return
+    texts = collect_prompts(curation.source, parameters.seed).drop_duplicates("prompt_id")["text"]
+    needed = curation.pool_size + curation.validation_size + curation.test_size
+    if len(texts) < needed:
+        raise ParameterError(
+            f"{curation.source.path} holds {len(texts)} different prompts, but pool_size ({curation.pool_size}), "
+            f"validation_size ({curation.validation_size}) and test_size ({curation.test_size}) need {needed}; "
+            "add prompts or lower these parameters of prompt_curation"
+        )
+    if parameters.evaluation.judge == "scenes" and not any(map(_is_caption, texts)):
+        raise ParameterError(
+            f"evaluation.judge is 'scenes', which reads captions of the scenes grammar, but no prompt of "
+            f"{curation.source.path} is one (the first: {texts.iloc[0][:60]!r}); set evaluation.judge=null"
+        )
+
+
+def _is_caption(text: Any) -> bool:
+    try:
+        parse_caption(text)
+    except CaptionError:
+        return False
+    return True

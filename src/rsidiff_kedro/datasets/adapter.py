@@ -1,0 +1,85 @@
+"""Adapters on disk: the weights as diffusers names them, and a JSON file that says where they come from."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from kedro.io import DatasetError
+from kedro.io.core import Version
+from kedro_datasets._typing import JSONPreview
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rsidiff_kedro.datasets.folder import FolderDataset, require_file
+from rsidiff_kedro.diffusion.adapters import INFO_NAME, WEIGHTS_NAME, Adapter
+
+
+class AdapterDataset(FolderDataset[Adapter]):
+    """An `Adapter` as a folder that an unmodified diffusers pipeline loads with `load_lora_weights(folder)`.
+
+    `adapter.json` is the adapter's info with the weights' digest; loading checks the weights against it. The
+    preview is that file.
+
+    Args:
+        filepath: the folder.
+        version: given by Kedro where the catalog says `versioned: true`.
+        metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath, version, metadata)
+
+    def _write(self, data: Adapter, folder: Path) -> None:
+        # Sorted, so that equal adapters are equal byte for byte.
+        weights = {name: data.weights[name].detach().cpu().contiguous() for name in sorted(data.weights)}
+        save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+        (folder / INFO_NAME).write_text(adapter_json(data), encoding="utf-8")
+
+    def _read(self, folder: Path) -> Adapter:
+        info = _read_info(folder)
+        digest = info.pop("digest", None)
+        path = require_file(folder / WEIGHTS_NAME, "the adapter's weights")
+        try:
+            adapter = Adapter(load_file(path), info)
+        except SafetensorError as error:
+            raise DatasetError(f"{path} is no readable safetensors file ({error}); make the adapter anew") from error
+        if adapter.digest != digest:
+            raise DatasetError(
+                f"the weights in {path} have the digest {adapter.digest}, but {INFO_NAME} says {digest}: "
+                "one of the two was changed after it was saved; make the adapter anew"
+            )
+        return adapter
+
+    def preview(self) -> JSONPreview:
+        """The contents of `adapter.json`."""
+        return JSONPreview(json.dumps(_read_info(self._load_folder())))
+
+
+def adapter_json(adapter: Adapter) -> str:
+    """The adapter's info and digest as JSON, keys sorted.
+
+    Raises:
+        DatasetError: a value of the info is not of JSON's types.
+    """
+    try:
+        return json.dumps({**adapter.info, "digest": adapter.digest}, indent=2, sort_keys=True) + "\n"
+    except TypeError as error:
+        raise DatasetError(f"the adapter's info is no JSON: {error}; record numbers, strings and lists") from error
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = require_file(folder / INFO_NAME, "where the adapter comes from")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{path} is no readable JSON ({error}); make the adapter anew") from error
+    if not isinstance(info, dict):
+        raise DatasetError(f"{path} must hold a JSON object, not {type(info).__name__}; make the adapter anew")
+    return info

@@ -1,0 +1,81 @@
+"""What the project's datasets share: a folder of files that appears as a whole or not at all."""
+
+import os
+import shutil
+import uuid
+from abc import abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any, Generic, TypeVar
+
+from kedro.io import AbstractVersionedDataset, DatasetError
+from kedro.io.core import Version, get_protocol_and_path
+
+T = TypeVar("T")
+
+
+class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
+    """A local folder, versioned or not, written under a temporary name beside its place and then renamed."""
+
+    def __init__(self, filepath: str | os.PathLike[str], version: Version | None, metadata: dict[str, Any] | None):
+        protocol, path = get_protocol_and_path(filepath, version)
+        if protocol != "file":
+            raise DatasetError(
+                f"{type(self).__name__} keeps a folder on a local or mounted disk, but its filepath is {filepath}; "
+                "give a path without a protocol"
+            )
+        super().__init__(PurePosixPath(path), version)
+        self.metadata = metadata
+
+    @abstractmethod
+    def _write(self, data: T, folder: Path) -> None:
+        """Write the data's files into an empty folder."""
+
+    @abstractmethod
+    def _read(self, folder: Path) -> T:
+        """Read what `_write` wrote; raise DatasetError where a part is missing or damaged."""
+
+    def save(self, data: T) -> None:
+        target = Path(self._get_save_path())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.partial"
+        partial.mkdir()
+        try:
+            self._write(data, partial)
+            if target.exists():
+                # Only where versioning is off. A rename cannot replace a folder, so the old one steps aside first.
+                replaced = partial.with_suffix(".replaced")
+                target.rename(replaced)
+                partial.rename(target)
+                shutil.rmtree(replaced)
+            else:
+                partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def load(self) -> T:
+        return self._read(self._load_folder())
+
+    def _load_folder(self) -> Path:
+        folder = Path(self._get_load_path())
+        if not folder.is_dir():
+            raise DatasetError(
+                f"there is no folder {folder}; run the node that makes it, or load another version with --load-versions"
+            )
+        return folder
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath, "version": self._version}
+
+
+def require_file(path: Path, what: str) -> Path:
+    """The path itself if it is a file.
+
+    Raises:
+        DatasetError: it is missing; the message names it and says what to do.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path.parent} lacks {path.name} ({what}): it was damaged after it was saved; make it anew")
+    return path

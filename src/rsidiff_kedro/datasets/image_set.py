@@ -1,0 +1,129 @@
+"""Image sets on disk, in the imagefolder layout that `datasets.load_dataset` and diffusers' scripts read."""
+
+import base64
+import io
+import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from kedro.io import DatasetError
+from kedro.io.core import Version
+from kedro_datasets._typing import ImagePreview
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rsidiff_kedro.datasets.folder import FolderDataset, require_file
+from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageFiles, ImageSet
+from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
+
+METADATA_NAME = "metadata.parquet"
+LATENTS_NAME = "latents.safetensors"
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+
+
+class ImageSetDataset(FolderDataset[ImageSet]):
+    """An `ImageSet` as a folder: `images/<image_id>.png`, `metadata.parquet` and, if there are any, the latents.
+
+    Loading opens no image: they are read one at a time when asked for. Images of a set that lies on disk already
+    are copied as they are. The preview is a contact sheet.
+
+    Args:
+        filepath: the folder.
+        version: given by Kedro where the catalog says `versioned: true`.
+        metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath, version, metadata)
+
+    def _write(self, data: ImageSet, folder: Path) -> None:
+        ids = [str(image_id) for image_id in data.metadata["image_id"]]
+        _check_ids(ids)
+        names = [f"images/{image_id}.png" for image_id in ids]
+        (folder / "images").mkdir()
+        for row, name in enumerate(names):
+            source = data.images.paths[row] if isinstance(data.images, ImageFiles) else None
+            if source is not None and source.suffix == ".png":
+                shutil.copyfile(source, folder / name)
+            else:
+                data.images[row].save(folder / name)
+        if data.latents is not None:
+            save_file({"latents": data.latents.detach().cpu().contiguous()}, folder / LATENTS_NAME)
+        data.metadata.assign(file_name=names).to_parquet(folder / METADATA_NAME, index=False)
+
+    def _read(self, folder: Path) -> ImageSet:
+        metadata = _read_metadata(folder)
+        paths = [folder / name for name in metadata["file_name"]]
+        present = {entry.name for entry in os.scandir(folder / "images")} if (folder / "images").is_dir() else set()
+        missing = [path.name for path in paths if path.name not in present]
+        if missing:
+            raise DatasetError(
+                f"{folder / 'images'} lacks {len(missing)} of the {len(paths)} images that {METADATA_NAME} lists, "
+                f"{missing[0]} first; make the image set anew"
+            )
+        return ImageSet(metadata, ImageFiles(paths), _read_latents(folder, len(paths)))
+
+    def preview(self, images: int = 24, columns: int = 6) -> ImagePreview:
+        """A contact sheet of the first images with their prompts, as base64 of a PNG.
+
+        Args:
+            images: how many.
+            columns: how many in a row.
+        """
+        loaded = self._read(self._load_folder())
+        rows = range(min(images, len(loaded)))
+        pictures = [loaded.images[row] for row in rows]
+        captions = [str(loaded.metadata["text"].iloc[row]) for row in rows]
+        sheet = contact_sheet(pictures, columns, scale_for(pictures), captions)
+        buffer = io.BytesIO()
+        sheet.save(buffer, format="PNG")
+        return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def _check_ids(ids: list[str]) -> None:
+    """Raise DatasetError for an image_id that cannot be a file's name, or that stands twice."""
+    unsafe = [image_id for image_id in ids if not _SAFE_ID.fullmatch(image_id)]
+    if unsafe:
+        raise DatasetError(
+            f"image_id {unsafe[0]!r} cannot name a file; letters, digits, '_', '-' and '.' are allowed, 200 at most"
+        )
+    repeated = [image_id for image_id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{len(repeated)} image_ids stand more than once in the image set, {repeated[0]!r} first")
+
+
+def _read_metadata(folder: Path) -> pd.DataFrame:
+    path = require_file(folder / METADATA_NAME, "a row an image")
+    try:
+        metadata = pd.read_parquet(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{path} is no readable parquet file ({error}); make the image set anew") from error
+    missing = sorted(set(IMAGE_COLUMNS) - set(metadata.columns))
+    if missing:
+        raise DatasetError(f"{path} lacks the columns {missing}; make the image set anew")
+    return metadata
+
+
+def _read_latents(folder: Path, count: int) -> Tensor | None:
+    path = folder / LATENTS_NAME
+    if not path.exists():
+        return None
+    try:
+        latents = load_file(path)["latents"]
+    except (SafetensorError, KeyError) as error:
+        raise DatasetError(f"{path} holds no tensor 'latents' that can be read ({error}); make it anew") from error
+    if len(latents) != count:
+        raise DatasetError(f"{path} holds {len(latents)} latents for {count} images; make the image set anew")
+    return latents

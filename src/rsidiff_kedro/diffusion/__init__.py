@@ -1,0 +1,1 @@
+"""Diffusion models: loading, sampling, adapters and fine-tuning, with diffusers and peft."""

@@ -1,0 +1,188 @@
+"""The parameters as a whole: one tree of settings, each part defined where it is used, and what is wrong with a tree."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.prompts.settings import CurationSettings
+from rsidiff_kedro.prompts.sources import FileSource, GrammarSource
+from rsidiff_kedro.rewards.selection import SelectionSettings
+from rsidiff_kedro.statistics.distribution import WeightingSettings
+
+MAX_ROUNDS = 100
+
+
+class ParameterError(ValueError):
+    """Parameters that the project cannot run with; the message says in one line what to change."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SynthesisSettings(_Settings):
+    """How a round draws its training images.
+
+    Attributes:
+        samples_per_prompt: images a prompt, of which preference selection keeps the best.
+        sampler: how they are drawn.
+    """
+
+    samples_per_prompt: int = Field(ge=1)
+    sampler: SamplerSettings
+
+
+class GateSettings(_Settings):
+    """When a round's candidate becomes its adapter.
+
+    Attributes:
+        enabled: off accepts every candidate.
+        tolerance: how much mean selection reward a candidate may lose to its parent, in the reward's unit, or in
+            standard deviations if several rewards select.
+    """
+
+    enabled: bool = True
+    tolerance: float = Field(default=0.0, ge=0)
+
+
+class EvaluationSettings(_Settings):
+    """How each round's adapter is measured.
+
+    Attributes:
+        rewards: reported beside those that select.
+        judge: "scenes" for the exact judge of the embedded default, None for none.
+        features: the embedding for diversity and for the distance to the base.
+        samples_per_prompt: images a test prompt.
+        validation_samples_per_prompt: images a validation prompt, for the gate.
+        bootstrap_resamples: of every interval.
+        gate: see `GateSettings`.
+    """
+
+    rewards: tuple[str, ...] = ("proxy",)
+    judge: Literal["scenes"] | None = None
+    features: str = "proxy"
+    samples_per_prompt: int = Field(default=2, ge=1)
+    validation_samples_per_prompt: int = Field(default=2, ge=1)
+    bootstrap_resamples: int = Field(default=1000, ge=10, le=100_000)
+    gate: GateSettings = GateSettings()
+
+
+class Parameters(_Settings):
+    """All parameters of `conf/`; a key that is not here is refused."""
+
+    rounds: int = Field(strict=True, ge=1, le=MAX_ROUNDS)
+    seed: int = Field(strict=True, ge=0, lt=2**32)
+    model: ModelSettings
+    sampler: SamplerSettings
+    prompt_curation: CurationSettings
+    synthesis: SynthesisSettings
+    preference_selection: SelectionSettings
+    weighting: WeightingSettings
+    finetune: FinetuneSettings
+    evaluation: EvaluationSettings
+
+    @property
+    def reward_names(self) -> set[str]:
+        """Every reward that a run will load."""
+        selection = self.preference_selection
+        names = {*self.evaluation.rewards, *selection.rewards, *selection.floors}
+        return names | ({self.prompt_curation.probe.reward} if self.prompt_curation.enabled else set())
+
+
+def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
+    """Validate a whole tree of parameters as Kedro loads it.
+
+    Raises:
+        ParameterError: one line that names each wrong parameter, its value and what is allowed.
+    """
+    tree = _one_source(raw)
+    try:
+        return Parameters.model_validate(tree)
+    except ValidationError as error:
+        problems = [_explain(details, tree) for details in error.errors()]
+        raise ParameterError("; ".join(dict.fromkeys(problems))) from None
+
+
+def _one_source(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree without what belongs to the kind of prompt source that another layer of configuration overrode.
+
+    `--params prompt_curation.source.kind=file` is merged into the grammar's settings of conf/base: these are then
+    left over, not mistyped.
+    """
+    curation = raw.get("prompt_curation")
+    source = curation.get("source") if isinstance(curation, Mapping) else None
+    if not isinstance(source, Mapping) or source.get("kind") != "file":
+        return dict(raw)
+    left_over = GrammarSource.model_fields.keys() - FileSource.model_fields.keys()
+    kept = {key: value for key, value in source.items() if key not in left_over}
+    return {**raw, "prompt_curation": {**curation, "source": kept}}
+
+
+def _explain(details: ErrorDetails, tree: Mapping[str, Any]) -> str:
+    """One problem in one line."""
+    path = _path(details, tree)
+    name = ".".join(path)
+    if details["type"] == "extra_forbidden":
+        return f"unknown parameter '{name}'{_suggestion(path)}"
+    if details["type"] == "missing":
+        return f"parameter '{name}' is missing"
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "value_error":
+        return f"parameter '{name}': {message}" if name else message
+    return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{_bounds(path)}"
+
+
+def _path(details: ErrorDetails, tree: Mapping[str, Any]) -> list[str]:
+    """The parameter's path; pydantic puts the kind of a union's member between its parts, which no user wrote."""
+    path, here = [], tree
+    for part in details["loc"]:
+        if isinstance(here, Mapping) and part in here:
+            here = here[str(part)]
+        elif not (isinstance(here, list | tuple) or (details["type"] == "missing" and part == details["loc"][-1])):
+            continue
+        path.append(str(part))
+    return path
+
+
+def _suggestion(path: list[str]) -> str:
+    known = dict(parameter_fields())
+    parent, key = ".".join(path[:-1]), path[-1]
+    siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
+    anywhere = {name.rpartition(".")[2]: name for name in known}
+    for names in (siblings, anywhere):
+        close = difflib.get_close_matches(key, names, n=1, cutoff=0.7)
+        if close:
+            return f"; did you mean '{names[close[0]]}'?"
+    return f"; there are {', '.join(siblings)}" if siblings else ""
+
+
+def _bounds(path: list[str]) -> str:
+    """What the field allows, where pydantic's message may name only one of the bounds."""
+    field = dict(parameter_fields()).get(".".join(path))
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = [
+        f"{sign} {getattr(item, name)}"
+        for item in (field.metadata if field else ())
+        for name, sign in signs.items()
+        if getattr(item, name, None) is not None
+    ]
+    return f" (allowed: {' and '.join(bounds)})" if len(bounds) > 1 else ""
+
+
+def parameter_fields(model: type[BaseModel] = Parameters, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every parameter's dotted name and pydantic field, sections before what they hold."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}", field
+        for part in _models_in(field.annotation):
+            yield from parameter_fields(part, f"{prefix}{name}.")
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    is_union = get_origin(annotation) is Union or type(annotation).__name__ == "UnionType"
+    return [model for part in get_args(annotation) for model in _models_in(part)] if is_union else []

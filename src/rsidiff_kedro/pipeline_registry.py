@@ -1,0 +1,45 @@
+"""The pipelines by name. The number of rounds is set by the context; Kedro builds the registry once it is known."""
+
+import os
+from pathlib import Path
+
+from kedro.framework.project import pipelines, settings
+from kedro.pipeline import Pipeline
+from kedro.utils import find_kedro_project
+
+from rsidiff_kedro.pipelines import base_model, report
+from rsidiff_kedro.pipelines.rsi import create_stages
+
+_rounds: int | None = None
+
+
+def set_rounds(rounds: int) -> None:
+    """Have the registry hold so many rounds; drops what Kedro cached if it held another number."""
+    global _rounds
+    if rounds != _rounds:
+        _rounds = rounds
+        pipelines.configure(__name__)
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """All pipelines: `rsi` (the default), each stage of every round, the report, and the base model's training."""
+    rounds = _rounds if _rounds is not None else _configured_rounds()
+    stages = create_stages(rounds)
+    reports = report.create_pipeline(rounds)
+    rsi = Pipeline([*stages.values(), reports])
+    return {
+        "rsi": rsi,
+        "__default__": rsi,
+        **stages,
+        "report": reports,
+        "base_model": base_model.create_pipeline(),
+    }
+
+
+def _configured_rounds() -> int:
+    """The number in `conf/`, for commands that make no context (`kedro registry list`, `kedro viz build`)."""
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(root / settings.CONF_SOURCE), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+    )
+    return int(loader["parameters"]["rounds"])

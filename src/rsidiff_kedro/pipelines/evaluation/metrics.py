@@ -1,0 +1,75 @@
+"""A round's metrics: a flat dict of floats, the same keys in every round."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.parameters import EvaluationSettings
+from rsidiff_kedro.rewards import load_features
+from rsidiff_kedro.statistics.bootstrap import bootstrap_mean
+from rsidiff_kedro.statistics.distance import frechet_distance
+from rsidiff_kedro.statistics.diversity import within_prompt_diversity
+from rsidiff_kedro.statistics.images import saturation, sharpness
+
+PAIR = ["prompt_id", "sample_index"]
+Values = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""By a metric's name: a number an image (or prompt), and the prompt of each."""
+
+
+def with_intervals(values: Values, n_resamples: int, seed: int) -> dict[str, float]:
+    """The mean of each under its name, and the ends of its interval under `<name>_low` and `<name>_high`."""
+    metrics = {}
+    for name, (numbers, prompts) in values.items():
+        interval = bootstrap_mean(numbers, prompts, n_resamples, seed)
+        metrics |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return metrics
+
+
+def score_metrics(scores: pd.DataFrame, rewards: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Rewards of all images, and the judge's verdicts where there are any."""
+    prompts = scores["prompt_id"].to_numpy()
+    values = {f"reward/{name}": (scores[name].to_numpy(float), prompts) for name in rewards}
+    if "correct" in scores:
+        judged = scores.dropna(subset="correct")
+        prompts = judged["prompt_id"].to_numpy()
+        values["prompt_accuracy"] = (judged["correct"].to_numpy(float), prompts)
+        values["attribute_accuracy"] = (judged["attribute_accuracy"].to_numpy(float), prompts)
+        values["hallucination_rate"] = (judged["hallucinations"].to_numpy(float) > 0, prompts)
+    return values
+
+
+def comparison_metrics(
+    scores: pd.DataFrame, base: pd.DataFrame, rewards: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """How a round stands to the base on the same prompts and seeds: win rates (a draw is half a win) and gains."""
+    ours, theirs = scores.set_index(PAIR).sort_index(), base.set_index(PAIR).sort_index()
+    prompts = ours.index.get_level_values("prompt_id").to_numpy()
+    values = {}
+    for name in rewards:
+        gain = ours[name].to_numpy(float) - theirs[name].to_numpy(float)
+        values[f"win_rate_over_base/{name}"] = ((np.sign(gain) + 1) / 2, prompts)
+    if "correct" in ours:
+        gain = ours["correct"].to_numpy(float) - theirs["correct"].to_numpy(float)
+        judged = np.isfinite(gain)
+        values["prompt_accuracy_gain_over_base"] = (gain[judged], prompts[judged])
+    return values
+
+
+def image_metrics(images: ImageSet) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Saturation and sharpness, which drift when a model trains on its own images."""
+    prompts = images.metadata["prompt_id"].to_numpy()
+    both = np.array([(saturation(image), sharpness(image)) for image in images.images])
+    return {"saturation": (both[:, 0], prompts), "sharpness": (both[:, 1], prompts)}
+
+
+def feature_metrics(
+    images: ImageSet, base: ImageSet, settings: EvaluationSettings
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], float]:
+    """Diversity of each prompt with two images or more, and the Fréchet distance of all images to the base's."""
+    embed = load_features(settings.features).embed
+    ours, theirs = (embed(part.images, part.metadata["text"].tolist()) for part in (images, base))
+    diversity = within_prompt_diversity(ours, images.metadata["prompt_id"]).dropna()
+    values = {"diversity": (diversity.to_numpy(), diversity.index.to_numpy())} if len(diversity) else {}
+    return values, frechet_distance(ours, theirs)

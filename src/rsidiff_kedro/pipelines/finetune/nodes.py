@@ -1,0 +1,40 @@
+"""The steps of fine-tuning."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from rsidiff_kedro.diffusion import training
+from rsidiff_kedro.diffusion.adapters import Adapter
+from rsidiff_kedro.diffusion.backbones import load_backbone
+from rsidiff_kedro.diffusion.image_set import ImageSet, concatenate
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
+
+
+def start_adapter(model: ModelSettings, settings: FinetuneSettings, seed: int) -> Adapter:
+    """Make the adapter of round 0, with which the model draws as the base does."""
+    return training.initial_adapter(load_backbone(model), settings, seed)
+
+
+def build_first_training_set(images: ImageSet, weights: pd.DataFrame, round_number: int) -> ImageSet:
+    """The round's kept images with their weights."""
+    rows = images.metadata["image_id"].isin(weights["image_id"]).to_numpy().nonzero()[0]
+    kept = images.select(rows)
+    weight = kept.metadata["image_id"].map(weights.set_index("image_id")["weight"])
+    return replace(kept, metadata=kept.metadata.assign(round=round_number, weight=weight.astype("float64")))
+
+
+def build_training_set(
+    images: ImageSet, weights: pd.DataFrame, previous: ImageSet, replay_rounds: int, round_number: int
+) -> ImageSet:
+    """The round's kept images, and those of earlier rounds that are not older than `replay_rounds`."""
+    recent = (previous.metadata["round"] >= round_number - replay_rounds).to_numpy().nonzero()[0]
+    own = build_first_training_set(images, weights, round_number)
+    return concatenate([own, previous.select(recent)]) if len(recent) else own
+
+
+def finetune(
+    training_set: ImageSet, parent: Adapter, model: ModelSettings, settings: FinetuneSettings, seed: int, round_number: int
+) -> tuple[Adapter, pd.DataFrame]:
+    """Train the round's candidate; also returns the log of its steps."""
+    return training.finetune(load_backbone(model), parent, training_set, settings, seed, round_number)

@@ -1,0 +1,68 @@
+"""The steps of prompt curation."""
+
+from typing import Any
+
+import pandas as pd
+from pydantic import TypeAdapter
+
+from rsidiff_kedro.diffusion.backbones import load_backbone
+from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.prompts import filters, pool, sources
+from rsidiff_kedro.prompts.filters import FilterSettings
+from rsidiff_kedro.prompts.settings import CurationSettings, ProbeSettings
+from rsidiff_kedro.rewards import load_reward
+
+
+def collect_prompts(source: dict[str, Any], seed: int) -> pd.DataFrame:
+    """Read or generate the prompts."""
+    return sources.collect_prompts(TypeAdapter(sources.PromptSource).validate_python(source), seed)
+
+
+def filter_prompts(
+    collected: pd.DataFrame, settings: FilterSettings, model: ModelSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Drop what the model's text encoder cannot read, what is blocked and what says the same twice."""
+    backbone = load_backbone(model)
+    return filters.filter_prompts(collected, settings, backbone.count_tokens, backbone.max_tokens)
+
+
+def draw_probe_images(
+    candidates: pd.DataFrame, enabled: bool, probe: ProbeSettings, model: ModelSettings, seed: int
+) -> ImageSet:
+    """Draw a few images of the base model for each candidate; none if curation is off."""
+    return sample_images(
+        load_backbone(model),
+        None,
+        candidates if enabled else candidates.head(0),
+        probe.samples_per_prompt,
+        probe.sampler,
+        seed,
+        purpose="probe",
+        title="probe: drawing",
+    )
+
+
+def score_probe_images(images: ImageSet, probe: ProbeSettings) -> pd.DataFrame:
+    """Score the probe's images with the probe's reward."""
+    scores = images.metadata[["image_id", "prompt_id"]].copy()
+    scores[probe.reward] = (
+        load_reward(probe.reward).score(images.images, images.metadata["text"].tolist())
+        if len(images)
+        else pd.Series([], dtype="float32")
+    )
+    return scores
+
+
+def select_pool(
+    candidates: pd.DataFrame, probe_scores: pd.DataFrame, curation: dict[str, Any], seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Keep the prompts that the model can align with, and of those a diverse pool."""
+    return pool.select_pool(candidates, probe_scores, CurationSettings.model_validate(curation), seed)
+
+
+def gather_rejected(by_filter: pd.DataFrame, by_probe: pd.DataFrame) -> pd.DataFrame:
+    """Every dropped prompt with the rule that dropped it, in one table."""
+    parts = [part for part in (by_filter, by_probe) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else by_filter

@@ -1,0 +1,136 @@
+"""Filters: each prompt is kept, or dropped by the first rule that it breaks."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
+from rsidiff_kedro.prompts.table import REJECT_COLUMNS, normalize_text
+from rsidiff_kedro.scenes.grammar import CaptionError, parse_caption
+
+LONG_TEXT, CUT_TEXT = 10_000, 200
+"""A dropped text of this many characters or more is cut to that many in the table of dropped prompts."""
+
+
+class FilterSettings(BaseModel):
+    """What a prompt must be.
+
+    Attributes:
+        min_words: at least this many words.
+        max_tokens: at most this many tokens; None for as many as the text encoder reads, which is the limit anyway.
+        blocked_words: words or phrases that no prompt may hold, whole words in any case.
+        near_duplicate_threshold: Jaccard similarity of character trigrams, in (0, 1], from which two prompts count
+            as the same; 1 drops only texts with the very same trigrams.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_words: int = Field(default=2, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    blocked_words: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
+    near_duplicate_threshold: float = Field(default=0.9, gt=0, le=1)
+
+
+def filter_prompts(
+    prompts: pd.DataFrame,
+    settings: FilterSettings,
+    count_tokens: Callable[[list[str]], list[int]],
+    max_tokens: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a prompt table into what is kept and what is dropped, each in its order.
+
+    Rules, in the order in which they are tried: empty, unreadable (control, private or replacement characters),
+    too_long, too_short, blocked_word, duplicate, near_duplicate, near_duplicate_of_evaluation. Prompts that both
+    parse as scenes are the same only if the scenes are. Of prompts that are the same, the first is kept, but one of
+    the split "evaluation" before any other.
+
+    Args:
+        prompts: a prompt table.
+        settings: see `FilterSettings`.
+        count_tokens: how many tokens the text encoder makes of each text.
+        max_tokens: how many it reads, counted in the same way.
+
+    Returns:
+        The kept prompts with `n_tokens` set, and the dropped ones with `REJECT_COLUMNS`; long texts are cut there.
+    """
+    table = prompts.reset_index(drop=True)
+    texts = table["text"].tolist()
+    table["n_tokens"] = pd.Series(count_tokens(texts) if texts else [], dtype="int64")
+    limit = min(max_tokens, settings.max_tokens or max_tokens)
+    blocked = _blocked_pattern(settings.blocked_words)
+    counted = zip(texts, table["n_tokens"], strict=True)
+    broken = [_broken_rule(text, n_tokens, limit, settings.min_words, blocked) for text, n_tokens in counted]
+    table["rule"] = pd.Series([rule for rule, _ in broken], dtype=str)
+    table["detail"] = pd.Series([detail for _, detail in broken], dtype=str)
+    _mark_duplicates(table, settings.near_duplicate_threshold)
+    kept = table[table["rule"] == ""].drop(columns=["rule", "detail"])
+    rejected = table[table["rule"] != ""][list(REJECT_COLUMNS)].reset_index(drop=True)
+    rejected["text"] = [text if len(text) < LONG_TEXT else text[:CUT_TEXT] for text in rejected["text"]]
+    return kept.reset_index(drop=True), rejected
+
+
+def _blocked_pattern(words: Sequence[str]) -> re.Pattern[str] | None:
+    if not words:
+        return None
+    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(normalize_text(word)) for word in words)})(?!\w)")
+
+
+def _broken_rule(
+    text: str, n_tokens: int, limit: int, min_words: int, blocked: re.Pattern[str] | None
+) -> tuple[str, str]:
+    """The first rule that the text alone breaks and why, or two empty texts."""
+    n_words = len(text.split())
+    if not n_words:
+        return "empty", "no text"
+    unreadable = next((sign for sign in text if _is_unreadable(sign)), None)
+    if unreadable is not None:
+        return "unreadable", f"holds the character U+{ord(unreadable):04X}"
+    if n_tokens > limit:
+        return "too_long", f"{n_tokens} tokens, {len(text)} characters; at most {limit} tokens are read"
+    if n_words < min_words:
+        return "too_short", f"{n_words} words; at least {min_words} are needed"
+    word = blocked.search(normalize_text(text)) if blocked else None
+    return ("blocked_word", f"holds {word.group()!r}") if word else ("", "")
+
+
+def _is_unreadable(sign: str) -> bool:
+    return sign == "\ufffd" or (unicodedata.category(sign) in ("Cc", "Co", "Cs") and not sign.isspace())
+
+
+def _mark_duplicates(table: pd.DataFrame, threshold: float) -> None:
+    """Fill in `rule` and `detail` of rows that say what another row says."""
+    left = table[table["rule"] == ""]
+    left = left.sort_values("split", key=lambda split: split != "evaluation", kind="stable")
+    scenes = [_scene_key(text) for text in left["text"]]
+    keys = pd.Series([scene or prompt for scene, prompt in zip(scenes, left["prompt_id"], strict=True)], left.index)
+    first = keys.drop_duplicates()
+    holders = pd.Series(first.index, index=first.array)
+    for row in keys.index[keys.duplicated()]:
+        table.loc[row, ["rule", "detail"]] = "duplicate", f"says the same as {_name(table, holders[keys[row]])}"
+    if first.empty:
+        return
+    texts = [normalize_text(text) for text in table.loc[first.index, "text"]]
+    is_scene = pd.Series([scene is not None for scene in scenes], left.index)[first.index]
+    twins = find_near_duplicates(texts, threshold, is_scene.tolist())
+    for row, twin in zip(first.index, twins, strict=True):
+        if twin == -1:
+            continue
+        other = first.index[twin]
+        across = table.at[other, "split"] == "evaluation" and table.at[row, "split"] != "evaluation"
+        rule = "near_duplicate_of_evaluation" if across else "near_duplicate"
+        table.loc[row, ["rule", "detail"]] = rule, f"nearly the same as {_name(table, other)}"
+
+
+def _scene_key(text: str) -> str | None:
+    try:
+        return parse_caption(text).key
+    except CaptionError:
+        return None
+
+
+def _name(table: pd.DataFrame, row: int) -> str:
+    return f"{table.at[row, 'prompt_id']} ({table.at[row, 'text'][:60]!r})"

@@ -1,0 +1,150 @@
+"""Plotly figures of the rounds: a point a round, with the interval that the metrics give."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+Metrics = Mapping[str, float | None]
+"""A round's metrics by name; `<name>_low` and `<name>_high`, where they are there, are the interval's ends."""
+
+REWARD_PREFIX = "test/reward/"
+COLORS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#ae3ec9", "#0c8599", "#c2255c")
+"""One a line, told apart in grey too by their markers."""
+_MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+
+
+def accuracy_figure(rounds: Sequence[Metrics]) -> go.Figure:
+    """The judge's accuracy on the test prompts in each round."""
+    keys = {"test/prompt_accuracy": "everything right", "test/attribute_accuracy": "attributes right"}
+    return _figure(rounds, keys, "Accuracy on the test prompts, by the judge", "share of images", as_share=True)
+
+
+def reward_figure(rounds: Sequence[Metrics]) -> go.Figure:
+    """Every reward's mean on the test prompts in each round."""
+    keys = {f"{REWARD_PREFIX}{name}": name for name in reward_names(rounds)}
+    return _figure(rounds, keys, "Reward on the test prompts", "mean reward")
+
+
+def hallucination_rate_figure(rounds: Sequence[Metrics]) -> go.Figure:
+    """How often the judge found forms that are malformed or not asked for."""
+    keys = {"test/hallucination_rate": "hallucination rate"}
+    return _figure(rounds, keys, "Hallucinations on the test prompts, by the judge", "hallucination rate", legend=False)
+
+
+def diversity_figure(rounds: Sequence[Metrics]) -> go.Figure:
+    """The diversity within a prompt, and beside it the distance of the images' distribution to the base's."""
+    figure = make_subplots(cols=2, subplot_titles=("Diversity within a prompt", "Distance to the base's images"))
+    for column, key in enumerate(("test/diversity", "test/distance_to_base"), start=1):
+        if not _is_measured(rounds, key):
+            _say_not_measured(figure, [key], column)
+            continue
+        for trace in _traces(rounds, key, key.removeprefix("test/"), column - 1):
+            figure.add_trace(trace.update(showlegend=False), row=1, col=column)
+    figure.update_xaxes(title="round", dtick=_tick(len(rounds)))
+    return _styled(figure, "Diversity on the test prompts")
+
+
+def training_figure(log: pd.DataFrame, title: str) -> go.Figure:
+    """The training loss at each step; `log` has the columns step and loss."""
+    line = go.Scatter(x=log["step"].tolist(), y=log["loss"].tolist(), mode="lines", line_color=COLORS[0])
+    figure = go.Figure(line)
+    figure.update_layout(xaxis_title="step", yaxis_title="weighted loss")
+    return _styled(figure, title)
+
+
+def reward_names(rounds: Sequence[Metrics]) -> list[str]:
+    """The rewards that the metrics report on the test prompts, in order of their names."""
+    keys = {key for metrics in rounds for key in metrics if key.startswith(REWARD_PREFIX)}
+    ends = {f"{key}{end}" for key in keys for end in ("_low", "_high")}
+    return sorted(key.removeprefix(REWARD_PREFIX) for key in keys - ends)
+
+
+def values_of(rounds: Sequence[Metrics], key: str) -> list[float]:
+    """The metric in each round; NaN where it was not measured."""
+    found = [metrics.get(key) for metrics in rounds]
+    return [math.nan if value is None else float(value) for value in found]
+
+
+def rejected_rounds(rounds: Sequence[Metrics]) -> list[int]:
+    """The rounds whose candidate the gate turned away; the base has no gate."""
+    return [number for number, value in enumerate(values_of(rounds, "gate/accepted")) if number and value == 0.0]
+
+
+def _is_measured(rounds: Sequence[Metrics], key: str) -> bool:
+    return not all(math.isnan(value) for value in values_of(rounds, key))
+
+
+def _figure(
+    rounds: Sequence[Metrics],
+    keys: Mapping[str, str],
+    title: str,
+    y_title: str,
+    *,
+    as_share: bool = False,
+    legend: bool = True,
+) -> go.Figure:
+    """One line a metric; a note in its place where none of them was measured."""
+    figure = go.Figure()
+    measured = {key: label for key, label in keys.items() if _is_measured(rounds, key)}
+    for index, (key, label) in enumerate(measured.items()):
+        figure.add_traces(_traces(rounds, key, label, index))
+    if not measured:
+        _say_not_measured(figure, list(keys) or [f"{REWARD_PREFIX}<name>"])
+    figure.update_layout(yaxis_title=y_title, showlegend=legend and bool(measured))
+    figure.update_xaxes(title="round (0 is the base model)", dtick=_tick(len(rounds)))
+    if as_share:
+        figure.update_yaxes(tickformat=".0%")
+    return _styled(figure, title)
+
+
+def _traces(rounds: Sequence[Metrics], key: str, label: str, index: int) -> list[go.Scatter]:
+    """The metric's line with error bars; hollow markers where the gate kept the earlier adapter."""
+    values, low, high = (values_of(rounds, f"{key}{end}") for end in ("", "_low", "_high"))
+    rejected = set(rejected_rounds(rounds))
+    marker = _MARKERS[index % len(_MARKERS)]
+    line = go.Scatter(
+        x=list(range(len(rounds))),
+        y=values,
+        name=label,
+        mode="lines+markers",
+        line={"color": COLORS[index % len(COLORS)], "width": 2},
+        marker={"symbol": [f"{marker}-open" if n in rejected else marker for n in range(len(rounds))], "size": 9},
+        hovertext=["base" if n == 0 else "gate: rejected" if n in rejected else "" for n in range(len(rounds))],
+    )
+    if _is_measured(rounds, f"{key}_low") and _is_measured(rounds, f"{key}_high"):
+        line.error_y = {
+            "type": "data",
+            "symmetric": False,
+            "array": [top - value for top, value in zip(high, values, strict=True)],
+            "arrayminus": [value - bottom for bottom, value in zip(low, values, strict=True)],
+            "thickness": 1.2,
+            "width": 4,
+        }
+    return [line]
+
+
+def _tick(count: int) -> int:
+    """Every round's number on the axis, or about fifteen of them."""
+    return max(1, math.ceil(count / 15))
+
+
+def _say_not_measured(figure: go.Figure, keys: Sequence[str], column: int | None = None) -> None:
+    place = {} if column is None else {"row": 1, "col": column}
+    axes = {"xref": "paper", "yref": "paper"} if column is None else {"xref": "x domain", "yref": "y domain"}
+    text = "not measured: the metrics hold no<br>" + ", ".join(keys)
+    figure.add_annotation(text=text, x=0.5, y=0.5, showarrow=False, **axes, **place)
+
+
+def _styled(figure: go.Figure, title: str) -> go.Figure:
+    figure.update_layout(
+        title=title,
+        template="simple_white",
+        height=380,
+        margin={"l": 60, "r": 20, "t": 60, "b": 50},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        font={"family": "system-ui, sans-serif"},
+    )
+    return figure

@@ -1,0 +1,132 @@
+"""Preference selection: keep the best samples of each prompt."""
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from rsidiff_kedro.statistics.random_order import random_order
+
+ROUNDING = 1e-9
+"""A margin may fall short by this: the mean of equal scores is not always their value."""
+
+
+class SelectionError(ValueError):
+    """These scores leave nothing sound to select; the message says what to change."""
+
+
+class SelectionSettings(BaseModel):
+    """Which samples of a prompt are kept.
+
+    Attributes:
+        enabled: off draws `keep_per_prompt` samples a prompt at random instead.
+        rewards: the weight of each reward in the score, all above 0.
+        keep_per_prompt: at most this many samples a prompt are kept.
+        min_margin: a kept sample's score is at least this above its prompt's mean score; in the reward's unit,
+            or in standard deviations within the prompt if there are several rewards.
+        floors: a kept sample's reward is at least this; by reward's name, in the reward's unit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    rewards: dict[str, float] = Field(default={"proxy": 1.0}, min_length=1)
+    keep_per_prompt: int = Field(default=1, ge=1)
+    min_margin: float = 0.0
+    floors: dict[str, float] = {}
+
+    def model_post_init(self, context: object) -> None:
+        """Reject weights that a mean cannot have."""
+        wrong = {name: weight for name, weight in self.rewards.items() if not 0 < weight < np.inf}
+        if wrong:
+            raise ValueError(
+                f"the weights of rewards must be above 0 and finite, not {wrong}; leave a reward out instead"
+            )
+
+
+def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int) -> pd.DataFrame:
+    """Decide for each sample whether it is kept, and why not.
+
+    Args:
+        scores: a row an image: image_id, prompt_id and a column a reward; its order does not matter.
+        settings: see `SelectionSettings`.
+        seed: of the random draw if selection is off; unused otherwise.
+
+    Returns:
+        The rows of `scores` in their order, with `score` (the reward, or the weighted mean of several, each
+        standardised within the prompt), `rank` (1 is the best of the prompt; ties go by image_id), `margin` (score
+        minus the prompt's mean score), `kept` and `reason`: "" if kept, "floor" or "margin" for the first of these
+        that the sample fails, "rank" if it passes both and enough better ones do, "not drawn" if selection is off.
+
+    Raises:
+        SelectionError: a column is missing, an image comes twice, a reward is not finite or the same for every
+            image (unless selection is off), or nothing is kept.
+    """
+    _check_columns(scores, settings)
+    if settings.enabled:
+        _check_rewards(scores, settings)
+    table = scores.reset_index(drop=True).sort_values(["prompt_id", "image_id"])
+    table["score"] = _score(table, settings)
+    table["margin"] = table["score"] - table.groupby("prompt_id")["score"].transform("mean")
+    table = table.sort_values(["prompt_id", "score", "image_id"], ascending=[True, False, True])
+    table["rank"] = table.groupby("prompt_id").cumcount() + 1
+    table["reason"] = _reasons(table, settings) if settings.enabled else _draw(table, settings.keep_per_prompt, seed)
+    table["kept"] = table["reason"] == ""
+    if not table["kept"].any():
+        raise SelectionError(
+            f"none of {len(table)} samples is kept ({table['reason'].value_counts().to_dict()}); lower "
+            f"`preference_selection.min_margin` ({settings.min_margin}) or `floors` ({settings.floors}), "
+            "or draw more samples a prompt"
+        )
+    added = ["score", "rank", "margin", "kept", "reason"]
+    return table.sort_index().set_index(scores.index)[[*scores.columns.difference(added, sort=False), *added]]
+
+
+def _check_columns(scores: pd.DataFrame, settings: SelectionSettings) -> None:
+    missing = {"image_id", "prompt_id", *settings.rewards, *settings.floors} - set(scores.columns)
+    if missing:
+        raise SelectionError(f"the scores lack the columns {sorted(missing)}; they have {sorted(scores.columns)}")
+    if scores["image_id"].duplicated().any():
+        raise SelectionError(f"image {scores.loc[scores['image_id'].duplicated(), 'image_id'].iloc[0]} comes twice")
+
+
+def _check_rewards(scores: pd.DataFrame, settings: SelectionSettings) -> None:
+    for name in dict.fromkeys([*settings.rewards, *settings.floors]):
+        bad = scores.loc[~np.isfinite(scores[name].astype(float)), "image_id"]
+        if len(bad):
+            raise SelectionError(
+                f"the reward {name!r} is NaN or infinite for {len(bad)} of {len(scores)} images, first {bad.iloc[0]}; "
+                "look at these images, or select by another reward in `preference_selection.rewards`"
+            )
+        if name in settings.rewards and scores[name].nunique() == 1 and len(scores) > 1:
+            raise SelectionError(
+                f"the reward {name!r} is {scores[name].iloc[0]} for all {len(scores)} images and cannot rank them; "
+                "check its checkpoint, or select by another reward in `preference_selection.rewards`"
+            )
+
+
+def _score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
+    rewards = table[list(settings.rewards)].astype(float)
+    if len(settings.rewards) == 1:
+        return rewards.iloc[:, 0]
+    groups = rewards.groupby(table["prompt_id"])
+    offsets, spread = rewards - groups.transform("mean"), groups.transform("std", ddof=0)
+    standard = (offsets / spread).where(spread > ROUNDING, 0.0)
+    weights = pd.Series(settings.rewards)
+    return standard.mul(weights).sum(axis=1) / weights.sum()
+
+
+def _reasons(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
+    """The table is in order of rank within each prompt."""
+    reason = pd.Series("", index=table.index)
+    reason[table["margin"] < settings.min_margin - ROUNDING] = "margin"
+    for name, floor in settings.floors.items():
+        reason[table[name] < floor] = "floor"
+    passed = table[reason == ""]
+    reason[passed.index[passed.groupby("prompt_id").cumcount() >= settings.keep_per_prompt]] = "rank"
+    return reason
+
+
+def _draw(table: pd.DataFrame, keep_per_prompt: int, seed: int) -> pd.Series:
+    shuffled = table.iloc[random_order(table["image_id"], seed, "selection")]
+    drawn = shuffled.groupby("prompt_id").cumcount() < keep_per_prompt
+    return drawn.map({True: "", False: "not drawn"}).reindex(table.index)

@@ -1,0 +1,24 @@
+"""How far one set of images lies from another."""
+
+import numpy as np
+from sklearn.covariance import ledoit_wolf
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Fréchet distance, squared as in FID, between Gaussians fitted to features [n, d] and [m, d]; 0 if equal.
+
+    Covariances are shrunk (Ledoit and Wolf), so that fewer images than dimensions do not break it; the value
+    still depends on n and m, so compare only sets of the same size.
+
+    Raises:
+        ValueError: fewer than two images, or features of different widths.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"need two images or more a side and features of one width, not {a.shape} and {b.shape}")
+    cov_a, cov_b = ledoit_wolf(a)[0], ledoit_wolf(b)[0]
+    values, vectors = np.linalg.eigh(cov_a)
+    root_a = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root_a @ cov_b @ root_a).clip(min=0)).sum()
+    shift = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
+    return float(max(0.0, shift + np.trace(cov_a) + np.trace(cov_b) - 2 * cross))

@@ -1,0 +1,142 @@
+"""Distribution-based weights: samples far outside a reference distribution count less in training.
+
+Features of reference images give a shrunk Gaussian; a sample's squared Mahalanobis distance d² to it gives
+
+    weight = exp(-max(0, d² - q) / (2 T s))
+
+where q is a quantile of the reference's own d², s their standard deviation and T the temperature; the weights
+are then scaled and clipped so that their mean is one. RSIDiff (arXiv 2502.09963) names the idea; the formula
+is this project's.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import brentq
+from sklearn.covariance import LedoitWolf, ShrunkCovariance
+
+VANISHED = 1e-3
+"""A weight below this, before scaling, counts as none: scaling must not bring such samples back."""
+
+
+class WeightError(ValueError):
+    """No sound weights come of these features or settings; the message says what to change."""
+
+
+class WeightingSettings(BaseModel):
+    """How samples are weighted by their distance to the reference distribution.
+
+    Attributes:
+        enabled: off gives every sample the weight one.
+        features: the name of the embedding, as `load_features` knows it.
+        reference: "base" for the base model's own images, "round" for the round's.
+        shrinkage: of the covariance towards a multiple of the identity, in [0, 1]; None for Ledoit and Wolf's.
+        quantile: of the reference's own d²; samples up to it keep their full weight.
+        temperature: in standard deviations of the reference's d²: at 1, a sample two of them past the quantile
+            weighs exp(-1) of a typical one. Higher is milder.
+        min_weight: no weight is below it.
+        max_weight: no weight is above it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    features: str = "proxy"
+    reference: Literal["base", "round"] = "base"
+    shrinkage: float | None = Field(default=None, ge=0, le=1)
+    quantile: float = Field(default=0.9, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    min_weight: float = Field(default=0.0, ge=0, le=1)
+    max_weight: float = Field(default=5.0, ge=1)
+
+
+@dataclass(frozen=True)
+class ReferenceDistribution:
+    """A Gaussian over features.
+
+    Attributes:
+        mean: float64 [d].
+        precision: the inverse of the shrunk covariance, float64 [d, d].
+    """
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @classmethod
+    def fit(cls, features: np.ndarray, shrinkage: float | None = None) -> Self:
+        """Fit to features [n, d]; `shrinkage` in [0, 1], or None for Ledoit and Wolf's estimate of it.
+
+        Raises:
+            WeightError: fewer than two rows, a value that is not finite, or features that do not vary.
+        """
+        features = np.asarray(features, dtype=np.float64)
+        if len(features) < 2 or not np.isfinite(features).all() or not np.ptp(features, axis=0).any():
+            raise WeightError(
+                f"the reference's features of shape {features.shape} must be finite and vary over two images or more; "
+                "take more reference images or another `weighting.features`"
+            )
+        estimator = LedoitWolf() if shrinkage is None else ShrunkCovariance(shrinkage=shrinkage)
+        estimator.fit(features)
+        return cls(estimator.location_, estimator.precision_)
+
+    def squared_distance(self, features: np.ndarray) -> np.ndarray:
+        """Squared Mahalanobis distances, float64 [n], of features [n, d]; about d on average for the reference."""
+        offsets = np.asarray(features, dtype=np.float64) - self.mean
+        return np.maximum(((offsets @ self.precision) * offsets).sum(axis=1), 0.0)
+
+
+def weights_of_distances(
+    distances: np.ndarray, reference_distances: np.ndarray, settings: WeightingSettings
+) -> np.ndarray:
+    """Weights, float64 [n], of samples at these squared distances: mean one, never rising with the distance.
+
+    Args:
+        distances: d² of the samples, [n].
+        reference_distances: d² of the reference's own images, [m].
+        settings: see `WeightingSettings`.
+
+    Raises:
+        WeightError: a distance is not finite, the reference's distances do not vary, or so many weights vanish
+            that the others cannot make up a mean of one within `max_weight`.
+    """
+    distances = np.asarray(distances, dtype=np.float64)
+    if not settings.enabled:
+        return np.ones(len(distances))
+    reference_distances = np.asarray(reference_distances, dtype=np.float64)
+    if not (np.isfinite(distances).all() and np.isfinite(reference_distances).all()) or not len(distances):
+        raise WeightError("distances must be finite and at least one; look for NaN in the images' features")
+    spread = reference_distances.std()
+    if not spread > 0:
+        raise WeightError("the reference's distances do not vary; take more reference images or other features")
+    excess = np.maximum(0.0, distances - np.quantile(reference_distances, settings.quantile))
+    raw = np.exp(-excess / (2 * settings.temperature * spread))
+    raw[raw < VANISHED] = 0.0
+    return _scale_to_mean_one(raw, settings)
+
+
+def _scale_to_mean_one(raw: np.ndarray, settings: WeightingSettings) -> np.ndarray:
+    """clip(c · raw) for the c that makes the mean one; the mean never falls as c grows."""
+
+    def clipped(scale: float) -> np.ndarray:
+        return np.clip(scale * raw, settings.min_weight, settings.max_weight)
+
+    present = raw[raw > 0]
+    top = settings.max_weight / present.min() if len(present) else 0.0
+    reachable = clipped(top).mean()
+    if reachable < 1 - 1e-9:
+        raise WeightError(
+            f"the weights of {len(raw) - len(present)} of {len(raw)} samples vanish, so that their mean reaches "
+            f"{reachable:.3g} and not 1; raise `weighting.temperature` ({settings.temperature}), "
+            f"`weighting.quantile` ({settings.quantile}) or `weighting.max_weight` ({settings.max_weight})"
+        )
+    if reachable <= 1:
+        return clipped(top)
+    return clipped(brentq(lambda scale: clipped(scale).mean() - 1, 0.0, top, xtol=1e-14))
+
+
+def effective_sample_size(weights: np.ndarray) -> float:
+    """Kish's effective sample size as a share of n, in (0, 1]: one where all weights are equal."""
+    weights = np.asarray(weights, dtype=np.float64)
+    return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))

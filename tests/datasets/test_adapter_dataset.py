@@ -1,0 +1,71 @@
+"""Adapters on disk."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from kedro.io import DatasetError
+from kedro.io.core import Version
+from safetensors.torch import load_file
+
+from rsidiff_kedro.datasets import AdapterDataset
+from rsidiff_kedro.diffusion.adapters import Adapter
+
+
+def test_an_adapter_comes_back_as_it_was_saved(tmp_path: Path, adapter: Adapter) -> None:
+    dataset = AdapterDataset(filepath=tmp_path / "adapter", version=Version(None, "v1"))
+    dataset.save(adapter)
+    loaded = AdapterDataset(filepath=tmp_path / "adapter", version=Version("v1", None)).load()
+    assert loaded.info == adapter.info
+    assert loaded.digest == adapter.digest
+
+
+def test_equal_adapters_are_equal_byte_for_byte(tmp_path: Path, adapter: Adapter) -> None:
+    AdapterDataset(filepath=tmp_path / "a").save(adapter)
+    AdapterDataset(filepath=tmp_path / "b").save(Adapter(dict(reversed(adapter.weights.items())), adapter.info))
+    for name in ("pytorch_lora_weights.safetensors", "adapter.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_weights_have_the_name_that_diffusers_looks_for(tmp_path: Path, adapter: Adapter) -> None:
+    AdapterDataset(filepath=tmp_path / "adapter").save(adapter)
+    weights = load_file(tmp_path / "adapter/pytorch_lora_weights.safetensors")
+    assert torch.equal(weights["unet.a.lora_A.weight"], torch.ones(2, 3))
+
+
+def test_the_preview_shows_the_info_and_the_digest(tmp_path: Path, adapter: Adapter) -> None:
+    dataset = AdapterDataset(filepath=tmp_path / "adapter")
+    dataset.save(adapter)
+    assert json.loads(dataset.preview()) == {**adapter.info, "digest": adapter.digest}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("pytorch_lora_weights.safetensors", None, "lacks pytorch_lora_weights.safetensors"),
+        ("pytorch_lora_weights.safetensors", b"?", "no readable safetensors"),
+        ("adapter.json", None, "lacks adapter.json"),
+        ("adapter.json", b"{", "no readable JSON"),
+        ("adapter.json", b"[]", "JSON object"),
+        ("adapter.json", b'{"digest": "ffffffffffff"}', "ffffffffffff"),
+    ],
+)
+def test_a_damaged_adapter_says_what_is_wrong(
+    tmp_path: Path, adapter: Adapter, name: str, content: bytes | None, message: str
+) -> None:
+    dataset = AdapterDataset(filepath=tmp_path / "adapter")
+    dataset.save(adapter)
+    path = tmp_path / "adapter" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        dataset.load()
+
+
+def test_info_that_is_no_json_is_refused(tmp_path: Path, adapter: Adapter) -> None:
+    with pytest.raises(DatasetError, match="no JSON"):
+        AdapterDataset(filepath=tmp_path / "adapter").save(Adapter(adapter.weights, {"seed": object()}))
+    assert not (tmp_path / "adapter").exists()

@@ -1,0 +1,130 @@
+"""Image sets on disk: what was saved is what is loaded, by us and by others."""
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import load_dataset
+from kedro.io import DatasetError
+from kedro.io.core import Version
+from PIL import Image
+
+from rsidiff_kedro.datasets import ImageSetDataset
+from rsidiff_kedro.diffusion.image_set import ImageFiles, ImageSet
+
+
+def test_an_image_set_comes_back_as_it_was_saved(tmp_path: Path, image_set: ImageSet) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "images")
+    dataset.save(image_set)
+    loaded = dataset.load()
+    assert isinstance(loaded.images, ImageFiles)
+    assert all(np.array_equal(a, b) for a, b in zip(image_set.images, loaded.images, strict=True))
+    assert torch.equal(loaded.latents, image_set.latents)
+    columns = [name for name in image_set.metadata if name != "file_name"]
+    assert loaded.metadata[columns].equals(image_set.metadata[columns])
+
+
+def test_an_image_set_without_latents_comes_back_without(tmp_path: Path, image_set: ImageSet) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "images")
+    dataset.save(replace(image_set, latents=None))
+    assert dataset.load().latents is None
+
+
+def test_an_empty_image_set_can_be_kept(tmp_path: Path, image_set: ImageSet) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "images")
+    dataset.save(image_set.select([]))
+    assert len(dataset.load()) == 0
+    assert dataset.preview()
+
+
+def test_hugging_face_datasets_reads_the_folder(tmp_path: Path, image_set: ImageSet) -> None:
+    ImageSetDataset(filepath=tmp_path / "set").save(image_set)
+    table = load_dataset("imagefolder", data_dir=str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "c"))
+    assert sorted(table["text"]) == sorted(image_set.metadata["text"])
+    assert {"image", "image_id", "prompt_id", "seed", "checkpoint"} <= set(table.column_names)
+    row = table[0]
+    position = list(image_set.metadata["image_id"]).index(row["image_id"])
+    assert np.array_equal(row["image"].convert("RGB"), image_set.images[position])
+
+
+def test_images_on_disk_are_copied_byte_for_byte(tmp_path: Path, image_set: ImageSet) -> None:
+    first, second = ImageSetDataset(filepath=tmp_path / "a"), ImageSetDataset(filepath=tmp_path / "b")
+    first.save(image_set)
+    second.save(first.load().select([3, 1]))
+    names = sorted(path.name for path in (tmp_path / "b/images").iterdir())
+    assert names == ["round_1-p1-0.png", "round_1-p3-0.png"]
+    assert all((tmp_path / "a/images" / n).read_bytes() == (tmp_path / "b/images" / n).read_bytes() for n in names)
+
+
+def test_versions_lie_where_kedro_looks_for_them(tmp_path: Path, image_set: ImageSet) -> None:
+    ImageSetDataset(filepath=tmp_path / "set", version=Version(None, "v1")).save(image_set)
+    assert (tmp_path / "set/v1/set/metadata.parquet").is_file()
+    latest = ImageSetDataset(filepath=tmp_path / "set", version=Version(None, None))
+    assert latest.exists()
+    assert len(latest.load()) == 5
+
+
+def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path, image_set: ImageSet) -> None:
+    (tmp_path / "gone.png").write_bytes(b"no image")
+    broken = replace(image_set, images=[*image_set.images[:4], ImageFiles([tmp_path / "gone.png"])])
+    dataset = ImageSetDataset(filepath=tmp_path / "sets" / "a", version=Version(None, "v1"))
+    with pytest.raises(DatasetError):
+        dataset.save(broken)
+    assert not dataset.exists()
+    assert [path for path in (tmp_path / "sets").rglob("*") if path.is_file()] == []
+
+
+def test_saving_again_without_versions_replaces_the_whole_folder(tmp_path: Path, image_set: ImageSet) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "set")
+    dataset.save(image_set)
+    dataset.save(image_set.select([2]))
+    assert [path.name for path in (tmp_path / "set/images").iterdir()] == ["round_1-p2-0.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("image_id", ["../up", "", "a/b", "a" * 300])
+def test_an_image_id_that_cannot_name_a_file_is_refused(tmp_path: Path, image_set: ImageSet, image_id: str) -> None:
+    ids = [*image_set.metadata["image_id"][:4], image_id]
+    dataset = ImageSetDataset(filepath=tmp_path / "set")
+    with pytest.raises(DatasetError, match="cannot name a file"):
+        dataset.save(replace(image_set, metadata=image_set.metadata.assign(image_id=ids)))
+
+
+def test_an_image_id_that_stands_twice_is_refused(tmp_path: Path, image_set: ImageSet) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "set")
+    with pytest.raises(DatasetError, match="more than once"):
+        dataset.save(replace(image_set, metadata=image_set.metadata.assign(image_id="same")))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "metadata.parquet").unlink(), "lacks metadata.parquet"),
+        (lambda folder: (folder / "metadata.parquet").write_bytes(b"?"), "no readable parquet"),
+        (lambda folder: (folder / "images/round_1-p3-0.png").unlink(), "lacks 1 of the 5 images"),
+        (lambda folder: (folder / "latents.safetensors").write_bytes(b"?"), "latents"),
+    ],
+)
+def test_a_damaged_image_set_says_what_is_wrong(tmp_path: Path, image_set: ImageSet, damage, message: str) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "set")
+    dataset.save(image_set)
+    damage(tmp_path / "set")
+    with pytest.raises(DatasetError, match=message):
+        dataset.load()
+
+
+def test_the_preview_is_a_picture_that_kedro_viz_can_show(tmp_path: Path, image_set: ImageSet) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "set")
+    dataset.save(image_set)
+    with Image.open(io.BytesIO(base64.b64decode(dataset.preview(images=4, columns=2)))) as sheet:
+        assert sheet.width > 200
+    assert ImageSetDataset.preview.__annotations__["return"].__name__ == "ImagePreview"
+
+
+def test_a_remote_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="local"):
+        ImageSetDataset(filepath="s3://bucket/images")

@@ -1,0 +1,150 @@
+"""Filters of prompts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rsidiff_kedro.prompts.filters import FilterSettings, filter_prompts
+from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
+from rsidiff_kedro.prompts.table import PROMPT_COLUMNS, REJECT_COLUMNS, prompt_id, prompt_table
+
+
+def count_words(texts):
+    """A tokenizer of sorts: a token a word, and two more for the start and the end."""
+    return [len(text.split()) + 2 for text in texts]
+
+
+def filtered(*texts, split="", **settings):
+    """What is kept and what is dropped of these texts, with at most 12 tokens."""
+    return filter_prompts(prompt_table(texts, "test", split=split), FilterSettings(**settings), count_words, 12)
+
+
+def rule_of(text, **settings):
+    """The rule that drops this text, or "" if it is kept."""
+    _, rejected = filtered(text, **settings)
+    return rejected["rule"].iloc[0] if len(rejected) else ""
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("a red fox", ""),
+        ("", "empty"),
+        (" \t ", "empty"),
+        ("a red\x00fox", "unreadable"),
+        ("a red \ufffd fox", "unreadable"),
+        ("a red \ud800 fox", "unreadable"),
+        ("a \ue000 fox", "unreadable"),
+        ("a red\tfox", ""),
+        ("ein Fuchs, 狐 🦊", ""),
+        ("fox", "too_short"),
+        ("one two three four five six seven eight nine ten", ""),
+        ("one two three four five six seven eight nine ten eleven", "too_long"),
+    ],
+)
+def test_the_first_broken_rule_drops_a_prompt(text, rule):
+    assert rule_of(text) == rule
+
+
+def test_settings_tighten_but_never_widen_the_text_encoders_limit():
+    assert rule_of("a red fox runs", max_tokens=5) == "too_long"
+    assert rule_of("word " * 11, max_tokens=100) == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("a Bloody fox", "blocked_word"),
+        ("a bloodyish fox", ""),
+        ("a knife  fight", "blocked_word"),
+        ("a fight, a knife", ""),
+    ],
+)
+def test_blocked_words_are_whole_words_in_any_case(text, rule):
+    assert rule_of(text, blocked_words=["bloody", "Knife fight"]) == rule
+
+
+def test_a_prompt_of_10000_characters_is_too_long_and_its_text_is_cut():
+    kept, rejected = filtered("fox " * 2500 + ".", "a red fox")
+    assert kept["text"].tolist() == ["a red fox"]
+    assert rejected["rule"].tolist() == ["too_long"] and len(rejected["text"].iloc[0]) == 200
+    assert "10001 characters; at most 12 tokens are read" in rejected["detail"].iloc[0]
+
+
+def test_the_same_text_in_other_case_width_and_spacing_is_a_duplicate():
+    kept, rejected = filtered("A red fox", "\uff41 red  FOX")
+    assert kept["text"].tolist() == ["A red fox"]
+    assert rejected["rule"].tolist() == ["duplicate"] and prompt_id("a red fox") in rejected["detail"].iloc[0]
+
+
+def test_captions_are_the_same_exactly_if_their_scenes_are():
+    kept, rejected = filtered(
+        "a red circle left of a blue square",
+        "a red circle left of a blue circle",
+        "a blue square right of a red circle",
+        near_duplicate_threshold=0.5,
+    )
+    assert len(kept) == 2
+    assert rejected[["text", "rule"]].values.tolist() == [["a blue square right of a red circle", "duplicate"]]
+
+
+@pytest.mark.parametrize("other", ["a castle on the hills in heavy snow", "a castle, on the hill in heavy snow!"])
+def test_texts_that_differ_by_a_letter_or_punctuation_are_near_duplicates(other):
+    _, rejected = filtered("a castle on the hill in heavy snow", other, near_duplicate_threshold=0.8)
+    assert rejected["rule"].tolist() == ["near_duplicate"]
+
+
+def test_training_prompts_yield_to_evaluation_prompts_that_come_later():
+    pool = prompt_table(["a castle on a hill in heavy snow", "a red fox"], "test", split="pool")
+    evaluation = prompt_table(["a castle on a hill in heavy snow!", "a RED fox"], "test", split="evaluation")
+    prompts = pd.concat([pool, evaluation], ignore_index=True)
+    kept, rejected = filter_prompts(prompts, FilterSettings(), count_words, 12)
+    assert set(kept["split"]) == {"evaluation"}
+    assert rejected["rule"].tolist() == ["near_duplicate_of_evaluation", "duplicate"]
+
+
+def test_kept_prompts_know_their_tokens_and_tables_their_columns():
+    kept, rejected = filtered("a red fox", "")
+    assert tuple(kept.columns) == PROMPT_COLUMNS and kept["n_tokens"].tolist() == [5]
+    assert tuple(rejected.columns) == REJECT_COLUMNS
+
+
+@pytest.mark.parametrize("texts", [(), ("", " ", "x")])
+def test_nothing_to_keep_gives_an_empty_table_with_its_columns(texts):
+    kept, rejected = filtered(*texts)
+    assert kept.empty and tuple(kept.columns) == PROMPT_COLUMNS and len(rejected) == len(texts)
+
+
+@given(st.lists(st.text(max_size=30)))
+def test_every_prompt_is_kept_or_dropped_by_a_rule(texts):
+    kept, rejected = filtered(*texts)
+    assert len(kept) + len(rejected) == len(texts)
+    assert (rejected["rule"] != "").all() and (rejected["detail"] != "").all()
+    assert kept["prompt_id"].is_unique
+
+
+@given(st.lists(st.text("ab ", min_size=3).filter(str.strip), min_size=1), st.floats(0.1, 1))
+def test_no_two_kept_texts_are_near_duplicates(texts, threshold):
+    def grams(text):
+        return {padded[i : i + 3] for word in text.split() for padded in [f" {word} "] for i in range(len(padded) - 2)}
+
+    twins = find_near_duplicates(texts, threshold, [False] * len(texts))
+    kept = [grams(text) for text, twin in zip(texts, twins, strict=True) if twin == -1]
+    for position, one in enumerate(kept):
+        assert all(len(one & other) / len(one | other) < threshold + 1e-9 for other in kept[:position])
+    assert all(twins[twin] == -1 and twin < row for row, twin in enumerate(twins) if twin != -1)
+
+
+def test_near_duplicates_are_found_across_chunks(monkeypatch):
+    monkeypatch.setattr("rsidiff_kedro.prompts.near_duplicates.CHUNK", 2)
+    texts = ["a red fox", "a blue bird", "a green tree", "a red fox!", "a blue birds"]
+    np.testing.assert_array_equal(find_near_duplicates(texts, 0.7, [False] * 5), [-1, -1, -1, 0, 1])
+
+
+@pytest.mark.parametrize("wrong", [{"min_words": 0}, {"near_duplicate_threshold": 0}, {"blocked_words": [" "]}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        FilterSettings(**wrong)

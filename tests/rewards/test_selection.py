@@ -1,0 +1,141 @@
+"""Preference selection."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rsidiff_kedro.rewards.selection import ROUNDING, SelectionError, SelectionSettings, select_samples
+
+reward = st.floats(-3, 3, width=32)
+tables = st.lists(st.tuples(st.sampled_from("pqr"), reward, reward), min_size=2, max_size=24).map(
+    lambda rows: pd.DataFrame(
+        {
+            "image_id": [f"i{number:02}" for number in range(len(rows))],
+            "prompt_id": [prompt for prompt, _, _ in rows],
+            "sample_index": 0,
+            "proxy": [first for _, first, _ in rows],
+            "other": [second for _, _, second in rows],
+        }
+    )
+)
+settings = st.builds(
+    SelectionSettings,
+    enabled=st.booleans(),
+    rewards=st.sampled_from([{"proxy": 1.0}, {"proxy": 1.0, "other": 2.0}]),
+    keep_per_prompt=st.integers(1, 4),
+    min_margin=st.floats(-1, 1),
+    floors=st.sampled_from([{}, {"proxy": 0.0}, {"other": -1.0}]),
+)
+
+
+def select(scores, settings):
+    """The selection; examples with nothing to select are another test's."""
+    try:
+        return select_samples(scores, settings, seed=3)
+    except SelectionError:
+        assume(False)
+
+
+def scores(rewards, prompts="pppp", **columns):
+    ids = [f"i{number}" for number in range(len(rewards))]
+    table = {"image_id": ids, "prompt_id": list(prompts), "sample_index": range(len(rewards)), "proxy": rewards}
+    return pd.DataFrame(table | columns)
+
+
+@given(tables, settings)
+def test_a_prompt_keeps_at_most_its_number(scores, settings):
+    kept = select(scores, settings).query("kept")
+    assert kept.groupby("prompt_id").size().max() <= settings.keep_per_prompt
+
+
+@given(tables, settings)
+def test_only_a_floor_or_a_margin_drops_a_sample_that_ranks_above_a_kept_one(scores, settings):
+    assume(settings.enabled)
+    for _, samples in select(scores, settings).groupby("prompt_id"):
+        worst_kept = samples.loc[samples["kept"], "rank"].max()
+        above = samples[(samples["rank"] < worst_kept) & ~samples["kept"]]
+        assert set(above["reason"]) <= {"floor", "margin"}
+
+
+@given(tables, settings)
+def test_every_kept_sample_passes_floors_and_margin(scores, settings):
+    assume(settings.enabled)
+    kept = select(scores, settings).query("kept")
+    assert (kept["margin"] >= settings.min_margin - ROUNDING).all()
+    assert all((kept[name] >= floor).all() for name, floor in settings.floors.items())
+
+
+@given(tables, settings)
+def test_a_sample_has_a_reason_exactly_if_it_is_dropped(scores, settings):
+    selection = select(scores, settings)
+    reasons = {"rank", "margin", "floor"} if settings.enabled else {"not drawn"}
+    assert set(selection.loc[~selection["kept"], "reason"]) <= reasons
+    assert (selection.loc[selection["kept"], "reason"] == "").all()
+
+
+@given(tables, settings, st.randoms())
+def test_the_selection_does_not_depend_on_the_order_of_the_rows(scores, settings, random):
+    shuffled = scores.sample(frac=1, random_state=random.randrange(2**31))
+    selections = [select(table, settings).set_index("image_id").sort_index() for table in (scores, shuffled)]
+    pd.testing.assert_frame_equal(*selections)
+
+
+@given(tables, settings)
+def test_ranks_count_from_one_down_the_scores(scores, settings):
+    for _, samples in select(scores, settings).groupby("prompt_id"):
+        ordered = samples.sort_values("rank")
+        assert ordered["rank"].tolist() == list(range(1, len(samples) + 1))
+        assert ordered["score"].is_monotonic_decreasing
+
+
+def test_the_rows_stay_in_their_order_with_what_selection_adds():
+    selection = select_samples(scores([0.1, 0.4, 0.3, 0.2]), SelectionSettings(keep_per_prompt=2), seed=0)
+    assert selection["image_id"].tolist() == ["i0", "i1", "i2", "i3"]
+    assert selection["rank"].tolist() == [4, 1, 2, 3]
+    assert selection["reason"].tolist() == ["margin", "", "", "margin"]
+    np.testing.assert_allclose(selection["margin"], [-0.15, 0.15, 0.05, -0.05])
+
+
+def test_ties_go_to_the_lower_image_id():
+    selection = select_samples(scores([0.1, 0.1, 0.1, 0.5], "pppq"), SelectionSettings(), seed=0)
+    assert selection.query("kept")["image_id"].tolist() == ["i0", "i3"]
+
+
+def test_several_rewards_are_standardized_within_the_prompt_before_they_are_weighed():
+    table = scores([0.0, 1.0, 0.0, 2.0], "ppqq", other=[100.0, 0.0, 0.0, 300.0])
+    selection = select_samples(table, SelectionSettings(rewards={"proxy": 1, "other": 3}), seed=0)
+    np.testing.assert_allclose(selection["score"], [0.5, -0.5, -1, 1])
+
+
+def test_without_selection_samples_are_drawn_by_seed_whatever_their_rewards():
+    off = SelectionSettings(enabled=False, keep_per_prompt=2)
+    first = select_samples(scores([0.1, 0.2, 0.3, 0.4]), off, seed=5)
+    other = select_samples(scores([np.nan, 0.0, -1.0, 0.0]), off, seed=5)
+    assert first["kept"].tolist() == other["kept"].tolist() and first["kept"].sum() == 2
+    drawn = {tuple(select_samples(scores([0.1] * 4), off, seed)["kept"]) for seed in range(20)}
+    assert len(drawn) > 2
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "message"),
+    [
+        (scores([0.1, np.nan, 0.2, 0.3]), {}, "'proxy' is NaN or infinite for 1 of 4 images, first i1"),
+        (scores([0.5] * 4), {}, "'proxy' is 0.5 for all 4 images"),
+        (scores([0.1, 0.2, 0.3, 0.4]), {"min_margin": 9}, r"none of 4 samples is kept \(\{'margin': 4\}\); lower"),
+        (scores([0.1, 0.2, 0.3, 0.4]), {"floors": {"proxy": 2}}, "'floor': 4"),
+        (scores([0.1, 0.2, 0.3, 0.4]), {"rewards": {"hps": 1}}, r"lack the columns \['hps'\]; they have"),
+        (pd.concat([scores([0.1, 0.2, 0.3, 0.4])] * 2), {}, "image i0 comes twice"),
+    ],
+)
+def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, message):
+    with pytest.raises(SelectionError, match=message):
+        select_samples(table, SelectionSettings(**changed), seed=0)
+
+
+@pytest.mark.parametrize("rewards", [{}, {"proxy": 0}, {"proxy": -1}])
+def test_weights_of_rewards_that_no_mean_can_have_are_refused(rewards):
+    with pytest.raises(ValidationError):
+        SelectionSettings(rewards=rewards)
