@@ -1,7 +1,6 @@
 """The Kedro context of this project: checks everything before anything is spent, and sets the number of rounds."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 from attrs import define
@@ -10,9 +9,9 @@ from kedro.framework.context import KedroContext
 from rsidiff_kedro import pipeline_registry
 from rsidiff_kedro.diffusion.backbones import check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
+from rsidiff_kedro.pipelines.evaluation.judging import is_caption
 from rsidiff_kedro.prompts.sources import FileSource, check_source, collect_prompts
 from rsidiff_kedro.rewards import reward_names
-from rsidiff_kedro.scenes.grammar import CaptionError, parse_caption
 
 SHIPPED_MODEL = "scenes"
 
@@ -53,9 +52,12 @@ def _absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
 
 
 def _check_rewards(parameters: Parameters) -> None:
-    unknown = sorted(parameters.reward_names - set(reward_names()))
-    if unknown:
-        raise ParameterError(f"unknown reward {unknown[0]!r}; there are {', '.join(reward_names())}")
+    known = reward_names()
+    features = {parameters.weighting.features, parameters.evaluation.features}
+    for kind, names in (("reward", parameters.reward_names), ("features", features)):
+        unknown = sorted(names - set(known))
+        if unknown:
+            raise ParameterError(f"unknown {kind} {unknown[0]!r}; there are {', '.join(known)}")
 
 
 def _check_prompts(parameters: Parameters) -> None:
@@ -76,16 +78,8 @@ def _check_prompts(parameters: Parameters) -> None:
             f"validation_size ({curation.validation_size}) and test_size ({curation.test_size}) need {needed}; "
             "add prompts or lower these parameters of prompt_curation"
         )
-    if parameters.evaluation.judge == "scenes" and not any(map(_is_caption, texts)):
+    if parameters.evaluation.judge == "scenes" and not any(map(is_caption, texts)):
         raise ParameterError(
             f"evaluation.judge is 'scenes', which reads captions of the scenes grammar, but no prompt of "
             f"{curation.source.path} is one (the first: {texts.iloc[0][:60]!r}); set evaluation.judge=null"
         )
-
-
-def _is_caption(text: Any) -> bool:
-    try:
-        parse_caption(text)
-    except CaptionError:
-        return False
-    return True

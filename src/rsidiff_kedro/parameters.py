@@ -1,4 +1,4 @@
-"""The parameters as a whole: one tree of settings, each part defined where it is used, and what is wrong with a tree."""
+"""All parameters as one tree of settings, each part defined where it is used; and what is wrong with a tree."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, Sa
 from rsidiff_kedro.prompts.settings import CurationSettings
 from rsidiff_kedro.prompts.sources import FileSource, GrammarSource
 from rsidiff_kedro.rewards.selection import SelectionSettings
+from rsidiff_kedro.scenes.settings import BaseModelSettings
 from rsidiff_kedro.statistics.distribution import WeightingSettings
 
 MAX_ROUNDS = 100
@@ -84,6 +85,7 @@ class Parameters(_Settings):
     weighting: WeightingSettings
     finetune: FinetuneSettings
     evaluation: EvaluationSettings
+    base_model: BaseModelSettings
 
     @property
     def reward_names(self) -> set[str]:
@@ -114,7 +116,9 @@ def _one_source(raw: Mapping[str, Any]) -> dict[str, Any]:
     left over, not mistyped.
     """
     curation = raw.get("prompt_curation")
-    source = curation.get("source") if isinstance(curation, Mapping) else None
+    if not isinstance(curation, Mapping):
+        return dict(raw)
+    source = curation.get("source")
     if not isinstance(source, Mapping) or source.get("kind") != "file":
         return dict(raw)
     left_over = GrammarSource.model_fields.keys() - FileSource.model_fields.keys()

@@ -5,13 +5,16 @@ import warnings
 from rsidiff_kedro.context import RsiContext
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 
-# Kedro 1.7 calls omegaconf in a way that omegaconf 2.4 deprecates, twice a session; no user can act on it.
-warnings.filterwarnings("ignore", module="omegaconf")
-warnings.filterwarnings("ignore", message=".*omegaconf.*", category=DeprecationWarning)
+# Nothing is reported to anybody; the file .telemetry stops the plug-in's command hook, which comes before settings.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+
+# Kedro 1.7 calls omegaconf in a way that omegaconf 2.4 deprecates; no user can act on it.
+warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
+# The report reads the datasets of all rounds by their full names, `rsi.round_1.metrics`.
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 
 CONTEXT_CLASS = RsiContext
 HOOKS = (TrackingHooks(),)
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import load_dataset
 from kedro.io import DatasetError
 from kedro.io.core import Version
 from PIL import Image
@@ -42,6 +41,7 @@ def test_an_empty_image_set_can_be_kept(tmp_path: Path, image_set: ImageSet) -> 
 
 
 def test_hugging_face_datasets_reads_the_folder(tmp_path: Path, image_set: ImageSet) -> None:
+    load_dataset = pytest.importorskip("datasets").load_dataset
     ImageSetDataset(filepath=tmp_path / "set").save(image_set)
     table = load_dataset("imagefolder", data_dir=str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "c"))
     assert sorted(table["text"]) == sorted(image_set.metadata["text"])

@@ -31,7 +31,8 @@ def reward_figure(rounds: Sequence[Metrics]) -> go.Figure:
 def hallucination_rate_figure(rounds: Sequence[Metrics]) -> go.Figure:
     """How often the judge found forms that are malformed or not asked for."""
     keys = {"test/hallucination_rate": "hallucination rate"}
-    return _figure(rounds, keys, "Hallucinations on the test prompts, by the judge", "hallucination rate", legend=False)
+    title = "Hallucinations on the test prompts, by the judge"
+    return _figure(rounds, keys, title, "share of images", as_share=True, legend=False)
 
 
 def diversity_figure(rounds: Sequence[Metrics]) -> go.Figure:
@@ -96,7 +97,7 @@ def _figure(
     figure.update_layout(yaxis_title=y_title, showlegend=legend and bool(measured))
     figure.update_xaxes(title="round (0 is the base model)", dtick=_tick(len(rounds)))
     if as_share:
-        figure.update_yaxes(tickformat=".0%")
+        figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     return _styled(figure, title)
 
 

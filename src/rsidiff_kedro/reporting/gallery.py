@@ -48,6 +48,12 @@ def gallery_html(test_images: Sequence[ImageSet], test_scores: Sequence[pd.DataF
     )
 
 
+def spread_rows(metadata: pd.DataFrame, prompts: int) -> list[int]:
+    """Positions of the first sample of `prompts` prompts (all, if there are fewer), spread evenly over their ids."""
+    rows = _first_samples(metadata)
+    return [rows[prompt_id] for prompt_id in _spread(sorted(rows), prompts)]
+
+
 def _first_samples(metadata: pd.DataFrame) -> dict[str, int]:
     """By prompt_id, the position of its image with the lowest sample_index."""
     ordered = metadata.reset_index(drop=True).sort_values("sample_index", kind="stable")

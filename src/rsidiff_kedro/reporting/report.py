@@ -14,7 +14,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #212529; background: #fff; m
   padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 pre { background: #f8f9fa; padding: 1rem; overflow-x: auto; font-size: .85rem; border-left: 3px solid #3b5bdb; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 1rem; }
+.figures { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1rem; }
+@media (min-width: 900px) { .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; }
 th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #dee2e6; white-space: nowrap; }
@@ -40,10 +41,7 @@ def report_html(figures: Sequence[go.Figure], rounds: Sequence[Metrics], gallery
         gallery: HTML of `gallery_html`.
         summary: plain text of `summary_text`.
     """
-    plots = "".join(
-        f"<div>{pio.to_html(figure, full_html=False, include_plotlyjs=index == 0, div_id=f'figure-{index}')}</div>"
-        for index, figure in enumerate(figures)
-    )
+    plots = "".join(f"<div>{_plot(figure, index)}</div>" for index, figure in enumerate(figures))
     rejected = rejected_rounds(rounds)
     hollow = " Hollow: the gate turned the candidate away and the adapter before went on." if rejected else ""
     return f"""<!doctype html>
@@ -60,6 +58,12 @@ def report_html(figures: Sequence[go.Figure], rounds: Sequence[Metrics], gallery
 <h2>Metrics</h2><div class="scroll">{metrics_table(rounds)}</div>
 </body></html>
 """
+
+
+def _plot(figure: go.Figure, index: int) -> str:
+    """The figure's HTML; plotly.js comes with the first."""
+    config = {"displayModeBar": False, "responsive": True}
+    return pio.to_html(figure, config=config, full_html=False, include_plotlyjs=index == 0, div_id=f"figure-{index}")
 
 
 def metrics_table(rounds: Sequence[Metrics]) -> str:
@@ -79,6 +83,6 @@ def _metric_row(rounds: Sequence[Metrics], key: str) -> str:
 
 def _cell(value: float, low: float, high: float) -> str:
     if math.isnan(value):
-        return "<td>–</td>"
+        return "<td>not measured</td>"
     interval = "" if math.isnan(low) or math.isnan(high) else f"<br><small>{low:.3f} … {high:.3f}</small>"
     return f"<td>{value:.4g}{interval}</td>"

@@ -68,7 +68,9 @@ def compare_rounds(
         if column not in base or column not in last:
             continue
         before, after = (_values(pairs[f"{column}_{end}"], column) for end in ("base", "last"))
-        difference = paired_difference(after, before, clusters, n_resamples, seed)
+        judged = np.isfinite(before) & np.isfinite(after)
+        before, after = before[judged], after[judged]
+        difference = paired_difference(after, before, clusters[judged], n_resamples, seed)
         comparisons.append(Comparison(label, float(before.mean()), float(after.mean()), difference, higher_is_better))
     return comparisons
 
@@ -90,9 +92,12 @@ def _paired(base: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
 
 
 def _values(column: pd.Series, name: str) -> np.ndarray:
-    """Numbers an image; hallucinations count once an image, as the hallucination rate does."""
+    """Numbers an image, NaN where the judge could not read the prompt.
+
+    Hallucinations count once an image, as in the hallucination rate.
+    """
     numbers = column.to_numpy(dtype=np.float64)
-    return (numbers > 0).astype(np.float64) if name == "hallucinations" else numbers
+    return np.where(np.isnan(numbers), np.nan, numbers > 0) if name == "hallucinations" else numbers
 
 
 def summary_text(rounds: Sequence[Metrics], base: pd.DataFrame, last: pd.DataFrame, n_resamples: int, seed: int) -> str:
@@ -146,7 +151,5 @@ def _warnings(comparisons: Sequence[Comparison]) -> list[str]:
     if not accuracy:
         return ["No judge was held out: a reward that was selected by says little about what people would see."]
     if accuracy[0].verdict == "worse" and any(item.verdict == "better" for item in rewards):
-        return [
-            "A reward rose while the judge's accuracy fell: the model learned to please the reward (reward hacking)."
-        ]
+        return ["A reward rose while the judge's accuracy fell: the model learned to please it (reward hacking)."]
     return []

@@ -11,7 +11,7 @@ from rsidiff_kedro.diffusion.backbones.folders import check_model, model_source
 from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
-__all__ = ["Backbone", "check_model", "load_backbone"]
+__all__ = ["Backbone", "StableDiffusionBackbone", "check_model", "load_backbone"]
 
 
 class Backbone(Protocol):
@@ -56,7 +56,7 @@ class Backbone(Protocol):
         """The denoising loss of each sample: [n]."""
 
 
-FAMILIES: dict[str, type] = {"stable_diffusion": StableDiffusionBackbone}
+FAMILIES: dict[str, type[StableDiffusionBackbone]] = {"stable_diffusion": StableDiffusionBackbone}
 
 
 def load_backbone(model: ModelSettings) -> Backbone:
@@ -66,5 +66,5 @@ def load_backbone(model: ModelSettings) -> Backbone:
         ModelError: the model is missing or incomplete; the message names what is lacking.
     """
     check_model(model)
-    backbone: Backbone = FAMILIES[model.family](model_source(model.base), model)
+    backbone: Backbone = FAMILIES[model.family].open(model_source(model.base), model)
     return backbone

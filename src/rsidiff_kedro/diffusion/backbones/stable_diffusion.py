@@ -5,13 +5,10 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
-from diffusers.utils import convert_state_dict_to_diffusers
-from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from torch import Tensor, nn
-from transformers.utils import logging as transformers_logging
 
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
@@ -25,25 +22,28 @@ LORA_TARGETS = {"attention": rf".*\.({_ATTENTION})", "all": rf".*\.({_ATTENTION}
 class StableDiffusionBackbone:
     """A `StableDiffusionPipeline` with frozen weights and at most one adapter."""
 
-    def __init__(self, source: str, model: ModelSettings) -> None:
-        diffusers_logging.set_verbosity_error()
-        diffusers_logging.disable_progress_bar()
-        transformers_logging.disable_progress_bar()
-        self.name = model.base
-        self.device = _device(model.device)
-        self.pipeline = StableDiffusionPipeline.from_pretrained(
+    def __init__(self, pipeline: StableDiffusionPipeline, name: str) -> None:
+        self.name = name
+        self.device = pipeline.device
+        self.pipeline = pipeline
+        self.pipeline.set_progress_bar_config(disable=True)
+        for network in (self.pipeline.unet, self.pipeline.vae, self.pipeline.text_encoder):
+            network.requires_grad_(False).eval()
+        self.max_tokens = int(self.pipeline.tokenizer.model_max_length)
+        self._noising = DDPMScheduler.from_config(self.pipeline.scheduler.config)
+
+    @classmethod
+    def open(cls, source: str, model: ModelSettings) -> "StableDiffusionBackbone":
+        """Load a folder or a hub id; safetensors only."""
+        pipeline = StableDiffusionPipeline.from_pretrained(
             source,
             revision=model.revision,
             dtype=getattr(torch, model.dtype),
             use_safetensors=True,
             safety_checker=None,
             requires_safety_checker=False,
-        ).to(self.device)
-        self.pipeline.set_progress_bar_config(disable=True)
-        for network in (self.pipeline.unet, self.pipeline.vae, self.pipeline.text_encoder):
-            network.requires_grad_(False).eval()
-        self.max_tokens = int(self.pipeline.tokenizer.model_max_length)
-        self._noising = DDPMScheduler.from_config(self.pipeline.scheduler.config)
+        )
+        return cls(pipeline.to(_device(model.device)), model.base)
 
     @property
     def denoiser(self) -> nn.Module:
@@ -88,7 +88,7 @@ class StableDiffusionBackbone:
 
     def export_adapter(self) -> dict[str, Tensor]:
         """The adapter's weights, float32, under the names that `load_lora_weights` reads."""
-        state = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.pipeline.unet, adapter_name="default"))
+        state = get_peft_model_state_dict(self.pipeline.unet, adapter_name="default")
         return {f"unet.{name}": value.detach().float().cpu().clone() for name, value in state.items()}
 
     @torch.no_grad()

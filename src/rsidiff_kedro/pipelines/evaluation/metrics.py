@@ -20,7 +20,7 @@ Values = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 def with_intervals(values: Values, n_resamples: int, seed: int) -> dict[str, float]:
     """The mean of each under its name, and the ends of its interval under `<name>_low` and `<name>_high`."""
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name, (numbers, prompts) in values.items():
         interval = bootstrap_mean(numbers, prompts, n_resamples, seed)
         metrics |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}

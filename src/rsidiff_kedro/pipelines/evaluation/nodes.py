@@ -12,9 +12,8 @@ from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.parameters import EvaluationSettings, GateSettings
 from rsidiff_kedro.pipelines.evaluation import gate as gating
 from rsidiff_kedro.pipelines.evaluation import metrics as measures
+from rsidiff_kedro.pipelines.evaluation.judging import judge_scenes
 from rsidiff_kedro.rewards import load_reward
-from rsidiff_kedro.scenes.grammar import is_caption
-from rsidiff_kedro.scenes.judge import judge_images
 
 OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
 """What round 0 reports: the base passes, and differs from itself by nothing."""
@@ -56,8 +55,7 @@ def score_images(
     for name in dict.fromkeys([*rewards, *selection_rewards]):
         scores[name] = load_reward(name).score(images.images, scores["text"].tolist())
     if judge == "scenes":
-        verdicts = judge_captioned_images(images.images, scores["text"].tolist())
-        scores = scores.join(verdicts)
+        scores = scores.join(judge_scenes(images.images, scores["text"].tolist()))
     return scores
 
 

@@ -9,6 +9,7 @@ from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones import load_backbone
 from rsidiff_kedro.diffusion.image_set import ImageSet, concatenate
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
+from rsidiff_kedro.statistics.distribution import effective_sample_size
 
 
 def start_adapter(model: ModelSettings, settings: FinetuneSettings, seed: int) -> Adapter:
@@ -34,7 +35,28 @@ def build_training_set(
 
 
 def finetune(
-    training_set: ImageSet, parent: Adapter, model: ModelSettings, settings: FinetuneSettings, seed: int, round_number: int
+    training_set: ImageSet,
+    parent: Adapter,
+    model: ModelSettings,
+    settings: FinetuneSettings,
+    seed: int,
+    round_number: int,
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train the round's candidate; also returns the log of its steps."""
     return training.finetune(load_backbone(model), parent, training_set, settings, seed, round_number)
+
+
+def measure_training(
+    selection: pd.DataFrame, weights: pd.DataFrame, training_set: ImageSet, training_log: pd.DataFrame
+) -> dict[str, float]:
+    """What the round trained on and how: figures that the base, round 0, has none of."""
+    kept = selection["kept"]
+    tail = training_log["loss"].tail(max(1, len(training_log) // 10))
+    return {
+        "selection/kept": float(kept.mean()),
+        "selection/margin": float(selection.loc[kept, "margin"].mean()),
+        "weights/effective_sample_size": effective_sample_size(weights["weight"].to_numpy()),
+        "weights/largest": float(weights["weight"].max()),
+        "training/images": float(len(training_set)),
+        "training/final_loss": float(tail.mean()),
+    }

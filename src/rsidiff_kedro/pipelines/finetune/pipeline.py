@@ -34,4 +34,10 @@ def create_pipeline(round_number: int) -> Pipeline:
         ["candidate", "training_log"],
         name="finetune",
     )
-    return Pipeline([build, train], tags="finetune")
+    measure = node(
+        nodes.measure_training,
+        ["selection", "weights", "training_set", "training_log"],
+        "training_metrics",
+        name="measure_training",
+    )
+    return Pipeline([build, train, measure], tags="finetune")

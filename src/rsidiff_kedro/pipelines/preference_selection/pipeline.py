@@ -11,7 +11,9 @@ def create_pipeline() -> Pipeline:
     section = "params:preference_selection"
     return Pipeline(
         [
-            node(nodes.score_images, ["images", f"{section}.rewards", f"{section}.floors"], "scores", name="score_images"),
+            node(
+                nodes.score_images, ["images", f"{section}.rewards", f"{section}.floors"], "scores", name="score_images"
+            ),
             node(select_samples, ["scores", section, "params:seed"], "selection", name="select_samples"),
         ],
         tags="preference_selection",

@@ -1,0 +1,1 @@
+"""Kedro hooks: what may be reused (lineage) and what is recorded (tracking)."""

@@ -1,0 +1,52 @@
+"""Preference models by name: `load_reward(name).score(images, prompts)`; image features: `load_features(name)`."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from rsidiff_kedro.rewards.proxy import ProxyReward
+
+
+class Reward(Protocol):
+    """Scores how well images fit their prompts."""
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """float32 [n], higher is better; comparable within a prompt."""
+
+
+class Features(Protocol):
+    """Embeds images."""
+
+    def embed(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """float32 [n, d]."""
+
+
+_REWARDS = {"proxy": ProxyReward}
+_FEATURES = {"proxy": ProxyReward}
+
+
+def reward_names() -> tuple[str, ...]:
+    """The names that `load_reward` knows."""
+    return tuple(_REWARDS)
+
+
+def load_reward(name: str, **options: Any) -> Reward:
+    """Open a preference model; options go to its class (`checkpoint`: a local folder).
+
+    Raises:
+        ValueError: the name is unknown; the message lists the names that are known.
+    """
+    return _lookup(_REWARDS, name, "reward")(**options)
+
+
+def load_features(name: str, **options: Any) -> Features:
+    """Open an embedding of images, by the same names and with the same errors as `load_reward`."""
+    return _lookup(_FEATURES, name, "features")(**options)
+
+
+def _lookup(registry: dict[str, type[ProxyReward]], name: str, kind: str) -> type[ProxyReward]:
+    if name not in registry:
+        raise ValueError(f"there are no {kind} named {name!r}; there are {', '.join(sorted(registry))}")
+    return registry[name]

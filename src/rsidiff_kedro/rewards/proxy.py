@@ -1,0 +1,189 @@
+"""The embedded preference model: a small learned scorer of (image, caption), imperfect as real ones are.
+
+Made as they are: first taught to tell matching pairs from wrong ones, then tuned on pairwise preferences of
+annotators (Bradley-Terry). Its score is a logit; compare scores within a prompt.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rsidiff_kedro.scenes.fitting import Schedule, fit
+
+SHIPPED = Path(__file__).parents[1] / "scenes" / "assets" / "proxy"
+MAX_WORDS = 16
+
+
+@dataclass(frozen=True)
+class ProxyConfig:
+    """Sizes, and the words that the model knows; others are read as one unknown word."""
+
+    vocabulary: tuple[str, ...]
+    image_size: int = 32
+    width: int = 96
+    layers: int = 2
+
+
+def _block(before: int, after: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU())
+
+
+class ProxyModel(nn.Module):
+    """Words ask the image: convolutional features 8 x 8, read by the caption's words through cross-attention."""
+
+    def __init__(self, config: ProxyConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.trunk = nn.Sequential(_block(3, 32, 1), _block(32, 64, 2), _block(64, width, 2), _block(width, width, 1))
+        self.places = nn.Parameter(0.02 * torch.randn((config.image_size // 4) ** 2, width))
+        self.words = nn.Embedding(len(config.vocabulary) + 2, width, padding_idx=0)
+        self.order = nn.Parameter(0.02 * torch.randn(MAX_WORDS, width))
+        self.readers = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
+            for _ in range(config.layers)
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
+
+    def forward(self, images: Tensor, words: Tensor) -> Tensor:
+        """Score images [n, 3, h, w] in [-1, 1] against word ids [n, 16] (0 pads): [n]."""
+        seen = self.trunk(images).flatten(2).transpose(1, 2) + self.places
+        read = self.words(words) + self.order
+        absent = words == 0
+        for reader in self.readers:
+            read = reader(read, seen, tgt_key_padding_mask=absent)
+        present = (~absent).float()[..., None]
+        pooled = (read * present).sum(1) / present.sum(1).clamp(min=1.0)
+        scores: Tensor = self.head(pooled)[:, 0]
+        return scores
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the image looks like, the caption apart: mean and maximum over places, [n, 2 width]."""
+        maps = self.trunk(images)
+        return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+
+    def word_ids(self, texts: Sequence[str]) -> Tensor:
+        """Word ids [n, 16]: 0 pads, 1 is unknown (and stands for an empty text)."""
+        known = {word: number for number, word in enumerate(self.config.vocabulary, start=2)}
+        ids = torch.zeros(len(texts), MAX_WORDS, dtype=torch.long)
+        for row, text in enumerate(texts):
+            numbers = [known.get(word.strip(".,"), 1) for word in text.lower().split()[:MAX_WORDS]] or [1]
+            ids[row, : len(numbers)] = torch.tensor(numbers)
+        return ids
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "ProxyModel":
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            FileNotFoundError: the folder is not there or lacks one of the two files.
+        """
+        config = json.loads((Path(folder) / "config.json").read_text())
+        model = cls(ProxyConfig(**config | {"vocabulary": tuple(config["vocabulary"])}))
+        model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        return model.eval()
+
+
+class ProxyReward:
+    """Scores and embeds images in micro-batches of a fixed size."""
+
+    def __init__(self, checkpoint: str | None = None, micro_batch_size: int = 64, model: ProxyModel | None = None) -> None:
+        self.model = model if model is not None else ProxyModel.from_pretrained(checkpoint or SHIPPED)
+        self.micro_batch_size = micro_batch_size
+
+    @torch.no_grad()
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """Logits that image and prompt belong together: float32 [n], higher is better."""
+        return self._map(images, lambda batch, rows: self.model(batch, self.model.word_ids([prompts[i] for i in rows])))
+
+    @torch.no_grad()
+    def embed(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """Image features: float32 [n, 192]; the prompts are not read."""
+        return self._map(images, lambda batch, rows: self.model.features(batch))
+
+    def _map(self, images: Sequence[Image.Image], compute) -> np.ndarray:  # type: ignore[no-untyped-def]
+        results = []
+        for start in range(0, len(images), self.micro_batch_size):
+            rows = list(range(start, min(start + self.micro_batch_size, len(images))))
+            filled = rows + rows[-1:] * (self.micro_batch_size - len(rows))
+            batch = torch.stack([self._tensor(images[row]) for row in filled])
+            results.append(compute(batch, filled)[: len(rows)].numpy())
+        return np.concatenate(results) if results else np.empty((0,), np.float32)
+
+    def _tensor(self, image: Image.Image) -> Tensor:
+        size = self.model.config.image_size
+        rgb = image.convert("RGB")
+        pixels = np.asarray(rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BICUBIC))
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """Images uint8 [n, 3, h, w], word ids [n, 16], and whether they belong together, float [n] in {0, 1}."""
+
+    images: Tensor
+    words: Tensor
+    labels: Tensor
+
+    def loss(self, model: ProxyModel, count: int, generator: torch.Generator) -> Tensor:
+        """Cross-entropy of a random batch."""
+        chosen = torch.randint(len(self.labels), (count,), generator=generator)
+        return functional.binary_cross_entropy_with_logits(
+            model(self.images[chosen].float() / 127.5 - 1.0, self.words[chosen]), self.labels[chosen]
+        )
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Pairs of one prompt's images: uint8 images [n, 3, h, w], word ids [n, 16], rows of the better and the worse [m]."""
+
+    images: Tensor
+    words: Tensor
+    better: Tensor
+    worse: Tensor
+
+    def loss(self, model: ProxyModel, count: int, generator: torch.Generator) -> Tensor:
+        """Bradley-Terry: minus log sigmoid of the difference of scores."""
+        chosen = torch.randint(len(self.better), (count,), generator=generator)
+        rows = torch.cat([self.better[chosen], self.worse[chosen]])
+        scores = model(self.images[rows].float() / 127.5 - 1.0, self.words[rows])
+        return -functional.logsigmoid(scores[:count] - scores[count:]).mean()
+
+
+def pretrain_proxy(model: ProxyModel, pairs: LabelledPairs, schedule: Schedule, seed: int, checkpoint: Path | None) -> None:
+    """Teach the model, in place, to tell matching pairs from wrong ones."""
+    fit(
+        model,
+        lambda generator, progress: pairs.loss(model, schedule.batch_size, generator),
+        schedule,
+        seed,
+        "preference model: pairs",
+        checkpoint,
+    )
+
+
+def tune_proxy(
+    model: ProxyModel, pairs: LabelledPairs, preferences: Preferences, schedule: Schedule, seed: int, checkpoint: Path | None
+) -> None:
+    """Tune the model, in place, on preferences; half of each step's loss repeats the pairs, so that they are not forgotten."""
+
+    def loss_of_batch(generator: torch.Generator, progress: float) -> Tensor:
+        half = schedule.batch_size // 2
+        return preferences.loss(model, half, generator) + 0.5 * pairs.loss(model, half, generator)
+
+    fit(model, loss_of_batch, schedule, seed, "preference model: preferences", checkpoint)

@@ -1,0 +1,106 @@
+"""What a user can set of the embedded model's training; every field stands in `conf/base/parameters_base_model.yml`."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rsidiff_kedro.scenes.corpus import NoiseRates
+from rsidiff_kedro.scenes.fitting import Schedule
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoiseSettings(_Settings):
+    """Rates of the corpus's noise."""
+
+    caption: float = Field(ge=0, le=1)
+    stray: float = Field(ge=0, le=1)
+    malformed: float = Field(ge=0, le=1)
+
+    def rates(self) -> NoiseRates:
+        """The same as the corpus reads it."""
+        return NoiseRates(self.caption, self.stray, self.malformed)
+
+
+class CorpusSettings(_Settings):
+    """The training corpus."""
+
+    size: int = Field(ge=64)
+    two_objects: float = Field(ge=0, le=1)
+    noise: NoiseSettings
+
+
+class ScheduleSettings(_Settings):
+    """How long and how fast a network is trained."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    checkpoint_every: int = Field(ge=1)
+
+    def schedule(self) -> Schedule:
+        """The same as the training loop reads it."""
+        return Schedule(
+            self.steps,
+            self.batch_size,
+            self.learning_rate,
+            ema_decay=self.ema_decay,
+            checkpoint_every=self.checkpoint_every,
+        )
+
+
+class AutoencoderSettings(ScheduleSettings):
+    """The autoencoder: channels a level, and its schedule."""
+
+    channels: tuple[int, ...]
+
+
+class DenoiserSettings(ScheduleSettings):
+    """Text encoder and UNet: sizes, the share of steps on clean pairs alone, and the schedule."""
+
+    channels: tuple[int, int, int]
+    text_width: int
+    text_layers: int
+    clean_share: float = Field(ge=0, le=1)
+
+
+class HeldOutSettings(_Settings):
+    """The held-out prompts that the base is judged on."""
+
+    one_object: int = Field(ge=1)
+    two_objects: int = Field(ge=1)
+    samples_per_prompt: int = Field(ge=1)
+
+
+class AnnotationSettings(_Settings):
+    """What the simulated annotators are shown, and how often they err."""
+
+    one_object: int = Field(ge=1)
+    two_objects: int = Field(ge=1)
+    samples_per_prompt: int = Field(ge=2)
+    pairs_per_prompt: int = Field(ge=1)
+    error_rate: float = Field(ge=0, lt=0.5)
+
+
+class ProxySettings(_Settings):
+    """The preference model: sizes, the share of clean pairs that are contradicted, and two schedules."""
+
+    width: int
+    layers: int
+    wrong_share: float = Field(ge=0, le=1)
+    pairs: ScheduleSettings
+    preferences: ScheduleSettings
+    annotation: AnnotationSettings
+
+
+class BaseModelSettings(_Settings):
+    """The pipeline `base_model`: all that it trains the embedded default with."""
+
+    seed: int = Field(ge=0)
+    unfinished: str
+    corpus: CorpusSettings
+    autoencoder: AutoencoderSettings
+    denoiser: DenoiserSettings
+    held_out: HeldOutSettings
+    proxy: ProxySettings

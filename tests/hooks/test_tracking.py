@@ -1,0 +1,263 @@
+"""What a run records in MLflow: real Kedro runs in memory, a real sqlite store."""
+
+import json
+import logging
+import math
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kedro.config import OmegaConfigLoader
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline, node
+from kedro.runner import SequentialRunner
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from PIL import Image
+
+from rsidiff_kedro.diffusion.adapters import Adapter
+from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageSet
+from rsidiff_kedro.hooks.tracking import TrackingHooks, TrackingSettings, flattened
+
+SOURCE = Path(__file__).parents[2] / "src"
+PARAMETERS = {"seed": 0, "sampler": {"guidance_scale": 3.0}, "rewards": ["proxy"], "floors": {}}
+
+
+def metrics_of(number: int) -> Callable[[], dict[str, Any]]:
+    return lambda: {"test/prompt_accuracy": 0.1 * number, "test/reward/proxy": 1.0, "gate/accepted": None}
+
+
+def image_set() -> ImageSet:
+    metadata = pd.DataFrame({name: ["x", "y"] for name in IMAGE_COLUMNS}).assign(sample_index=0, prompt_id=["a", "b"])
+    return ImageSet(metadata, [Image.fromarray(np.zeros((4, 4, 3), np.uint8))] * 2)
+
+
+def fail() -> None:
+    raise RuntimeError("the loss is not a number")
+
+
+def rounds(*extra: Any) -> Pipeline:
+    nodes = [node(metrics_of(number), None, f"rsi.round_{number}.metrics") for number in range(3)]
+    return Pipeline([*nodes, *extra])
+
+
+def context_of(root: Path, text: str = "{experiment: rounds, artifact_location: artifacts}") -> SimpleNamespace:
+    (root / "conf/base").mkdir(parents=True, exist_ok=True)
+    (root / "conf/local").mkdir(exist_ok=True)
+    (root / "conf/base/mlflow.yml").write_text(f"tracking: {text}\n")
+    loader = OmegaConfigLoader(str(root / "conf"), base_env="base", default_run_env="local")
+    return SimpleNamespace(config_loader=loader, project_path=root)
+
+
+def run(hook: TrackingHooks, root: Path, pipeline: Pipeline, catalog: DataCatalog | None = None) -> None:
+    """What KedroSession.run does with hooks."""
+    catalog = catalog or DataCatalog()
+    catalog["parameters"] = MemoryDataset(PARAMETERS)
+    manager = _create_hook_manager()
+    manager.register(hook)
+    hook.after_context_created(context_of(root))
+    shared: dict[str, Any] = {"pipeline": pipeline, "catalog": catalog}
+    shared["run_params"] = {"run_id": "2030-01-01T00.00.00.000Z", "env": None, "pipeline_names": ["rsi"]}
+    manager.hook.before_pipeline_run(**shared)
+    try:
+        result = SequentialRunner().run(pipeline, catalog, hook_manager=manager)
+    except RuntimeError as error:
+        manager.hook.on_pipeline_error(error=error, **shared)
+        raise
+    manager.hook.after_pipeline_run(run_result=result, **shared)
+
+
+def runs_of(root: Path) -> tuple[MlflowClient, Run, dict[str, Run]]:
+    """The newest parent, and its children by name."""
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    experiment = client.get_experiment_by_name("rounds")
+    everything = client.search_runs([experiment.experiment_id])
+    parent = next(each for each in everything if "mlflow.parentRunId" not in each.data.tags)
+    children = [each for each in everything if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return client, parent, {each.info.run_name: each for each in children}
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without experiments of ours: making one takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty_store: Path) -> Path:
+    """A project's root with a store in it."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_each_round_is_a_child_with_the_same_metrics_and_the_parent_has_them_by_step(root: Path) -> None:
+    run(TrackingHooks(), root, rounds())
+    client, parent, children = runs_of(root)
+    assert sorted(children) == ["round_0", "round_1", "round_2"]
+    assert len({frozenset(child.data.metrics) for child in children.values()}) == 1
+    history = client.get_metric_history(parent.info.run_id, "test/prompt_accuracy")
+    assert sorted((point.step, point.value) for point in history) == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert {each.info.status for each in [parent, *children.values()]} == {"FINISHED"}
+    assert parent.data.params == {
+        "seed": "0",
+        "sampler.guidance_scale": "3.0",
+        "rewards": '["proxy"]',
+        "floors": "{}",
+    }
+
+
+def test_a_metric_that_was_not_measured_is_recorded_as_nan(root: Path) -> None:
+    run(TrackingHooks(), root, rounds())
+    client, _, children = runs_of(root)
+    (point,) = client.get_metric_history(children["round_1"].info.run_id, "gate/accepted")
+    assert math.isnan(point.value)
+
+
+def test_a_failed_run_and_its_open_round_are_marked_as_failed(root: Path) -> None:
+    failing = [
+        node(lambda _: pd.DataFrame(), "rsi.round_2.metrics", "rsi.round_3.prompts"),
+        node(lambda _: fail(), "rsi.round_3.prompts", "rsi.round_3.metrics"),
+    ]
+    with pytest.raises(RuntimeError):
+        run(TrackingHooks(), root, rounds(*failing))
+    _, parent, children = runs_of(root)
+    assert parent.info.status == "FAILED"
+    assert parent.data.tags["error"] == "RuntimeError: the loss is not a number"
+    assert children["round_3"].info.status == "FAILED"
+    assert {children[f"round_{number}"].info.status for number in range(3)} == {"FINISHED"}
+
+
+def test_images_training_log_adapter_and_report_are_artifacts(root: Path) -> None:
+    adapter = Adapter({"unet.lora_A.weight": torch.ones(2)}, {"round": 1})
+    log = pd.DataFrame({"step": [1, 2], "loss": [0.5, 0.4]})
+    extra = [
+        node(image_set, None, "rsi.round_1.test_images"),
+        node(lambda: log, None, "rsi.round_1.training_log"),
+        node(lambda: adapter, None, "rsi.round_1.adapter"),
+        node(lambda: "<html>", None, "report"),
+        node(lambda: "better", None, "summary"),
+    ]
+    run(TrackingHooks(), root, rounds(*extra))
+    client, parent, children = runs_of(root)
+    child = children["round_1"]
+    assert child.data.tags["adapter"] == adapter.digest
+    assert {item.path for item in client.list_artifacts(child.info.run_id)} == {
+        "adapter.json",
+        "test_images.png",
+        "training_log.csv",
+        "training_log.html",
+    }
+    assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"report.html", "summary.txt"}
+    (path,) = (root / "artifacts").rglob("adapter.json")
+    assert json.loads(path.read_text())["digest"] == adapter.digest
+
+
+def test_rounds_that_a_resumed_run_reuses_are_recorded_too(root: Path) -> None:
+    catalog = DataCatalog({"rsi.round_0.metrics": MemoryDataset(metrics_of(0)())})
+    hook, resumed = TrackingHooks(), Pipeline(rounds().nodes)
+    hook.after_context_created(context_of(root))
+    shared: dict[str, Any] = {"pipeline": resumed, "catalog": catalog, "run_params": {"run_id": "now"}}
+    hook.before_pipeline_run(**shared)
+    for number in (1, 2):
+        hook.after_dataset_saved(f"rsi.round_{number}.metrics", metrics_of(number)(), resumed.nodes[0])
+    hook.after_pipeline_run(run_result={}, **shared)
+    client, parent, children = runs_of(root)
+    assert sorted(children) == ["round_0", "round_1", "round_2"]
+    steps = [point.step for point in client.get_metric_history(parent.info.run_id, "test/reward/proxy")]
+    assert sorted(steps) == [0, 1, 2]
+
+
+def test_a_pipeline_without_rounds_is_not_tracked(tmp_path: Path) -> None:
+    run(TrackingHooks(), tmp_path, Pipeline([node(lambda: "text", None, "summary")]))
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_two_sessions_of_one_process_keep_apart(root: Path) -> None:
+    hook = TrackingHooks()
+    run(hook, root, rounds())
+    run(hook, root, rounds())
+    client, _, _ = runs_of(root)
+    assert len(client.search_runs([client.get_experiment_by_name("rounds").experiment_id])) == 8
+
+
+def test_an_interrupted_run_is_marked_as_killed(root: Path) -> None:
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = {[str(Path(__file__).parent), str(SOURCE)]!r}
+        from pathlib import Path
+        from test_tracking import *
+        def interrupt(_):
+            raise KeyboardInterrupt
+        interrupted = node(interrupt, "rsi.round_2.metrics", "rsi.round_3.metrics")
+        prompts = node(lambda: 1, None, "rsi.round_3.prompts")
+        run(TrackingHooks(), Path({str(root)!r}), rounds(interrupted, prompts))
+    """)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "KeyboardInterrupt" in result.stderr
+    _, parent, children = runs_of(root)
+    assert parent.info.status == "KILLED"
+    assert children["round_0"].info.status == "FINISHED"
+
+
+def test_a_new_store_is_made_without_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd) -> None:
+    with caplog.at_level(logging.INFO):
+        run(TrackingHooks(), tmp_path, Pipeline([node(metrics_of(0), None, "rsi.round_0.metrics")]))
+    assert [record.name for record in caplog.records if record.name.startswith(("alembic", "mlflow"))] == []
+    assert "alembic" not in "".join(capfd.readouterr())
+
+
+def test_a_store_that_fails_in_the_middle_does_not_stop_the_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise OSError("no answer")
+
+    monkeypatch.setattr(MlflowClient, "log_text", unreachable)
+    run(TrackingHooks(), root, rounds(node(lambda: "better", None, "summary")))
+    assert "could not record summary: no answer" in caplog.text
+    assert runs_of(root)[1].info.status == "FINISHED"
+
+
+def test_tracking_can_be_switched_off(tmp_path: Path) -> None:
+    hook = TrackingHooks()
+    hook.after_context_created(context_of(tmp_path, "{enabled: false}"))
+    hook.before_pipeline_run(run_params={"run_id": "now"}, pipeline=rounds(), catalog=DataCatalog())
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_relative_store_lies_in_the_project_and_an_absolute_one_where_it_says(tmp_path: Path) -> None:
+    assert TrackingSettings().absolute_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert TrackingSettings(tracking_uri="sqlite:////a/b.db").absolute_uri(tmp_path) == "sqlite:////a/b.db"
+    server = TrackingSettings(tracking_uri="http://localhost:5000", artifact_location="artifacts")
+    assert server.absolute_uri(tmp_path) == "http://localhost:5000"
+    assert server.absolute_artifacts(tmp_path) is None
+
+
+def test_the_environment_variable_of_mlflow_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    assert TrackingSettings().absolute_uri(tmp_path) == "http://localhost:5000"
+
+
+def test_parameters_are_flattened_by_their_path() -> None:
+    assert dict(flattened({"a": {"b": {"c": 1}}, "d": [1, None], "e": None})) == {
+        "a.b.c": "1",
+        "d": "[1, null]",
+        "e": "None",
+    }

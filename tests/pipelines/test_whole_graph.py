@@ -1,0 +1,98 @@
+"""The whole method, once, on the shrunken parameters of conf/test, and what it left on disk."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.framework.context import KedroContext
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = (0, 1, 2)
+
+
+def run(project: Path, pipeline: str, **options) -> None:
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test") as session:
+        session.run(pipeline_names=[pipeline], **options)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "project"
+    (folder / "src").mkdir(parents=True)
+    (folder / "conf").symlink_to(ROOT / "conf")
+    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
+    run(folder, "rsi")
+    return folder
+
+
+@pytest.fixture
+def context(project: Path) -> KedroContext:
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test") as session:
+        return session.load_context()
+
+
+def test_every_dataset_of_the_pipeline_lies_on_disk(context: KedroContext) -> None:
+    from kedro.framework.project import pipelines
+
+    outputs = pipelines["rsi"].all_outputs()
+    assert {name for name in outputs if not context.catalog.exists(name)} == set()
+
+
+def test_every_round_reports_the_same_metrics(context: KedroContext) -> None:
+    keys = {frozenset(context.catalog.load(f"rsi.round_{number}.metrics")) for number in ROUNDS}
+    assert len(keys) == 1
+
+
+def test_training_validation_and_test_prompts_are_disjoint(context: KedroContext) -> None:
+    sets = [
+        set(context.catalog.load(name)["prompt_id"]) for name in ("prompt_pool", "validation_prompts", "test_prompts")
+    ]
+    assert len(set().union(*sets)) == sum(map(len, sets))
+
+
+def test_round_1_draws_as_the_base_does(context: KedroContext) -> None:
+    adapter = context.catalog.load("rsi.round_0.adapter")
+    assert not any(tensor.any() for name, tensor in adapter.weights.items() if "lora_B" in name)
+    assert set(context.catalog.load("rsi.round_1.images").metadata["checkpoint"]) == {adapter.digest}
+
+
+def test_a_round_goes_on_with_its_candidate_only_if_the_gate_accepted_it(context: KedroContext) -> None:
+    for number in (1, 2):
+        accepted = context.catalog.load(f"rsi.round_{number}.gate")["accepted"]
+        origin = f"rsi.round_{number}.candidate" if accepted else f"rsi.round_{number - 1}.adapter"
+        adapter = context.catalog.load(f"rsi.round_{number}.adapter")
+        assert adapter.digest == context.catalog.load(origin).digest
+
+
+def test_evaluation_images_are_paired_between_rounds(context: KedroContext) -> None:
+    seeds = [context.catalog.load(f"rsi.round_{number}.test_images").metadata["seed"].tolist() for number in ROUNDS]
+    assert seeds[0] == seeds[1] == seeds[2]
+
+
+def test_training_images_are_drawn_from_new_seeds_in_each_round(context: KedroContext) -> None:
+    first, second = (set(context.catalog.load(f"rsi.round_{n}.images").metadata["seed"]) for n in (1, 2))
+    assert not first & second
+
+
+def test_weights_have_a_mean_of_one(context: KedroContext) -> None:
+    for number in (1, 2):
+        assert context.catalog.load(f"rsi.round_{number}.weights")["weight"].mean() == pytest.approx(1.0)
+
+
+def test_a_stage_runs_again_alone_and_gives_the_same(project: Path, context: KedroContext) -> None:
+    before = context.catalog.load("rsi.round_2.selection")
+    run(project, "preference_selection")
+    versions = sorted(project.glob("data/test/04_feature/rsi/round_2/selection.parquet/*"))
+    assert len(versions) == 2
+    pd.testing.assert_frame_equal(before, pd.read_parquet(versions[-1]))
+
+
+def test_metrics_are_plain_json(project: Path) -> None:
+    paths = list(project.glob("data/test/08_reporting/rsi/round_*/metrics.json/*/metrics.json"))
+    assert len(paths) == len(ROUNDS)
+    assert all(isinstance(value, float) for path in paths for value in json.loads(path.read_text()).values())

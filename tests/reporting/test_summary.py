@@ -1,0 +1,72 @@
+"""Comparing the base with the last round."""
+
+import pandas as pd
+import pytest
+
+from rsidiff_kedro.reporting.summary import compare_rounds, summary_text
+
+Metrics = list[dict[str, float | None]]
+
+
+def test_each_measure_is_compared_image_by_image(scores: list[pd.DataFrame]) -> None:
+    found = {item.name: item for item in compare_rounds(scores[0], scores[2], ["proxy"], 200, 0)}
+    assert list(found) == ["prompt accuracy", "attribute accuracy", "images with hallucinations", "reward proxy"]
+    accuracy = found["prompt accuracy"]
+    assert (accuracy.base, accuracy.last) == pytest.approx((0.2, 0.8))
+    assert accuracy.difference.mean == pytest.approx(0.6)
+    assert accuracy.difference.low < 0.6 < accuracy.difference.high
+    assert accuracy.verdict == "better"
+    assert found["images with hallucinations"].base == 0.5
+    assert found["images with hallucinations"].verdict == "no clear change"
+
+
+def test_the_order_of_the_rows_does_not_matter(scores: list[pd.DataFrame]) -> None:
+    shuffled = scores[2].sample(frac=1, random_state=1)
+    assert compare_rounds(scores[0], shuffled, ["proxy"], 50, 0) == compare_rounds(
+        scores[0], scores[2], ["proxy"], 50, 0
+    )
+
+
+def test_more_hallucinations_are_worse(scores: list[pd.DataFrame]) -> None:
+    last = scores[2].assign(hallucinations=1)
+    found = {item.name: item for item in compare_rounds(scores[0], last, [], 200, 0)}
+    assert found["images with hallucinations"].verdict == "worse"
+
+
+def test_images_that_the_judge_could_not_read_are_left_out(scores: list[pd.DataFrame]) -> None:
+    unread = scores[0]["prompt_id"] == "p0"
+    base, last = (
+        table.assign(correct=table["correct"].astype(object).mask(unread)) for table in (scores[0], scores[2])
+    )
+    accuracy = compare_rounds(base, last, [], 50, 0)[0]
+    assert accuracy.base == pytest.approx(2 / 18)
+
+
+def test_rounds_of_other_prompts_cannot_be_compared(scores: list[pd.DataFrame]) -> None:
+    with pytest.raises(ValueError, match="no partner"):
+        compare_rounds(scores[0], scores[2].iloc[1:], ["proxy"], 50, 0)
+
+
+def test_a_pair_that_stands_twice_is_refused(scores: list[pd.DataFrame]) -> None:
+    with pytest.raises(ValueError, match="last round's test scores have more than one row"):
+        compare_rounds(scores[0], scores[2].assign(sample_index=0), ["proxy"], 50, 0)
+
+
+def test_the_summary_says_what_improved_and_what_the_gate_did(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+    text = summary_text(metrics, scores[0], scores[2], 200, 0)
+    assert "10 test prompts, 20 images" in text
+    assert "+0.600 [" in text
+    assert "which went on with the adapter before: 2." in text
+    assert "Diversity within a prompt: 0.500 (base), 0.300 (round 2)." in text
+
+
+def test_the_summary_warns_of_reward_hacking(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+    text = summary_text(metrics, scores[0].assign(correct=True), scores[2].assign(correct=False), 200, 0)
+    assert "reward hacking" in text
+
+
+def test_the_summary_says_when_no_judge_was_held_out(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+    judged = ["correct", "attribute_accuracy", "hallucinations"]
+    text = summary_text(metrics, *(table.drop(columns=judged) for table in (scores[0], scores[2])), 200, 0)
+    assert "No judge was held out" in text
+    assert "prompt accuracy" not in text

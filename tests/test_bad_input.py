@@ -1,0 +1,75 @@
+"""Bad input ends a run at once: exit code 2, one line that says what to change, nothing drawn and nothing written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kedro.framework.cli.utils import find_run_command
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(find_run_command("rsidiff_kedro"), list(arguments))
+
+
+def error_of(project: Path, params: str) -> str:
+    result = run("--pipelines=rsi", "--env=test", f"--params={params}")
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1
+    assert result.output.rstrip().endswith(lines[0])
+    assert "Traceback" not in result.output
+    assert not (project / "data").exists()
+    return lines[0]
+
+
+FILE = "evaluation.judge=null,prompt_curation.source.kind=file,prompt_curation.source.path="
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ("rounds=0", "'rounds' is 0"),
+        ("rounds=abc", "'rounds' is 'abc'"),
+        ("rounds=101", "<= 100"),
+        ("round=3", "did you mean 'rounds'?"),
+        ("finetune.learning_rat=1", "did you mean 'finetune.learning_rate'?"),
+        ("finetune.learning_rate=-1", "'finetune.learning_rate' is -1"),
+        ("prompt_curation.source.kind=web", "'grammar', 'file'"),
+        ("prompt_curation.pool_size=100000", "pool_size"),
+        ("evaluation.judge=human", "'evaluation.judge' is 'human'"),
+        ("evaluation.rewards=[beauty]", "unknown reward 'beauty'"),
+        ("weighting.features=beauty", "unknown features 'beauty'"),
+        ("model.base=/no/such/folder", "/no/such/folder"),
+        (f"{FILE}nowhere.txt", "nowhere.txt: no such file"),
+        (f"{FILE}prompts.docx", "unknown kind of prompt file"),
+    ],
+)
+def test_wrong_parameters_end_in_one_line(project: Path, params: str, said: str) -> None:
+    assert said in error_of(project, params)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"a caf\xe9 by night\n", "not UTF-8"),
+        (b"a red circle\n" * 50, "holds 1 different prompts"),
+    ],
+)
+def test_a_prompt_file_of_no_use_ends_in_one_line(project: Path, content: bytes, said: str) -> None:
+    (project / "prompts.txt").write_bytes(content)
+    assert said in error_of(project, f"{FILE}prompts.txt")
+
+
+def test_prompts_that_the_judge_cannot_read_end_in_one_line(project: Path) -> None:
+    (project / "prompts.txt").write_text("\n".join(f"a castle at dawn, number {n}" for n in range(50)))
+    params = f"{FILE}prompts.txt".replace("judge=null", "judge=scenes")
+    assert "set evaluation.judge=null" in error_of(project, params)
+
+
+def test_a_model_folder_without_a_component_ends_in_one_line(project: Path) -> None:
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (project / "model").mkdir()
+    (project / "model" / "model_index.json").write_text(json.dumps(index))
+    assert "unet" in error_of(project, f"model.base={project / 'model'}")

@@ -1,0 +1,103 @@
+"""The parameter tree: what is accepted, and what the message says about what is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.config import OmegaConfigLoader
+
+from rsidiff_kedro import settings
+from rsidiff_kedro.parameters import ParameterError, Parameters, parameter_fields, parse_parameters
+from rsidiff_kedro.prompts.sources import FileSource
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(env: str | None = None, **runtime: Any) -> dict[str, Any]:
+    loader = OmegaConfigLoader(
+        str(ROOT / "conf"), env=env, runtime_params=runtime or None, **settings.CONFIG_LOADER_ARGS
+    )
+    return loader["parameters"]
+
+
+def names_in(tree: dict[str, Any], prefix: str = "") -> set[str]:
+    names = set()
+    for key, value in tree.items():
+        names.add(prefix + key)
+        if isinstance(value, dict):
+            names |= names_in(value, f"{prefix}{key}.")
+    return names
+
+
+def message_for(**runtime: Any) -> str:
+    with pytest.raises(ParameterError) as caught:
+        parse_parameters(load(**runtime))
+    return str(caught.value)
+
+
+def test_the_shipped_parameters_are_valid() -> None:
+    assert parse_parameters(load()).rounds == 6
+
+
+def test_the_test_environment_shrinks_only_what_it_names() -> None:
+    parameters = parse_parameters(load("test"))
+    assert parameters.rounds == 2
+    assert parameters.sampler.guidance_scale == parse_parameters(load()).sampler.guidance_scale
+
+
+def test_every_parameter_is_written_down_in_conf_base() -> None:
+    other_source = {f"prompt_curation.source.{name}" for name in FileSource.model_fields}
+    known = {name for name, _ in parameter_fields()} - other_source
+    assert known - names_in(load()) == set()
+
+
+def test_every_section_refuses_unknown_names() -> None:
+    models = [field.annotation for _, field in parameter_fields() if hasattr(field.annotation, "model_config")]
+    assert all(model.model_config["extra"] == "forbid" for model in [Parameters, *models])
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 101, "abc", 1.5, True, None, "2; drop"])
+def test_rounds_other_than_1_to_100_are_refused_with_the_value_and_the_range(rounds: Any) -> None:
+    message = message_for(rounds=rounds)
+    assert f"parameter 'rounds' is {rounds!r}" in message
+    assert ">= 1 and <= 100" in message
+
+
+@pytest.mark.parametrize("rounds", [1, 100])
+def test_the_ends_of_the_range_of_rounds_are_accepted(rounds: int) -> None:
+    assert parse_parameters(load(rounds=rounds)).rounds == rounds
+
+
+def test_an_unknown_parameter_is_answered_with_the_nearest() -> None:
+    assert "unknown parameter 'round'; did you mean 'rounds'?" in message_for(round=3)
+
+
+def test_an_unknown_parameter_deep_in_the_tree_is_answered_with_its_path() -> None:
+    message = message_for(prompt_curation={"probe": {"sampler": {"guidence_scale": 2}}})
+    assert "'prompt_curation.probe.sampler.guidence_scale'" in message
+    assert "did you mean 'prompt_curation.probe.sampler.guidance_scale'?" in message
+
+
+def test_a_parameter_at_the_wrong_depth_is_answered_with_the_right_one() -> None:
+    assert "did you mean 'prompt_curation.pool_size'?" in message_for(pool_size=3)
+
+
+def test_a_misspelled_source_setting_is_named_without_the_unions_tag() -> None:
+    message = message_for(prompt_curation={"source": {"cuont": 3}})
+    assert "'prompt_curation.source.cuont'; did you mean 'prompt_curation.source.count'?" in message
+
+
+def test_all_problems_come_in_one_line() -> None:
+    message = message_for(rounds=0, sampler={"guidance_scale": 0.5}, nonsense=1)
+    assert all(name in message for name in ("rounds", "sampler.guidance_scale", "nonsense"))
+    assert "\n" not in message
+
+
+def test_the_grammars_settings_are_left_over_when_the_source_becomes_a_file() -> None:
+    parameters = parse_parameters(load(prompt_curation={"source": {"kind": "file", "path": "prompts.txt"}}))
+    assert isinstance(parameters.prompt_curation.source, FileSource)
+
+
+def test_a_misspelled_setting_of_a_file_source_is_still_refused() -> None:
+    source = {"kind": "file", "path": "prompts.txt", "colum": "prompt"}
+    assert "did you mean 'prompt_curation.source.column'?" in message_for(prompt_curation={"source": source})

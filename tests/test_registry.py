@@ -1,0 +1,99 @@
+"""The pipelines: their names, how rounds hang together, and that each stage stands alone."""
+
+import time
+
+import pytest
+from kedro.pipeline import Pipeline
+
+from rsidiff_kedro.pipeline_registry import register_pipelines, set_rounds
+from rsidiff_kedro.pipelines.rsi import create_stages
+
+STAGES = ["prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "evaluation"]
+
+
+@pytest.fixture(autouse=True)
+def three_rounds() -> None:
+    set_rounds(3)
+
+
+def whole(rounds: int) -> Pipeline:
+    return Pipeline(list(create_stages(rounds).values()))
+
+
+def node_of(pipeline: Pipeline, output: str):
+    return next(node for node in pipeline.nodes if output in node.outputs)
+
+
+def test_all_pipelines_have_their_names() -> None:
+    assert {"rsi", "__default__", "report", "base_model", *STAGES} == set(register_pipelines())
+
+
+def test_the_default_is_rsi() -> None:
+    registered = register_pipelines()
+    assert registered["__default__"] is registered["rsi"]
+
+
+def test_rsi_is_its_stages_and_the_report() -> None:
+    registered = register_pipelines()
+    parts = sum(len(registered[name].nodes) for name in [*STAGES, "report"])
+    assert len(registered["rsi"].nodes) == parts
+
+
+def test_rsi_needs_nothing_but_parameters() -> None:
+    assert all(name.startswith("params:") for name in register_pipelines()["rsi"].inputs())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_holds_that_stage_of_every_round(stage: str) -> None:
+    nodes = register_pipelines()[stage].nodes
+    assert all(stage in node.tags for node in nodes)
+    if stage != "prompt_curation":
+        assert {"rsi.round_1", "rsi.round_2", "rsi.round_3"} <= {node.namespace for node in nodes}
+
+
+def test_one_round_can_be_taken_by_its_namespace() -> None:
+    outputs = whole(3).only_nodes_with_namespaces(["rsi.round_2"]).all_outputs()
+    assert {"rsi.round_2.images", "rsi.round_2.candidate", "rsi.round_2.metrics"} <= outputs
+    assert all(name.startswith("rsi.round_2.") for name in outputs)
+
+
+def test_a_round_starts_from_the_adapter_that_passed_the_gate_before_it() -> None:
+    pipeline = whole(3)
+    assert "rsi.round_1.adapter" in node_of(pipeline, "rsi.round_2.images").inputs
+    assert "rsi.round_1.adapter" in node_of(pipeline, "rsi.round_2.candidate").inputs
+    assert "rsi.round_0.adapter" in node_of(pipeline, "rsi.round_1.images").inputs
+
+
+def test_weights_compare_every_round_with_the_bases_own_images() -> None:
+    pipeline = whole(3)
+    for number in (1, 2, 3):
+        assert "rsi.round_1.images" in node_of(pipeline, f"rsi.round_{number}.weights").inputs
+
+
+def test_the_training_set_grows_out_of_the_one_before_it() -> None:
+    pipeline = whole(3)
+    assert "rsi.round_2.training_set" in node_of(pipeline, "rsi.round_3.training_set").inputs
+    assert not [name for name in node_of(pipeline, "rsi.round_1.training_set").inputs if "round_0" in name]
+
+
+def test_the_judge_and_the_test_prompts_take_no_part_in_what_goes_on() -> None:
+    ancestors = whole(3).to_outputs("rsi.round_3.adapter")
+    assert not [name for name in ancestors.all_inputs() if "test_" in name and not name.startswith("params:")]
+
+
+def test_rounds_is_an_input_of_no_node() -> None:
+    assert "params:rounds" not in register_pipelines()["rsi"].inputs()
+
+
+def test_more_rounds_leave_the_first_ones_as_they_are() -> None:
+    def described(pipeline: Pipeline) -> set[str]:
+        return {str(node) for node in pipeline.nodes}
+
+    assert described(whole(2)) < described(whole(4))
+
+
+def test_a_hundred_rounds_are_built_in_seconds() -> None:
+    start = time.perf_counter()
+    nodes = whole(100).nodes
+    assert len(nodes) > 1000
+    assert time.perf_counter() - start < 20
