@@ -1,6 +1,7 @@
-"""Kedro datasets of the project's own: image sets and adapters, versioned, written atomically, with previews."""
+"""Kedro datasets of the project's own: image sets, adapters and networks, versioned, written atomically, with previews."""
 
 from rsidiff_kedro.datasets.adapter import AdapterDataset
 from rsidiff_kedro.datasets.image_set import ImageSetDataset
+from rsidiff_kedro.datasets.pretrained import PretrainedDataset
 
-__all__ = ["AdapterDataset", "ImageSetDataset"]
+__all__ = ["AdapterDataset", "ImageSetDataset", "PretrainedDataset"]

@@ -1,0 +1,55 @@
+# make rsi   six rounds of self-improvement on the embedded model, then where to look
+# make test  everything that CI checks
+# make ui    MLflow and Kedro-Viz on what has been run
+# TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
+
+PYTHON ?= python3
+ROUNDS ?= 6
+ENV ?= base
+MLFLOW_PORT ?= 5000
+VIZ_PORT ?= 4141
+BIN := .venv/bin
+READY := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: rsi test lint ui bench study base-model clean
+
+rsi: $(READY)
+	$(BIN)/kedro run --env=$(ENV) --pipeline=rsi --params rounds=$(ROUNDS)
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: $(READY)
+	@echo "MLflow    http://127.0.0.1:$(MLFLOW_PORT)   (answers after some 20 seconds)"
+	@echo "Kedro-Viz http://127.0.0.1:$(VIZ_PORT)"
+	@echo "Ctrl-C ends both."
+	@trap 'kill 0' INT TERM EXIT; \
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 & \
+	$(BIN)/kedro viz run --no-browser --host 127.0.0.1 --port $(VIZ_PORT) --env=$(ENV) --params rounds=$(ROUNDS) & \
+	wait
+
+bench: $(READY)
+	$(BIN)/python benchmarks/sampling_rate.py
+
+study: $(READY)
+	$(BIN)/python benchmarks/compare_naive.py
+
+base-model: $(READY)
+	$(BIN)/kedro run --pipeline=base_model
+
+clean:
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),) torch
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	touch $@

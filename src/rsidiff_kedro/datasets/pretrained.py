@@ -1,0 +1,46 @@
+"""Networks on disk, as the field saves them: a folder that `save_pretrained` writes and `from_pretrained` reads."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kedro.io import DatasetError
+from kedro.io.core import Version
+
+from rsidiff_kedro.datasets.folder import FolderDataset
+
+
+class PretrainedDataset(FolderDataset[Any]):
+    """Anything with `save_pretrained` and `from_pretrained`, safetensors only.
+
+    Args:
+        filepath: the folder.
+        class_name: the class that reads it, for example `diffusers.AutoencoderKL`.
+        version: given by Kedro where the catalog says `versioned: true`.
+        metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        class_name: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath, version, metadata)
+        self._class_name = class_name
+
+    def _write(self, data: Any, folder: Path) -> None:
+        data.save_pretrained(folder)
+
+    def _read(self, folder: Path) -> Any:
+        module, _, name = self._class_name.rpartition(".")
+        try:
+            return getattr(import_module(module), name).from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{folder} holds no {self._class_name} ({error}); train it again") from error
+
+    def _describe(self) -> dict[str, Any]:
+        return {**super()._describe(), "class_name": self._class_name}

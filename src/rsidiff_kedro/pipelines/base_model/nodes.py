@@ -1,0 +1,96 @@
+"""The steps of training the embedded default; what they train and measure with lies in `scenes` and `rewards.proxy`."""
+
+import pandas as pd
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from rsidiff_kedro.diffusion.backbones import StableDiffusionBackbone
+from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import SamplerSettings
+from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.rewards.proxy import ProxyModel
+from rsidiff_kedro.scenes import annotators, cards, corpus, pretraining
+from rsidiff_kedro.scenes.grammar import Scene
+from rsidiff_kedro.scenes.judge import judge_images
+from rsidiff_kedro.scenes.settings import BaseModelSettings
+
+
+def draw_corpus(settings: BaseModelSettings) -> pd.DataFrame:
+    """Draw the captioned pictures, noise included."""
+    given = settings.corpus
+    return corpus.draw_corpus(given.size, given.two_objects, given.noise.rates(), settings.seed)
+
+
+def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, pd.DataFrame]:
+    """Train the autoencoder on the corpus's pictures."""
+    autoencoder, losses = pretraining.train_autoencoder(pairs, settings)
+    return autoencoder, _log(losses)
+
+
+def train_denoiser(
+    pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
+) -> tuple[StableDiffusionPipeline, pd.DataFrame]:
+    """Train text encoder and UNet on the corpus's latents and captions; the result is the whole base model."""
+    pipeline, losses = pretraining.train_base(pairs, autoencoder, settings)
+    return pipeline.to(dtype=pretraining.SHIPPED_DTYPE), _log(losses)
+
+
+def draw_held_out(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
+    """Draw prompts that the corpus does not have, with the default sampler."""
+    held_out = settings.held_out
+    scenes = pretraining.held_out_scenes(held_out.one_object, held_out.two_objects, settings.seed)
+    return _draw(base, scenes, held_out.samples_per_prompt, sampler, settings.seed, "held_out")
+
+
+def draw_annotated(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
+    """Draw several images for each prompt that the annotators see."""
+    shown = settings.proxy.annotation
+    scenes = annotators.annotated_scenes(shown.one_object, shown.two_objects, settings.seed)
+    return _draw(base, scenes, shown.samples_per_prompt, sampler, settings.seed, "annotated")
+
+
+def judge(images: ImageSet) -> pd.DataFrame:
+    """The judge's verdict on each image."""
+    texts = images.metadata["text"].tolist()
+    return images.metadata[["image_id", "prompt_id", "text", "sample_index"]].join(judge_images(images.images, texts))
+
+
+def annotate(verdicts: pd.DataFrame, settings: BaseModelSettings) -> pd.DataFrame:
+    """The annotators' answers, some of them wrong."""
+    shown = settings.proxy.annotation
+    return annotators.annotate(verdicts, shown.pairs_per_prompt, shown.error_rate, settings.seed)
+
+
+def train_proxy(
+    pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings
+) -> ProxyModel:
+    """Train the preference model on pairs of the corpus, then on the annotators' answers."""
+    return pretraining.train_proxy(pairs, images, answers, settings)
+
+
+def measure(
+    base: StableDiffusionPipeline, autoencoder: AutoencoderKL, verdicts: pd.DataFrame, settings: BaseModelSettings
+) -> tuple[dict[str, float], str]:
+    """The base's figures and its model card."""
+    figures = cards.measure_base(autoencoder, verdicts, settings.seed)
+    return figures, cards.base_card(figures, settings, sum(p.numel() for p in base.unet.parameters()))
+
+
+def measure_proxy(
+    proxy: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
+) -> tuple[dict[str, float], str]:
+    """The preference model's figures on held-out prompts, and its model card."""
+    figures = cards.measure_proxy(proxy, images, verdicts, settings.seed)
+    return figures, cards.proxy_card(figures, settings)
+
+
+def _draw(
+    base: StableDiffusionPipeline, scenes: list[Scene], samples: int, sampler: SamplerSettings, seed: int, purpose: str
+) -> ImageSet:
+    backbone = StableDiffusionBackbone(base.to(dtype=pretraining.COMPUTED_DTYPE), "base_model")
+    prompts = prompt_table([scene.caption for scene in scenes], source="grammar")
+    return sample_images(backbone, None, prompts, samples, sampler, seed, purpose, f"base model: {purpose} prompts")
+
+
+def _log(losses: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"step": [50 * (number + 1) for number in range(len(losses))], "loss": losses})

@@ -1,0 +1,124 @@
+"""Trains the embedded default from a corpus: autoencoder, text encoder and UNet, preference model; each resumes."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.rewards.proxy import (
+    LabelledPairs,
+    Preferences,
+    ProxyConfig,
+    ProxyModel,
+    pretrain_proxy,
+    tune_proxy,
+)
+from rsidiff_kedro.scenes import autoencoder as autoencoding
+from rsidiff_kedro.scenes.annotators import label_pairs
+from rsidiff_kedro.scenes.corpus import corpus_pixels
+from rsidiff_kedro.scenes.denoiser import Network, assemble_pipeline
+from rsidiff_kedro.scenes.denoiser import train_denoiser as train_network
+from rsidiff_kedro.scenes.grammar import (
+    BACKGROUNDS,
+    COLORS,
+    HELD_OUT,
+    RELATIONS,
+    SHAPES,
+    SIZES,
+    Scene,
+    bucket,
+    sample_distinct_scenes,
+)
+from rsidiff_kedro.scenes.settings import BaseModelSettings
+
+SHIPPED_DTYPE = torch.float16
+COMPUTED_DTYPE = torch.float32
+GRAMMAR_WORDS = tuple(
+    sorted({word for words in (SHAPES, SIZES, COLORS, BACKGROUNDS, RELATIONS) for text in words for word in text.split()})
+) + ("a", "on", "background")
+
+
+def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, list[float]]:
+    """Train the autoencoder on the pictures of a corpus; also returns the losses."""
+    given = settings.autoencoder
+    checkpoint = _checkpoint(settings, "autoencoder", settings.corpus, given)
+    pixels = corpus_pixels(pairs)
+    return autoencoding.train_autoencoder(pixels, given.channels, given.schedule(), settings.seed, checkpoint)
+
+
+def train_base(
+    pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
+) -> tuple[StableDiffusionPipeline, list[float]]:
+    """Train text encoder and UNet on a corpus, and join them with its autoencoder; also returns the losses."""
+    given = settings.denoiser
+    latents = autoencoding.encode(autoencoder.eval(), corpus_pixels(pairs)).half()
+    denoiser, tokenizer, losses = train_network(
+        latents,
+        pairs["caption"].tolist(),
+        torch.tensor((pairs["noise"] == "").to_numpy()),
+        Network(given.channels, given.text_width, given.text_layers),
+        given.schedule(),
+        given.clean_share,
+        settings.seed,
+        _checkpoint(settings, "denoiser", settings.corpus, settings.autoencoder, given),
+    )
+    return assemble_pipeline(autoencoder, denoiser, tokenizer), losses
+
+
+def train_proxy(
+    pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings
+) -> ProxyModel:
+    """Train the preference model: matching and wrong pairs of the corpus, then annotators' answers on `images`."""
+    given = settings.proxy
+    torch.manual_seed(settings.seed)
+    model = ProxyModel(ProxyConfig(GRAMMAR_WORDS, width=given.width, layers=given.layers))
+    labels = label_pairs(pairs, given.wrong_share, settings.seed)
+    labelled = LabelledPairs(
+        _channels_first(corpus_pixels(pairs)),
+        model.word_ids(labels["caption"].tolist()),
+        torch.tensor(labels["label"].to_numpy(np.float32)),
+    )
+    row = {image_id: number for number, image_id in enumerate(images.metadata["image_id"])}
+    preferences = Preferences(
+        _channels_first(np.stack([np.asarray(image) for image in images.images])),
+        model.word_ids(images.metadata["text"].tolist()),
+        torch.tensor([row[image_id] for image_id in answers["better"]]),
+        torch.tensor([row[image_id] for image_id in answers["worse"]]),
+    )
+    made_of = (settings.corpus, settings.autoencoder, settings.denoiser, given)
+    pairs_at, answers_at = (_checkpoint(settings, f"proxy_{name}", *made_of) for name in ("pairs", "preferences"))
+    if not answers_at.exists():
+        pretrain_proxy(model, labelled, given.pairs.schedule(), settings.seed, pairs_at)
+    tune_proxy(model, labelled, preferences, given.preferences.schedule(), settings.seed, answers_at)
+    return model
+
+
+def held_out_scenes(one_object: int, two_objects: int, seed: int) -> list[Scene]:
+    """Scenes whose captions the corpus does not have.
+
+    Raises:
+        ValueError: there are not so many with one object.
+    """
+    rng = np.random.default_rng(seed)
+    chosen: list[Scene] = []
+    for n_objects, count in ((1, one_object), (2, two_objects)):
+        found = (scene for scene in sample_distinct_scenes(rng, n_objects) if bucket(scene) < HELD_OUT)
+        part = [scene for _, scene in zip(range(count), found, strict=False)]
+        if len(part) < count:
+            raise ValueError(f"base_model.held_out.one_object is {count}, but only {len(part)} such scenes are held out")
+        chosen += part
+    return chosen
+
+
+def _channels_first(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def _checkpoint(settings: BaseModelSettings, name: str, *parts: object) -> Path:
+    """Where a training is resumed from: another file for other settings, so that nothing stale is gone on with."""
+    key = hashlib.sha256(repr((settings.seed, *parts)).encode()).hexdigest()[:12]
+    return Path(settings.unfinished) / f"{name}_{key}.pt"
