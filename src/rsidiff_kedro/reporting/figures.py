@@ -40,7 +40,7 @@ def diversity_figure(rounds: Sequence[Metrics]) -> go.Figure:
     figure = make_subplots(cols=2, subplot_titles=("Diversity within a prompt", "Distance to the base's images"))
     for column, key in enumerate(("test/diversity", "test/distance_to_base"), start=1):
         if not _is_measured(rounds, key):
-            _say_not_measured(figure, [key], column)
+            _say_not_measured(figure, [key], (0.2, 0.8)[column - 1])
             continue
         for trace in _traces(rounds, key, key.removeprefix("test/"), column - 1):
             figure.add_trace(trace.update(showlegend=False), row=1, col=column)
@@ -132,11 +132,10 @@ def _tick(count: int) -> int:
     return max(1, math.ceil(count / 15))
 
 
-def _say_not_measured(figure: go.Figure, keys: Sequence[str], column: int | None = None) -> None:
-    place = {} if column is None else {"row": 1, "col": column}
-    axes = {"xref": "paper", "yref": "paper"} if column is None else {"xref": "x domain", "yref": "y domain"}
+def _say_not_measured(figure: go.Figure, keys: Sequence[str], x: float = 0.5) -> None:
+    """A note at this share of the figure's width; axes without data are not drawn, so it cannot stand in theirs."""
     text = "not measured: the metrics hold no<br>" + ", ".join(keys)
-    figure.add_annotation(text=text, x=0.5, y=0.5, showarrow=False, **axes, **place)
+    figure.add_annotation(text=text, x=x, y=0.5, xref="paper", yref="paper", showarrow=False)
 
 
 def _styled(figure: go.Figure, title: str) -> go.Figure:

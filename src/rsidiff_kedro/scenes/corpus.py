@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rsidiff_kedro.scenes.grammar import COLORS, HELD_OUT, RELATIONS, SHAPES, Scene, bucket, sample_scene
+from rsidiff_kedro.scenes.grammar import COLORS, HELD_OUT, SHAPES, Scene, bucket, sample_scene
 from rsidiff_kedro.scenes.renderer import add_flaw, add_stray, compose, render
 
 
@@ -56,10 +56,11 @@ def draw_corpus(size: int, two_objects: float, noise: NoiseRates, seed: int) -> 
     """Draw captioned pictures: a table with columns image (PNG bytes), caption and noise ("" where the pair is clean)."""
     rng = np.random.default_rng(seed)
     scenes = corpus_scenes(rng, two_objects)
-    rows = []
+    rows: list[tuple[bytes, str, str]] = []
     while len(rows) < size:
         scene = next(scenes)
-        picture, said, wrong = compose(scene, rng), scene, []
+        picture, said = compose(scene, rng), scene
+        wrong: list[str] = []
         if rng.random() < noise.malformed:
             picture, wrong = add_flaw(picture, rng), [*wrong, "malformed"]
         if rng.random() < noise.stray:

@@ -188,8 +188,8 @@ def judge(image: Image.Image | np.ndarray, caption: str, iou_threshold: float = 
     if pixels.shape != (CANVAS, CANVAS, 3):
         raise ValueError(f"the judge reads pictures of shape {(CANVAS, CANVAS, 3)}, not {pixels.shape}")
     background, forms, strays = see(pixels)
-    candidates: list[SeenForm | None] = sorted(forms, key=lambda form: -form.iou)[:3]
-    candidates += [None] * (len(scene.objects) - len(candidates))
+    best = sorted(forms, key=lambda form: -form.iou)[:3]
+    candidates: list[SeenForm | None] = [*best, *[None] * (len(scene.objects) - len(best))]
     options = [
         (_attributes(scene, chosen, background, len(forms)), chosen)
         for chosen in itertools.permutations(candidates, len(scene.objects))

@@ -1,0 +1,24 @@
+"""A small random Stable Diffusion pipeline in the official format."""
+
+import pytest
+import torch
+
+from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.scenes.autoencoder import build_autoencoder
+from rsidiff_kedro.scenes.denoiser import Denoiser, Network, assemble_pipeline, build_tokenizer
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A folder that `save_pretrained` wrote."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    denoiser = Denoiser(Network(channels=(16, 16, 16), text_width=16, text_layers=1), tokenizer)
+    folder = tmp_path_factory.mktemp("model")
+    assemble_pipeline(build_autoencoder((16, 16)), denoiser, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(model_folder):
+    return ModelSettings(base=str(model_folder))
