@@ -71,7 +71,9 @@ class StableDiffusionBackbone:
 
     def load_adapter(self, adapter: Adapter, trainable: bool) -> None:
         """Put an adapter in: trainable beside the weights, or else folded into them, which samples faster."""
-        self.pipeline.load_lora_weights(dict(adapter.weights), adapter_name="default")
+        # Copies, as peft takes tensors over without copying and training would change the adapter that was given.
+        weights = {name: value.clone() for name, value in adapter.weights.items()}
+        self.pipeline.load_lora_weights(weights, adapter_name="default")
         if trainable:
             for name, parameter in self.pipeline.unet.named_parameters():
                 parameter.requires_grad_("lora_" in name)
