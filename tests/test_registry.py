@@ -93,7 +93,7 @@ def test_more_rounds_leave_the_first_ones_as_they_are() -> None:
 
 
 def test_a_hundred_rounds_are_built_in_seconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     nodes = whole(100).nodes
     assert len(nodes) > 1000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

@@ -40,7 +40,7 @@ def diversity_figure(rounds: Sequence[Metrics]) -> go.Figure:
     figure = make_subplots(cols=2, subplot_titles=("Diversity within a prompt", "Distance to the base's images"))
     for column, key in enumerate(("test/diversity", "test/distance_to_base"), start=1):
         if not _is_measured(rounds, key):
-            _say_not_measured(figure, [key], (0.2, 0.8)[column - 1])
+            _say_not_measured(figure, [key], (0.15, 0.85)[column - 1])
             continue
         for trace in _traces(rounds, key, key.removeprefix("test/"), column - 1):
             figure.add_trace(trace.update(showlegend=False), row=1, col=column)
@@ -134,7 +134,7 @@ def _tick(count: int) -> int:
 
 def _say_not_measured(figure: go.Figure, keys: Sequence[str], x: float = 0.5) -> None:
     """A note at this share of the figure's width; axes without data are not drawn, so it cannot stand in theirs."""
-    text = "not measured: the metrics hold no<br>" + ", ".join(keys)
+    text = "not measured:<br>" + ", ".join(keys)
     figure.add_annotation(text=text, x=x, y=0.5, xref="paper", yref="paper", showarrow=False)
 
 

@@ -1,0 +1,52 @@
+"""The embedded model's training, on the shrunken parameters of conf/test, through Kedro."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
+
+from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.rewards.proxy import ProxyModel
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> DataCatalog:
+    """The catalog after a whole run in a folder of its own."""
+    folder = tmp_path_factory.mktemp("base_model") / "project"
+    (folder / "src").mkdir(parents=True)
+    (folder / "conf").symlink_to(ROOT / "conf")
+    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
+    unfinished = {"base_model": {"unfinished": str(folder / "unfinished")}}
+    bootstrap_project(folder)
+    with KedroSession.create(folder, env="test", runtime_params=unfinished) as session:
+        session.run(pipeline_names=["base_model"])
+    with KedroSession.create(folder, env="test", runtime_params=unfinished) as session:
+        return session.load_context().catalog
+
+
+def test_the_base_is_saved_as_float16_safetensors(catalog: DataCatalog) -> None:
+    base = catalog.load("base_model.base")
+    assert base.unet.config.in_channels == 4
+    files = list(Path(str(catalog.get("base_model.base")._get_load_path())).rglob("*.safetensors"))
+    assert {path.parent.name for path in files} == {"unet", "vae", "text_encoder"}
+
+
+def test_annotators_answer_about_the_bases_own_images(catalog: DataCatalog) -> None:
+    images: ImageSet = catalog.load("base_model.annotated_images")
+    answers: pd.DataFrame = catalog.load("base_model.answers")
+    assert set(answers["better"]) | set(answers["worse"]) <= set(images.metadata["image_id"])
+
+
+def test_the_preference_model_is_saved(catalog: DataCatalog) -> None:
+    assert isinstance(catalog.load("base_model.proxy"), ProxyModel)
+
+
+def test_both_cards_give_the_figures_that_were_measured(catalog: DataCatalog) -> None:
+    for name in ("base", "proxy"):
+        card, figures = catalog.load(f"base_model.{name}_card"), catalog.load(f"base_model.{name}_metrics")
+        assert all(f"| {key} | {value:.3f} |" in card for key, value in figures.items() if key != "images")

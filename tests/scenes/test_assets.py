@@ -1,0 +1,41 @@
+"""What is shipped: plain formats, small, and it draws."""
+
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+
+from rsidiff_kedro.diffusion.backbones.folders import SHIPPED as BASE
+from rsidiff_kedro.rewards.proxy import SHIPPED as PROXY
+from rsidiff_kedro.rewards.proxy import ProxyModel
+
+
+def size(folder: Path) -> float:
+    """Megabytes of all files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def test_the_base_has_at_most_20_megabytes_and_a_card():
+    assert size(BASE) <= 20
+    assert "accuracy" in (BASE / "README.md").read_text()
+
+
+def test_the_preference_model_has_at_most_5_megabytes_and_a_card():
+    assert size(PROXY) <= 5
+    assert "within_prompt_correlation" in (PROXY / "README.md").read_text()
+
+
+def test_there_is_no_pickle_among_them():
+    suffixes = {path.suffix for folder in (BASE, PROXY) for path in folder.rglob("*") if path.is_file()}
+    assert suffixes <= {".json", ".safetensors", ".md"}
+
+
+def test_an_unmodified_pipeline_loads_the_base_and_draws():
+    pipeline = StableDiffusionPipeline.from_pretrained(BASE)
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a small red circle", num_inference_steps=4, guidance_scale=3, height=32, width=32).images[0]
+    assert image.size == (32, 32)
+
+
+def test_the_preference_model_loads():
+    words = ProxyModel.from_pretrained(PROXY).config.vocabulary
+    assert {"red", "circle", "background"} <= set(words)
