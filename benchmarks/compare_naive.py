@@ -1,4 +1,4 @@
-"""Runs the method and naive self-training (all strategies off) with the gate off, and compares them on the test prompts.
+"""Runs the method and naive self-training (all strategies off), the gate off, and compares them on the test prompts.
 
     python benchmarks/compare_naive.py --rounds 6 --seeds 0
 

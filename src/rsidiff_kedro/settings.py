@@ -10,6 +10,8 @@ DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 # Kedro 1.7 calls omegaconf in a way that omegaconf 2.4 deprecates; no user can act on it.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
+# The short form is what the project is asked for by; it will go when Kedro drops it.
+warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 # The report reads the datasets of all rounds by their full names, `rsi.round_1.metrics`.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 

@@ -48,6 +48,11 @@ def test_an_index_that_is_no_json_is_named(copy):
     assert "not JSON" in message(copy)
 
 
+def test_an_index_without_components_is_refused(copy):
+    (copy / "model_index.json").write_text("{}")
+    assert "names no scheduler, text_encoder" in message(copy)
+
+
 def test_tokens_are_counted_with_start_and_end_and_not_cut(model):
     backbone = load_backbone(model)
     assert backbone.count_tokens(["a red circle", "", "a " * 40]) == [5, 2, 42]

@@ -51,7 +51,9 @@ def test_a_relation_turned_round_is_another_scene():
     )
 
 
-@pytest.mark.parametrize("text", ["", "a cat", "a red circle left of", "two red circles", "a red circle on a red background"])
+@pytest.mark.parametrize(
+    "text", ["", "a cat", "a red circle left of", "two red circles", "a red circle on a red background"]
+)
 def test_other_text_is_refused_with_an_example(text):
     with pytest.raises(CaptionError, match="say for example"):
         parse_caption(text)

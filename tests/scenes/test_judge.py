@@ -42,9 +42,7 @@ def test_a_caption_that_contradicts_one_attribute_or_the_relation_is_wrong_on_99
 def test_malformed_drawings_are_wrong_on_95_percent(rendered):
     scenes, pictures, _ = rendered
     rng = np.random.default_rng(9)
-    verdicts = [
-        judge(render(add_flaw(picture, rng)), scene.caption) for scene, picture in zip(scenes[:1500], pictures)
-    ]
+    verdicts = [judge(render(add_flaw(picture, rng)), scene.caption) for scene, picture in zip(scenes[:1500], pictures)]
     assert np.mean([not verdict.correct for verdict in verdicts]) >= 0.95
 
 

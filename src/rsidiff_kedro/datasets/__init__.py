@@ -1,4 +1,4 @@
-"""Kedro datasets of the project's own: image sets, adapters and networks, versioned, written atomically, with previews."""
+"""Kedro datasets of the project's own: image sets, adapters and networks, versioned and written atomically."""
 
 from rsidiff_kedro.datasets.adapter import AdapterDataset
 from rsidiff_kedro.datasets.image_set import ImageSetDataset

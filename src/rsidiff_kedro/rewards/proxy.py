@@ -102,7 +102,9 @@ class ProxyModel(nn.Module):
 class ProxyReward:
     """Scores and embeds images in micro-batches of a fixed size."""
 
-    def __init__(self, checkpoint: str | None = None, micro_batch_size: int = 64, model: ProxyModel | None = None) -> None:
+    def __init__(
+        self, checkpoint: str | None = None, micro_batch_size: int = 64, model: ProxyModel | None = None
+    ) -> None:
         self.model = model if model is not None else ProxyModel.from_pretrained(checkpoint or SHIPPED)
         self.micro_batch_size = micro_batch_size
 
@@ -150,7 +152,7 @@ class LabelledPairs:
 
 @dataclass(frozen=True)
 class Preferences:
-    """Pairs of one prompt's images: uint8 images [n, 3, h, w], word ids [n, 16], rows of the better and the worse [m]."""
+    """Pairs of one prompt's images: uint8 [n, 3, h, w], word ids [n, 16], rows of the better and the worse [m]."""
 
     images: Tensor
     words: Tensor
@@ -165,7 +167,9 @@ class Preferences:
         return -functional.logsigmoid(scores[:count] - scores[count:]).mean()
 
 
-def pretrain_proxy(model: ProxyModel, pairs: LabelledPairs, schedule: Schedule, seed: int, checkpoint: Path | None) -> None:
+def pretrain_proxy(
+    model: ProxyModel, pairs: LabelledPairs, schedule: Schedule, seed: int, checkpoint: Path | None
+) -> None:
     """Teach the model, in place, to tell matching pairs from wrong ones."""
     fit(
         model,
@@ -178,9 +182,14 @@ def pretrain_proxy(model: ProxyModel, pairs: LabelledPairs, schedule: Schedule, 
 
 
 def tune_proxy(
-    model: ProxyModel, pairs: LabelledPairs, preferences: Preferences, schedule: Schedule, seed: int, checkpoint: Path | None
+    model: ProxyModel,
+    pairs: LabelledPairs,
+    preferences: Preferences,
+    schedule: Schedule,
+    seed: int,
+    checkpoint: Path | None,
 ) -> None:
-    """Tune the model, in place, on preferences; half of each step's loss repeats the pairs, so that they are not forgotten."""
+    """Tune the model, in place, on preferences; pairs are repeated at half the weight, lest they be forgotten."""
 
     def loss_of_batch(generator: torch.Generator, progress: float) -> Tensor:
         half = schedule.batch_size // 2

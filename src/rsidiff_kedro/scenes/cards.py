@@ -96,11 +96,11 @@ pictures of one or two colored shapes; draw with 8 steps, guidance scale 3, heig
 `kedro run --pipeline=base_model` from rendered pictures alone, and stands in for a real model: no person, brand or
 work of others is in its data.
 
-Corpus: {corpus.size:,} pictures, {corpus.two_objects:.0%} with two objects. Of the pairs {noise.caption:.0%} have a wrong
-caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form; the first
+Corpus: {corpus.size:,} pictures, {corpus.two_objects:.0%} with two objects. Of the pairs {noise.caption:.0%} have a
+wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form; the first
 {denoiser.clean_share:.0%} of the {denoiser.steps:,} steps of {denoiser.batch_size} saw clean pairs alone.
 
-Judged on {figures['images']:.0f} images of held-out prompts with the default sampler:
+Judged on {figures["images"]:.0f} images of held-out prompts with the default sampler:
 
 | figure | value |
 |---|---|
@@ -118,7 +118,7 @@ Scores how well a 32 x 32 picture fits a caption of the scenes grammar. Taught o
 pairwise preferences of simulated annotators: the judge's verdicts on the base's own samples, {shown.error_rate:.0%} of
 the answers turned round, for prompts that are used nowhere else. Made by `kedro run --pipeline=base_model`.
 
-Beside the judge, on {figures['images']:.0f} images of held-out prompts:
+Beside the judge, on {figures["images"]:.0f} images of held-out prompts:
 
 | figure | value |
 |---|---|

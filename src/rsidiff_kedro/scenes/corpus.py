@@ -53,7 +53,7 @@ def mistake_caption(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def draw_corpus(size: int, two_objects: float, noise: NoiseRates, seed: int) -> pd.DataFrame:
-    """Draw captioned pictures: a table with columns image (PNG bytes), caption and noise ("" where the pair is clean)."""
+    """Draw captioned pictures: columns image (PNG bytes), caption and noise ("" where the pair is clean)."""
     rng = np.random.default_rng(seed)
     scenes = corpus_scenes(rng, two_objects)
     rows: list[tuple[bytes, str, str]] = []

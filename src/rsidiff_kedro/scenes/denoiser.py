@@ -100,14 +100,12 @@ class Denoiser(nn.Module):
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """Token ids [n, 16], padded and cut as the pipeline does."""
-    encoded = tokenizer(
-        captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
-    )
+    encoded = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
     return encoded.input_ids
 
 
 def _facts(scene: Scene) -> list[int]:
-    """What a caption says, as class indices (0: not said): shape, color and size of both objects, relation, background."""
+    """What a caption says, as class indices (0: not said): shape, color, size of each object, relation, background."""
     facts = []
     for item in (*scene.objects, None)[:2]:
         facts += [

@@ -1,4 +1,4 @@
-"""One training loop for the small networks of the embedded model: AdamW, cosine, moving average, resume after a kill."""
+"""One training loop for the embedded model's networks: AdamW, cosine, moving average, resume after a kill."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

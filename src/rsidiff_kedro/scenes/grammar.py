@@ -35,7 +35,9 @@ BACKGROUNDS = {
 RELATIONS = ("left of", "right of", "above", "below")
 _INVERSE = {"right of": "left of", "below": "above"}
 
-_OBJECT = rf"an? (?:(?P<size{{n}}>{'|'.join(SIZES)}) )?(?P<color{{n}}>{'|'.join(COLORS)}) (?P<shape{{n}}>{'|'.join(SHAPES)})"
+_OBJECT = (
+    rf"an? (?:(?P<size{{n}}>{'|'.join(SIZES)}) )?(?P<color{{n}}>{'|'.join(COLORS)}) (?P<shape{{n}}>{'|'.join(SHAPES)})"
+)
 _CAPTION = re.compile(
     _OBJECT.replace("{n}", "1")
     + rf"(?: (?P<relation>{'|'.join(RELATIONS)}) {_OBJECT.replace('{n}', '2')})?"

@@ -145,9 +145,7 @@ def _best_template(alpha: np.ndarray) -> tuple[str, float, float, float, float]:
     return *best, x, y
 
 
-def _attributes(
-    scene: Scene, seen: Sequence[SeenForm | None], background: str | None, n_forms: int
-) -> dict[str, bool]:
+def _attributes(scene: Scene, seen: Sequence[SeenForm | None], background: str | None, n_forms: int) -> dict[str, bool]:
     """Which of the caption's attributes hold if object i of the scene is `seen[i]`."""
     right = {"count": n_forms == len(scene.objects)}
     for number, (item, form) in enumerate(zip(scene.objects, seen, strict=True), start=1):

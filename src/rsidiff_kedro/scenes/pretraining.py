@@ -37,9 +37,8 @@ from rsidiff_kedro.scenes.settings import BaseModelSettings
 
 SHIPPED_DTYPE = torch.float16
 COMPUTED_DTYPE = torch.float32
-GRAMMAR_WORDS = tuple(
-    sorted({word for words in (SHAPES, SIZES, COLORS, BACKGROUNDS, RELATIONS) for text in words for word in text.split()})
-) + ("a", "on", "background")
+_SAID = (SHAPES, SIZES, COLORS, BACKGROUNDS, RELATIONS)
+GRAMMAR_WORDS = (*sorted({word for names in _SAID for name in names for word in name.split()}), "a", "on", "background")
 
 
 def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, list[float]]:
@@ -109,7 +108,9 @@ def held_out_scenes(one_object: int, two_objects: int, seed: int) -> list[Scene]
         found = (scene for scene in sample_distinct_scenes(rng, n_objects) if bucket(scene) < HELD_OUT)
         part = [scene for _, scene in zip(range(count), found, strict=False)]
         if len(part) < count:
-            raise ValueError(f"base_model.held_out.one_object is {count}, but only {len(part)} such scenes are held out")
+            raise ValueError(
+                f"base_model.held_out.one_object is {count}, but only {len(part)} such scenes are held out"
+            )
         chosen += part
     return chosen
 

@@ -52,7 +52,12 @@ def _check_folder(folder: Path) -> None:
         components = json.loads(index.read_text())
     except ValueError as error:
         raise ModelError(f"model.base: {str(index)!r} is not JSON ({error}); save the pipeline again") from error
-    named = {name for name, value in components.items() if isinstance(value, list) and value[0] is not None}
+    named = {name for name, value in components.items() if isinstance(value, list) and value and value[0] is not None}
+    if not named >= {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}:
+        lacking = sorted({"unet", "vae", "text_encoder", "tokenizer", "scheduler"} - named)
+        raise ModelError(
+            f"model.base: {str(index)!r} names no {', '.join(lacking)}; a Stable Diffusion pipeline has them"
+        )
     missing = sorted(
         name
         for name in named
@@ -62,8 +67,8 @@ def _check_folder(folder: Path) -> None:
     )
     if missing:
         raise ModelError(
-            f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config and, for networks, safetensors weights); "
-            f"model_index.json names {', '.join(sorted(named))}"
+            f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, and for networks safetensors weights) "
+            "that model_index.json names; save the pipeline again"
         )
 
 

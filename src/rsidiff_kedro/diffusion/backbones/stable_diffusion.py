@@ -83,9 +83,7 @@ class StableDiffusionBackbone:
 
     def add_adapter(self, rank: int, layers: str) -> None:
         """Put a fresh trainable LoRA in whose second factor is zero."""
-        config = LoraConfig(
-            r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=LORA_TARGETS[layers]
-        )
+        config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=LORA_TARGETS[layers])
         self.pipeline.unet.add_adapter(config, adapter_name="default")
 
     def export_adapter(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Trains the embedded default from nothing: corpus, autoencoder, text encoder and UNet, preference model, model cards."""
+"""Trains the embedded default from nothing: corpus, base model, preference model, and their model cards."""
 
 from rsidiff_kedro.pipelines.base_model.pipeline import create_pipeline
 
