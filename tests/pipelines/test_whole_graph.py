@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from mlflow import MlflowClient
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = (0, 1, 2)
@@ -96,3 +99,29 @@ def test_metrics_are_plain_json(project: Path) -> None:
     paths = list(project.glob("data/test/08_reporting/rsi/round_*/metrics.json/*/metrics.json"))
     assert len(paths) == len(ROUNDS)
     assert all(isinstance(value, float) for path in paths for value in json.loads(path.read_text()).values())
+
+
+def test_mlflow_has_a_child_run_a_round_with_equal_metric_keys(project: Path) -> None:
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = [run for run in client.search_runs(experiments) if "mlflow.parentRunId" in run.data.tags]
+    first = {run.data.tags["mlflow.parentRunId"] for run in runs if run.info.run_name == "round_0"}.pop()
+    children = [run for run in runs if run.data.tags["mlflow.parentRunId"] == first]
+    assert sorted(run.info.run_name for run in children) == ["round_0", "round_1", "round_2"]
+    assert len({frozenset(run.data.metrics) for run in children}) == 1
+    assert {run.info.status for run in children} == {"FINISHED"}
+
+
+def test_the_report_is_one_file_that_needs_no_network(context: KedroContext) -> None:
+    report = context.catalog.load("report")
+    assert report.count("data:image/png;base64,") >= len(ROUNDS)
+    assert 'src="http' not in report
+    assert 'href="http' not in report
+
+
+def test_the_notebook_runs_on_what_lies_on_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEDRO_ENV", "test")
+    notebook = nbformat.read(ROOT / "notebooks" / "compare_rounds.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(project)}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs) >= 5
