@@ -1,11 +1,14 @@
 """Bad input ends a run at once: exit code 2, one line that says what to change, nothing drawn and nothing written."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from kedro.framework.cli.utils import find_run_command
+
+from rsidiff_kedro.diffusion.backbones.folders import SHIPPED
 
 
 def run(*arguments: str):
@@ -69,7 +72,15 @@ def test_prompts_that_the_judge_cannot_read_end_in_one_line(project: Path) -> No
 
 
 def test_a_model_folder_without_a_component_ends_in_one_line(project: Path) -> None:
-    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
-    (project / "model").mkdir()
-    (project / "model" / "model_index.json").write_text(json.dumps(index))
-    assert "unet" in error_of(project, f"model.base={project / 'model'}")
+    shutil.copytree(SHIPPED, project / "model")
+    shutil.rmtree(project / "model" / "unet")
+    assert "lacks unet" in error_of(project, f"model.base={project / 'model'}")
+
+
+def test_a_model_index_without_a_component_ends_in_one_line(project: Path) -> None:
+    shutil.copytree(SHIPPED, project / "model")
+    index = project / "model" / "model_index.json"
+    components = json.loads(index.read_text())
+    del components["vae"]
+    index.write_text(json.dumps(components))
+    assert "names no vae" in error_of(project, f"model.base={project / 'model'}")

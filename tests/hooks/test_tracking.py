@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -197,23 +198,32 @@ def test_two_sessions_of_one_process_keep_apart(root: Path) -> None:
     assert len(client.search_runs([client.get_experiment_by_name("rounds").experiment_id])) == 8
 
 
-def test_an_interrupted_run_is_marked_as_killed(root: Path) -> None:
+@pytest.mark.parametrize("end", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_a_run_that_is_ended_from_outside_is_marked_as_killed(root: Path, end: str) -> None:
     script = textwrap.dedent(f"""
-        import sys
+        import os, signal, sys
         sys.path[:0] = {[str(Path(__file__).parent), str(SOURCE)]!r}
         from pathlib import Path
         from test_tracking import *
         def interrupt(_):
-            raise KeyboardInterrupt
+            {end}
         interrupted = node(interrupt, "rsi.round_2.metrics", "rsi.round_3.metrics")
         prompts = node(lambda: 1, None, "rsi.round_3.prompts")
         run(TrackingHooks(), Path({str(root)!r}), rounds(interrupted, prompts))
     """)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "KeyboardInterrupt" in result.stderr
+    assert result.returncode not in (0, -signal.SIGTERM)
     _, parent, children = runs_of(root)
     assert parent.info.status == "KILLED"
     assert children["round_0"].info.status == "FINISHED"
+
+
+def test_what_a_round_trained_on_stands_on_the_parent_alone(root: Path) -> None:
+    training = node(lambda: {"training/images": 100.0}, None, "rsi.round_1.training_metrics")
+    run(TrackingHooks(), root, rounds(training))
+    client, parent, children = runs_of(root)
+    assert [point.step for point in client.get_metric_history(parent.info.run_id, "training/images")] == [1]
+    assert len({frozenset(child.data.metrics) for child in children.values()}) == 1
 
 
 def test_a_new_store_is_made_without_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd) -> None:

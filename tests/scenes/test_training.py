@@ -11,6 +11,7 @@ from rsidiff_kedro.scenes.corpus import NoiseRates, corpus_pixels, draw_corpus
 from rsidiff_kedro.scenes.denoiser import (
     Denoiser,
     Network,
+    Phase,
     assemble_pipeline,
     build_tokenizer,
     draw_timesteps,
@@ -75,7 +76,7 @@ def test_an_unmodified_pipeline_loads_and_draws_what_was_saved(corpus, autoencod
     latents = encode(autoencoder, corpus_pixels(corpus))
     clean = torch.tensor((corpus["noise"] == "").to_numpy())
     denoiser, tokenizer, losses = train_denoiser(
-        latents, corpus["caption"].tolist(), clean, TINY, Schedule(50, 4, 1e-3), 0.5, seed=0
+        latents, corpus["caption"].tolist(), clean, TINY, [Phase(Schedule(50, 4, 1e-3), clean=False)], seed=0
     )
     assert len(losses) == 1
     assemble_pipeline(autoencoder, denoiser, tokenizer).save_pretrained(tmp_path)
@@ -83,6 +84,20 @@ def test_an_unmodified_pipeline_loads_and_draws_what_was_saved(corpus, autoencod
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red circle", num_inference_steps=2, height=32, width=32).images[0]
     assert image.size == (32, 32)
+
+
+def test_a_later_phase_goes_on_from_what_an_earlier_one_left(corpus, tmp_path):
+    latents, captions = torch.randn(64, 4, 16, 16), corpus["caption"].tolist()
+    clean = torch.arange(64) < 32
+    first = Phase(Schedule(3, 4, 1e-3, checkpoint_every=3), clean=True, checkpoint=tmp_path / "first.pt")
+    second = Phase(Schedule(2, 4, 1e-3, checkpoint_every=2), clean=False, checkpoint=tmp_path / "second.pt")
+    at_once, _, _ = train_denoiser(latents, captions, clean, TINY, [first, second], seed=0)
+    (tmp_path / "second.pt").unlink()
+    resumed, _, _ = train_denoiser(latents, captions, clean, TINY, [first, second], seed=0)
+    alone, _, _ = train_denoiser(latents, captions, clean, TINY, [first], seed=0)
+    weight = "unet.conv_in.weight"
+    assert torch.equal(at_once.state_dict()[weight], resumed.state_dict()[weight])
+    assert not torch.equal(at_once.state_dict()[weight], alone.state_dict()[weight])
 
 
 def test_a_denoiser_reads_the_caption():
@@ -99,12 +114,12 @@ def test_a_denoiser_reads_the_caption():
 def _regression(checkpoint, steps=20, stop=None):
     torch.manual_seed(0)
     network = nn.Linear(3, 1)
-    seen = []
+    batches = []
 
-    def loss_of_batch(generator, progress):
-        if stop is not None and len(seen) == stop:
+    def loss_of_batch(generator):
+        if len(batches) == stop:
             raise KeyboardInterrupt
-        seen.append(progress)
+        batches.append(1)
         inputs = torch.randn(8, 3, generator=generator)
         return (network(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
 

@@ -5,8 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from kedro.io import DatasetError
 from kedro.io.core import Version
+from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.datasets.folder import FolderDataset
 
@@ -17,6 +19,8 @@ class PretrainedDataset(FolderDataset[Any]):
     Args:
         filepath: the folder.
         class_name: the class that reads it, for example `diffusers.AutoencoderKL`.
+        stored_dtype: what its floating-point weights are stored as, for example "float16"; without it as they come.
+            The configuration beside them stays as it came, so that it is read into float32 all the same.
         version: given by Kedro where the catalog says `versioned: true`.
         metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
     """
@@ -26,14 +30,22 @@ class PretrainedDataset(FolderDataset[Any]):
         *,
         filepath: str | os.PathLike[str],
         class_name: str,
+        stored_dtype: str | None = None,
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(filepath, version, metadata)
         self._class_name = class_name
+        self._stored_dtype = getattr(torch, stored_dtype) if stored_dtype else None
 
     def _write(self, data: Any, folder: Path) -> None:
         data.save_pretrained(folder)
+        for path in folder.rglob("*.safetensors") if self._stored_dtype else ():
+            weights = load_file(path)
+            save_file({name: self._stored(tensor) for name, tensor in weights.items()}, path, {"format": "pt"})
+
+    def _stored(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._stored_dtype) if tensor.is_floating_point() else tensor
 
     def _read(self, folder: Path) -> Any:
         module, _, name = self._class_name.rpartition(".")

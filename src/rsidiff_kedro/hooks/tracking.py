@@ -10,6 +10,8 @@ import logging
 import math
 import os
 import re
+import signal
+import sys
 import threading
 import time
 import warnings
@@ -111,16 +113,22 @@ class RoundRuns:
 
     def log_metrics(self, number: int, metrics: Mapping[str, float | None]) -> None:
         """A round's metrics on its run and on the parent's, with step = round; this completes the round."""
+        child = self.child(number)
+        for run_id in (child, self.parent):
+            self._log_batch(run_id, number, metrics)
+        self.client.set_terminated(child, "FINISHED")
+        self._complete.add(number)
+
+    def log_training_metrics(self, number: int, metrics: Mapping[str, float | None]) -> None:
+        """What a round trained on, on the parent alone: round 0 trains nothing, and rounds have equal metric keys."""
+        self._log_batch(self.parent, number, metrics)
+
+    def _log_batch(self, run_id: str, number: int, metrics: Mapping[str, float | None]) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         values = {key: math.nan if value is None else float(value) for key, value in metrics.items()}
-        batch = [Metric(key, value, now, number) for key, value in values.items()]
-        child = self.child(number)
-        for run_id in (child, self.parent):
-            self.client.log_batch(run_id, metrics=batch)
-        self.client.set_terminated(child, "FINISHED")
-        self._complete.add(number)
+        self.client.log_batch(run_id, metrics=[Metric(key, value, now, number) for key, value in values.items()])
 
     def close(self, status: str) -> None:
         """End the parent, and the rounds that are not complete, with this status."""
@@ -170,6 +178,7 @@ class TrackingHooks:
         self._recorded = set()
         self._process = os.getpid()
         atexit.register(self._close, "KILLED")  # Kedro calls no hook on Ctrl-C
+        _exit_on_termination()
         parameters = catalog.get("parameters")
         if parameters is not None:
             self._runs.log_parameters(parameters.load())
@@ -210,10 +219,11 @@ class TrackingHooks:
     def _connect(self) -> tuple["MlflowClient", str]:
         """A client of the store, and the experiment's id."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        with _quiet("alembic", "mlflow"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of MLflow's own use of SQLAlchemy
-            from mlflow import MlflowClient
-
+            from mlflow import MlflowClient  # which sets its loggers' levels, so that they are turned down after it
+        with _quiet("alembic", "mlflow"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
             client = MlflowClient(self._settings.absolute_uri(self._root))
             experiment = client.get_experiment_by_name(self._settings.experiment)
             if experiment is not None:
@@ -255,6 +265,7 @@ class TrackingHooks:
             "metrics": lambda data: runs.log_metrics(number, data),
             "adapter": lambda data: _log_adapter(runs, number, data),
             "test_images": lambda data: _log_images(runs, number, data),
+            "training_metrics": lambda data: runs.log_training_metrics(number, data),
             "training_log": lambda data: _log_training(runs, number, data),
         }
         return by_name.get(match[2])
@@ -297,6 +308,12 @@ def _round_order(name: str) -> tuple[int, bool, str]:
     if match is None:
         return (10**9, False, name)
     return (int(match[1]), match[2] == "metrics", name)
+
+
+def _exit_on_termination() -> None:
+    """Let SIGTERM end the process as an exit does, so that the runs are closed; a handler of somebody else stays."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def pretrain_proxy(
     """Teach the model, in place, to tell matching pairs from wrong ones."""
     fit(
         model,
-        lambda generator, progress: pairs.loss(model, schedule.batch_size, generator),
+        lambda generator: pairs.loss(model, schedule.batch_size, generator),
         schedule,
         seed,
         "preference model: pairs",
@@ -191,7 +191,7 @@ def tune_proxy(
 ) -> None:
     """Tune the model, in place, on preferences; pairs are repeated at half the weight, lest they be forgotten."""
 
-    def loss_of_batch(generator: torch.Generator, progress: float) -> Tensor:
+    def loss_of_batch(generator: torch.Generator) -> Tensor:
         half = schedule.batch_size // 2
         return preferences.loss(model, half, generator) + 0.5 * pairs.loss(model, half, generator)
 

@@ -52,7 +52,7 @@ def train_autoencoder(
     autoencoder = build_autoencoder(channels)
     factor = 2 ** (len(channels) - 1)
 
-    def loss_of_batch(generator: torch.Generator, progress: float) -> Tensor:
+    def loss_of_batch(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(pixels), (schedule.batch_size,), generator=generator)
         images = to_tensor(pixels[chosen.numpy()])
         latents = autoencoder.encode(images).latent_dist.mean

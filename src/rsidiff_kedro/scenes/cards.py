@@ -12,7 +12,7 @@ from rsidiff_kedro.scenes.autoencoder import reconstruct
 from rsidiff_kedro.scenes.grammar import SHAPES, parse_caption, sample_scene
 from rsidiff_kedro.scenes.judge import judge_images
 from rsidiff_kedro.scenes.renderer import compose, render
-from rsidiff_kedro.scenes.settings import BaseModelSettings
+from rsidiff_kedro.scenes.settings import BaseModelSettings, DenoiserSettings
 from rsidiff_kedro.statistics.bootstrap import bootstrap_mean
 
 
@@ -97,8 +97,8 @@ pictures of one or two colored shapes; draw with 8 steps, guidance scale 3, heig
 work of others is in its data.
 
 Corpus: {corpus.size:,} pictures, {corpus.two_objects:.0%} with two objects. Of the pairs {noise.caption:.0%} have a
-wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form; the first
-{denoiser.clean_share:.0%} of the {denoiser.steps:,} steps of {denoiser.batch_size} saw clean pairs alone.
+wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form. UNet and text
+encoder saw {_seen(denoiser, clean=True):,} samples of its clean pairs alone, then {_seen(denoiser, clean=False):,} of all.
 
 Judged on {figures["images"]:.0f} images of held-out prompts with the default sampler:
 
@@ -106,6 +106,11 @@ Judged on {figures["images"]:.0f} images of held-out prompts with the default sa
 |---|---|
 {rows}
 """
+
+
+def _seen(denoiser: DenoiserSettings, clean: bool) -> int:
+    """Samples drawn in the phases that draw from clean pairs alone, or in the others."""
+    return sum(phase.steps * phase.batch_size for phase in denoiser.phases if phase.clean == clean)
 
 
 def proxy_card(figures: dict[str, float], settings: BaseModelSettings) -> str:

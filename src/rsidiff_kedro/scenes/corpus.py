@@ -57,19 +57,25 @@ def draw_corpus(size: int, two_objects: float, noise: NoiseRates, seed: int) -> 
     rng = np.random.default_rng(seed)
     scenes = corpus_scenes(rng, two_objects)
     rows: list[tuple[bytes, str, str]] = []
-    while len(rows) < size:
-        scene = next(scenes)
-        picture, said = compose(scene, rng), scene
-        wrong: list[str] = []
+    for _ in range(size):
+        mistaken = rng.random() < noise.caption
+        scene, said = _shown_and_said(scenes, mistaken, rng)
+        picture, wrong = compose(scene, rng), ["caption"] if mistaken else []
         if rng.random() < noise.malformed:
             picture, wrong = add_flaw(picture, rng), [*wrong, "malformed"]
         if rng.random() < noise.stray:
             picture, wrong = add_stray(picture, rng), [*wrong, "stray"]
-        if rng.random() < noise.caption:
-            said, wrong = mistake_caption(scene, rng), [*wrong, "caption"]
-        if bucket(said) >= HELD_OUT:
-            rows.append((_png(render(picture)), said.caption, "+".join(wrong)))
+        rows.append((_png(render(picture)), said.caption, "+".join(wrong)))
     return pd.DataFrame(rows, columns=["image", "caption", "noise"])
+
+
+def _shown_and_said(scenes: Iterator[Scene], mistaken: bool, rng: np.random.Generator) -> tuple[Scene, Scene]:
+    """What a pair shows and what its caption says, drawn until neither is held out."""
+    while True:
+        scene = next(scenes)
+        said = mistake_caption(scene, rng) if mistaken else scene
+        if bucket(said) >= HELD_OUT:
+            return scene, said
 
 
 def corpus_pixels(corpus: pd.DataFrame) -> np.ndarray:

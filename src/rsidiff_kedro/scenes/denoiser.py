@@ -2,6 +2,7 @@
 
 import json
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def warm_start(denoiser: Denoiser, captions: list[str], tokens: Tensor, schedule
     head = nn.Linear(denoiser.text_encoder.config.hidden_size, sum(_CLASSES))
     both = nn.ModuleList([denoiser.text_encoder, head])
 
-    def loss_of_batch(generator: torch.Generator, progress: float) -> Tensor:
+    def loss_of_batch(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(captions), (schedule.batch_size,), generator=generator)
         states = denoiser.text_encoder(tokens[chosen]).pooler_output
         parts = head(states).split(_CLASSES, dim=1)
@@ -149,45 +150,51 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
     return (share * 1000).long().clamp(0, 999)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training: its schedule, and whether it draws from the corpus's clean pairs alone."""
+
+    schedule: Schedule
+    clean: bool
+    checkpoint: Path | None = None
+
+
 def train_denoiser(
-    latents: Tensor,
-    captions: list[str],
-    clean: Tensor,
-    network: Network,
-    schedule: Schedule,
-    clean_share: float,
-    seed: int,
-    checkpoint: Path | None = None,
+    latents: Tensor, captions: list[str], clean: Tensor, network: Network, phases: Sequence[Phase], seed: int
 ) -> tuple[Denoiser, CLIPTokenizer, list[float]]:
     """Train text encoder and UNet on latents [n, 4, 16, 16] and their captions.
 
     Args:
-        clean: bool [n]; the first `clean_share` of the steps draws from these pairs alone, the rest from all, as a
-            model learns to draw from curated pairs before it meets the web's.
+        clean: bool [n], the pairs without noise.
+        phases: trained one after the other, each from the moving average that the one before left.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     denoiser = Denoiser(network, tokenizer)
     tokens, empty = tokenize(tokenizer, captions), tokenize(tokenizer, [""])
-    if checkpoint is None or not checkpoint.exists():
+    if not any(phase.checkpoint is not None and phase.checkpoint.exists() for phase in phases):
         warm_start(denoiser, captions, tokens, Schedule(600, 64, 1e-3), seed)
     alphas = build_scheduler().alphas_cumprod
-    clean_rows = clean.nonzero()[:, 0]
+    losses = []
+    for number, phase in enumerate(phases, start=1):
+        rows = clean.nonzero()[:, 0] if phase.clean else torch.arange(len(latents))
 
-    def loss_of_batch(generator: torch.Generator, progress: float) -> Tensor:
-        rows = clean_rows if progress < clean_share else torch.arange(len(latents))
-        chosen = rows[torch.randint(len(rows), (schedule.batch_size,), generator=generator)]
-        clear = latents[chosen].float()
-        noise = torch.randn(clear.shape, generator=generator)
-        timesteps = draw_timesteps(len(chosen), generator)
-        dropped = torch.rand(len(chosen), generator=generator) < 0.1
-        said = torch.where(dropped[:, None], empty, tokens[chosen])
-        signal = alphas[timesteps].sqrt()[:, None, None, None]
-        sigma = (1 - alphas[timesteps]).sqrt()[:, None, None, None]
-        prediction = denoiser(signal * clear + sigma * noise, timesteps, said)
-        return functional.mse_loss(prediction, signal * noise - sigma * clear)
+        def loss_of_batch(
+            generator: torch.Generator, rows: Tensor = rows, size: int = phase.schedule.batch_size
+        ) -> Tensor:
+            chosen = rows[torch.randint(len(rows), (size,), generator=generator)]
+            clear = latents[chosen].float()
+            noise = torch.randn(clear.shape, generator=generator)
+            timesteps = draw_timesteps(size, generator)
+            dropped = torch.rand(size, generator=generator) < 0.1
+            said = torch.where(dropped[:, None], empty, tokens[chosen])
+            signal = alphas[timesteps].sqrt()[:, None, None, None]
+            sigma = (1 - alphas[timesteps]).sqrt()[:, None, None, None]
+            prediction = denoiser(signal * clear + sigma * noise, timesteps, said)
+            return functional.mse_loss(prediction, signal * noise - sigma * clear)
 
-    losses = fit(denoiser, loss_of_batch, schedule, seed, "text encoder and UNet", checkpoint)
+        title = f"text encoder and UNet, phase {number}"
+        losses += fit(denoiser, loss_of_batch, phase.schedule, seed + number, title, phase.checkpoint)
     return denoiser, tokenizer, losses
 
 

@@ -24,7 +24,7 @@ class Schedule:
 
 def fit(
     network: nn.Module,
-    loss_of_batch: Callable[[torch.Generator, float], Tensor],
+    loss_of_batch: Callable[[torch.Generator], Tensor],
     schedule: Schedule,
     seed: int,
     title: str,
@@ -33,15 +33,15 @@ def fit(
     """Train a network in place and leave the moving average of its weights in it.
 
     Args:
-        loss_of_batch: draws a batch with the generator given and returns its loss; its second argument is the
-            progress in [0, 1). The generator depends on seed and step alone, so that a resumed run goes on as before.
+        loss_of_batch: draws a batch with the generator given and returns its loss; the generator depends on seed and
+            step alone, so that a resumed run goes on as before.
         checkpoint: where the state is kept every `checkpoint_every` steps; an existing one is resumed.
 
     Returns:
         The mean loss of every 50 steps.
     """
     parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=1e-4, fused=True)
     average = [parameter.detach().clone() for parameter in parameters]
     losses: list[float] = []
     start = 0
@@ -56,7 +56,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * _cosine(step, schedule)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        loss = loss_of_batch(generator, step / schedule.steps)
+        loss = loss_of_batch(generator)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -20,7 +20,7 @@ from rsidiff_kedro.rewards.proxy import (
 from rsidiff_kedro.scenes import autoencoder as autoencoding
 from rsidiff_kedro.scenes.annotators import label_pairs
 from rsidiff_kedro.scenes.corpus import corpus_pixels
-from rsidiff_kedro.scenes.denoiser import Network, assemble_pipeline
+from rsidiff_kedro.scenes.denoiser import Network, Phase, assemble_pipeline
 from rsidiff_kedro.scenes.denoiser import train_denoiser as train_network
 from rsidiff_kedro.scenes.grammar import (
     BACKGROUNDS,
@@ -35,8 +35,6 @@ from rsidiff_kedro.scenes.grammar import (
 )
 from rsidiff_kedro.scenes.settings import BaseModelSettings
 
-SHIPPED_DTYPE = torch.float16
-COMPUTED_DTYPE = torch.float32
 _SAID = (SHAPES, SIZES, COLORS, BACKGROUNDS, RELATIONS)
 GRAMMAR_WORDS = (*sorted({word for names in _SAID for name in names for word in name.split()}), "a", "on", "background")
 
@@ -55,16 +53,14 @@ def train_base(
     """Train text encoder and UNet on a corpus, and join them with its autoencoder; also returns the losses."""
     given = settings.denoiser
     latents = autoencoding.encode(autoencoder.eval(), corpus_pixels(pairs)).half()
-    denoiser, tokenizer, losses = train_network(
-        latents,
-        pairs["caption"].tolist(),
-        torch.tensor((pairs["noise"] == "").to_numpy()),
-        Network(given.channels, given.text_width, given.text_layers),
-        given.schedule(),
-        given.clean_share,
-        settings.seed,
-        _checkpoint(settings, "denoiser", settings.corpus, settings.autoencoder, given),
-    )
+    network = Network(given.channels, given.text_width, given.text_layers)
+    phases = [
+        Phase(phase.schedule(), phase.clean, _phase_checkpoint(settings, number))
+        for number, phase in enumerate(given.phases, start=1)
+    ]
+    clean = torch.tensor((pairs["noise"] == "").to_numpy())
+    captions = pairs["caption"].tolist()
+    denoiser, tokenizer, losses = train_network(latents, captions, clean, network, phases, settings.seed)
     return assemble_pipeline(autoencoder, denoiser, tokenizer), losses
 
 
@@ -117,6 +113,15 @@ def held_out_scenes(one_object: int, two_objects: int, seed: int) -> list[Scene]
 
 def _channels_first(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def _phase_checkpoint(settings: BaseModelSettings, number: int) -> Path:
+    """A phase's checkpoint depends on the phases up to it, so that a later one can be changed alone."""
+    given = settings.denoiser
+    sizes = (given.channels, given.text_width, given.text_layers)
+    return _checkpoint(
+        settings, f"denoiser_{number}", settings.corpus, settings.autoencoder, sizes, given.phases[:number]
+    )
 
 
 def _checkpoint(settings: BaseModelSettings, name: str, *parts: object) -> Path:

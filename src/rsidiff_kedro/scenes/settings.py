@@ -56,13 +56,19 @@ class AutoencoderSettings(ScheduleSettings):
     channels: tuple[int, ...]
 
 
-class DenoiserSettings(ScheduleSettings):
-    """Text encoder and UNet: sizes, the share of steps on clean pairs alone, and the schedule."""
+class PhaseSettings(ScheduleSettings):
+    """A part of the denoiser's training, on the corpus's clean pairs alone or on all of it."""
+
+    clean: bool
+
+
+class DenoiserSettings(_Settings):
+    """Text encoder and UNet: sizes, and the phases of their training."""
 
     channels: tuple[int, int, int]
     text_width: int
     text_layers: int
-    clean_share: float = Field(ge=0, le=1)
+    phases: tuple[PhaseSettings, ...] = Field(min_length=1)
 
 
 class HeldOutSettings(_Settings):

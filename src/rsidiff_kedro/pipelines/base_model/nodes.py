@@ -32,7 +32,7 @@ def train_denoiser(
 ) -> tuple[StableDiffusionPipeline, pd.DataFrame]:
     """Train text encoder and UNet on the corpus's latents and captions; the result is the whole base model."""
     pipeline, losses = pretraining.train_base(pairs, autoencoder, settings)
-    return pipeline.to(dtype=pretraining.SHIPPED_DTYPE), _log(losses)
+    return pipeline, _log(losses)
 
 
 def draw_held_out(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
@@ -87,7 +87,7 @@ def measure_proxy(
 def _draw(
     base: StableDiffusionPipeline, scenes: list[Scene], samples: int, sampler: SamplerSettings, seed: int, purpose: str
 ) -> ImageSet:
-    backbone = StableDiffusionBackbone(base.to(dtype=pretraining.COMPUTED_DTYPE), "base_model")
+    backbone = StableDiffusionBackbone(base, "base_model")
     prompts = prompt_table([scene.caption for scene in scenes], source="grammar")
     return sample_images(backbone, None, prompts, samples, sampler, seed, purpose, f"base model: {purpose} prompts")
 

@@ -11,8 +11,10 @@ def create_pipeline() -> Pipeline:
     """Corpus, autoencoder, denoiser, preference model, and what each is worth."""
     steps = [
         node(nodes.draw_corpus, SETTINGS, "corpus", name="draw_corpus"),
-        node(nodes.train_autoencoder, ["corpus", SETTINGS], ["autoencoder", "autoencoder_log"]),
-        node(nodes.train_denoiser, ["corpus", "autoencoder", SETTINGS], ["base", "base_log"]),
+        node(
+            nodes.train_autoencoder, ["corpus", SETTINGS], ["autoencoder", "autoencoder_log"], name="train_autoencoder"
+        ),
+        node(nodes.train_denoiser, ["corpus", "autoencoder", SETTINGS], ["base", "base_log"], name="train_denoiser"),
         node(nodes.draw_held_out, ["base", SETTINGS, SAMPLER], "held_out_images"),
         node(nodes.judge, "held_out_images", "held_out_verdicts", name="judge_held_out"),
         node(nodes.measure, ["base", "autoencoder", "held_out_verdicts", SETTINGS], ["base_metrics", "base_card"]),
