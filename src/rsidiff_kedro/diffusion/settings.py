@@ -25,7 +25,7 @@ class SamplerSettings(Settings):
     """How images are drawn."""
 
     num_inference_steps: int = Field(8, ge=1, le=1000)
-    guidance_scale: float = Field(3.0, ge=1.0, le=50.0)
+    guidance_scale: float = Field(2.0, ge=1.0, le=50.0)
     micro_batch_size: int = Field(32, ge=1, le=1024)
 
 

@@ -7,6 +7,7 @@ from diffusers import AutoencoderKL
 from scipy.stats import spearmanr
 
 from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.rewards.proxy import ProxyModel, ProxyReward
 from rsidiff_kedro.scenes.autoencoder import reconstruct
 from rsidiff_kedro.scenes.grammar import SHAPES, parse_caption, sample_scene
@@ -80,7 +81,7 @@ def measure_proxy(proxy: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, s
     }
 
 
-def base_card(figures: dict[str, float], settings: BaseModelSettings, parameters: int) -> str:
+def base_card(figures: dict[str, float], settings: BaseModelSettings, sampler: SamplerSettings, parameters: int) -> str:
     """The base's model card, in Markdown."""
     corpus, denoiser, noise = settings.corpus, settings.denoiser, settings.corpus.noise
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items() if name != "images")
@@ -92,13 +93,13 @@ license: mit
 # Scenes: the embedded base model of rsidiff_kedro
 
 A plain `StableDiffusionPipeline` (UNet of {parameters / 1e6:.1f} million parameters, float16) that draws 32 x 32
-pictures of one or two colored shapes; draw with 8 steps, guidance scale 3, height = width = 32. It was made by
-`kedro run --pipeline=base_model` from rendered pictures alone, and stands in for a real model: no person, brand or
-work of others is in its data.
+pictures of one or two colored shapes; draw with {sampler.num_inference_steps} steps, guidance scale
+{sampler.guidance_scale:g}, height = width = 32. It was made by `kedro run --pipeline=base_model` from rendered
+pictures alone, and stands in for a real model: no person, brand or work of others is in its data.
 
 Corpus: {corpus.size:,} pictures, {corpus.two_objects:.0%} with two objects. Of the pairs {noise.caption:.0%} have a
-wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form. UNet and text
-encoder saw {_seen(denoiser, clean=True):,} samples of its clean pairs alone, then {_seen(denoiser, clean=False):,} of all.
+wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form. UNet and
+text encoder saw {_seen(denoiser, clean=True):,} samples of its clean pairs, then {_seen(denoiser, clean=False):,} of all.
 
 Judged on {figures["images"]:.0f} images of held-out prompts with the default sampler:
 

@@ -69,11 +69,15 @@ def train_proxy(
 
 
 def measure(
-    base: StableDiffusionPipeline, autoencoder: AutoencoderKL, verdicts: pd.DataFrame, settings: BaseModelSettings
+    base: StableDiffusionPipeline,
+    autoencoder: AutoencoderKL,
+    verdicts: pd.DataFrame,
+    settings: BaseModelSettings,
+    sampler: SamplerSettings,
 ) -> tuple[dict[str, float], str]:
     """The base's figures and its model card."""
     figures = cards.measure_base(autoencoder, verdicts, settings.seed)
-    return figures, cards.base_card(figures, settings, sum(p.numel() for p in base.unet.parameters()))
+    return figures, cards.base_card(figures, settings, sampler, sum(p.numel() for p in base.unet.parameters()))
 
 
 def measure_proxy(

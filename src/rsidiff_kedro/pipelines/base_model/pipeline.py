@@ -17,7 +17,11 @@ def create_pipeline() -> Pipeline:
         node(nodes.train_denoiser, ["corpus", "autoencoder", SETTINGS], ["base", "base_log"], name="train_denoiser"),
         node(nodes.draw_held_out, ["base", SETTINGS, SAMPLER], "held_out_images"),
         node(nodes.judge, "held_out_images", "held_out_verdicts", name="judge_held_out"),
-        node(nodes.measure, ["base", "autoencoder", "held_out_verdicts", SETTINGS], ["base_metrics", "base_card"]),
+        node(
+            nodes.measure,
+            ["base", "autoencoder", "held_out_verdicts", SETTINGS, SAMPLER],
+            ["base_metrics", "base_card"],
+        ),
         node(nodes.draw_annotated, ["base", SETTINGS, SAMPLER], "annotated_images"),
         node(nodes.judge, "annotated_images", "annotated_verdicts", name="judge_annotated"),
         node(nodes.annotate, ["annotated_verdicts", SETTINGS], "answers"),
