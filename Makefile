@@ -37,6 +37,7 @@ ui: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/sampling_rate.py
+	$(BIN)/python benchmarks/guidance_scale.py
 
 study: $(READY)
 	$(BIN)/python benchmarks/compare_naive.py

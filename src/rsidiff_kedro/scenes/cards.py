@@ -98,8 +98,8 @@ pictures of one or two colored shapes; draw with {sampler.num_inference_steps} s
 pictures alone, and stands in for a real model: no person, brand or work of others is in its data.
 
 Corpus: {corpus.size:,} pictures, {corpus.two_objects:.0%} with two objects. Of the pairs {noise.caption:.0%} have a
-wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form. UNet and
-text encoder saw {_seen(denoiser, clean=True):,} samples of its clean pairs, then {_seen(denoiser, clean=False):,} of all.
+wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form. UNet
+and text encoder saw {_seen(denoiser, True):,} samples of its clean pairs, then {_seen(denoiser, False):,} of all pairs.
 
 Judged on {figures["images"]:.0f} images of held-out prompts with the default sampler:
 
