@@ -62,6 +62,15 @@ def test_what_is_saved_is_what_is_loaded(model, tmp_path):
     assert torch.equal(model(images, words), again(images, words))
 
 
+def test_a_word_is_read_in_the_light_of_those_before_it_alone(model):
+    images = torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1)
+    _, likelihoods = model.read(images, model.word_ids(["a red blue", "a red red"]))
+    assert (likelihoods <= 0).all()
+    assert (likelihoods[:, 3:] == 0).all()
+    assert torch.allclose(likelihoods[0, :2], likelihoods[1, :2])
+    assert likelihoods[0, 2] != likelihoods[1, 2]
+
+
 def _data():
     pixels = torch.zeros(40, 3, 32, 32, dtype=torch.uint8)
     pixels[:20, 0], pixels[20:, 2] = 255, 255

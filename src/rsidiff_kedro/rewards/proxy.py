@@ -36,39 +36,54 @@ def _block(before: int, after: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU())
 
 
+def _pooled(maps: Tensor) -> Tensor:
+    """Mean and maximum over places: [n, c, h, w] to [n, 2 c]."""
+    return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+
+
 class ProxyModel(nn.Module):
-    """Words ask the image: convolutional features 8 x 8, read by the caption's words through cross-attention."""
+    """Scores an image by how likely it makes its caption, and by how sound it looks.
+
+    A decoder reads convolutional features of 8 x 8 places and says, word for word, how likely the caption is; that it
+    learns to name what it sees is what teaches it quickly. A second head judges the features alone.
+    """
 
     def __init__(self, config: ProxyConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.width
+        width, words = config.width, len(config.vocabulary) + 2
         self.trunk = nn.Sequential(_block(3, 32, 1), _block(32, 64, 2), _block(64, width, 2), _block(width, width, 1))
         self.places = nn.Parameter(0.02 * torch.randn((config.image_size // 4) ** 2, width))
-        self.words = nn.Embedding(len(config.vocabulary) + 2, width, padding_idx=0)
+        self.words = nn.Embedding(words, width, padding_idx=0)
         self.order = nn.Parameter(0.02 * torch.randn(MAX_WORDS, width))
         self.readers = nn.ModuleList(
             nn.TransformerDecoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
             for _ in range(config.layers)
         )
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.next_word = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, words))
+        self.soundness = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.likelihood_weight = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, images: Tensor, words: Tensor) -> Tensor:
         """Score images [n, 3, h, w] in [-1, 1] against word ids [n, 16] (0 pads): [n]."""
-        seen = self.trunk(images).flatten(2).transpose(1, 2) + self.places
-        read = self.words(words) + self.order
-        absent = words == 0
+        return self.read(images, words)[0]
+
+    def read(self, images: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores [n], and the log likelihood of each word given those before it and the image [n, 16], 0 if none."""
+        maps = self.trunk(images)
+        seen = maps.flatten(2).transpose(1, 2) + self.places
+        before = functional.pad(words, (1, -1))  # the first word follows on padding
+        state = self.words(before) + self.order
+        later = torch.ones(MAX_WORDS, MAX_WORDS, dtype=torch.bool, device=words.device).triu(1)
         for reader in self.readers:
-            read = reader(read, seen, tgt_key_padding_mask=absent)
-        present = (~absent).float()[..., None]
-        pooled = (read * present).sum(1) / present.sum(1).clamp(min=1.0)
-        scores: Tensor = self.head(pooled)[:, 0]
-        return scores
+            state = reader(state, seen, tgt_mask=later)
+        likelihoods = self.next_word(state).log_softmax(-1).gather(-1, words[..., None])[..., 0] * (words != 0)
+        sound = self.soundness(_pooled(maps))[:, 0]
+        return self.likelihood_weight * likelihoods.sum(1) + sound, likelihoods
 
     def features(self, images: Tensor) -> Tensor:
         """What the image looks like, the caption apart: mean and maximum over places, [n, 2 width]."""
-        maps = self.trunk(images)
-        return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+        return _pooled(self.trunk(images))
 
     def word_ids(self, texts: Sequence[str]) -> Tensor:
         """Word ids [n, 16]: 0 pads, 1 is unknown (and stands for an empty text)."""
@@ -143,11 +158,13 @@ class LabelledPairs:
     labels: Tensor
 
     def loss(self, model: ProxyModel, count: int, generator: torch.Generator) -> Tensor:
-        """Cross-entropy of a random batch."""
+        """Cross-entropy of matching or not, and of each word of the captions that match, on a random batch."""
         chosen = torch.randint(len(self.labels), (count,), generator=generator)
-        return functional.binary_cross_entropy_with_logits(
-            model(self.images[chosen].float() / 127.5 - 1.0, self.words[chosen]), self.labels[chosen]
-        )
+        words, labels = self.words[chosen], self.labels[chosen]
+        scores, likelihoods = model.read(self.images[chosen].float() / 127.5 - 1.0, words)
+        matching = labels[:, None] * (words != 0)
+        naming = -(matching * likelihoods).sum() / matching.sum().clamp(min=1.0)
+        return functional.binary_cross_entropy_with_logits(scores, labels) + naming
 
 
 @dataclass(frozen=True)
