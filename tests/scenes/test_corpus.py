@@ -43,6 +43,12 @@ def test_labels_are_one_only_for_pairs_that_match(corpus):
     assert right[labels["label"] == 0].mean() <= 0.05
 
 
+def test_a_wrong_caption_is_not_given_away_by_being_held_out(corpus):
+    labels = label_pairs(corpus, wrong_share=1.0, seed=0)
+    assert (labels["label"] == 0).mean() > 0.95
+    assert all(bucket(parse_caption(caption)) >= HELD_OUT for caption in labels["caption"])
+
+
 def test_annotated_prompts_are_neither_held_out_nor_for_training():
     scenes = annotated_scenes(10, 20, seed=0)
     assert len({scene.key for scene in scenes}) == 30

@@ -69,7 +69,7 @@ class ProxyModel(nn.Module):
         return self.read(images, words)[0]
 
     def read(self, images: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores [n], and the log likelihood of each word given those before it and the image [n, 16], 0 if none."""
+        """The scores [n], and each word's log likelihood given those before it and the image: [n, 16], 0 on padding."""
         maps = self.trunk(images)
         seen = maps.flatten(2).transpose(1, 2) + self.places
         before = functional.pad(words, (1, -1))  # the first word follows on padding

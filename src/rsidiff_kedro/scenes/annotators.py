@@ -36,14 +36,25 @@ def contradict(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def label_pairs(corpus: pd.DataFrame, wrong_share: float, seed: int) -> pd.DataFrame:
-    """Columns caption and label: noisy pairs of the corpus are 0, and so is a share of the clean ones, contradicted."""
+    """Columns caption and label: noisy pairs of the corpus are 0, and so is a share of the clean ones, contradicted.
+
+    A wrong caption is no held-out one either: else that it never comes with its picture would give it away.
+    """
     rng = np.random.default_rng(seed)
     captions, labels = [], []
     for caption, noise in zip(corpus["caption"], corpus["noise"], strict=True):
-        wrong = noise == "" and rng.random() < wrong_share
-        captions.append(contradict(parse_caption(caption), rng).caption if wrong else caption)
-        labels.append(float(noise == "" and not wrong))
+        wrong = (
+            _allowed_contradiction(parse_caption(caption), rng) if noise == "" and rng.random() < wrong_share else None
+        )
+        captions.append(caption if wrong is None else wrong.caption)
+        labels.append(float(noise == "" and wrong is None))
     return pd.DataFrame({"caption": captions, "label": labels})
+
+
+def _allowed_contradiction(scene: Scene, rng: np.random.Generator, tries: int = 100) -> Scene | None:
+    """A contradiction that is not held out, or None: a few captions have none."""
+    drawn = (contradict(scene, rng) for _ in range(tries))
+    return next((said for said in drawn if bucket(said) >= HELD_OUT), None)
 
 
 def annotate(verdicts: pd.DataFrame, pairs_per_prompt: int, error_rate: float, seed: int) -> pd.DataFrame:
