@@ -58,6 +58,11 @@ def test_each_word_of_the_grammar_is_one_token():
     assert len(tokens) == 14
 
 
+def test_a_tokenizer_is_the_same_each_time_it_is_built():
+    vocabularies = [build_tokenizer().get_vocab() for _ in range(5)]
+    assert all(vocabulary == vocabularies[0] for vocabulary in vocabularies)
+
+
 def test_the_longest_caption_fits():
     tokenizer = build_tokenizer()
     ids = tokenize(tokenizer, ["a small red circle left of a large purple triangle on a brown background"])

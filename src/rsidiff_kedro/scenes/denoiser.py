@@ -34,12 +34,13 @@ def build_tokenizer() -> CLIPTokenizer:
     words = " ".join((*SHAPES, *SIZES, *COLORS, *BACKGROUNDS, *RELATIONS, "a on background"))
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    alphabet = list(string.ascii_lowercase + string.digits + ".,'-!?")
+    alphabet = string.ascii_lowercase + string.digits + ".,'-!?"
+    # Special tokens get their ids first and in order; left to itself the trainer numbers them at random.
+    characters = [*alphabet, *(f"{character}</w>" for character in alphabet)]
     trainer = trainers.BpeTrainer(
-        vocab_size=2000, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=2000, special_tokens=characters, end_of_word_suffix="</w>", show_progress=False
     )
-    spelled = [" ".join(alphabet)]  # gives every character its end-of-word form
-    bpe.train_from_iterator([words] * 10 + spelled, trainer)
+    bpe.train_from_iterator([words], trainer)
     state = json.loads(bpe.to_str())["model"]
     vocabulary = dict(state["vocab"])
     for token in (_START, _END):
