@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from kedro.framework.cli.utils import find_run_command
@@ -65,10 +66,33 @@ def test_a_prompt_file_of_no_use_ends_in_one_line(project: Path, content: bytes,
     assert said in error_of(project, f"{FILE}prompts.txt")
 
 
+def test_a_table_without_the_column_of_prompts_ends_in_one_line(project: Path) -> None:
+    (project / "prompts.csv").write_text("caption,style\na red circle,plain\n")
+    assert "no column 'text'; there are caption, style" in error_of(project, f"{FILE}prompts.csv")
+
+
+def test_prompts_that_are_all_too_long_end_in_one_line_before_an_image_is_drawn(project: Path) -> None:
+    (project / "prompts.txt").write_text("\n".join(f"{n} " + "x " * 5_000 for n in range(50)))
+    result = run("--pipelines=rsi", "--env=test", f"--params={FILE}prompts.txt")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].startswith(
+        "Error: no prompt is left after the filters; the table rejected_by_filter"
+    )
+    assert "Traceback" not in result.output
+    assert not list((project / "data").rglob("*.png"))
+    rejected = pd.concat(map(pd.read_parquet, (project / "data").rglob("rejected_by_filter.parquet/*/*.parquet")))
+    assert (rejected["rule"] == "too_long").all()
+
+
 def test_prompts_that_the_judge_cannot_read_end_in_one_line(project: Path) -> None:
     (project / "prompts.txt").write_text("\n".join(f"a castle at dawn, number {n}" for n in range(50)))
     params = f"{FILE}prompts.txt".replace("judge=null", "judge=scenes")
     assert "set evaluation.judge=null" in error_of(project, params)
+
+
+def test_prompts_that_the_oracle_cannot_read_end_in_one_line(project: Path) -> None:
+    (project / "prompts.txt").write_text("\n".join(f"a castle at dawn, number {n}" for n in range(50)))
+    assert "the reward 'oracle' reads" in error_of(project, f"{FILE}prompts.txt,evaluation.rewards=[oracle]")
 
 
 def test_a_model_folder_without_a_component_ends_in_one_line(project: Path) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.prompts.settings import CurationSettings
 from rsidiff_kedro.prompts.sources import FileSource, GrammarSource
 from rsidiff_kedro.rewards.selection import SelectionSettings
@@ -17,7 +18,7 @@ from rsidiff_kedro.statistics.distribution import WeightingSettings
 MAX_ROUNDS = 100
 
 
-class ParameterError(ValueError):
+class ParameterError(InputError):
     """Parameters that the project cannot run with; the message says in one line what to change."""
 
 

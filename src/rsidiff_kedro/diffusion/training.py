@@ -9,9 +9,10 @@ from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones import Backbone
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.settings import FinetuneSettings
+from rsidiff_kedro.errors import InputError
 
 
-class TrainingError(ValueError):
+class TrainingError(InputError):
     """Fine-tuning cannot go on; the message says what to change."""
 
 

@@ -1,1 +1,1 @@
-"""Kedro hooks: what may be reused (lineage) and what is recorded (tracking)."""
+"""Kedro hooks: what is recorded (tracking) and how errors are shown (errors)."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.prompts.table import PromptCountError, prompt_table
 from rsidiff_kedro.scenes.grammar import (
     ANNOTATED,
@@ -24,7 +25,7 @@ CATEGORIES = {1: "one_object", 2: "two_objects"}
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
 
-class PromptFileError(ValueError):
+class PromptFileError(InputError):
     """A file of prompts cannot be read; the message says why in one line."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from rsidiff_kedro.errors import InputError
+
 PROMPT_COLUMNS = ("prompt_id", "text", "source", "category", "split", "round", "n_tokens")
 """`split` is "", "evaluation", "pool", "validation" or "test"; `round` and `n_tokens` are 0 until they are known."""
 
@@ -13,7 +15,7 @@ REJECT_COLUMNS = (*PROMPT_COLUMNS, "rule", "detail")
 """A table of dropped prompts: `rule` names what dropped each, `detail` says why in words."""
 
 
-class PromptCountError(ValueError):
+class PromptCountError(InputError):
     """There are too few prompts; the message says how many there are and what to raise."""
 
 

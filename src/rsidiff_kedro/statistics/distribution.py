@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import brentq
 from sklearn.covariance import LedoitWolf, ShrunkCovariance
 
+from rsidiff_kedro.errors import InputError
+
 VANISHED = 1e-3
 """A weight below this, before scaling, counts as none: scaling must not bring such samples back."""
 
 
-class WeightError(ValueError):
+class WeightError(InputError):
     """No sound weights come of these features or settings; the message says what to change."""
 
 

@@ -7,13 +7,14 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.errors import InputError
 
 SHIPPED = Path(__file__).parents[2] / "scenes" / "assets" / "base"
 """The embedded default, `base: scenes`."""
 _WEIGHTS = {"unet", "vae", "text_encoder", "transformer", "text_encoder_2", "text_encoder_3"}
 
 
-class ModelError(ValueError):
+class ModelError(InputError):
     """A base model cannot be used."""
 
 

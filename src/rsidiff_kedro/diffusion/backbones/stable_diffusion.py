@@ -73,7 +73,8 @@ class StableDiffusionBackbone:
         """Put an adapter in: trainable beside the weights, or else folded into them, which samples faster."""
         # Copies, as peft takes tensors over without copying and training would change the adapter that was given.
         weights = {name: value.clone() for name, value in adapter.weights.items()}
-        self.pipeline.load_lora_weights(weights, adapter_name="default")
+        # Into the UNet alone: the pipeline's own method warns of a text encoder that has none.
+        self.pipeline.unet.load_lora_adapter(weights, prefix="unet", adapter_name="default")
         if trainable:
             for name, parameter in self.pipeline.unet.named_parameters():
                 parameter.requires_grad_("lora_" in name)
