@@ -11,7 +11,7 @@ from rsidiff_kedro.diffusion.backbones import check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
 from rsidiff_kedro.prompts.sources import FileSource, check_source, collect_prompts
-from rsidiff_kedro.rewards import reward_names
+from rsidiff_kedro.rewards import features_names, reward_names
 
 SHIPPED_MODEL = "scenes"
 
@@ -52,9 +52,9 @@ def _absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
 
 
 def _check_rewards(parameters: Parameters) -> None:
-    known = reward_names()
     features = {parameters.weighting.features, parameters.evaluation.features}
-    for kind, names in (("reward", parameters.reward_names), ("features", features)):
+    wanted = (("reward", parameters.reward_names, reward_names()), ("features", features, features_names()))
+    for kind, names, known in wanted:
         unknown = sorted(names - set(known))
         if unknown:
             raise ParameterError(f"unknown {kind} {unknown[0]!r}; there are {', '.join(known)}")
@@ -78,7 +78,13 @@ def _check_prompts(parameters: Parameters) -> None:
             f"validation_size ({curation.validation_size}) and test_size ({curation.test_size}) need {needed}; "
             "add prompts or lower these parameters of prompt_curation"
         )
-    if parameters.evaluation.judge == "scenes" and not any(map(is_caption, texts)):
+    readable = texts.map(is_caption)
+    if "oracle" in parameters.reward_names and not readable.all():
+        raise ParameterError(
+            f"the reward 'oracle' reads captions of the scenes grammar alone, which {texts[~readable].iloc[0][:60]!r} "
+            f"of {curation.source.path} is not; select by another reward"
+        )
+    if parameters.evaluation.judge == "scenes" and not readable.any():
         raise ParameterError(
             f"evaluation.judge is 'scenes', which reads captions of the scenes grammar, but no prompt of "
             f"{curation.source.path} is one (the first: {texts.iloc[0][:60]!r}); set evaluation.judge=null"

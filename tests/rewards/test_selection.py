@@ -139,3 +139,9 @@ def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, messag
 def test_weights_of_rewards_that_no_mean_can_have_are_refused(rewards):
     with pytest.raises(ValidationError):
         SelectionSettings(rewards=rewards)
+
+
+def test_a_weight_of_zero_leaves_a_reward_out():
+    assert SelectionSettings(rewards={"proxy": 0, "other": 2.0}).rewards == {"other": 2.0}
+    with pytest.raises(ValidationError, match="one reward at least"):
+        SelectionSettings(rewards={"proxy": 0})

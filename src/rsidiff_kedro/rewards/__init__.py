@@ -1,12 +1,15 @@
 """Preference models by name: `load_reward(name).score(images, prompts)`; image features: `load_features(name)`."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from rsidiff_kedro.rewards.oracle import OracleReward
 from rsidiff_kedro.rewards.proxy import ProxyReward
+
+T = TypeVar("T")
 
 
 class Reward(Protocol):
@@ -23,13 +26,18 @@ class Features(Protocol):
         """float32 [n, d]."""
 
 
-_REWARDS = {"proxy": ProxyReward}
-_FEATURES = {"proxy": ProxyReward}
+_REWARDS: dict[str, type[Reward]] = {"proxy": ProxyReward, "oracle": OracleReward}
+_FEATURES: dict[str, type[Features]] = {"proxy": ProxyReward}
 
 
 def reward_names() -> tuple[str, ...]:
     """The names that `load_reward` knows."""
     return tuple(_REWARDS)
+
+
+def features_names() -> tuple[str, ...]:
+    """The names that `load_features` knows."""
+    return tuple(_FEATURES)
 
 
 def load_reward(name: str, **options: Any) -> Reward:
@@ -46,7 +54,7 @@ def load_features(name: str, **options: Any) -> Features:
     return _lookup(_FEATURES, name, "features")(**options)
 
 
-def _lookup(registry: dict[str, type[ProxyReward]], name: str, kind: str) -> type[ProxyReward]:
+def _lookup(registry: dict[str, type[T]], name: str, kind: str) -> type[T]:
     if name not in registry:
         raise ValueError(f"there are no {kind} named {name!r}; there are {', '.join(sorted(registry))}")
     return registry[name]

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.statistics.random_order import random_order
 
 ROUNDING = 1e-9
 """A margin may fall short by this: the mean of equal scores is not always their value."""
 
 
-class SelectionError(ValueError):
+class SelectionError(InputError):
     """These scores leave nothing sound to select; the message says what to change."""
 
 
@@ -19,7 +20,7 @@ class SelectionSettings(BaseModel):
 
     Attributes:
         enabled: off draws `keep_per_prompt` samples a prompt at random instead.
-        rewards: the weight of each reward in the score, all above 0.
+        rewards: the weight of each reward in the score; 0 leaves a reward of another layer of configuration out.
         keep_per_prompt: at most this many samples a prompt are kept.
         min_margin: a kept sample's score is at least this above its prompt's mean score; in the reward's unit,
             or in standard deviations within the prompt if there are several rewards.
@@ -29,18 +30,21 @@ class SelectionSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
-    rewards: dict[str, float] = Field(default={"proxy": 1.0}, min_length=1)
+    rewards: dict[str, float] = {"proxy": 1.0}
     keep_per_prompt: int = Field(default=1, ge=1)
     min_margin: float = 0.0
     floors: dict[str, float] = {}
 
-    def model_post_init(self, context: object) -> None:
-        """Reject weights that a mean cannot have."""
-        wrong = {name: weight for name, weight in self.rewards.items() if not 0 < weight < np.inf}
+    @field_validator("rewards")
+    @classmethod
+    def _without_zeros(cls, rewards: dict[str, float]) -> dict[str, float]:
+        wrong = {name: weight for name, weight in rewards.items() if not 0 <= weight < np.inf}
         if wrong:
-            raise ValueError(
-                f"the weights of rewards must be above 0 and finite, not {wrong}; leave a reward out instead"
-            )
+            raise ValueError(f"the weights of rewards must be 0 or more and finite, not {wrong}")
+        weighted = {name: weight for name, weight in rewards.items() if weight > 0}
+        if not weighted:
+            raise ValueError(f"one reward at least needs a weight above 0, but they are {rewards}")
+        return weighted
 
 
 def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int) -> pd.DataFrame:
