@@ -1,13 +1,16 @@
 """The judge on rendered truth, on contradicting captions and on malformed drawings."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsidiff_kedro.scenes.annotators import contradict
 from rsidiff_kedro.scenes.grammar import BACKGROUNDS, SHAPES, CaptionError, parse_caption, sample_scene
-from rsidiff_kedro.scenes.judge import judge, see
+from rsidiff_kedro.scenes.judge import judge, judge_images, open_diversity, see
 from rsidiff_kedro.scenes.renderer import FLAWS, Picture, add_flaw, add_stray, compose, render
 
 N = 5000
@@ -94,6 +97,42 @@ def test_the_judge_sees_what_was_drawn():
         ("small", "red", "circle"),
         ("large", "blue", "square"),
     }
+
+
+def test_what_the_caption_leaves_open_is_told(rendered):
+    scene = parse_caption("a red circle left of a large blue square")
+    pictures = [compose(scene, np.random.default_rng(seed)) for seed in range(40)]
+    shown = [judge(render(picture), scene.caption).left_open for picture in pictures]
+    assert all(set(each) == {"background", "place_1", "place_2", "size_1"} for each in shown)
+    assert [each["background"] for each in shown] == [picture.background for picture in pictures]
+    assert [each["place_2"] for each in shown] == [
+        f"{picture.forms[1].x / 4:.0f},{picture.forms[1].y / 4:.0f}" for picture in pictures
+    ]
+
+
+def test_diversity_counts_open_attributes_in_which_two_right_samples_differ():
+    def verdict(prompt, correct, **shown):
+        return {"prompt_id": prompt, "correct": correct, "left_open": json.dumps(shown)}
+
+    verdicts = pd.DataFrame(
+        [
+            verdict("same", True, size_1="small", place_1="4,4"),
+            verdict("same", True, size_1="small", place_1="4,4"),
+            verdict("half", True, size_1="small", place_1="4,4"),
+            verdict("half", True, size_1="large", place_1="4,4"),
+            verdict("half", False, size_1="large", place_1="1,1"),
+            verdict("alone", True, size_1="small", place_1="4,4"),
+        ]
+    )
+    assert open_diversity(verdicts).to_dict() == {"same": 0.0, "half": 0.5}
+
+
+def test_pictures_of_one_prompt_differ_in_most_of_what_is_left_open_and_wrong_ones_do_not_count():
+    scene, rng = parse_caption("a red circle"), np.random.default_rng(0)
+    table = judge_images([render(compose(scene, rng)) for _ in range(40)], [scene.caption] * 40)
+    table["prompt_id"] = "p"
+    assert open_diversity(table)["p"] == pytest.approx((1 - 1 / 4 + 1 - 1 / 9 + 1 - 1 / 2) / 3, abs=0.08)
+    assert open_diversity(table.assign(correct=False)).empty
 
 
 def test_a_picture_of_another_size_is_refused():

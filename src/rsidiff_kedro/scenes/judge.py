@@ -5,6 +5,7 @@ preference model, whose answers are its verdicts with errors.
 """
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from rsidiff_kedro.scenes.grammar import BACKGROUNDS, COLORS, SHAPES, Scene, SceneObject, parse_caption
-from rsidiff_kedro.scenes.renderer import CANVAS, HALF_EXTENTS, coverage
+from rsidiff_kedro.scenes.renderer import CANVAS, GRID, HALF_EXTENTS, coverage
 
 IOU_THRESHOLD = 0.88
 """A form whose intersection over union with the best template of equal area is lower is malformed."""
@@ -26,7 +27,7 @@ PURITY = 0.85
 """The share of a form's inner pixels that must be of its color."""
 BACKGROUND_DISTANCE = 45.0
 """RGB units; a border farther from every background color has none."""
-_SIZE_LIMIT = float(np.sqrt(HALF_EXTENTS["small"][1] * HALF_EXTENTS["large"][0]))
+_SIZE_LIMIT = float(np.sqrt(HALF_EXTENTS["small"] * HALF_EXTENTS["large"]))
 _COLOR_NAMES = tuple(COLORS)
 _COLOR_VALUES = np.array(list(COLORS.values()), np.float32)
 
@@ -43,7 +44,7 @@ _UNIT = {shape: _unit_moments(shape) for shape in SHAPES}
 
 @dataclass(frozen=True)
 class SeenForm:
-    """A form that the judge found: what it looks like, where it is, and how well it is drawn."""
+    """A form that the judge found: what it looks like, where its centre is, and how well it is drawn."""
 
     shape: str
     color: str
@@ -60,11 +61,19 @@ class SeenForm:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is right in a picture: each attribute that the caption names, and how many forms are hallucinated."""
+    """What is right in a picture, and what it shows where the caption leaves it open.
+
+    Attributes:
+        attributes: whether each attribute that the caption names is right.
+        malformed: how many forms are badly drawn.
+        uncalled: how many forms nobody asked for.
+        left_open: the background and the sizes that the caption does not name, and every object's place on the grid.
+    """
 
     attributes: dict[str, bool]
     malformed: int
     uncalled: int
+    left_open: dict[str, str]
 
     @property
     def correct(self) -> bool:
@@ -131,18 +140,19 @@ def _describe(pixels: np.ndarray, ground: np.ndarray, components: np.ndarray, in
 
 
 def _best_template(alpha: np.ndarray) -> tuple[str, float, float, float, float]:
-    """The shape whose template of equal area at the same centroid fits best, its IoU, half extent and centroid."""
+    """The shape whose template of equal area at the same centroid fits best, its IoU, half extent and centre."""
     area = float(alpha.sum())
     axis = np.arange(CANVAS) + 0.5
     x, y = float(alpha.sum(0) @ axis) / area, float(alpha.sum(1) @ axis) / area
-    best = ("", -1.0, 0.0)
+    best = ("", -1.0, 0.0, x, y)
     for shape, (unit_area, below) in _UNIT.items():
         half_extent = float(np.sqrt(area / unit_area))
-        template = coverage(shape, x, y - below * half_extent, half_extent)
+        centre = y - below * half_extent
+        template = coverage(shape, x, centre, half_extent)
         iou = float(np.minimum(alpha, template).sum() / np.maximum(alpha, template).sum())
         if iou > best[1]:
-            best = (shape, iou, half_extent)
-    return *best, x, y
+            best = (shape, iou, half_extent, x, centre)
+    return best
 
 
 def _attributes(scene: Scene, seen: Sequence[SeenForm | None], background: str | None, n_forms: int) -> dict[str, bool]:
@@ -155,6 +165,16 @@ def _attributes(scene: Scene, seen: Sequence[SeenForm | None], background: str |
     if scene.background is not None:
         right["background"] = background == scene.background
     return right
+
+
+def _left_open(scene: Scene, seen: Sequence[SeenForm | None], background: str | None) -> dict[str, str]:
+    """What the picture shows of what the caption leaves open, objects in the caption's order."""
+    shown = {} if scene.background else {"background": str(background)}
+    for number, (item, form) in enumerate(zip(scene.objects, seen, strict=True), start=1):
+        if form is not None:
+            shown[f"place_{number}"] = f"{round(form.x / GRID)},{round(form.y / GRID)}"
+            shown |= {} if item.size else {f"size_{number}": form.size}
+    return shown
 
 
 def _object_attributes(item: SceneObject, form: SeenForm | None) -> dict[str, bool]:
@@ -194,11 +214,36 @@ def judge(image: Image.Image | np.ndarray, caption: str, iou_threshold: float = 
     ]
     attributes, chosen = max(options, key=lambda option: sum(option[0].values()))
     malformed = sum(form is not None and not form.well_formed(iou_threshold) for form in chosen)
-    return Verdict(attributes, malformed, strays + max(len(forms) - len(scene.objects), 0))
+    uncalled = strays + max(len(forms) - len(scene.objects), 0)
+    return Verdict(attributes, malformed, uncalled, _left_open(scene, chosen, background))
 
 
 def judge_images(images: Iterable[Image.Image | np.ndarray], captions: Sequence[str]) -> pd.DataFrame:
-    """Verdicts as a table, a row an image: correct, attribute_accuracy, malformed, uncalled, hallucinations, grade."""
+    """Verdicts as a table, a row an image.
+
+    Returns:
+        Columns correct, attribute_accuracy, malformed, uncalled, hallucinations, grade, and left_open as JSON.
+    """
     verdicts = [judge(image, caption) for image, caption in zip(images, captions, strict=True)]
     columns = ("correct", "attribute_accuracy", "malformed", "uncalled", "hallucinations", "grade")
-    return pd.DataFrame({name: [getattr(verdict, name) for verdict in verdicts] for name in columns})
+    table = pd.DataFrame({name: [getattr(verdict, name) for verdict in verdicts] for name in columns})
+    return table.assign(left_open=[json.dumps(verdict.left_open, sort_keys=True) for verdict in verdicts])
+
+
+def open_diversity(verdicts: pd.DataFrame) -> pd.Series:
+    """How different the right samples of a prompt are in what its caption leaves open, in [0, 1], by prompt_id.
+
+    The share of open attributes in which two right samples of the prompt differ, the mean of all pairs (a Gini-Simpson
+    index). Prompts with fewer than two right samples have none. Wrong samples do not count: they would differ most.
+
+    Args:
+        verdicts: a row an image, with prompt_id, correct and left_open.
+    """
+    right = verdicts[verdicts["correct"].fillna(False).astype(bool)]
+    values = {}
+    for prompt_id, shown in right.groupby("prompt_id")["left_open"]:
+        samples = [json.loads(text) for text in shown]
+        pairs = list(itertools.combinations(samples, 2))
+        if pairs:
+            values[prompt_id] = float(np.mean([one[key] != other[key] for one, other in pairs for key in one]))
+    return pd.Series(values, name="open_diversity", dtype=float).rename_axis("prompt_id")

@@ -1,5 +1,6 @@
 """A round's metrics: a flat dict of floats, the same keys in every round."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,7 +9,8 @@ import pandas as pd
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.parameters import EvaluationSettings
 from rsidiff_kedro.rewards import load_features
-from rsidiff_kedro.statistics.bootstrap import bootstrap_mean
+from rsidiff_kedro.scenes.judge import open_diversity
+from rsidiff_kedro.statistics.bootstrap import Interval, bootstrap_mean
 from rsidiff_kedro.statistics.distance import frechet_distance
 from rsidiff_kedro.statistics.diversity import within_prompt_diversity
 from rsidiff_kedro.statistics.images import saturation, sharpness
@@ -19,10 +21,14 @@ Values = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def with_intervals(values: Values, n_resamples: int, seed: int) -> dict[str, float]:
-    """The mean of each under its name, and the ends of its interval under `<name>_low` and `<name>_high`."""
+    """The mean of each under its name, and the ends of its interval under `<name>_low` and `<name>_high`.
+
+    All three are NaN where there is nothing to measure, so that every round has the same metrics.
+    """
     metrics: dict[str, float] = {}
     for name, (numbers, prompts) in values.items():
-        interval = bootstrap_mean(numbers, prompts, n_resamples, seed)
+        measured = len(numbers) > 0
+        interval = bootstrap_mean(numbers, prompts, n_resamples, seed) if measured else Interval(*[math.nan] * 3)
         metrics |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return metrics
 
@@ -37,6 +43,8 @@ def score_metrics(scores: pd.DataFrame, rewards: list[str]) -> dict[str, tuple[n
         values["prompt_accuracy"] = (judged["correct"].to_numpy(float), prompts)
         values["attribute_accuracy"] = (judged["attribute_accuracy"].to_numpy(float), prompts)
         values["hallucination_rate"] = (judged["hallucinations"].to_numpy(float) > 0, prompts)
+        diversity = open_diversity(judged)
+        values["open_diversity"] = (diversity.to_numpy(), diversity.index.to_numpy())
     return values
 
 
