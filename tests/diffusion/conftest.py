@@ -13,9 +13,9 @@ def model_folder(tmp_path_factory):
     """A folder that `save_pretrained` wrote."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
-    denoiser = Denoiser(Network(channels=(16, 16, 16), text_width=16, text_layers=1), tokenizer)
+    denoiser = Denoiser(Network(channels=(16, 16), text_width=16, text_layers=1), tokenizer, (4, 16, 16))
     folder = tmp_path_factory.mktemp("model")
-    assemble_pipeline(build_autoencoder((16, 16)), denoiser, tokenizer).save_pretrained(folder)
+    assemble_pipeline(build_autoencoder((16, 16), 4), denoiser, tokenizer).save_pretrained(folder)
     return folder
 
 

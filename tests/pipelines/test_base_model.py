@@ -31,7 +31,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> DataCatalog:
 
 def test_the_base_is_saved_as_float16_safetensors(catalog: DataCatalog) -> None:
     base = catalog.load("base_model.base")
-    assert base.unet.config.in_channels == 4
+    assert base.unet.config.in_channels == base.vae.config.latent_channels == 4
     files = list(Path(str(catalog.get("base_model.base")._get_load_path())).rglob("*.safetensors"))
     assert {path.parent.name for path in files} == {"unet", "vae", "text_encoder"}
 

@@ -10,6 +10,7 @@ from rsidiff_kedro.scenes.autoencoder import encode, reconstruct, to_pixels, to_
 from rsidiff_kedro.scenes.corpus import NoiseRates, corpus_pixels, draw_corpus
 from rsidiff_kedro.scenes.denoiser import (
     Denoiser,
+    LatentPairs,
     Network,
     Phase,
     assemble_pipeline,
@@ -20,7 +21,8 @@ from rsidiff_kedro.scenes.denoiser import (
 )
 from rsidiff_kedro.scenes.fitting import Schedule, fit
 
-TINY = Network(channels=(16, 16, 16), text_width=16, text_layers=1)
+TINY = Network(channels=(16, 16), text_width=16, text_layers=1)
+LATENTS = (4, 8, 8)
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +32,19 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def autoencoder(corpus):
-    return train_autoencoder(corpus_pixels(corpus), (16, 16), Schedule(5, 4, 1e-3), seed=0)[0]
+    return train_autoencoder(corpus_pixels(corpus), (16, 16, 16), 4, Schedule(5, 4, 1e-3), seed=0)[0]
 
 
 def test_latents_have_mean_zero_and_deviation_one_a_channel(corpus, autoencoder):
     latents = encode(autoencoder, corpus_pixels(corpus))
-    assert latents.shape == (64, 4, 16, 16)
+    assert latents.shape == (64, *LATENTS)
     assert latents.mean(dim=(0, 2, 3)).abs().max() < 1e-3
     assert (latents.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-2
 
 
 def test_whitening_leaves_reconstructions_as_they_were(corpus):
     pixels = corpus_pixels(corpus)[:8]
-    trained, _ = train_autoencoder(pixels, (16, 16), Schedule(2, 4, 1e-3), seed=0)
+    trained, _ = train_autoencoder(pixels, (16, 16, 16), 4, Schedule(2, 4, 1e-3), seed=0)
     again = reconstruct(trained, pixels)
     assert again.shape == pixels.shape
     assert again.dtype == np.uint8
@@ -78,11 +80,8 @@ def test_timesteps_are_in_range_and_centred_late():
 
 
 def test_an_unmodified_pipeline_loads_and_draws_what_was_saved(corpus, autoencoder, tmp_path):
-    latents = encode(autoencoder, corpus_pixels(corpus))
-    clean = torch.tensor((corpus["noise"] == "").to_numpy())
-    denoiser, tokenizer, losses = train_denoiser(
-        latents, corpus["caption"].tolist(), clean, TINY, [Phase(Schedule(50, 4, 1e-3), clean=False)], seed=0
-    )
+    pairs = LatentPairs(encode(autoencoder, corpus_pixels(corpus)), corpus["caption"].tolist())
+    denoiser, tokenizer, losses = train_denoiser(TINY, [Phase(Schedule(50, 4, 1e-3), pairs)], seed=0)
     assert len(losses) == 1
     assemble_pipeline(autoencoder, denoiser, tokenizer).save_pretrained(tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path)
@@ -92,14 +91,19 @@ def test_an_unmodified_pipeline_loads_and_draws_what_was_saved(corpus, autoencod
 
 
 def test_a_later_phase_goes_on_from_what_an_earlier_one_left(corpus, tmp_path):
-    latents, captions = torch.randn(64, 4, 16, 16), corpus["caption"].tolist()
-    clean = torch.arange(64) < 32
-    first = Phase(Schedule(3, 4, 1e-3, checkpoint_every=3), clean=True, checkpoint=tmp_path / "first.pt")
-    second = Phase(Schedule(2, 4, 1e-3, checkpoint_every=2), clean=False, checkpoint=tmp_path / "second.pt")
-    at_once, _, _ = train_denoiser(latents, captions, clean, TINY, [first, second], seed=0)
-    (tmp_path / "second.pt").unlink()
-    resumed, _, _ = train_denoiser(latents, captions, clean, TINY, [first, second], seed=0)
-    alone, _, _ = train_denoiser(latents, captions, clean, TINY, [first], seed=0)
+    captions = corpus["caption"].tolist()
+    first, second = (
+        Phase(
+            Schedule(steps, 4, 1e-3, checkpoint_every=steps),
+            LatentPairs(torch.randn(64, *LATENTS, generator=torch.Generator().manual_seed(steps)), captions),
+            tmp_path / f"{steps}.pt",
+        )
+        for steps in (3, 2)
+    )
+    at_once, _, _ = train_denoiser(TINY, [first, second], seed=0)
+    (tmp_path / "2.pt").unlink()
+    resumed, _, _ = train_denoiser(TINY, [first, second], seed=0)
+    alone, _, _ = train_denoiser(TINY, [first], seed=0)
     weight = "unet.conv_in.weight"
     assert torch.equal(at_once.state_dict()[weight], resumed.state_dict()[weight])
     assert not torch.equal(at_once.state_dict()[weight], alone.state_dict()[weight])
@@ -108,11 +112,11 @@ def test_a_later_phase_goes_on_from_what_an_earlier_one_left(corpus, tmp_path):
 def test_a_denoiser_reads_the_caption():
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
-    denoiser = Denoiser(TINY, tokenizer).eval()
-    noisy, timesteps = torch.randn(2, 4, 16, 16), torch.tensor([500, 500])
+    denoiser = Denoiser(TINY, tokenizer, LATENTS).eval()
+    noisy, timesteps = torch.randn(2, *LATENTS), torch.tensor([500, 500])
     tokens = tokenize(tokenizer, ["a red circle", "a blue square"])
     one = denoiser(noisy[:1].expand(2, -1, -1, -1), timesteps, tokens)
-    assert one.shape == (2, 4, 16, 16)
+    assert one.shape == (2, *LATENTS)
     assert not torch.equal(one[0], one[1])
 
 

@@ -1,4 +1,4 @@
-"""The embedded model's autoencoder: diffusers' `AutoencoderKL`, 32 x 32 pixels to 16 x 16 x 4 latents."""
+"""The embedded model's autoencoder: diffusers' `AutoencoderKL`, by default 32 x 32 pixels to 8 x 8 x 16 latents."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from torch.nn import functional
 from rsidiff_kedro.scenes.fitting import Schedule, fit
 from rsidiff_kedro.scenes.renderer import CANVAS
 
-LATENT_NOISE = 0.05
-"""Standard deviation of the noise on the latents in training, in place of a learned variance."""
+LATENT_NOISE = 0.1
+"""Noise on the latents in training, in their own standard deviations a channel; in place of a learned variance."""
 
 
-def build_autoencoder(channels: tuple[int, ...] = (32, 48)) -> AutoencoderKL:
+def build_autoencoder(channels: tuple[int, ...] = (32, 48, 64), latent_channels: int = 16) -> AutoencoderKL:
     """An untrained autoencoder; the number of `channels` levels sets the factor between pixels and latents."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         block_out_channels=channels,
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=latent_channels,
         norm_num_groups=16,
         sample_size=CANVAS,
         scaling_factor=1.0,
@@ -42,21 +42,26 @@ def to_pixels(images: Tensor) -> np.ndarray:
 
 
 def train_autoencoder(
-    pixels: np.ndarray, channels: tuple[int, ...], schedule: Schedule, seed: int, checkpoint: Path | None = None
+    pixels: np.ndarray,
+    channels: tuple[int, ...],
+    latent_channels: int,
+    schedule: Schedule,
+    seed: int,
+    checkpoint: Path | None = None,
 ) -> tuple[AutoencoderKL, list[float]]:
     """Train on pixels uint8 [n, 32, 32, 3] with L1 and L2; latents come out with mean 0 and deviation 1 a channel.
 
     Three of the latent channels are drawn to the average-pooled image, which makes the latents easy to denoise.
     """
     torch.manual_seed(seed)
-    autoencoder = build_autoencoder(channels)
+    autoencoder = build_autoencoder(channels, latent_channels)
     factor = 2 ** (len(channels) - 1)
 
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(pixels), (schedule.batch_size,), generator=generator)
         images = to_tensor(pixels[chosen.numpy()])
         latents = autoencoder.encode(images).latent_dist.mean
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
         decoded = autoencoder.decode(latents + LATENT_NOISE * noise).sample
         pooled = functional.avg_pool2d(images, factor)
         difference = decoded - images
@@ -69,7 +74,7 @@ def train_autoencoder(
 
 @torch.no_grad()
 def encode(autoencoder: AutoencoderKL, pixels: np.ndarray, batch_size: int = 128) -> Tensor:
-    """The latents (means) of pixels uint8 [n, h, w, 3]: float [n, 4, h / f, w / f]."""
+    """The latents (means) of pixels uint8 [n, h, w, 3]: float [n, channels, h / f, w / f]."""
     chunks = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
     return torch.cat([autoencoder.encode(to_tensor(chunk)).latent_dist.mean for chunk in chunks])
 

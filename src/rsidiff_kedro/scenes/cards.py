@@ -1,5 +1,7 @@
 """What the embedded base and its preference model are worth, and their model cards."""
 
+from collections import defaultdict
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,30 +13,46 @@ from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.rewards.proxy import ProxyModel, ProxyReward
 from rsidiff_kedro.scenes.autoencoder import reconstruct
 from rsidiff_kedro.scenes.grammar import SHAPES, parse_caption, sample_scene
-from rsidiff_kedro.scenes.judge import judge_images
+from rsidiff_kedro.scenes.judge import Verdict, judge, judge_images
 from rsidiff_kedro.scenes.renderer import compose, render
 from rsidiff_kedro.scenes.settings import BaseModelSettings, DenoiserSettings
 from rsidiff_kedro.statistics.bootstrap import bootstrap_mean
 
+CRISP_IOU = 0.92
+BEST_OF = 4
+CURVE_POINTS = 12
+"""Of the training curve in the card."""
 
-def measure_base(autoencoder: AutoencoderKL, verdicts: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Accuracy on held-out prompts, by number of objects and by shape, and of the autoencoder's reconstructions.
+
+def measure_base(autoencoder: AutoencoderKL, images: ImageSet, verdicts: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Accuracy on held-out prompts, by number of objects, shape and attribute, and of the autoencoder.
 
     Args:
+        images: several of each prompt.
         verdicts: a row an image: text, prompt_id and the judge's columns.
+
+    Returns:
+        Shares in [0, 1]; `best_of_…` is that of the prompts with a right sample among all of theirs, and
+        `crispness` the accuracy at the stricter IoU of `CRISP_IOU` over that at the judge's own.
     """
     scenes = [parse_caption(text) for text in verdicts["text"]]
+    strict = [judge(image, text, CRISP_IOU) for image, text in zip(images.images, verdicts["text"], strict=True)]
     correct = verdicts["correct"].astype(float)
     interval = bootstrap_mean(correct, verdicts["prompt_id"], 1000, seed)
+    by_prompt = verdicts.groupby("prompt_id")["correct"]
     figures = {
         "images": float(len(verdicts)),
         "accuracy": interval.mean,
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
-        "attribute_accuracy": float(verdicts["attribute_accuracy"].mean()),
+        "crispness": float(np.mean([verdict.correct for verdict in strict])) / max(interval.mean, 1e-9),
+        f"best_of_{by_prompt.size().min()}": float(by_prompt.any().mean()),
         "hallucination_rate": float((verdicts["hallucinations"] > 0).mean()),
         "malformed_rate": float((verdicts["malformed"] > 0).mean()),
+        "uncalled_rate": float((verdicts["uncalled"] > 0).mean()),
+        "attribute_accuracy": float(verdicts["attribute_accuracy"].mean()),
     }
+    figures |= _accuracy_of_attributes(strict)
     for n_objects, name in ((1, "one_object"), (2, "two_objects")):
         rows = [len(scene.objects) == n_objects for scene in scenes]
         figures[f"accuracy/{name}"] = float(correct[rows].mean())
@@ -42,6 +60,15 @@ def measure_base(autoencoder: AutoencoderKL, verdicts: pd.DataFrame, seed: int) 
         rows = [len(scene.objects) == 1 and scene.objects[0].shape == shape for scene in scenes]
         figures[f"accuracy/one_object/{shape}"] = float(correct[rows].mean())
     return figures | measure_reconstructions(autoencoder, 1000, seed)
+
+
+def _accuracy_of_attributes(verdicts: list[Verdict]) -> dict[str, float]:
+    """The share of right ones of each kind of attribute that captions name."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for verdict in verdicts:
+        for name, value in verdict.attributes.items():
+            right[name.split("_")[0]].append(value)
+    return {f"attribute_accuracy/{name}": float(np.mean(values)) for name, values in sorted(right.items())}
 
 
 def measure_reconstructions(autoencoder: AutoencoderKL, count: int, seed: int) -> dict[str, float]:
@@ -59,7 +86,7 @@ def measure_proxy(proxy: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, s
     Returns:
         within_prompt_correlation: mean Spearman correlation of score and grade over the prompts where both vary;
         pairwise_agreement: the share of pairs of a prompt, graded differently, that it orders as the judge does;
-        best: accuracy of the sample that it scores best, beside a random one and one that the judge picks.
+        best: accuracy of the best of `BEST_OF` samples as it picks it, beside a random one and the judge's pick.
     """
     table = verdicts.assign(score=ProxyReward(model=proxy).score(images.images, verdicts["text"].tolist()))
     correlations, agreements = [], []
@@ -69,22 +96,27 @@ def measure_proxy(proxy: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, s
         if higher.any():
             correlations.append(float(spearmanr(scores, grades).statistic))
             agreements.extend((scores[:, None] > scores[None, :])[higher])
-    best = table.sort_values("score").groupby("prompt_id").tail(1)
+    few = table.groupby("prompt_id").head(BEST_OF)
+    best = few.sort_values("score").groupby("prompt_id").tail(1)
     return {
         "images": float(len(table)),
         "prompts_compared": float(len(correlations)),
         "within_prompt_correlation": float(np.mean(correlations)) if correlations else 0.0,
         "pairwise_agreement": float(np.mean(agreements)) if agreements else 0.5,
         "best/proxy": float(best["correct"].mean()),
-        "best/random": float(table["correct"].mean()),
-        "best/judge": float(table.groupby("prompt_id")["correct"].any().mean()),
+        "best/random": float(few["correct"].mean()),
+        "best/judge": float(few.groupby("prompt_id")["correct"].any().mean()),
     }
 
 
-def base_card(figures: dict[str, float], settings: BaseModelSettings, sampler: SamplerSettings, parameters: int) -> str:
-    """The base's model card, in Markdown."""
+def base_card(
+    figures: dict[str, float], log: pd.DataFrame, settings: BaseModelSettings, sampler: SamplerSettings, parameters: int
+) -> str:
+    """The base's model card, in Markdown; `log` has the loss by step."""
     corpus, denoiser, noise = settings.corpus, settings.denoiser, settings.corpus.noise
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items() if name != "images")
+    curve = log.iloc[np.unique(np.linspace(0, len(log) - 1, CURVE_POINTS).round().astype(int))] if len(log) else log
+    losses = "\n".join(f"| {row.step:,} | {row.loss:.4f} |" for row in curve.itertuples())
     return f"""---
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -106,6 +138,12 @@ Judged on {figures["images"]:.0f} images of held-out prompts with the default sa
 | figure | value |
 |---|---|
 {rows}
+
+The mean loss of 50 steps, up to this one:
+
+| step | loss |
+|---|---|
+{losses}
 """
 
 
@@ -130,5 +168,5 @@ Beside the judge, on {figures["images"]:.0f} images of held-out prompts:
 |---|---|
 {rows}
 
-`best/…` is the accuracy of the best of {settings.held_out.samples_per_prompt} samples as each picks it.
+`best/…` is the accuracy of the best of {BEST_OF} samples of a prompt as each picks it.
 """

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from PIL import Image
+from tqdm import tqdm
 
 from rsidiff_kedro.scenes.grammar import COLORS, HELD_OUT, SHAPES, Scene, bucket, sample_scene
 from rsidiff_kedro.scenes.renderer import add_flaw, add_stray, compose, render
@@ -57,7 +58,7 @@ def draw_corpus(size: int, two_objects: float, noise: NoiseRates, seed: int) -> 
     rng = np.random.default_rng(seed)
     scenes = corpus_scenes(rng, two_objects)
     rows: list[tuple[bytes, str, str]] = []
-    for _ in range(size):
+    for _ in tqdm(range(size), desc="drawing the corpus", unit="image"):
         mistaken = rng.random() < noise.caption
         scene, said = _shown_and_said(scenes, mistaken, rng)
         picture, wrong = compose(scene, rng), ["caption"] if mistaken else []

@@ -1,9 +1,11 @@
 """The embedded model's tokenizer, text encoder and UNet, trained together on the corpus's latents."""
 
+import hashlib
 import json
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 class Network:
     """Sizes of the denoiser: UNet channels a level, width and depth of the text encoder."""
 
-    channels: tuple[int, int, int] = (48, 64, 96)
+    channels: tuple[int, ...] = (96, 128)
     text_width: int = 96
     text_layers: int = 2
 
@@ -66,7 +68,7 @@ def build_scheduler() -> DDIMScheduler:
 class Denoiser(nn.Module):
     """Text encoder and UNet as one trainable network."""
 
-    def __init__(self, network: Network, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, network: Network, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.text_encoder = CLIPTextModel(
             CLIPTextConfig(
@@ -83,20 +85,20 @@ class Denoiser(nn.Module):
             )
         )
         self.unet = UNet2DConditionModel(
-            sample_size=16,
-            in_channels=4,
-            out_channels=4,
+            sample_size=latent_shape[1],
+            in_channels=latent_shape[0],
+            out_channels=latent_shape[0],
             block_out_channels=network.channels,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            down_block_types=("CrossAttnDownBlock2D",) * len(network.channels),
+            up_block_types=("CrossAttnUpBlock2D",) * len(network.channels),
             layers_per_block=1,
             cross_attention_dim=network.text_width,
-            attention_head_dim=4,
+            attention_head_dim=4,  # diffusers' name for the number of heads
             norm_num_groups=16,
         )
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """Predict v: latents [n, 4, 16, 16], timesteps [n], tokens [n, 16] -> [n, 4, 16, 16]."""
+        """Predict v: latents [n, c, h, w], timesteps [n], tokens [n, 16] -> [n, c, h, w]."""
         return self.unet(noisy, timesteps, self.text_encoder(tokens).last_hidden_state).sample
 
 
@@ -152,51 +154,65 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 
 @dataclass(frozen=True)
+class LatentPairs:
+    """A corpus as the denoiser sees it: latents [n, c, h, w] and their captions."""
+
+    latents: Tensor
+    captions: list[str]
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hex digits of the SHA-256 of all of it."""
+        digest = hashlib.sha256(self.latents.contiguous().numpy().tobytes())
+        digest.update("\n".join(self.captions).encode())
+        return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
 class Phase:
-    """A part of the training: its schedule, and whether it draws from the corpus's clean pairs alone."""
+    """A part of the training: its schedule and what it draws from."""
 
     schedule: Schedule
-    clean: bool
+    pairs: LatentPairs
     checkpoint: Path | None = None
 
 
-def train_denoiser(
-    latents: Tensor, captions: list[str], clean: Tensor, network: Network, phases: Sequence[Phase], seed: int
-) -> tuple[Denoiser, CLIPTokenizer, list[float]]:
-    """Train text encoder and UNet on latents [n, 4, 16, 16] and their captions.
-
-    Args:
-        clean: bool [n], the pairs without noise.
-        phases: trained one after the other, each from the moving average that the one before left.
-    """
+def train_denoiser(network: Network, phases: Sequence[Phase], seed: int) -> tuple[Denoiser, CLIPTokenizer, list[float]]:
+    """Train text encoder and UNet in phases, each from the moving average that the one before left."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
-    denoiser = Denoiser(network, tokenizer)
-    tokens, empty = tokenize(tokenizer, captions), tokenize(tokenizer, [""])
+    first = phases[0].pairs
+    denoiser = Denoiser(network, tokenizer, tuple(first.latents.shape[1:]))  # type: ignore[arg-type]
     if not any(phase.checkpoint is not None and phase.checkpoint.exists() for phase in phases):
-        warm_start(denoiser, captions, tokens, Schedule(600, 64, 1e-3), seed)
-    alphas = build_scheduler().alphas_cumprod
+        warm_start(denoiser, first.captions, tokenize(tokenizer, first.captions), Schedule(600, 64, 1e-3), seed)
     losses = []
     for number, phase in enumerate(phases, start=1):
-        rows = clean.nonzero()[:, 0] if phase.clean else torch.arange(len(latents))
-
-        def loss_of_batch(
-            generator: torch.Generator, rows: Tensor = rows, size: int = phase.schedule.batch_size
-        ) -> Tensor:
-            chosen = rows[torch.randint(len(rows), (size,), generator=generator)]
-            clear = latents[chosen].float()
-            noise = torch.randn(clear.shape, generator=generator)
-            timesteps = draw_timesteps(size, generator)
-            dropped = torch.rand(size, generator=generator) < 0.1
-            said = torch.where(dropped[:, None], empty, tokens[chosen])
-            signal = alphas[timesteps].sqrt()[:, None, None, None]
-            sigma = (1 - alphas[timesteps]).sqrt()[:, None, None, None]
-            prediction = denoiser(signal * clear + sigma * noise, timesteps, said)
-            return functional.mse_loss(prediction, signal * noise - sigma * clear)
-
+        loss_of_batch = _denoising_loss(denoiser, tokenizer, phase.pairs, phase.schedule.batch_size)
         title = f"text encoder and UNet, phase {number}"
         losses += fit(denoiser, loss_of_batch, phase.schedule, seed + number, title, phase.checkpoint)
     return denoiser, tokenizer, losses
+
+
+def _denoising_loss(
+    denoiser: Denoiser, tokenizer: CLIPTokenizer, pairs: LatentPairs, size: int
+) -> Callable[[torch.Generator], Tensor]:
+    """The loss of a random batch: mean squared error of v, a tenth of the captions dropped for guidance."""
+    tokens, empty = tokenize(tokenizer, pairs.captions), tokenize(tokenizer, [""])
+    alphas = build_scheduler().alphas_cumprod
+
+    def loss_of_batch(generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(pairs.latents), (size,), generator=generator)
+        clear = pairs.latents[chosen].float()
+        noise = torch.randn(clear.shape, generator=generator)
+        timesteps = draw_timesteps(size, generator)
+        dropped = torch.rand(size, generator=generator) < 0.1
+        said = torch.where(dropped[:, None], empty, tokens[chosen])
+        signal = alphas[timesteps].sqrt()[:, None, None, None]
+        sigma = (1 - alphas[timesteps]).sqrt()[:, None, None, None]
+        prediction = denoiser(signal * clear + sigma * noise, timesteps, said)
+        return functional.mse_loss(prediction, signal * noise - sigma * clear)
+
+    return loss_of_batch
 
 
 def assemble_pipeline(

@@ -20,7 +20,7 @@ from rsidiff_kedro.rewards.proxy import (
 from rsidiff_kedro.scenes import autoencoder as autoencoding
 from rsidiff_kedro.scenes.annotators import label_pairs
 from rsidiff_kedro.scenes.corpus import corpus_pixels
-from rsidiff_kedro.scenes.denoiser import Network, Phase, assemble_pipeline
+from rsidiff_kedro.scenes.denoiser import LatentPairs, Network, Phase, assemble_pipeline
 from rsidiff_kedro.scenes.denoiser import train_denoiser as train_network
 from rsidiff_kedro.scenes.grammar import (
     BACKGROUNDS,
@@ -43,25 +43,34 @@ def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple
     """Train the autoencoder on the pictures of a corpus; also returns the losses."""
     given = settings.autoencoder
     checkpoint = _checkpoint(settings, "autoencoder", settings.corpus, given)
-    pixels = corpus_pixels(pairs)
-    return autoencoding.train_autoencoder(pixels, given.channels, given.schedule(), settings.seed, checkpoint)
+    return autoencoding.train_autoencoder(
+        corpus_pixels(pairs), given.channels, given.latent_channels, given.schedule(), settings.seed, checkpoint
+    )
 
 
 def train_base(
-    pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
+    clean_pairs: pd.DataFrame, pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
 ) -> tuple[StableDiffusionPipeline, list[float]]:
-    """Train text encoder and UNet on a corpus, and join them with its autoencoder; also returns the losses."""
+    """Train text encoder and UNet on the corpus, and join them with its autoencoder; also returns the losses.
+
+    Args:
+        clean_pairs: the corpus without noise, which phases with `clean: true` draw from.
+        pairs: the corpus, for the other phases.
+    """
     given = settings.denoiser
-    latents = autoencoding.encode(autoencoder.eval(), corpus_pixels(pairs)).half()
-    network = Network(given.channels, given.text_width, given.text_layers)
+    corpora = {clean: _encode(part, autoencoder) for clean, part in ((True, clean_pairs), (False, pairs))}
     phases = [
-        Phase(phase.schedule(), phase.clean, _phase_checkpoint(settings, number))
+        Phase(phase.schedule(), corpora[phase.clean], _phase_checkpoint(settings, corpora, number))
         for number, phase in enumerate(given.phases, start=1)
     ]
-    clean = torch.tensor((pairs["noise"] == "").to_numpy())
-    captions = pairs["caption"].tolist()
-    denoiser, tokenizer, losses = train_network(latents, captions, clean, network, phases, settings.seed)
+    network = Network(given.channels, given.text_width, given.text_layers)
+    denoiser, tokenizer, losses = train_network(network, phases, settings.seed)
     return assemble_pipeline(autoencoder, denoiser, tokenizer), losses
+
+
+def _encode(pairs: pd.DataFrame, autoencoder: AutoencoderKL) -> LatentPairs:
+    latents = autoencoding.encode(autoencoder.eval(), corpus_pixels(pairs)).half()
+    return LatentPairs(latents, pairs["caption"].tolist())
 
 
 def train_proxy(
@@ -115,13 +124,12 @@ def _channels_first(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
-def _phase_checkpoint(settings: BaseModelSettings, number: int) -> Path:
-    """A phase's checkpoint depends on the phases up to it, so that a later one can be changed alone."""
+def _phase_checkpoint(settings: BaseModelSettings, corpora: dict[bool, LatentPairs], number: int) -> Path:
+    """A phase's checkpoint depends on the phases up to it and their data, so that a later one can be changed alone."""
     given = settings.denoiser
     sizes = (given.channels, given.text_width, given.text_layers)
-    return _checkpoint(
-        settings, f"denoiser_{number}", settings.corpus, settings.autoencoder, sizes, given.phases[:number]
-    )
+    seen = [(phase, corpora[phase.clean].digest) for phase in given.phases[:number]]
+    return _checkpoint(settings, f"denoiser_{number}", sizes, seen)
 
 
 def _checkpoint(settings: BaseModelSettings, name: str, *parts: object) -> Path:

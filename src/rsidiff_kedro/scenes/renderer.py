@@ -8,8 +8,15 @@ from rsidiff_kedro.scenes.grammar import BACKGROUNDS, COLORS, SHAPES, SIZES, Sce
 
 CANVAS = 32
 SUPERSAMPLING = 4
-HALF_EXTENTS = {"small": (4.8, 5.2), "large": (6.7, 7.0)}
-"""Half the width of a form in pixels, drawn uniformly from the range."""
+HALF_EXTENTS = {"small": 5.0, "large": 7.0}
+"""Half the width of a form in pixels."""
+GRID = 4
+"""Pixels. Whatever is drawn stands on this grid, which is that of the latents: a form looks the same to the denoiser
+wherever it stands, so that a small one learns to draw it crisply."""
+JITTER = (-GRID, 0, GRID)
+"""Pixels that a form may be off its place, each way."""
+STRAY_HALF_EXTENT = 2.2
+"""Pixels; of a blob that no caption names."""
 FLAWS = ("bite", "chimera", "two_tone")
 """What can be wrong with a form: a part is missing, its halves are of two shapes, or of two colors."""
 
@@ -84,11 +91,11 @@ def _layers(form: Form) -> list[tuple[np.ndarray, str]]:
     if form.flaw is None:
         return [(_pool(whole), form.color)]
     rng = np.random.default_rng(form.flaw_seed)
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.integers(8) * np.pi / 4
     u = (_AXIS[None, :] - form.x) / form.half_extent
     v = (_AXIS[:, None] - form.y) / form.half_extent
     if form.flaw == "bite":
-        hole = (u - 0.8 * np.cos(angle)) ** 2 + (v - 0.8 * np.sin(angle)) ** 2 <= rng.uniform(0.5, 0.65) ** 2
+        hole = (u - 0.8 * np.cos(angle)) ** 2 + (v - 0.8 * np.sin(angle)) ** 2 <= 0.6**2
         return [(_pool(whole & ~hole), form.color)]
     side = u * np.cos(angle) + v * np.sin(angle) > 0
     if form.flaw == "chimera":
@@ -105,24 +112,24 @@ def _layers(form: Form) -> list[tuple[np.ndarray, str]]:
 def compose(scene: Scene, rng: np.random.Generator) -> Picture:
     """A picture of the scene: what its caption leaves open (size, background, exact place) is drawn at random.
 
-    One object stands near the centre (jitter 2.5 px); two stand in the halves that their relation names.
+    One object stands near the centre; two stand in the halves that their relation names.
     """
     background = scene.background or str(rng.choice(list(BACKGROUNDS)))
     if len(scene.objects) == 1:
-        places = [tuple(CANVAS / 2 + rng.uniform(-2.5, 2.5, size=2))]
+        places = [tuple(CANVAS / 2 + rng.choice(JITTER, size=2))]
     else:
         places = _places_of_two(scene.relation, rng)
     forms = []
     for item, (x, y) in zip(scene.objects, places, strict=True):
-        extent = rng.uniform(*HALF_EXTENTS[item.size or str(rng.choice(SIZES))])
-        forms.append(Form(item.shape, item.color, float(x), float(y), float(extent)))
+        extent = HALF_EXTENTS[item.size or str(rng.choice(SIZES))]
+        forms.append(Form(item.shape, item.color, float(x), float(y), extent))
     return Picture(background, tuple(forms))
 
 
 def _places_of_two(relation: str | None, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Centres of two objects: across the relation's axis a jitter of 1.5 px, along it one of 0.3 px."""
-    along = np.array([8.0, 24.0]) + rng.uniform(-0.3, 0.3, size=2)
-    across = CANVAS / 2 + rng.uniform(-1.5, 1.5, size=2)
+    """Centres of two objects: off their places across the relation's axis alone."""
+    along = np.array([CANVAS / 4, 3 * CANVAS / 4])
+    across = CANVAS / 2 + rng.choice(JITTER, size=2)
     if relation in ("right of", "below"):
         along = along[::-1]
     pairs = zip(along, across, strict=True)
@@ -130,12 +137,12 @@ def _places_of_two(relation: str | None, rng: np.random.Generator) -> list[tuple
 
 
 def add_stray(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Add a blob of 1.4 to 2.2 px radius that no caption names, clear of the forms; unchanged if there is no room."""
-    for _ in range(50):
-        x, y = rng.uniform(3.0, CANVAS - 3.0, size=2)
-        radius = rng.uniform(1.5, 2.3)
-        if all(np.hypot(x - form.x, y - form.y) > 1.2 * form.half_extent + radius + 1.5 for form in picture.forms):
-            stray = Form("circle", str(rng.choice(list(COLORS))), float(x), float(y), float(radius))
+    """Add a blob that no caption names, clear of the forms; unchanged if there is no room."""
+    places = np.arange(GRID, CANVAS, GRID)
+    for x, y in rng.permutation([(x, y) for x in places for y in places]):
+        near = [1.2 * form.half_extent + STRAY_HALF_EXTENT + 1.5 for form in picture.forms]
+        if all(np.hypot(x - form.x, y - form.y) > limit for form, limit in zip(picture.forms, near)):
+            stray = Form("circle", str(rng.choice(list(COLORS))), float(x), float(y), STRAY_HALF_EXTENT)
             return replace(picture, strays=(*picture.strays, stray))
     return picture
 

@@ -51,13 +51,14 @@ class ScheduleSettings(_Settings):
 
 
 class AutoencoderSettings(ScheduleSettings):
-    """The autoencoder: channels a level, and its schedule."""
+    """The autoencoder: channels a level and of the latents, and its schedule."""
 
-    channels: tuple[int, ...]
+    channels: tuple[int, ...] = Field(min_length=1)
+    latent_channels: int = Field(ge=3)
 
 
 class PhaseSettings(ScheduleSettings):
-    """A part of the denoiser's training, on the corpus's clean pairs alone or on all of it."""
+    """A part of the denoiser's training, on the corpus without its noise or with it."""
 
     clean: bool
 
@@ -65,7 +66,7 @@ class PhaseSettings(ScheduleSettings):
 class DenoiserSettings(_Settings):
     """Text encoder and UNet: sizes, and the phases of their training."""
 
-    channels: tuple[int, int, int]
+    channels: tuple[int, ...] = Field(min_length=1)
     text_width: int
     text_layers: int
     phases: tuple[PhaseSettings, ...] = Field(min_length=1)

@@ -15,7 +15,13 @@ from rsidiff_kedro.scenes.judge import judge_images
 from rsidiff_kedro.scenes.settings import BaseModelSettings
 
 
-def draw_corpus(settings: BaseModelSettings) -> pd.DataFrame:
+def draw_clean_corpus(settings: BaseModelSettings) -> pd.DataFrame:
+    """Draw captioned pictures without noise."""
+    given = settings.corpus
+    return corpus.draw_corpus(given.size, given.two_objects, corpus.NoiseRates(0.0, 0.0, 0.0), settings.seed)
+
+
+def draw_noisy_corpus(settings: BaseModelSettings) -> pd.DataFrame:
     """Draw the captioned pictures, noise included."""
     given = settings.corpus
     return corpus.draw_corpus(given.size, given.two_objects, given.noise.rates(), settings.seed)
@@ -28,10 +34,10 @@ def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple
 
 
 def train_denoiser(
-    pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
+    clean_pairs: pd.DataFrame, pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
 ) -> tuple[StableDiffusionPipeline, pd.DataFrame]:
-    """Train text encoder and UNet on the corpus's latents and captions; the result is the whole base model."""
-    pipeline, losses = pretraining.train_base(pairs, autoencoder, settings)
+    """Train text encoder and UNet on the corpora's latents and captions; the result is the whole base model."""
+    pipeline, losses = pretraining.train_base(clean_pairs, pairs, autoencoder, settings)
     return pipeline, _log(losses)
 
 
@@ -70,14 +76,16 @@ def train_proxy(
 
 def measure(
     base: StableDiffusionPipeline,
+    log: pd.DataFrame,
     autoencoder: AutoencoderKL,
+    images: ImageSet,
     verdicts: pd.DataFrame,
     settings: BaseModelSettings,
     sampler: SamplerSettings,
 ) -> tuple[dict[str, float], str]:
     """The base's figures and its model card."""
-    figures = cards.measure_base(autoencoder, verdicts, settings.seed)
-    return figures, cards.base_card(figures, settings, sampler, sum(p.numel() for p in base.unet.parameters()))
+    figures = cards.measure_base(autoencoder, images, verdicts, settings.seed)
+    return figures, cards.base_card(figures, log, settings, sampler, sum(p.numel() for p in base.unet.parameters()))
 
 
 def measure_proxy(
