@@ -40,7 +40,11 @@ bench: $(READY)
 	$(BIN)/python benchmarks/guidance_scale.py
 
 study: $(READY)
-	$(BIN)/python benchmarks/compare_naive.py
+	$(BIN)/python benchmarks/study.py strategies
+	$(BIN)/python benchmarks/study.py gate
+	$(BIN)/python benchmarks/study.py collapse
+	$(BIN)/python benchmarks/study.py curation
+	$(BIN)/python benchmarks/study.py weights
 
 base-model: $(READY)
 	$(BIN)/kedro run --pipeline=base_model

@@ -1,0 +1,128 @@
+"""Runs arms of an experiment, each a whole `kedro run` in a folder of its own, and gathers what they measured.
+
+An arm is a name and the parameters in which it differs from `conf/base`. What has run with the same parameters is
+not run again. Arms run side by side, one thread each.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from rsidiff_kedro.scenes.judge import judge_images
+from rsidiff_kedro.statistics.bootstrap import Interval
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = ROOT / "data" / "study"
+ALL_OFF = {
+    "prompt_curation.enabled": "false",
+    "preference_selection.enabled": "false",
+    "weighting.enabled": "false",
+}
+ORACLE = {"preference_selection.rewards.proxy": "0", "preference_selection.rewards.oracle": "1"}
+"""Selects by the judge itself: a diagnostic that shows the ceiling."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A name, the number of rounds, and the parameters in which it differs from `conf/base`."""
+
+    name: str
+    rounds: int
+    params: dict[str, str]
+
+    def folder(self, seed: int) -> Path:
+        """Where its run with this seed lies."""
+        return STUDY / f"{self.name}_{self.rounds}_seed{seed}"
+
+    def command_line(self, seed: int) -> str:
+        """The value of `--params`."""
+        return ",".join(
+            f"{key}={value}" for key, value in ({"rounds": self.rounds, "seed": seed} | self.params).items()
+        )
+
+
+def run_arms(arms: Iterable[Arm], seeds: Sequence[int], workers: int = 2) -> None:
+    """Run every arm with every seed that has not run yet."""
+    jobs = [(arm, seed) for seed in seeds for arm in arms]
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda job: _run(*job), jobs))
+
+
+def _run(arm: Arm, seed: int) -> None:
+    folder, params = arm.folder(seed), arm.command_line(seed)
+    done = folder / "done.txt"
+    if done.exists() and done.read_text() == params:
+        return
+    (folder / "src").mkdir(parents=True, exist_ok=True)
+    for name in ("conf", "pyproject.toml", ".telemetry"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "kedro", "run", "--pipeline=rsi", f"--params={params}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    with (folder / "log.txt").open("w") as log:
+        subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=True)
+    done.write_text(params)
+
+
+def newest(folder: Path, dataset: str) -> Path:
+    """The newest version of a dataset of a run, by its path below `data/`."""
+    path = folder / "data" / dataset
+    return max(path.iterdir(), key=lambda version: version.name) / path.name
+
+
+def evaluation(arm: Arm, seeds: Sequence[int], split: str) -> pd.DataFrame:
+    """The judge's table of every evaluated image: arm, seed, round, prompt_id, sample_index, correct, and the rest."""
+    tables = []
+    for seed in seeds:
+        for number in range(arm.rounds + 1):
+            table = pd.read_parquet(
+                newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/{split}_scores.parquet")
+            )
+            tables.append(table.assign(arm=arm.name, seed=seed, round=number))
+    return pd.concat(tables, ignore_index=True)
+
+
+def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
+    """Every sample that preference selection kept, with its weight and what the judge says of it."""
+    tables = []
+    for seed in seeds:
+        for number in range(1, arm.rounds + 1):
+            weights = pd.read_parquet(newest(arm.folder(seed), f"04_feature/rsi/round_{number}/weights.parquet"))
+            images = newest(arm.folder(seed), f"03_primary/rsi/round_{number}/images")
+            texts = pd.read_parquet(images / "metadata.parquet").set_index("image_id")["text"]
+            texts = texts[weights["image_id"]].tolist()
+            pixels = [np.asarray(Image.open(images / "images" / f"{name}.png")) for name in weights["image_id"]]
+            table = weights.join(judge_images(pixels, texts))
+            tables.append(table.assign(arm=arm.name, seed=seed, round=number))
+    return pd.concat(tables, ignore_index=True)
+
+
+def metric(arm: Arm, seed: int, number: int, name: str) -> float:
+    """A metric of a round."""
+    path = newest(arm.folder(seed), f"08_reporting/rsi/round_{number}/metrics.json")
+    return float(json.loads(path.read_text())[name])
+
+
+def bootstrap_over_seeds(values: pd.DataFrame, n_resamples: int = 2000) -> Interval:
+    """The mean of `value` with its 95 % interval, resampling seeds, and prompts within each.
+
+    Args:
+        values: a row a prompt: seed, prompt_id and value, the prompt's mean.
+    """
+    by_seed = [group["value"].to_numpy(float) for _, group in values.groupby("seed")]
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(n_resamples):
+        drawn = [by_seed[index] for index in rng.integers(len(by_seed), size=len(by_seed))]
+        means.append(np.mean([rng.choice(part, len(part)).mean() for part in drawn]))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(np.mean([part.mean() for part in by_seed])), float(low), float(high))

@@ -1,0 +1,67 @@
+"""Draws the README's pictures from the runs that `benchmarks/study.py` left in data/study.
+
+    python benchmarks/pictures.py               # docs/images/strategies.png
+    python benchmarks/pictures.py --experiment collapse
+
+A row is what one prompt gives with one noise: with the base, at the method's last round, at naive self-training's last.
+Every so manyth test prompt is shown, none is picked by hand.
+"""
+
+import argparse
+
+import numpy as np
+import pandas as pd
+from arms import ROOT, Arm, newest
+from PIL import Image, ImageDraw, ImageFont
+from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER
+
+from rsidiff_kedro.reporting.contact_sheet import contact_sheet
+
+ARMS = {"strategies": (METHOD, NAIVE), "collapse": (METHOD_HARDER, NAIVE_HARDER)}
+COLUMNS, ROWS = 6, 6
+
+
+def test_images(arm: Arm, seed: int, number: int, count: int) -> list[Image.Image]:
+    """The first sample of the first prompts of a round's test images."""
+    folder = newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_images")
+    table = pd.read_parquet(folder / "metadata.parquet").query("sample_index == 0")
+    chosen = table.iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
+    return [Image.open(folder / "images" / f"{image_id}.png").convert("RGB") for image_id in chosen["image_id"]]
+
+
+def panels(method: Arm, naive: Arm, seed: int) -> Image.Image:
+    """Three contact sheets side by side: base, method, naive."""
+    shown = ((method, 0, "base"), (method, method.rounds, "method"), (naive, naive.rounds, "naive"))
+    sheets = []
+    for arm, number, title in shown:
+        images = test_images(arm, seed, number, COLUMNS * ROWS)
+        sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), title if number == 0 else f"{title}, round {number}"))
+    canvas = Image.new("RGB", (sum(sheet.width for sheet in sheets) + 2 * 16, sheets[0].height), "white")
+    left = 0
+    for sheet in sheets:
+        canvas.paste(sheet, (left, 0))
+        left += sheet.width + 16
+    return canvas
+
+
+def titled(sheet: Image.Image, title: str) -> Image.Image:
+    """The sheet with a line of text above it."""
+    canvas = Image.new("RGB", (sheet.width, sheet.height + 22), "white")
+    ImageDraw.Draw(canvas).text((6, 4), title, fill="black", font=ImageFont.load_default(14))
+    canvas.paste(sheet, (0, 22))
+    return canvas
+
+
+def main() -> None:
+    """Write the picture."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--experiment", choices=ARMS, default="strategies")
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args()
+    path = ROOT / "docs" / "images" / f"{given.experiment}.png"
+    path.parent.mkdir(exist_ok=True)
+    panels(*ARMS[given.experiment], given.seed).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

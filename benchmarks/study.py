@@ -1,0 +1,164 @@
+"""Experiments on the embedded model, each over several seeds, with what they measured as tables in Markdown.
+
+    python benchmarks/study.py strategies   # the method beside naive self-training and the oracle, gate off
+    python benchmarks/study.py gate         # the method with its gate on
+    python benchmarks/study.py collapse     # the method and naive self-training in a harder regime
+    python benchmarks/study.py curation     # what the probe gives at equal cost
+    python benchmarks/study.py levers       # one lever at a time, on validation prompts
+
+Runs lie in data/study and are not repeated; an arm and seed takes some 20 minutes of one core.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import pandas as pd
+from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, metric, run_arms, training_samples
+
+NO_GATE = {"evaluation.gate.enabled": "false"}
+HARDER = {"finetune.learning_rate": "1.0e-3"}
+METHOD, NAIVE = Arm("method", 6, NO_GATE), Arm("naive", 6, NO_GATE | ALL_OFF)
+METHOD_HARDER, NAIVE_HARDER = (
+    Arm("method_harder", 12, NO_GATE | HARDER),
+    Arm("naive_harder", 12, NO_GATE | ALL_OFF | HARDER),
+)
+
+
+def strategies(seeds: Sequence[int]) -> list[str]:
+    """The three strategies beside none of them, and the ceiling."""
+    arms = [METHOD, NAIVE, Arm("oracle", 6, NO_GATE | ORACLE)]
+    return compare(arms, seeds, "test")
+
+
+def gate(seeds: Sequence[int]) -> list[str]:
+    """The method as it is shipped."""
+    return compare([Arm("gated", 6, {})], seeds, "test")
+
+
+def collapse(seeds: Sequence[int]) -> list[str]:
+    """A regime in which naive self-training collapses."""
+    return compare([METHOD_HARDER, NAIVE_HARDER], seeds, "test")
+
+
+def compare(arms: Sequence[Arm], seeds: Sequence[int], split: str) -> list[str]:
+    """Accuracy by round, hallucinations and diversity, and the differences with their intervals."""
+    run_arms(arms, seeds)
+    tables = {arm.name: evaluation(arm, seeds, split) for arm in arms}
+    rounds = arms[0].rounds
+    lines = ["| arm | " + " | ".join(f"round {number}" for number in range(rounds + 1)) + " | last minus base |"]
+    lines.append("|" + " --- |" * (rounds + 3))
+    for column, title in (("correct", "accuracy"), ("hallucinated", "hallucination rate")):
+        for arm in arms:
+            table = tables[arm.name].assign(hallucinated=tables[arm.name]["hallucinations"] > 0)
+            by_round = table.groupby("round")[column].mean()
+            cells = " | ".join(f"{value:.3f}" for value in by_round)
+            lines.append(f"| {arm.name}: {title} | {cells} | {difference(last(table, arm), table, column)} |")
+    for arm in arms:
+        values = [
+            sum(metric(arm, seed, number, f"{split}/open_diversity") for seed in seeds) / len(seeds)
+            for number in range(rounds + 1)
+        ]
+        ratio = f"{values[-1] / values[0]:.2f} of the base's"
+        lines.append(f"| {arm.name}: open diversity | {' | '.join(f'{value:.3f}' for value in values)} | {ratio} |")
+    lines.append("")
+    for other in arms[1:]:
+        gap = difference(last(tables[arms[0].name], arms[0]), last(tables[other.name], other), "correct", None)
+        lines.append(f"- {arms[0].name} minus {other.name} at round {rounds}: {gap}")
+    for arm in arms:
+        ends = [by_seed(tables[arm.name], seed, number) for seed in seeds for number in (0, rounds)]
+        pairs = [f"{base:.3f} to {end:.3f}" for base, end in zip(ends[::2], ends[1::2], strict=True)]
+        lines.append(f"- {arm.name}, by seed: {'; '.join(pairs)}")
+    return lines
+
+
+def last(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    """The rows of the arm's last round."""
+    return table[table["round"] == arm.rounds]
+
+
+def by_seed(table: pd.DataFrame, seed: int, number: int) -> float:
+    """Accuracy of one seed in one round."""
+    return float(table[(table["seed"] == seed) & (table["round"] == number)]["correct"].mean())
+
+
+def difference(end: pd.DataFrame, start: pd.DataFrame, column: str, start_round: int | None = 0) -> str:
+    """The mean difference over paired prompts and seeds with its interval, as text."""
+    start = start if start_round is None else start[start["round"] == start_round]
+    key = ["seed", "prompt_id"]
+    means = [table.groupby(key)[column].apply(lambda values: values.astype(float).mean()) for table in (end, start)]
+    interval = bootstrap_over_seeds((means[0] - means[1]).rename("value").reset_index())
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def curation(seeds: Sequence[int]) -> list[str]:
+    """How many of the samples that preference selection keeps are right, with the probe and without."""
+    without = Arm("no_curation", 6, NO_GATE | {"prompt_curation.enabled": "false"})
+    run_arms([METHOD, without], seeds)
+    lines = ["| arm | kept samples that are right | test accuracy at round 6 |", "| --- | --- | --- |"]
+    for arm in (METHOD, without):
+        kept = training_samples(arm, seeds)["correct"].astype(float)
+        test = last(evaluation(arm, seeds, "test"), arm)["correct"].astype(float)
+        lines.append(f"| {arm.name} | {kept.mean():.3f} | {test.mean():.3f} |")
+    return lines
+
+
+def weights(seeds: Sequence[int]) -> list[str]:
+    """What the weights of kept samples have to do with the judge's verdict."""
+    from sklearn.metrics import roc_auc_score
+
+    run_arms([METHOD], seeds)
+    table = training_samples(METHOD, seeds)
+    right, hallucinated = table["correct"].astype(bool), table["hallucinations"] > 0
+    lines = [
+        "| kept samples | share | mean weight | AUC of the distance against right ones |",
+        "| --- | --- | --- | --- |",
+    ]
+    kinds = {"right": right, "hallucinated": hallucinated, "misaligned alone": ~right & ~hallucinated}
+    for name, rows in kinds.items():
+        both = table[rows | right]
+        auc = "" if name == "right" else f"{roc_auc_score(~both['correct'].astype(bool), both['distance']):.3f}"
+        lines.append(f"| {name} | {rows.mean():.3f} | {table['weight'][rows].mean():.3f} | {auc} |")
+    return lines
+
+
+LEVERS = {
+    "as it is": {},
+    "guidance 1 in synthesis": {"synthesis.sampler.guidance_scale": "1.0"},
+    "guidance 2 in synthesis": {"synthesis.sampler.guidance_scale": "2.0"},
+    "learning rate x 2": {"finetune.learning_rate": "4.0e-4"},
+    "learning rate / 2": {"finetune.learning_rate": "1.0e-4"},
+    "only this round's images": {"finetune.replay_rounds": "0"},
+    "restart from the base": {"finetune.adapter": "restart"},
+    "rank 4": {"finetune.rank": "4"},
+    "attention alone": {"finetune.layers": "attention"},
+    "EMA 0.98": {"finetune.ema_decay": "0.98"},
+}
+
+
+def levers(seeds: Sequence[int]) -> list[str]:
+    """One lever at a time; validation prompts alone are looked at."""
+    cheap = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "120"}
+    arms = [
+        Arm(name.replace(" ", "_").replace("/", "by"), 6, NO_GATE | cheap | params) for name, params in LEVERS.items()
+    ]
+    run_arms(arms, [100 + seed for seed in seeds])
+    lines = ["| lever | base | round 3 | round 6 |", "| --- | --- | --- | --- |"]
+    for name, arm in zip(LEVERS, arms, strict=True):
+        accuracy = evaluation(arm, [100 + seed for seed in seeds], "validation").groupby("round")["correct"].mean()
+        lines.append(f"| {name} | {accuracy[0]:.3f} | {accuracy[3]:.3f} | {accuracy[6]:.3f} |")
+    return lines
+
+
+def main() -> None:
+    """Run an experiment and print its table."""
+    experiments = {each.__name__: each for each in (strategies, gate, collapse, curation, weights, levers)}
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("experiment", choices=experiments)
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    given = options.parse_args()
+    sys.stdout.write("\n".join(experiments[given.experiment](given.seeds)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
