@@ -56,13 +56,14 @@ def test_weights_follow_their_samples_when_these_are_permuted(distances, setting
 
 def test_two_temperatures_of_spread_past_the_quantile_weigh_a_factor_e_less():
     edge = np.quantile(REFERENCE, 0.9)
-    near, far = weights_of_distances(np.array([0.0, edge + 2 * REFERENCE.std()]), REFERENCE, WeightingSettings())
+    settings = WeightingSettings(quantile=0.9)
+    near, far = weights_of_distances(np.array([0.0, edge + 2 * REFERENCE.std()]), REFERENCE, settings)
     assert near / far == pytest.approx(np.e)
 
 
 def test_samples_within_the_quantile_all_weigh_the_same():
     typical = REFERENCE[np.quantile(REFERENCE, 0.9) > REFERENCE]
-    np.testing.assert_allclose(weights_of_distances(typical, REFERENCE, WeightingSettings()), 1)
+    np.testing.assert_allclose(weights_of_distances(typical, REFERENCE, WeightingSettings(quantile=0.9)), 1)
 
 
 def test_without_weighting_all_weights_are_one():
@@ -114,3 +115,13 @@ def test_a_reference_that_does_not_vary_is_refused(features):
 def test_effective_sample_size_is_one_for_equal_weights_and_falls_to_one_in_n():
     assert effective_sample_size(np.ones(4)) == 1
     assert effective_sample_size(np.array([4, 0, 0, 0])) == 0.25
+
+
+def test_odd_images_of_the_reference_do_not_widen_it() -> None:
+    rng = np.random.default_rng(0)
+    typical, odd = rng.standard_normal((400, 8)), rng.standard_normal((80, 8)) + np.eye(8)[0] * 6
+    reference = np.concatenate([typical, odd])
+    plain, robust = (ReferenceDistribution.fit(reference, support_fraction=share) for share in (1.0, 0.7))
+    far = [each.squared_distance(odd).mean() / each.squared_distance(typical).mean() for each in (plain, robust)]
+    assert far[1] > 1.2 * far[0]
+    assert len(robust.own_distances) == round(0.7 * 480)

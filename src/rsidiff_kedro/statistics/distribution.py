@@ -5,7 +5,9 @@ Features of reference images give a shrunk Gaussian; a sample's squared Mahalano
     weight = exp(-max(0, d² - q) / (2 T s))
 
 where q is a quantile of the reference's own d², s their standard deviation and T the temperature; the weights
-are then scaled and clipped so that their mean is one. RSIDiff (arXiv 2502.09963) names the idea; the formula
+are then scaled and clipped so that their mean is one. The reference has odd images too: the Gaussian is fitted
+again to the part that lies nearest, which is one concentration step of the minimum covariance determinant
+(Rousseeuw and Van Driessen 1999). RSIDiff (arXiv 2502.09963) names the idea; the formula
 is this project's.
 """
 
@@ -33,10 +35,12 @@ class WeightingSettings(BaseModel):
     Attributes:
         enabled: off gives every sample the weight one.
         features: the name of the embedding, as `load_features` knows it.
+        condition_on_prompts: whether what an image's prompt explains of its features is taken off them first.
         reference: "base" for the base model's own images, "round" for the round's.
+        support_fraction: the share of the reference, the nearest, that the Gaussian is fitted to again, in (0, 1].
         shrinkage: of the covariance towards a multiple of the identity, in [0, 1]; None for Ledoit and Wolf's.
-        quantile: of the reference's own d²; samples up to it keep their full weight.
-        temperature: in standard deviations of the reference's d²: at 1, a sample two of them past the quantile
+        quantile: of the support's own d²; samples up to it keep their full weight.
+        temperature: in standard deviations of the support's d²: at 1, a sample two of them past the quantile
             weighs exp(-1) of a typical one. Higher is milder.
         min_weight: no weight is below it.
         max_weight: no weight is above it.
@@ -46,9 +50,11 @@ class WeightingSettings(BaseModel):
 
     enabled: bool = True
     features: str = "proxy"
+    condition_on_prompts: bool = True
     reference: Literal["base", "round"] = "base"
+    support_fraction: float = Field(default=0.5, gt=0, le=1)
     shrinkage: float | None = Field(default=None, ge=0, le=1)
-    quantile: float = Field(default=0.9, ge=0, le=1)
+    quantile: float = Field(default=0.75, ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0)
     min_weight: float = Field(default=0.0, ge=0, le=1)
     max_weight: float = Field(default=5.0, ge=1)
@@ -61,14 +67,19 @@ class ReferenceDistribution:
     Attributes:
         mean: float64 [d].
         precision: the inverse of the shrunk covariance, float64 [d, d].
+        own_distances: d² of the features that it was fitted to, float64 [m].
     """
 
     mean: np.ndarray
     precision: np.ndarray
+    own_distances: np.ndarray
 
     @classmethod
-    def fit(cls, features: np.ndarray, shrinkage: float | None = None) -> Self:
-        """Fit to features [n, d]; `shrinkage` in [0, 1], or None for Ledoit and Wolf's estimate of it.
+    def fit(cls, features: np.ndarray, shrinkage: float | None = None, support_fraction: float = 1.0) -> Self:
+        """Fit to features [n, d], then again to the `support_fraction` of them that lies nearest.
+
+        Args:
+            shrinkage: of the covariance, in [0, 1]; None for Ledoit and Wolf's estimate of it.
 
         Raises:
             WeightError: fewer than two rows, a value that is not finite, or features that do not vary.
@@ -79,9 +90,18 @@ class ReferenceDistribution:
                 f"the reference's features of shape {features.shape} must be finite and vary over two images or more; "
                 "take more reference images or another `weighting.features`"
             )
+        fitted = cls._fit_to_all(features, shrinkage)
+        count = max(2, round(support_fraction * len(features)))
+        if count == len(features):
+            return fitted
+        nearest = np.argsort(fitted.own_distances, kind="stable")[:count]
+        return cls._fit_to_all(features[nearest], shrinkage)
+
+    @classmethod
+    def _fit_to_all(cls, features: np.ndarray, shrinkage: float | None) -> Self:
         estimator = LedoitWolf() if shrinkage is None else ShrunkCovariance(shrinkage=shrinkage)
         estimator.fit(features)
-        return cls(estimator.location_, estimator.precision_)
+        return cls(estimator.location_, estimator.precision_, estimator.mahalanobis(features))
 
     def squared_distance(self, features: np.ndarray) -> np.ndarray:
         """Squared Mahalanobis distances, float64 [n], of features [n, d]; about d on average for the reference."""

@@ -1,9 +1,11 @@
 """The steps of weighting."""
 
+import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.rewards import load_features
+from rsidiff_kedro.statistics.conditioning import PromptRegression
 from rsidiff_kedro.statistics.distribution import ReferenceDistribution, WeightingSettings, weights_of_distances
 
 
@@ -11,14 +13,24 @@ def weigh_samples(
     images: ImageSet, selection: pd.DataFrame, base_images: ImageSet, settings: WeightingSettings
 ) -> pd.DataFrame:
     """Weigh the kept images by their distance to the reference: columns image_id, distance and weight."""
-    embed = load_features(settings.features).embed
-    reference = base_images if settings.reference == "base" else images
-    reference_features = embed(reference.images, reference.metadata["text"].tolist())
-    distribution = ReferenceDistribution.fit(reference_features, settings.shrinkage)
     kept = kept_images(images, selection)
-    distances = distribution.squared_distance(embed(kept.images, kept.metadata["text"].tolist()))
-    weights = weights_of_distances(distances, distribution.squared_distance(reference_features), settings)
+    reference = base_images if settings.reference == "base" else images
+    reference_features, features = _features(reference, kept, settings)
+    distribution = ReferenceDistribution.fit(reference_features, settings.shrinkage, settings.support_fraction)
+    distances = distribution.squared_distance(features)
+    weights = weights_of_distances(distances, distribution.own_distances, settings)
     return pd.DataFrame({"image_id": kept.metadata["image_id"], "distance": distances, "weight": weights})
+
+
+def _features(reference: ImageSet, kept: ImageSet, settings: WeightingSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the reference and of the kept images."""
+    embed = load_features(settings.features).embed
+    prompts = [images.metadata["text"].tolist() for images in (reference, kept)]
+    features = [embed(images.images, texts) for images, texts in zip((reference, kept), prompts, strict=True)]
+    if settings.condition_on_prompts:
+        explained = PromptRegression.fit(prompts[0], features[0])
+        features = [explained.residuals(*pair) for pair in zip(prompts, features, strict=True)]
+    return features[0], features[1]
 
 
 def kept_images(images: ImageSet, selection: pd.DataFrame) -> ImageSet:
