@@ -17,7 +17,7 @@ import pandas as pd
 from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, metric, run_arms, training_samples
 
 NO_GATE = {"evaluation.gate.enabled": "false"}
-HARDER = {"finetune.learning_rate": "1.0e-3"}
+HARDER = {"finetune.learning_rate": "2.0e-3"}
 METHOD, NAIVE = Arm("method", 6, NO_GATE), Arm("naive", 6, NO_GATE | ALL_OFF)
 METHOD_HARDER, NAIVE_HARDER = (
     Arm("method_harder", 12, NO_GATE | HARDER),
