@@ -4,6 +4,7 @@
     python benchmarks/study.py gate         # the method with its gate on
     python benchmarks/study.py collapse     # the method and naive self-training in a harder regime
     python benchmarks/study.py curation     # what the probe gives at equal cost
+    python benchmarks/study.py weights      # what weights have to do with the judge's verdict
     python benchmarks/study.py levers       # one lever at a time, on validation prompts
 
 Runs lie in data/study and are not repeated; an arm and seed takes some 20 minutes of one core.
@@ -125,9 +126,14 @@ def weights(seeds: Sequence[int]) -> list[str]:
 LEVERS = {
     "as it is": {},
     "guidance 1 in synthesis": {"synthesis.sampler.guidance_scale": "1.0"},
-    "guidance 2 in synthesis": {"synthesis.sampler.guidance_scale": "2.0"},
-    "learning rate x 2": {"finetune.learning_rate": "4.0e-4"},
-    "learning rate / 2": {"finetune.learning_rate": "1.0e-4"},
+    "guidance 1.5 in synthesis": {"synthesis.sampler.guidance_scale": "1.5"},
+    "guidance 3 in synthesis": {"synthesis.sampler.guidance_scale": "3.0"},
+    "5 sampler steps in synthesis": {"synthesis.sampler.num_inference_steps": "5"},
+    "8 samples a prompt": {"synthesis.samples_per_prompt": "8"},
+    "75 prompts a round": {"prompt_curation.prompts_per_round": "75"},
+    "learning rate x 2": {"finetune.learning_rate": "1.6e-3"},
+    "learning rate / 4": {"finetune.learning_rate": "2.0e-4"},
+    "200 steps a round": {"finetune.steps": "200"},
     "only this round's images": {"finetune.replay_rounds": "0"},
     "restart from the base": {"finetune.adapter": "restart"},
     "rank 4": {"finetune.rank": "4"},

@@ -1,7 +1,7 @@
 """The exact judge: reads a caption, segments the picture and decides what in it is right.
 
 It stands for human judgement: it measures and never selects, weights or trains, but for the annotators of the
-preference model, whose answers are its verdicts with errors.
+preference model, whose answers are its verdicts with errors, and the reward `oracle`, which shows the ceiling.
 """
 
 import itertools

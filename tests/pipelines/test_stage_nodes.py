@@ -1,0 +1,99 @@
+"""The nodes of prompt curation, synthesis, preference selection and weighting, with the shipped models."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsidiff_kedro.diffusion.adapters import Adapter
+from rsidiff_kedro.diffusion.backbones import load_backbone
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import initial_adapter
+from rsidiff_kedro.parameters import SynthesisSettings
+from rsidiff_kedro.pipelines.preference_selection.nodes import score_images
+from rsidiff_kedro.pipelines.prompt_curation import nodes as curation
+from rsidiff_kedro.pipelines.synthesis.nodes import draw_images
+from rsidiff_kedro.pipelines.weighting.nodes import kept_images, weigh_samples
+from rsidiff_kedro.prompts.filters import FilterSettings
+from rsidiff_kedro.prompts.settings import ProbeSettings
+from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.scenes.grammar import sample_scene
+from rsidiff_kedro.scenes.renderer import add_stray
+from rsidiff_kedro.statistics.distribution import WeightingSettings
+
+MODEL = ModelSettings(base="scenes")
+QUICK = SamplerSettings(num_inference_steps=2, guidance_scale=2.0, micro_batch_size=4)
+PROMPTS = prompt_table(["a red circle", "a large blue square left of a small green triangle"], "grammar")
+
+
+@pytest.fixture(scope="module")
+def adapter() -> Adapter:
+    return initial_adapter(load_backbone(MODEL), FinetuneSettings(rank=2), 0)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    rng = np.random.default_rng(3)
+    return [sample_scene(rng, 1 + number % 2) for number in range(150)]
+
+
+def test_a_prompt_longer_than_the_text_encoder_reads_is_dropped_with_its_rule() -> None:
+    collected = prompt_table(["a red circle", "a red circle " * 9], "file")
+    kept, rejected = curation.filter_prompts(collected, FilterSettings(), MODEL)
+    assert kept["text"].tolist() == ["a red circle"]
+    assert rejected["rule"].tolist() == ["too_long"]
+
+
+def test_the_probe_draws_and_scores_every_candidate() -> None:
+    probe = ProbeSettings(sampler=QUICK, samples_per_prompt=2)
+    images = curation.draw_probe_images(PROMPTS, True, probe, MODEL, 0)
+    scores = curation.score_probe_images(images, probe)
+    assert scores.groupby("prompt_id")["proxy"].count().tolist() == [2, 2]
+
+
+def test_without_curation_nothing_is_probed() -> None:
+    probe = ProbeSettings(sampler=QUICK)
+    images = curation.draw_probe_images(PROMPTS, False, probe, MODEL, 0)
+    assert len(images) == len(curation.score_probe_images(images, probe)) == 0
+
+
+def test_every_drop_is_in_one_table() -> None:
+    parts = [pd.DataFrame({"prompt_id": [name], "rule": [name]}) for name in ("empty", "solved")]
+    assert curation.gather_rejected(*parts)["rule"].tolist() == ["empty", "solved"]
+
+
+def test_synthesis_draws_as_many_images_a_prompt_as_are_asked_for(adapter: Adapter) -> None:
+    images = draw_images(PROMPTS, adapter, MODEL, SynthesisSettings(samples_per_prompt=3, sampler=QUICK), 0, 2)
+    assert images.metadata["prompt_id"].value_counts().tolist() == [3, 3]
+    assert images.metadata["image_id"].is_unique
+    assert images.latents is not None and len(images.latents) == 6
+
+
+def test_rounds_draw_with_other_noise(adapter: Adapter) -> None:
+    settings = SynthesisSettings(samples_per_prompt=1, sampler=QUICK)
+    first, again, second = (draw_images(PROMPTS, adapter, MODEL, settings, 0, number) for number in (1, 1, 2))
+    assert first.latents.equal(again.latents)
+    assert not first.latents.equal(second.latents)
+
+
+def test_each_reward_that_selects_or_has_a_floor_gets_a_column(scenes, scene_images) -> None:
+    images = scene_images(scenes[:3], 2)
+    scores = score_images(images, {"proxy": 1.0}, {"oracle": 0.5})
+    assert scores["oracle"].tolist() == [1.0] * 6
+    assert scores["proxy"].notna().all()
+
+
+def test_samples_with_stray_blobs_weigh_less_than_half(scenes, scene_images) -> None:
+    base = scene_images(scenes, 2, seed=1, spoil={1: lambda p, rng: add_stray(p, rng) if rng.random() < 0.3 else p})
+    drawn = scene_images(scenes[:60], 2, seed=2, spoil={1: add_stray})
+    selection = drawn.metadata[["image_id", "sample_index"]].assign(kept=True)
+    weights = weigh_samples(drawn, selection, base, WeightingSettings())
+    mean = weights.merge(selection, on="image_id").groupby("sample_index")["weight"].mean()
+    assert mean[1] < 0.5 * mean[0]
+
+
+def test_only_kept_images_are_weighed_in_the_order_of_their_draw(scenes, scene_images) -> None:
+    drawn = scene_images(scenes[:60], 2, seed=2)
+    selection = drawn.metadata[["image_id"]].assign(kept=drawn.metadata["sample_index"] == 1).iloc[::-1]
+    assert kept_images(drawn, selection).metadata["sample_index"].unique().tolist() == [1]
+    weights = weigh_samples(drawn, selection, scene_images(scenes, 2, seed=1), WeightingSettings())
+    assert weights["image_id"].tolist() == [f"p{number}_1" for number in range(60)]
