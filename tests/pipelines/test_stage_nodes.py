@@ -86,7 +86,7 @@ def test_samples_with_stray_blobs_weigh_less_than_half(scenes, scene_images) -> 
     base = scene_images(scenes, 2, seed=1, spoil={1: lambda p, rng: add_stray(p, rng) if rng.random() < 0.3 else p})
     drawn = scene_images(scenes[:60], 2, seed=2, spoil={1: add_stray})
     selection = drawn.metadata[["image_id", "sample_index"]].assign(kept=True)
-    weights = weigh_samples(drawn, selection, base, WeightingSettings())
+    weights = weigh_samples(drawn, selection, base, WeightingSettings(reference="base"))
     mean = weights.merge(selection, on="image_id").groupby("sample_index")["weight"].mean()
     assert mean[1] < 0.5 * mean[0]
 

@@ -52,7 +52,7 @@ def test_features_do_not_read_the_prompt(model):
     reward = ProxyReward(model=model)
     image = plain((255, 0, 0))
     assert (reward.embed([image], ["a red"]) == reward.embed([image], ["a blue"])).all()
-    assert reward.embed([image], ["a red"]).shape == (1, 32)
+    assert reward.embed([image], ["a red"]).shape == (1, 16)
 
 
 def test_what_is_saved_is_what_is_loaded(model, tmp_path):

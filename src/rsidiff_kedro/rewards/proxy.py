@@ -82,8 +82,8 @@ class ProxyModel(nn.Module):
         return self.likelihood_weight * likelihoods.sum(1) + sound, likelihoods
 
     def features(self, images: Tensor) -> Tensor:
-        """What the image looks like, the caption apart: mean and maximum over places, [n, 2 width]."""
-        return _pooled(self.trunk(images))
+        """What the image looks like, the caption apart: the mean over places, [n, width]."""
+        return self.trunk(images).mean(dim=(2, 3))
 
     def word_ids(self, texts: Sequence[str]) -> Tensor:
         """Word ids [n, 16]: 0 pads, 1 is unknown (and stands for an empty text)."""
@@ -130,7 +130,7 @@ class ProxyReward:
 
     @torch.no_grad()
     def embed(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
-        """Image features: float32 [n, 192]; the prompts are not read."""
+        """Image features: float32 [n, width]; the prompts are not read."""
         return self._map(images, lambda batch, rows: self.model.features(batch))
 
     def _map(self, images: Sequence[Image.Image], compute) -> np.ndarray:  # type: ignore[no-untyped-def]

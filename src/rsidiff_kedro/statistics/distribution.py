@@ -36,7 +36,7 @@ class WeightingSettings(BaseModel):
         enabled: off gives every sample the weight one.
         features: the name of the embedding, as `load_features` knows it.
         condition_on_prompts: whether what an image's prompt explains of its features is taken off them first.
-        reference: "base" for the base model's own images, "round" for the round's.
+        reference: "round" for all images that the round drew, "base" for the base model's own.
         support_fraction: the share of the reference, the nearest, that the Gaussian is fitted to again, in (0, 1].
         shrinkage: of the covariance towards a multiple of the identity, in [0, 1]; None for Ledoit and Wolf's.
         quantile: of the support's own d²; samples up to it keep their full weight.
@@ -51,10 +51,10 @@ class WeightingSettings(BaseModel):
     enabled: bool = True
     features: str = "proxy"
     condition_on_prompts: bool = True
-    reference: Literal["base", "round"] = "base"
-    support_fraction: float = Field(default=0.5, gt=0, le=1)
+    reference: Literal["base", "round"] = "round"
+    support_fraction: float = Field(default=0.7, gt=0, le=1)
     shrinkage: float | None = Field(default=None, ge=0, le=1)
-    quantile: float = Field(default=0.75, ge=0, le=1)
+    quantile: float = Field(default=0.9, ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0)
     min_weight: float = Field(default=0.0, ge=0, le=1)
     max_weight: float = Field(default=5.0, ge=1)
