@@ -41,6 +41,8 @@ bench: $(READY)
 
 study: $(READY)
 	$(BIN)/python benchmarks/study.py strategies
+	$(BIN)/python benchmarks/pictures.py
+	$(BIN)/python benchmarks/study.py ceiling
 	$(BIN)/python benchmarks/study.py gate
 	$(BIN)/python benchmarks/study.py collapse
 	$(BIN)/python benchmarks/study.py curation
