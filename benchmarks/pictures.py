@@ -4,7 +4,7 @@
     python benchmarks/pictures.py --experiment collapse
 
 A row is what one prompt gives with one noise: with the base, at the method's last round, at naive self-training's last.
-Every so manyth test prompt is shown, none is picked by hand.
+Every so manyth test prompt is shown, none is picked by hand. What the judge finds wrong has a red frame.
 """
 
 import argparse
@@ -12,21 +12,29 @@ import argparse
 import numpy as np
 import pandas as pd
 from arms import ROOT, Arm, newest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER
 
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 
 ARMS = {"strategies": (METHOD, NAIVE), "collapse": (METHOD_HARDER, NAIVE_HARDER)}
 COLUMNS, ROWS = 6, 6
+FRAME = 2
+"""Pixels around an image, before it is enlarged."""
 
 
 def test_images(arm: Arm, seed: int, number: int, count: int) -> list[Image.Image]:
-    """The first sample of the first prompts of a round's test images."""
+    """The first sample of every so manyth test prompt of a round; what the judge finds wrong has a red frame."""
     folder = newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_images")
     table = pd.read_parquet(folder / "metadata.parquet").query("sample_index == 0")
-    chosen = table.iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
-    return [Image.open(folder / "images" / f"{image_id}.png").convert("RGB") for image_id in chosen["image_id"]]
+    chosen = table["image_id"].iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
+    scores = pd.read_parquet(newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_scores.parquet"))
+    correct = scores.set_index("image_id")["correct"].astype(bool)
+    images = [Image.open(folder / "images" / f"{image_id}.png").convert("RGB") for image_id in chosen]
+    return [
+        ImageOps.expand(image, FRAME, "white" if correct[image_id] else "red")
+        for image, image_id in zip(images, chosen, strict=True)
+    ]
 
 
 def panels(method: Arm, naive: Arm, seed: int) -> Image.Image:
