@@ -2,6 +2,7 @@
 
     python benchmarks/pictures.py               # docs/images/strategies.png
     python benchmarks/pictures.py --experiment collapse
+    python benchmarks/pictures.py --experiment weights   # docs/images/weights.png: lowest and highest weights
 
 A row is what one prompt gives with one noise: with the base, at the method's last round, at naive self-training's last.
 Every so manyth test prompt is shown, none is picked by hand. What the judge finds wrong has a red frame.
@@ -11,7 +12,7 @@ import argparse
 
 import numpy as np
 import pandas as pd
-from arms import ROOT, Arm, newest
+from arms import ROOT, Arm, newest, training_samples
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER
 
@@ -44,12 +45,32 @@ def panels(method: Arm, naive: Arm, seed: int) -> Image.Image:
     for arm, number, title in shown:
         images = test_images(arm, seed, number, COLUMNS * ROWS)
         sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), title if number == 0 else f"{title}, round {number}"))
+    return side_by_side(sheets)
+
+
+def side_by_side(sheets: list[Image.Image]) -> Image.Image:
+    """Sheets of one height in a row."""
     canvas = Image.new("RGB", (sum(sheet.width for sheet in sheets) + 2 * 16, sheets[0].height), "white")
     left = 0
     for sheet in sheets:
         canvas.paste(sheet, (left, 0))
         left += sheet.width + 16
     return canvas
+
+
+def extremes(seed: int) -> Image.Image:
+    """The kept samples of the method's lowest weights and of its highest, over all rounds."""
+    table = training_samples(METHOD, [seed]).sort_values("weight", kind="stable")
+    count = COLUMNS * ROWS
+    sheets = []
+    for title, rows in (("lowest weights", table.head(count)), ("highest weights", table.tail(count))):
+        images = []
+        for row in rows.itertuples():
+            folder = newest(METHOD.folder(seed), f"03_primary/rsi/round_{row.round}/images")
+            image = Image.open(folder / "images" / f"{row.image_id}.png").convert("RGB")
+            images.append(ImageOps.expand(image, FRAME, "white" if row.correct else "red"))
+        sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), title))
+    return side_by_side(sheets)
 
 
 def titled(sheet: Image.Image, title: str) -> Image.Image:
@@ -63,12 +84,13 @@ def titled(sheet: Image.Image, title: str) -> Image.Image:
 def main() -> None:
     """Write the picture."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--experiment", choices=ARMS, default="strategies")
+    options.add_argument("--experiment", choices=[*ARMS, "weights"], default="strategies")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     path = ROOT / "docs" / "images" / f"{given.experiment}.png"
     path.parent.mkdir(exist_ok=True)
-    panels(*ARMS[given.experiment], given.seed).save(path, optimize=True)
+    picture = extremes(given.seed) if given.experiment == "weights" else panels(*ARMS[given.experiment], given.seed)
+    picture.save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 import pandas as pd
 from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, metric, run_arms, training_samples
 
+from rsidiff_kedro.statistics.distribution import effective_sample_size
+
 NO_GATE = {"evaluation.gate.enabled": "false"}
 HARDER = {"finetune.learning_rate": "2.0e-3"}
 METHOD, NAIVE = Arm("method", 6, NO_GATE), Arm("naive", 6, NO_GATE | ALL_OFF)
@@ -125,7 +127,9 @@ def weights(seeds: Sequence[int]) -> list[str]:
         both = table[rows | right]
         auc = "" if name == "right" else f"{roc_auc_score(~both['correct'].astype(bool), both['distance']):.3f}"
         lines.append(f"| {name} | {rows.mean():.3f} | {table['weight'][rows].mean():.3f} | {auc} |")
-    return lines
+    sizes = table.groupby(["seed", "round"])["weight"].apply(lambda values: effective_sample_size(values.to_numpy()))
+    by_round = ", ".join(f"{value:.2f}" for value in sizes.groupby("round").min())
+    return [*lines, "", f"Smallest effective sample size of the seeds, by round: {by_round}"]
 
 
 LEVERS = {
