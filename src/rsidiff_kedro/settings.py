@@ -3,6 +3,7 @@
 import warnings
 
 from rsidiff_kedro.context import RsiContext
+from rsidiff_kedro.hooks.ending import EndingHooks
 from rsidiff_kedro.hooks.errors import ErrorHooks
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 
@@ -17,7 +18,7 @@ warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 
 CONTEXT_CLASS = RsiContext
-HOOKS = (TrackingHooks(), ErrorHooks())
+HOOKS = (TrackingHooks(), ErrorHooks(), EndingHooks())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

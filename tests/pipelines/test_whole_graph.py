@@ -1,6 +1,7 @@
 """The whole method, once, on the shrunken parameters of conf/test, and what it left on disk."""
 
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 from nbclient import NotebookClient
+
+from rsidiff_kedro.hooks.ending import EndingHooks
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = (0, 1, 2)
@@ -38,6 +41,17 @@ def context(project: Path) -> KedroContext:
     bootstrap_project(project)
     with KedroSession.create(project, env="test") as session:
         return session.load_context()
+
+
+def test_a_run_ends_by_saying_where_to_look(context: KedroContext, caplog: pytest.LogCaptureFixture) -> None:
+    from kedro.framework.project import pipelines
+
+    logging.getLogger("rsidiff_kedro").propagate = True
+    with caplog.at_level(logging.INFO, "rsidiff_kedro"):
+        EndingHooks().after_pipeline_run({}, pipelines["report"], context.catalog)
+    path = re.search(r"Report with its gallery: (.*)\n", caplog.text)
+    assert path is not None and Path(path[1]).is_file()
+    assert "make ui" in caplog.text
 
 
 def test_every_dataset_of_the_pipeline_lies_on_disk(context: KedroContext) -> None:

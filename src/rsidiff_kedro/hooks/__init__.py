@@ -1,1 +1,1 @@
-"""Kedro hooks: what is recorded (tracking) and how errors are shown (errors)."""
+"""Kedro hooks: what is recorded (tracking), how errors are shown (errors), and where to look at the end (ending)."""
