@@ -27,7 +27,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 ui: $(READY)
-	@echo "MLflow    http://127.0.0.1:$(MLFLOW_PORT)   (answers after some 20 seconds)"
+	@echo "MLflow    http://127.0.0.1:$(MLFLOW_PORT)/#/experiments/1/runs   (answers after some 20 seconds)"
 	@echo "Kedro-Viz http://127.0.0.1:$(VIZ_PORT)"
 	@echo "Ctrl-C ends both."
 	@trap 'kill 0' INT TERM EXIT; \
