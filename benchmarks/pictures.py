@@ -24,7 +24,7 @@ FRAME = 2
 """Pixels around an image, before it is enlarged."""
 
 
-def test_images(arm: Arm, seed: int, number: int, count: int) -> list[Image.Image]:
+def first_samples(arm: Arm, seed: int, number: int, count: int) -> list[Image.Image]:
     """The first sample of every so manyth test prompt of a round; what the judge finds wrong has a red frame."""
     folder = newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_images")
     table = pd.read_parquet(folder / "metadata.parquet").query("sample_index == 0")
@@ -43,7 +43,7 @@ def panels(method: Arm, naive: Arm, seed: int) -> Image.Image:
     shown = ((method, 0, "base"), (method, method.rounds, "method"), (naive, naive.rounds, "naive"))
     sheets = []
     for arm, number, title in shown:
-        images = test_images(arm, seed, number, COLUMNS * ROWS)
+        images = first_samples(arm, seed, number, COLUMNS * ROWS)
         sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), title if number == 0 else f"{title}, round {number}"))
     return side_by_side(sheets)
 

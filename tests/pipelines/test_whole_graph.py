@@ -43,10 +43,12 @@ def context(project: Path) -> KedroContext:
         return session.load_context()
 
 
-def test_a_run_ends_by_saying_where_to_look(context: KedroContext, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_ends_by_saying_where_to_look(
+    context: KedroContext, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from kedro.framework.project import pipelines
 
-    logging.getLogger("rsidiff_kedro").propagate = True
+    monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
     with caplog.at_level(logging.INFO, "rsidiff_kedro"):
         EndingHooks().after_pipeline_run({}, pipelines["report"], context.catalog)
     path = re.search(r"Report with its gallery: (.*)\n", caplog.text)

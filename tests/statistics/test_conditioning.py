@@ -33,3 +33,11 @@ def test_unknown_words_explain_nothing() -> None:
     prompts, features = colored(np.random.default_rng(0), 300)
     fitted = PromptRegression.fit(prompts, features)
     assert np.isfinite(fitted.residuals(["ein roter Kreis", ""], features[:2])).all()
+    unknown, nothing = (fitted.residuals([prompt], features[:1]) for prompt in ("ein roter Kreis", ""))
+    np.testing.assert_array_equal(unknown, nothing)
+
+
+def test_prompts_without_a_letter_are_no_obstacle() -> None:
+    features = np.random.default_rng(0).standard_normal((4, 2))
+    fitted = PromptRegression.fit(["!!", "??", "!!", "??"], features)
+    assert np.isfinite(fitted.residuals(["!!"], features[:1])).all()

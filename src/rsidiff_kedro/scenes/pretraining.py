@@ -58,7 +58,8 @@ def train_base(
         pairs: the corpus, for the other phases.
     """
     given = settings.denoiser
-    corpora = {clean: _encode(part, autoencoder) for clean, part in ((True, clean_pairs), (False, pairs))}
+    drawn_from = {phase.clean for phase in given.phases}
+    corpora = {clean: _encode(clean_pairs if clean else pairs, autoencoder) for clean in drawn_from}
     phases = [
         Phase(phase.schedule(), corpora[phase.clean], _phase_checkpoint(settings, corpora, number))
         for number, phase in enumerate(given.phases, start=1)

@@ -20,7 +20,8 @@ class PromptRegression:
     @classmethod
     def fit(cls, prompts: Sequence[str], features: np.ndarray) -> Self:
         """Fit to the prompts [n] and features [n, d] of reference images."""
-        words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\w+", max_features=2000)
+        # Words, and runs of other signs, so that no prompt is without a word.
+        words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\w+|[^\w\s]+", max_features=2000)
         regression = RidgeCV(alphas=PENALTIES).fit(words.fit_transform(prompts).toarray(), features)
         return cls(words, regression)
 
