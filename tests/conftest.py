@@ -8,12 +8,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from PIL import Image
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.scenes.denoiser import build_tokenizer
 from rsidiff_kedro.scenes.grammar import Scene
 from rsidiff_kedro.scenes.renderer import Picture, compose, render
 
@@ -86,3 +108,145 @@ def draw_scenes(
                 }
             )
     return ImageSet(pd.DataFrame(rows), images)
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`family_folder("stable_diffusion_xl")`: a small random pipeline of the family, as `save_pretrained` writes it."""
+    builders: dict[str, Callable[[], DiffusionPipeline]] = {
+        "stable_diffusion": build_stable_diffusion,
+        "stable_diffusion_xl": build_stable_diffusion_xl,
+        "stable_diffusion_3": build_stable_diffusion_3,
+    }
+    folders: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in folders:
+            torch.manual_seed(0)
+            folders[family] = tmp_path_factory.mktemp(family)
+            builders[family]().save_pretrained(folders[family])
+        return folders[family]
+
+    return folder
+
+
+def build_stable_diffusion() -> StableDiffusionPipeline:
+    """Epsilon-prediction, as Stable Diffusion 1.4."""
+    tokenizer = build_tokenizer()
+    return StableDiffusionPipeline(
+        vae=small_autoencoder(),
+        text_encoder=CLIPTextModel(text_config(tokenizer, 16)),
+        tokenizer=tokenizer,
+        unet=small_unet(cross_attention_dim=16),
+        scheduler=diffusion_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def build_stable_diffusion_xl() -> StableDiffusionXLPipeline:
+    tokenizer = build_tokenizer()
+    return StableDiffusionXLPipeline(
+        vae=small_autoencoder(),
+        text_encoder=CLIPTextModel(text_config(tokenizer, 16)),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer, 16)),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=small_unet(
+            cross_attention_dim=32,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 16,
+        ),
+        scheduler=diffusion_scheduler(),
+    )
+
+
+def build_stable_diffusion_3() -> StableDiffusion3Pipeline:
+    tokenizer = build_tokenizer()
+    pieces = [(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz,")]
+    tokenizer_3 = T5Tokenizer(vocab=pieces, extra_ids=0)
+    t5 = T5Config(vocab_size=len(tokenizer_3), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    transformer = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        pos_embed_max_size=16,
+    )
+    # Initialised with zeros, as diffusers does, it would draw the same whatever the prompt.
+    for parameter in transformer.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return StableDiffusion3Pipeline(
+        vae=small_autoencoder(shift_factor=0.06),
+        text_encoder=CLIPTextModelWithProjection(text_config(tokenizer, 16)),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer, 16)),
+        text_encoder_3=T5EncoderModel(t5),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=tokenizer_3,
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def diffusion_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule."""
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def small_autoencoder(**config: Any) -> AutoencoderKL:
+    """32 x 32 pixels to 4 x 16 x 16 latents."""
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+        **blocks,
+        **config,
+    )
+
+
+def small_unet(**config: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 16),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **config,
+    )
+
+
+def text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )

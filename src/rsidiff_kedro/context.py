@@ -7,13 +7,11 @@ from attrs import define
 from kedro.framework.context import KedroContext
 
 from rsidiff_kedro import pipeline_registry
-from rsidiff_kedro.diffusion.backbones import check_model
+from rsidiff_kedro.diffusion.backbones import check_finetune, check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
 from rsidiff_kedro.prompts.sources import FileSource, check_source, collect_prompts
 from rsidiff_kedro.rewards import features_names, reward_names
-
-SHIPPED_MODEL = "scenes"
 
 
 @define(slots=False)
@@ -33,8 +31,8 @@ class RsiContext(KedroContext):
             parameters = _absolute_source(parameters, self.project_path)
             _check_rewards(parameters)
             _check_prompts(parameters)
-            if parameters.model.base != SHIPPED_MODEL:
-                check_model(parameters.model)
+            check_model(parameters.model)
+            check_finetune(parameters.model, parameters.finetune)
         except ValueError as error:
             raise click.UsageError(" ".join(str(error).split())) from error
         # Nodes get what was validated, defaults filled in, and not what was typed.

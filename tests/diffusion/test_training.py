@@ -69,7 +69,7 @@ def test_the_loss_is_the_schedulers_own_velocity_error(model, images):
     alphas = backbone.pipeline.scheduler.alphas_cumprod[timesteps][:, None, None, None]
     noisy = alphas.sqrt() * clear + (1 - alphas).sqrt() * noise
     velocity = alphas.sqrt() * noise - (1 - alphas).sqrt() * clear
-    expected = (backbone.denoiser(noisy, timesteps, embeddings).sample - velocity).square().mean(dim=(1, 2, 3))
+    expected = (backbone.denoiser(noisy, timesteps, embeddings.states).sample - velocity).square().mean(dim=(1, 2, 3))
     assert losses.detach().numpy() == pytest.approx(expected.detach().numpy(), rel=1e-5)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import Backbone
+from rsidiff_kedro.diffusion.backbones import PipelineBackbone
 from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageSet
 from rsidiff_kedro.diffusion.settings import SamplerSettings
 
@@ -20,7 +20,7 @@ def image_seed(seed: int, purpose: str, prompt_id: str, sample_index: int) -> in
 
 
 def sample_images(
-    backbone: Backbone,
+    backbone: PipelineBackbone,
     adapter: Adapter | None,
     prompts: pd.DataFrame,
     samples_per_prompt: int,
@@ -67,7 +67,7 @@ def _plan(
     return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
 
 
-def _draw_batch(backbone: Backbone, rows: pd.DataFrame, sampler: SamplerSettings) -> torch.Tensor:
+def _draw_batch(backbone: PipelineBackbone, rows: pd.DataFrame, sampler: SamplerSettings) -> torch.Tensor:
     """Latents of one micro-batch, without the rows that only fill it up."""
     filling = [len(rows) - 1] * (sampler.micro_batch_size - len(rows))
     full = rows.iloc[[*range(len(rows)), *filling]]
@@ -79,6 +79,6 @@ def _draw_batch(backbone: Backbone, rows: pd.DataFrame, sampler: SamplerSettings
     return backbone.generate(noise, embeddings, sampler, seeds)[: len(rows)]
 
 
-def _decode_batch(backbone: Backbone, latents: torch.Tensor, size: int) -> list[Image.Image]:
+def _decode_batch(backbone: PipelineBackbone, latents: torch.Tensor, size: int) -> list[Image.Image]:
     filling = latents[-1:].expand(size - len(latents), -1, -1, -1)
     return backbone.decode(torch.cat([latents, filling]))[: len(latents)]

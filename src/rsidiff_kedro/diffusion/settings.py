@@ -14,11 +14,13 @@ class Settings(BaseModel):
 class ModelSettings(Settings):
     """Which base model is improved, and where it computes."""
 
-    family: Literal["stable_diffusion"] = "stable_diffusion"
+    family: str = "stable_diffusion"
     base: str = Field("scenes", min_length=1)
     revision: str | None = None
+    resolution: int | None = Field(default=None, ge=32, le=4096, multiple_of=16)
+    t5: bool = True
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 class SamplerSettings(Settings):
@@ -37,8 +39,10 @@ class FinetuneSettings(Settings):
     learning_rate: float = Field(2e-4, gt=0, le=1.0)
     steps: int = Field(60, ge=1)
     batch_size: int = Field(32, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
     condition_dropout: float = Field(0.1, ge=0.0, lt=1.0)
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
     min_snr_gamma: float | None = Field(None, gt=0)
+    gradient_checkpointing: bool = False
     adapter: Literal["continue", "restart"] = "continue"
     replay_rounds: int = Field(5, ge=0, le=100)

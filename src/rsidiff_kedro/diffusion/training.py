@@ -1,12 +1,15 @@
 """Fine-tunes a LoRA adapter on weighted images, from their latents and text embeddings."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import Backbone
+from rsidiff_kedro.diffusion.backbones import PipelineBackbone
+from rsidiff_kedro.diffusion.embeddings import TextEmbeddings, concatenate_embeddings
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.settings import FinetuneSettings
 from rsidiff_kedro.errors import InputError
@@ -16,15 +19,16 @@ class TrainingError(InputError):
     """Fine-tuning cannot go on; the message says what to change."""
 
 
-def initial_adapter(backbone: Backbone, settings: FinetuneSettings, seed: int) -> Adapter:
+def initial_adapter(backbone: PipelineBackbone, settings: FinetuneSettings, seed: int) -> Adapter:
     """A fresh adapter that changes nothing yet: with it the base model draws as without it."""
     torch.manual_seed(seed)
     backbone.add_adapter(settings.rank, settings.layers)
-    return Adapter(backbone.export_adapter(), {"base_model": backbone.name, "round": 0, "parent": None, "seed": seed})
+    info = {"base_model": backbone.name, "revision": backbone.revision, "round": 0, "parent": None, "seed": seed}
+    return Adapter(backbone.export_adapter(), info)
 
 
 def finetune(
-    backbone: Backbone,
+    backbone: PipelineBackbone,
     parent: Adapter,
     training_set: ImageSet,
     settings: FinetuneSettings,
@@ -55,6 +59,7 @@ def finetune(
     log = _train(backbone, training_set, settings, seed, round_number)
     info = {
         "base_model": backbone.name,
+        "revision": backbone.revision,
         "round": round_number,
         "parent": parent.digest,
         "seed": seed,
@@ -65,42 +70,79 @@ def finetune(
 
 
 def _train(
-    backbone: Backbone, training_set: ImageSet, settings: FinetuneSettings, seed: int, round_number: int
+    backbone: PipelineBackbone, training_set: ImageSet, settings: FinetuneSettings, seed: int, round_number: int
 ) -> pd.DataFrame:
     parameters = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-4)
     average = [parameter.detach().clone() for parameter in parameters]
-    texts = list(training_set.metadata["text"])
-    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    embeddings = torch.cat([backbone.encode_prompts([text]) for text in distinct])
-    empty = backbone.encode_prompts([""])
-    weights = torch.tensor(training_set.metadata["weight"].to_numpy(np.float32))
-    latents: torch.Tensor = training_set.latents  # type: ignore[assignment]
-    text_rows = torch.tensor([distinct[text] for text in texts])
-    order = _sample_order(len(texts), settings.steps * settings.batch_size, seed, round_number)
+    data = _encode(backbone, training_set)
+    backbone.release_encoders()
+    order = _sample_order(len(training_set), settings.steps * settings.batch_size, seed, round_number)
     losses = []
     backbone.denoiser.train()
+    if settings.gradient_checkpointing:
+        backbone.denoiser.enable_gradient_checkpointing()
     for step in tqdm(range(settings.steps), desc=f"round {round_number}: fine-tuning", unit="step"):
         chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         generator = torch.Generator().manual_seed((seed * 1009 + round_number) * 1_000_003 + step)
-        dropped = torch.rand(len(chosen), generator=generator) < settings.condition_dropout
-        condition = embeddings[text_rows[chosen]]
-        condition = torch.where(dropped.to(condition.device)[:, None, None], empty, condition)
-        clear = latents[chosen].to(backbone.device, condition.dtype)
-        each = backbone.training_loss(clear, condition, generator, settings.min_snr_gamma)
-        loss = (each * weights[chosen].to(each.device)).mean()
-        _check_finite(loss.item(), step, round_number, settings)
         optimizer.zero_grad()
-        loss.backward()
+        loss = _backward(backbone, data, chosen, settings, generator)
+        _check_finite(loss, step, round_number, settings)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         torch._foreach_lerp_(average, [value.detach() for value in parameters], 1 - settings.ema_decay)
-        losses.append((step, loss.item(), settings.learning_rate))
+        losses.append((step, loss, settings.learning_rate))
     backbone.denoiser.eval()
     with torch.no_grad():
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)
     return pd.DataFrame(losses, columns=["step", "loss", "learning_rate"])
+
+
+@dataclass(frozen=True)
+class _TrainingData:
+    """On the CPU: latents and weights, a row an image; embeddings, a row a text, and each image's row in them."""
+
+    latents: torch.Tensor
+    weights: torch.Tensor
+    embeddings: TextEmbeddings
+    text_rows: torch.Tensor
+    no_prompt: TextEmbeddings
+
+
+def _encode(backbone: PipelineBackbone, training_set: ImageSet) -> _TrainingData:
+    texts = list(training_set.metadata["text"])
+    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    cpu = torch.device("cpu")
+    return _TrainingData(
+        latents=training_set.latents,  # type: ignore[arg-type]
+        weights=torch.tensor(training_set.metadata["weight"].to_numpy(np.float32)),
+        embeddings=concatenate_embeddings(backbone.encode_prompts([text]).to(cpu) for text in distinct),
+        text_rows=torch.tensor([distinct[text] for text in texts]),
+        no_prompt=backbone.encode_no_prompt(),
+    )
+
+
+def _backward(
+    backbone: PipelineBackbone,
+    data: _TrainingData,
+    chosen: torch.Tensor,
+    settings: FinetuneSettings,
+    generator: torch.Generator,
+) -> float:
+    """Gradients of a batch's mean weighted loss, computed in parts of `micro_batch_size`; returns that loss."""
+    dropped = torch.rand(len(chosen), generator=generator) < settings.condition_dropout
+    size = settings.micro_batch_size or len(chosen)
+    total = 0.0
+    for rows, without_prompt in zip(chosen.split(size), dropped.split(size), strict=True):
+        condition = data.embeddings[data.text_rows[rows]].to(backbone.device).replace(without_prompt, data.no_prompt)
+        latents = data.latents[rows].to(backbone.device)
+        with torch.autocast(backbone.device.type, backbone.dtype, enabled=backbone.dtype != torch.float32):
+            each = backbone.training_loss(latents, condition, generator, settings.min_snr_gamma)
+        loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)
+        loss.backward()
+        total += loss.item()
+    return total
 
 
 def _sample_order(count: int, needed: int, seed: int, round_number: int) -> torch.Tensor:

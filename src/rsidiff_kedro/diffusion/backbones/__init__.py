@@ -1,70 +1,52 @@
 """Families of diffusion models, one file each; `load_backbone` opens one by its settings."""
 
-from typing import Protocol
-
-import torch
-from PIL import Image
-from torch import Tensor, nn
-
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones.folders import check_model, model_source
+from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_source, model_source
+from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
 from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
-from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.backbones.stable_diffusion_3 import StableDiffusion3Backbone
+from rsidiff_kedro.diffusion.backbones.stable_diffusion_xl import StableDiffusionXLBackbone
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 
-__all__ = ["Backbone", "StableDiffusionBackbone", "check_model", "load_backbone"]
+__all__ = ["FAMILIES", "ModelError", "PipelineBackbone", "check_finetune", "check_model", "load_backbone"]
 
-
-class Backbone(Protocol):
-    """What sampling and fine-tuning need of a model family."""
-
-    name: str
-    max_tokens: int
-    device: torch.device
-
-    @property
-    def denoiser(self) -> nn.Module:
-        """The network that adapters change."""
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one sample's latents."""
-
-    def count_tokens(self, texts: list[str]) -> list[int]:
-        """Tokens of each text as the text encoder counts them, the start and end tokens included."""
-
-    def encode_prompts(self, texts: list[str]) -> Tensor:
-        """Text embeddings [n, tokens, width]."""
-
-    def load_adapter(self, adapter: Adapter, trainable: bool) -> None:
-        """Put an adapter in: trainable beside the weights, or else folded into them."""
-
-    def add_adapter(self, rank: int, layers: str) -> None:
-        """Put a fresh trainable adapter in that changes nothing yet."""
-
-    def export_adapter(self) -> dict[str, Tensor]:
-        """The adapter's weights under the names that `load_lora_weights` reads."""
-
-    def generate(self, noise: Tensor, embeddings: Tensor, sampler: SamplerSettings, seeds: list[int]) -> Tensor:
-        """Denoise noise [n, channels, height, width] to latents of the same shape."""
-
-    def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Latents [n, channels, height, width] to RGB images."""
-
-    def training_loss(
-        self, latents: Tensor, embeddings: Tensor, generator: torch.Generator, min_snr_gamma: float | None
-    ) -> Tensor:
-        """The denoising loss of each sample: [n]."""
+FAMILIES: dict[str, type[PipelineBackbone]] = {
+    "stable_diffusion": StableDiffusionBackbone,
+    "stable_diffusion_xl": StableDiffusionXLBackbone,
+    "stable_diffusion_3": StableDiffusion3Backbone,
+}
 
 
-FAMILIES: dict[str, type[StableDiffusionBackbone]] = {"stable_diffusion": StableDiffusionBackbone}
+def check_model(model: ModelSettings) -> None:
+    """Raise ModelError unless the family is known and the base model is one of it, with all its components."""
+    family = _family(model)
+    check_source(
+        model,
+        family.pipeline_class.__name__,
+        family.components,
+        {each.pipeline_class.__name__: name for name, each in FAMILIES.items()},
+    )
 
 
-def load_backbone(model: ModelSettings) -> Backbone:
+def check_finetune(model: ModelSettings, settings: FinetuneSettings) -> None:
+    """Raise ModelError if the family cannot be fine-tuned with these settings."""
+    if settings.min_snr_gamma is not None and not _family(model).has_snr:
+        raise ModelError(
+            f"finetune.min_snr_gamma is {settings.min_snr_gamma}, but {model.family} is trained by flow matching, for "
+            "which Min-SNR is not defined; set finetune.min_snr_gamma=null"
+        )
+
+
+def load_backbone(model: ModelSettings) -> PipelineBackbone:
     """Open a base model: the shipped one, a local folder or a hub id.
 
     Raises:
-        ModelError: the model is missing or incomplete; the message names what is lacking.
+        ModelError: the model is missing, incomplete or of another family; the message names what is wrong.
     """
     check_model(model)
-    backbone: Backbone = FAMILIES[model.family].open(model_source(model.base), model)
-    return backbone
+    return _family(model).open(model_source(model.base), model)
+
+
+def _family(model: ModelSettings) -> type[PipelineBackbone]:
+    if model.family not in FAMILIES:
+        raise ModelError(f"model.family is {model.family!r}; there are {', '.join(FAMILIES)}")
+    return FAMILIES[model.family]

@@ -1,6 +1,7 @@
 """Where a base model lies, and whether it is whole, before anything is computed with it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -11,7 +12,8 @@ from rsidiff_kedro.errors import InputError
 
 SHIPPED = Path(__file__).parents[2] / "scenes" / "assets" / "base"
 """The embedded default, `base: scenes`."""
-_WEIGHTS = {"unet", "vae", "text_encoder", "transformer", "text_encoder_2", "text_encoder_3"}
+NETWORKS = {"unet", "vae", "text_encoder", "transformer", "text_encoder_2", "text_encoder_3"}
+"""The components of a pipeline that have weights."""
 
 
 class ModelError(InputError):
@@ -20,50 +22,84 @@ class ModelError(InputError):
 
 def model_source(base: str) -> str:
     """The folder or hub id that `base` names."""
-    return str(SHIPPED) if base == "scenes" else str(Path(base).expanduser() if _is_folder_name(base) else base)
+    return str(SHIPPED) if base == "scenes" else str(Path(base).expanduser() if is_folder_name(base) else base)
 
 
-def check_model(model: ModelSettings) -> None:
-    """Raise ModelError unless the base model is there and has all its components."""
+def is_folder_name(base: str) -> bool:
+    """Whether `base` is a path rather than a hub id (`owner/name`)."""
+    return base.startswith((".", "/", "~")) or base.count("/") != 1 or Path(base).exists()
+
+
+def check_source(
+    model: ModelSettings, class_name: str, components: frozenset[str], families: Mapping[str, str]
+) -> None:
+    """Raise ModelError unless the base model is there, a pipeline of this class, with these components.
+
+    Args:
+        families: the family of each class of pipelines, for the message.
+    """
     source = model_source(model.base)
     folder = Path(source)
     if folder.is_dir():
-        _check_folder(folder)
-    elif model.base == "scenes" or _is_folder_name(model.base):
+        index, shown = folder / "model_index.json", repr(source)
+        if not index.is_file():
+            raise ModelError(
+                f"model.base: {shown} has no model_index.json, so it is no diffusers pipeline; "
+                "give the folder that save_pretrained wrote"
+            )
+    elif model.base == "scenes" or is_folder_name(model.base):
         raise ModelError(
             f"model.base: there is no folder {source!r}; give a folder that save_pretrained wrote, "
             "a Hugging Face model id, or 'scenes' for the shipped model"
         )
     else:
-        _check_hub(model)
+        index, shown = _download_index(model), f"{model.base!r}"
+    named = _read_index(index, model, class_name, components, families)
+    if folder.is_dir():
+        _check_files(folder, named if model.t5 else named - {"text_encoder_3", "tokenizer_3"})
 
 
-def _is_folder_name(base: str) -> bool:
-    return base.startswith((".", "/", "~")) or base.count("/") != 1 or Path(base).exists()
-
-
-def _check_folder(folder: Path) -> None:
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelError(
-            f"model.base: {str(folder)!r} has no model_index.json, so it is no diffusers pipeline; "
-            "give the folder that save_pretrained wrote"
-        )
+def _download_index(model: ModelSettings) -> Path:
     try:
-        components = json.loads(index.read_text())
-    except ValueError as error:
-        raise ModelError(f"model.base: {str(index)!r} is not JSON ({error}); save the pipeline again") from error
-    named = {name for name, value in components.items() if isinstance(value, list) and value and value[0] is not None}
-    if not named >= {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}:
-        lacking = sorted({"unet", "vae", "text_encoder", "tokenizer", "scheduler"} - named)
+        return Path(hf_hub_download(model.base, "model_index.json", revision=model.revision))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"model.base: {str(index)!r} names no {', '.join(lacking)}; a Stable Diffusion pipeline has them"
+            f"model.base: {model.base!r} is no local folder, and the model hub did not give it "
+            f"({type(error).__name__}); check the id and revision {model.revision!r}, log in with `hf auth login` "
+            "if the model asks for its licence to be accepted, or give a local folder"
+        ) from error
+
+
+def _read_index(
+    index: Path, model: ModelSettings, class_name: str, components: frozenset[str], families: Mapping[str, str]
+) -> set[str]:
+    """The components that the pipeline's index names."""
+    try:
+        entries = dict(json.loads(index.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"model.base: {str(index)!r} is not JSON of a pipeline ({error}); save the pipeline again"
+        ) from error
+    found = str(entries.get("_class_name"))
+    if found != class_name and found in families:
+        raise ModelError(
+            f"model.base: {model.base!r} is a {found}, but model.family is {model.family!r}; "
+            f"set model.family={families[found]}"
         )
+    named = {name for name, value in entries.items() if isinstance(value, list) and value and value[0] is not None}
+    if not named >= components:
+        raise ModelError(
+            f"model.base: {str(index)!r} names no {', '.join(sorted(components - named))}; a {class_name} has them"
+        )
+    return named
+
+
+def _check_files(folder: Path, named: set[str]) -> None:
     missing = sorted(
         name
         for name in named
         if not (folder / name).is_dir()
-        or (name in _WEIGHTS and not any((folder / name).glob("*.safetensors")))
+        or (name in NETWORKS and not any((folder / name).glob("*.safetensors")))
         or not any((folder / name).glob("*.json"))
     )
     if missing:
@@ -71,13 +107,3 @@ def _check_folder(folder: Path) -> None:
             f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, and for networks safetensors weights) "
             "that model_index.json names; save the pipeline again"
         )
-
-
-def _check_hub(model: ModelSettings) -> None:
-    try:
-        hf_hub_download(model.base, "model_index.json", revision=model.revision)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"model.base: {model.base!r} is no local folder, and the model hub did not give it "
-            f"({type(error).__name__}); check the id and revision {model.revision!r}, or give a local folder"
-        ) from error

@@ -3,10 +3,10 @@
 import pandas as pd
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from rsidiff_kedro.diffusion.backbones import StableDiffusionBackbone
+from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import SamplerSettings
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.prompts.table import prompt_table
 from rsidiff_kedro.rewards.proxy import ProxyModel
 from rsidiff_kedro.scenes import annotators, cards, corpus, pretraining
@@ -99,7 +99,7 @@ def measure_proxy(
 def _draw(
     base: StableDiffusionPipeline, scenes: list[Scene], samples: int, sampler: SamplerSettings, seed: int, purpose: str
 ) -> ImageSet:
-    backbone = StableDiffusionBackbone(base, "base_model")
+    backbone = StableDiffusionBackbone(base, ModelSettings(base="base_model"))
     prompts = prompt_table([scene.caption for scene in scenes], source="grammar")
     return sample_images(backbone, None, prompts, samples, sampler, seed, purpose, f"base model: {purpose} prompts")
 

@@ -1,0 +1,181 @@
+"""What the families share: a pipeline of diffusers with frozen weights and at most one LoRA adapter."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.training_utils import cast_training_params
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from PIL import Image
+from torch import Tensor, nn
+
+from rsidiff_kedro.diffusion.adapters import Adapter
+from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+
+
+class PipelineBackbone(ABC):
+    """A family defines the class attributes and the three abstract methods.
+
+    Attributes:
+        pipeline_class: diffusers' class, by whose name a saved pipeline is recognised.
+        components: what a saved pipeline of this family must have.
+        denoiser_name: the pipeline's component that adapters change.
+        lora_targets: regular expressions on the denoiser's module names, by `finetune.layers`.
+        has_snr: whether Min-SNR weighting is defined for its loss.
+    """
+
+    pipeline_class: ClassVar[type[DiffusionPipeline]]
+    components: ClassVar[frozenset[str]]
+    denoiser_name: ClassVar[str] = "unet"
+    lora_targets: ClassVar[dict[str, str]]
+    has_snr: ClassVar[bool] = True
+
+    def __init__(self, pipeline: Any, model: ModelSettings) -> None:
+        self.name = model.base
+        self.revision = model.revision
+        self.resolution = model.resolution
+        self.device = pipeline.device
+        self.dtype = getattr(torch, model.dtype)
+        self.pipeline = pipeline
+        self.pipeline.set_progress_bar_config(disable=True)
+        for component in self.pipeline.components.values():
+            if isinstance(component, nn.Module):
+                component.requires_grad_(False).eval()
+        self.max_tokens = int(self.pipeline.tokenizer.model_max_length)
+
+    @classmethod
+    def open(cls, source: str, model: ModelSettings) -> Self:
+        """Load a folder or a hub id; safetensors only."""
+        pipeline = cls.pipeline_class.from_pretrained(
+            source,
+            revision=model.revision,
+            dtype=getattr(torch, model.dtype),
+            use_safetensors=True,
+            **cls.loading_options(model),
+        )
+        return cls(pipeline.to(_device(model.device)), model)
+
+    @classmethod
+    def loading_options(cls, model: ModelSettings) -> dict[str, Any]:
+        """Further arguments of `from_pretrained`."""
+        return {}
+
+    @abstractmethod
+    def encode_prompts(self, texts: list[str]) -> TextEmbeddings:
+        """Embeddings of the texts, padded and cut to the text encoders' length."""
+
+    @abstractmethod
+    def training_loss(
+        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, min_snr_gamma: float | None
+    ) -> Tensor:
+        """The loss of each sample, before its weight: [n]."""
+
+    def encode_no_prompt(self) -> TextEmbeddings:
+        """What stands in a prompt's place, without a condition: of one sample."""
+        return self.encode_prompts([""])
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that adapters change."""
+        network: nn.Module = getattr(self.pipeline, self.denoiser_name)
+        return network
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one sample's latents."""
+        config = self.denoiser.config
+        size = config.sample_size if self.resolution is None else self.resolution // self.pipeline.vae_scale_factor
+        return config.in_channels, size, size
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, the start and end tokens included, not cut."""
+        return [len(ids) for ids in self.pipeline.tokenizer(texts, truncation=False, verbose=False).input_ids]
+
+    def load_adapter(self, adapter: Adapter, trainable: bool) -> None:
+        """Put an adapter in: trainable beside the weights, or else for sampling.
+
+        For sampling in float32 it is folded into the weights, which is faster. Narrower types would round most of it
+        away: there it stays beside them.
+        """
+        # Copies, as peft takes tensors over without copying and training would change the adapter that was given.
+        weights = {name: value.clone() for name, value in adapter.weights.items()}
+        # Into the denoiser alone: the pipeline's own method warns of a text encoder that has none.
+        self.denoiser.load_lora_adapter(weights, prefix=self.denoiser_name, adapter_name="default")
+        if trainable:
+            for name, parameter in self.denoiser.named_parameters():
+                parameter.requires_grad_("lora_" in name)
+            self._train_in_float32()
+        elif self.dtype == torch.float32:
+            self.pipeline.fuse_lora(components=[self.denoiser_name])
+            self.pipeline.unload_lora_weights()
+
+    def add_adapter(self, rank: int, layers: str) -> None:
+        """Put a fresh trainable LoRA in whose second factor is zero."""
+        targets = self.lora_targets[layers]
+        config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
+        self.denoiser.add_adapter(config, adapter_name="default")
+        self._train_in_float32()
+
+    def _train_in_float32(self) -> None:
+        if self.dtype != torch.float32:
+            cast_training_params(self.denoiser, dtype=torch.float32)
+
+    def export_adapter(self) -> dict[str, Tensor]:
+        """The adapter's weights, float32, under the names that `load_lora_weights` reads."""
+        state = get_peft_model_state_dict(self.denoiser, adapter_name="default")
+        return {f"{self.denoiser_name}.{name}": value.detach().float().cpu().clone() for name, value in state.items()}
+
+    def release_encoders(self) -> None:
+        """Free text encoders and autoencoder, which fine-tuning from cached embeddings and latents does without."""
+        for name, component in self.pipeline.components.items():
+            if isinstance(component, nn.Module) and name != self.denoiser_name:
+                setattr(self.pipeline, name, None)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.no_grad()
+    def generate(self, noise: Tensor, embeddings: TextEmbeddings, sampler: SamplerSettings, seeds: list[int]) -> Tensor:
+        """Denoise noise [n, channels, height, width] with the pipeline's own scheduler to latents of the same shape."""
+        size = self.latent_shape[1] * self.pipeline.vae_scale_factor
+        result: Tensor = self.pipeline(
+            **self._conditions(embeddings, sampler.guidance_scale),
+            latents=noise.to(self.device, self.dtype),
+            height=size,
+            width=size,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            num_inference_steps=sampler.num_inference_steps,
+            guidance_scale=sampler.guidance_scale,
+            output_type="latent",
+        ).images
+        return result
+
+    def _conditions(self, embeddings: TextEmbeddings, guidance_scale: float) -> dict[str, Tensor]:
+        given = {"": embeddings}
+        if guidance_scale > 1.0:
+            given["negative_"] = self.encode_no_prompt().repeat(len(embeddings))
+        conditions = {f"{sign}prompt_embeds": each.states for sign, each in given.items()}
+        pooled = {f"{sign}pooled_prompt_embeds": each.pooled for sign, each in given.items() if each.pooled is not None}
+        return {**conditions, **pooled}
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """Latents [n, channels, height, width] to RGB images."""
+        vae = self.pipeline.vae
+        unscaled = latents.to(self.device, vae.dtype) / vae.config.scaling_factor
+        if getattr(vae.config, "shift_factor", None):
+            unscaled = unscaled + vae.config.shift_factor
+        images: list[Image.Image] = self.pipeline.image_processor.postprocess(
+            vae.decode(unscaled).sample, output_type="pil"
+        )
+        return images
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

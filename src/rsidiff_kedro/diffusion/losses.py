@@ -1,0 +1,54 @@
+"""Training losses, a number a sample: what diffusers' own training examples define, before their mean."""
+
+from collections.abc import Callable
+
+import torch
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.training_utils import compute_density_for_timestep_sampling, compute_snr
+from torch import Tensor
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""The prediction for noisy latents [n, c, h, w] at timesteps [n]: [n, c, h, w]."""
+
+
+def denoising_loss(
+    denoise: Denoise,
+    scheduler: DDPMScheduler,
+    latents: Tensor,
+    generator: torch.Generator,
+    min_snr_gamma: float | None,
+) -> Tensor:
+    """Mean squared error of the noise (epsilon) or the velocity (v), as the scheduler's config says: [n].
+
+    Timesteps are uniform; noise and timesteps come from the CPU generator. With `min_snr_gamma` each sample's loss is
+    weighted as in Min-SNR (arXiv 2303.09556).
+    """
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
+    count = scheduler.config.num_train_timesteps
+    timesteps = torch.randint(count, (len(latents),), generator=generator).to(latents.device)
+    prediction = denoise(scheduler.add_noise(latents, noise, timesteps), timesteps)
+    velocity = scheduler.config.prediction_type == "v_prediction"
+    target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
+    loss = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
+    if min_snr_gamma is None:
+        return loss
+    snr = compute_snr(scheduler, timesteps)
+    clipped = snr.clamp(max=min_snr_gamma)
+    return loss * (clipped / (snr + 1.0) if velocity else clipped / snr)
+
+
+def flow_matching_loss(
+    denoise: Denoise, scheduler: FlowMatchEulerDiscreteScheduler, latents: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Mean squared error of the flow from latents to noise (rectified flow, arXiv 2403.03206): [n].
+
+    Timesteps are logit-normal with mean 0 and deviation 1, the weighting of that paper; noise and timesteps come from
+    the CPU generator.
+    """
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
+    density = compute_density_for_timestep_sampling("logit_normal", len(latents), 0.0, 1.0, generator=generator)
+    steps = (density * scheduler.config.num_train_timesteps).long()
+    sigmas = scheduler.sigmas[steps].to(latents.device, latents.dtype)[:, None, None, None]
+    timesteps = scheduler.timesteps[steps].to(latents.device)
+    prediction = denoise((1.0 - sigmas) * latents + sigmas * noise, timesteps)
+    return (prediction.float() - (noise - latents).float()).square().mean(dim=(1, 2, 3))

@@ -1,0 +1,230 @@
+"""Each family draws, trains and exports as diffusers does, and is recognised before anything is computed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import (
+    DDPMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+)
+from diffusers.training_utils import compute_loss_weighting_for_sd3
+from safetensors.torch import save_file
+
+from rsidiff_kedro.diffusion.adapters import WEIGHTS_NAME
+from rsidiff_kedro.diffusion.backbones import FAMILIES, ModelError, check_finetune, check_model, load_backbone
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
+
+SAMPLER = SamplerSettings(num_inference_steps=3, guidance_scale=3.0, micro_batch_size=2)
+PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb"], "text": ["a red circle", "a blue square"]})
+SETTINGS = FinetuneSettings(rank=2, steps=2, batch_size=4, learning_rate=1e-2)
+TEXTS = PROMPTS["text"].tolist()
+
+each_family = pytest.mark.parametrize("family", list(FAMILIES))
+
+
+def draw(model, adapter=None, sampler=SAMPLER):
+    return sample_images(load_backbone(model), adapter, PROMPTS, 2, sampler, 0, "test", "drawing")
+
+
+def train(model, settings=SETTINGS, weight=1.0):
+    images = draw(model)
+    images.metadata["weight"] = weight
+    parent = initial_adapter(load_backbone(model), settings, seed=0)
+    return finetune(load_backbone(model), parent, images, settings, 0, 1)
+
+
+def draw_with_diffusers(folder, images, row, adapter_folder=None, guidance_scale=3.0, **components):
+    """The image of a row, drawn by an unmodified pipeline from the same text and seed."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, **components)
+    pipeline.set_progress_bar_config(disable=True)
+    if adapter_folder is not None:
+        pipeline.load_lora_weights(adapter_folder)
+    generator = torch.Generator().manual_seed(int(images.metadata["seed"][row]))
+    text = images.metadata["text"][row]
+    return pipeline(text, generator=generator, num_inference_steps=3, guidance_scale=guidance_scale).images[0]
+
+
+def difference(one, other):
+    """The largest difference of two images, in steps of 1/255."""
+    return int(np.abs(np.asarray(one, int) - np.asarray(other, int)).max())
+
+
+@pytest.fixture
+def model(family_folder, family):
+    return ModelSettings(family=family, base=str(family_folder(family)))
+
+
+@each_family
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_a_family_draws_what_an_unmodified_pipeline_draws(family_folder, model, family, guidance_scale):
+    images = draw(model, sampler=SAMPLER.model_copy(update={"guidance_scale": guidance_scale}))
+    for row in (0, 3):
+        theirs = draw_with_diffusers(family_folder(family), images, row, guidance_scale=guidance_scale)
+        assert difference(theirs, images.images[row]) <= 1
+
+
+@each_family
+def test_a_trained_adapter_draws_the_same_in_an_unmodified_pipeline(family_folder, model, family, tmp_path):
+    adapter, _ = train(model, SETTINGS.model_copy(update={"learning_rate": 0.05}))
+    images = draw(model, adapter)
+    save_file(adapter.weights, tmp_path / WEIGHTS_NAME)
+    assert difference(draw_with_diffusers(family_folder(family), images, 3, tmp_path), images.images[3]) <= 1
+    assert difference(draw(model).images[3], images.images[3]) > 3
+
+
+@pytest.mark.parametrize("scheduler", [PNDMScheduler, DPMSolverMultistepScheduler])
+def test_images_are_drawn_with_the_pipelines_own_scheduler(family_folder, scheduler, tmp_path):
+    pipeline = StableDiffusionPipeline.from_pretrained(family_folder("stable_diffusion"))
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, skip_prk_steps=True)
+    pipeline.save_pretrained(tmp_path)
+    images = draw(ModelSettings(base=str(tmp_path)))
+    assert difference(draw_with_diffusers(tmp_path, images, 0), images.images[0]) <= 1
+
+
+@each_family
+@pytest.mark.parametrize("layers", ["attention", "all"])
+def test_an_adapter_changes_the_layers_that_it_names(model, layers):
+    adapter, _ = train(model, SETTINGS.model_copy(update={"layers": layers}))
+    trained = {name.split(".lora_")[0] for name, value in adapter.weights.items() if "lora_B" in name and value.any()}
+    named = {name.split(".lora_")[0] for name in adapter.weights}
+    # The last block of Stable Diffusion 3 drops the text's part: what feeds that alone gets no gradient.
+    assert trained <= named and len(trained) > len(named) / 2
+    assert any(".attn" in name for name in named)
+    assert any(".attn" not in name for name in named) == (layers == "all")
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("family", ["stable_diffusion", "stable_diffusion_xl"])
+def test_the_loss_of_a_unet_is_that_of_diffusers_examples(model, prediction_type, latents):
+    backbone = load_backbone(model)
+    backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type=prediction_type)
+    embeddings = backbone.encode_prompts(TEXTS)
+    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), None)
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(latents.shape, generator=generator)
+    timesteps = torch.randint(1000, (2,), generator=generator)
+    scheduler = backbone._noising
+    arguments = {}
+    if embeddings.pooled is not None:
+        ids = torch.tensor([[32.0, 32.0, 0.0, 0.0, 32.0, 32.0]] * 2)
+        arguments = {"added_cond_kwargs": {"time_ids": ids, "text_embeds": embeddings.pooled}}
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    prediction = backbone.pipeline.unet(noisy, timesteps, embeddings.states, **arguments).sample
+    target = noise if prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
+    expected = torch.nn.functional.mse_loss(prediction, target)
+    assert ours.mean().item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion_3"])
+def test_the_loss_of_stable_diffusion_3_is_that_of_diffusers_example(model, latents):
+    backbone = load_backbone(model)
+    embeddings = backbone.encode_prompts(TEXTS)
+    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), None)
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(latents.shape, generator=generator)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(backbone.pipeline.scheduler.config)
+    indices = (torch.sigmoid(torch.randn(2, generator=generator)) * 1000).long()
+    timesteps, sigmas = scheduler.timesteps[indices], scheduler.sigmas[indices][:, None, None, None]
+    prediction = backbone.pipeline.transformer(
+        hidden_states=(1.0 - sigmas) * latents + sigmas * noise,
+        timestep=timesteps,
+        encoder_hidden_states=embeddings.states,
+        pooled_projections=embeddings.pooled,
+    ).sample
+    weighting = compute_loss_weighting_for_sd3("logit_normal", sigmas)
+    # With its outputs preconditioned, as the example trains: the latents that the flow leads back to.
+    expected = weighting * ((noise - latents) - prediction).square()
+    assert ours.mean().item() == pytest.approx(expected.mean().item(), rel=1e-6)
+
+
+@pytest.fixture
+def latents():
+    return torch.randn((2, 4, 16, 16), generator=torch.Generator().manual_seed(7))
+
+
+@each_family
+def test_weights_of_one_are_the_unweighted_loss(model, latents):
+    log = train(model)[1]
+    backbone, images = load_backbone(model), draw(model)
+    order = torch.randperm(4, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1_000_003)
+    dropped = torch.rand(4, generator=generator) < SETTINGS.condition_dropout
+    backbone.add_adapter(2, "all")
+    backbone.denoiser.train()
+    embeddings = backbone.encode_prompts([images.metadata["text"][int(row)] for row in order])
+    embeddings = embeddings.replace(dropped, backbone.encode_no_prompt())
+    loss = backbone.training_loss(images.latents[order], embeddings, generator, None).mean()
+    assert log["loss"][0] == pytest.approx(loss.item(), rel=1e-5)
+
+
+@each_family
+def test_bfloat16_trains_an_adapter_of_float32(model):
+    narrow = model.model_copy(update={"dtype": "bfloat16"})
+    adapter, log = train(narrow)
+    assert np.isfinite(log["loss"]).all()
+    assert {value.dtype for value in adapter.weights.values()} == {torch.float32}
+    assert (draw(narrow, adapter).latents - draw(narrow).latents).abs().max() > 0
+
+
+@each_family
+def test_less_memory_gives_the_same_adapter(model):
+    sparing = SETTINGS.model_copy(update={"gradient_checkpointing": True})
+    one, other = train(model)[0], train(model, sparing)[0]
+    assert all(torch.allclose(one.weights[name], other.weights[name], atol=1e-4) for name in one.weights)
+
+
+@each_family
+def test_micro_batches_share_one_step(model):
+    adapter, log = train(model, SETTINGS.model_copy(update={"micro_batch_size": 3}))
+    assert len(log) == SETTINGS.steps
+    assert adapter.digest != train(model)[0].digest  # its noise is drawn in another order
+
+
+@each_family
+def test_the_resolution_can_be_another_than_the_models_own(model):
+    images = draw(model.model_copy(update={"resolution": 48}))
+    assert images.images[0].size == (48, 48)
+    assert images.latents.shape[1:] == (4, 24, 24)
+
+
+def test_stable_diffusion_3_draws_and_trains_without_t5(family_folder):
+    model = ModelSettings(family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3")), t5=False)
+    images = draw(model)
+    left_out = {"text_encoder_3": None, "tokenizer_3": None}
+    theirs = draw_with_diffusers(family_folder("stable_diffusion_3"), images, 0, **left_out)
+    assert difference(theirs, images.images[0]) <= 1
+    assert np.isfinite(train(model)[1]["loss"]).all()
+
+
+@each_family
+def test_fine_tuning_frees_text_encoders_and_autoencoder(model):
+    backbone = load_backbone(model)
+    backbone.release_encoders()
+    left = [name for name, part in backbone.pipeline.components.items() if isinstance(part, torch.nn.Module)]
+    assert left == [backbone.denoiser_name]
+
+
+@each_family
+def test_a_folder_of_another_family_is_refused_with_the_setting_to_change(family_folder, family):
+    other = "stable_diffusion_3" if family != "stable_diffusion_3" else "stable_diffusion"
+    with pytest.raises(ModelError, match=f"set model.family={family}$"):
+        check_model(ModelSettings(family=other, base=str(family_folder(family))))
+
+
+def test_an_unknown_family_is_answered_with_those_there_are():
+    with pytest.raises(ModelError, match="there are stable_diffusion, stable_diffusion_xl, stable_diffusion_3"):
+        check_model(ModelSettings(family="flux"))
+
+
+def test_min_snr_is_refused_where_it_is_not_defined():
+    settings = SETTINGS.model_copy(update={"min_snr_gamma": 5.0})
+    check_finetune(ModelSettings(), settings)
+    with pytest.raises(ModelError, match="min_snr_gamma=null"):
+        check_finetune(ModelSettings(family="stable_diffusion_3"), settings)
