@@ -1,5 +1,6 @@
 """The Kedro context of this project: checks everything before anything is spent, and sets the number of rounds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -28,11 +29,9 @@ class RsiContext(KedroContext):
     def __attrs_post_init__(self) -> None:
         try:
             parameters = parse_parameters(self.config_loader["parameters"])
-            parameters = _absolute_source(parameters, self.project_path)
-            _check_rewards(parameters)
-            _check_prompts(parameters)
-            check_model(parameters.model)
-            check_finetune(parameters.model, parameters.finetune)
+            parameters = absolute_source(parameters, self.project_path)
+            for check in CHECKS.values():
+                check(parameters)
         except ValueError as error:
             raise click.UsageError(" ".join(str(error).split())) from error
         # Nodes get what was validated, defaults filled in, and not what was typed.
@@ -40,7 +39,7 @@ class RsiContext(KedroContext):
         pipeline_registry.set_rounds(parameters.rounds)
 
 
-def _absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
+def absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
     """A relative path of a prompt file is relative to the project, as the catalog's are."""
     curation = parameters.prompt_curation
     if not isinstance(curation.source, FileSource):
@@ -87,3 +86,16 @@ def _check_prompts(parameters: Parameters) -> None:
             f"evaluation.judge is 'scenes', which reads captions of the scenes grammar, but no prompt of "
             f"{curation.source.path} is one (the first: {texts.iloc[0][:60]!r}); set evaluation.judge=null"
         )
+
+
+def _check_model(parameters: Parameters) -> None:
+    check_model(parameters.model)
+    check_finetune(parameters.model, parameters.finetune)
+
+
+CHECKS: dict[str, Callable[[Parameters], None]] = {
+    "rewards": _check_rewards,
+    "prompts": _check_prompts,
+    "model": _check_model,
+}
+"""What is looked at before the first node, by what it is about; each raises a ValueError of one line."""

@@ -1,6 +1,9 @@
 """A base model is checked before anything is computed with it."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +60,33 @@ def test_tokens_are_counted_with_start_and_end_and_not_cut(model):
     backbone = load_backbone(model)
     assert backbone.count_tokens(["a red circle", "", "a " * 40]) == [5, 2, 42]
     assert backbone.max_tokens == 16
+
+
+@pytest.fixture
+def hub_cache(model_folder, tmp_path):
+    """A hub cache with one model, `someone/small` at the revision `main`."""
+    commit = "0" * 40
+    repository = tmp_path / "hub" / "models--someone--small"
+    shutil.copytree(model_folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    return tmp_path / "hub"
+
+
+def load_offline(cache):
+    code = (
+        "from rsidiff_kedro.diffusion.backbones import load_backbone\n"
+        "from rsidiff_kedro.diffusion.settings import ModelSettings\n"
+        "print(load_backbone(ModelSettings(base='someone/small')).latent_shape)"
+    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def test_a_hub_id_is_read_from_the_cache_without_a_network(hub_cache):
+    assert load_offline(hub_cache).stdout == "(4, 16, 16)\n"
+
+
+def test_a_half_downloaded_model_is_refused_without_a_network(hub_cache):
+    next(hub_cache.rglob("unet/*.safetensors")).unlink()
+    assert "lacks unet" in load_offline(hub_cache).stderr

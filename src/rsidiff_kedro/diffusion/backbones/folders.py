@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
@@ -55,8 +55,8 @@ def check_source(
     else:
         index, shown = _download_index(model), f"{model.base!r}"
     named = _read_index(index, model, class_name, components, families)
-    if folder.is_dir():
-        _check_files(folder, named if model.t5 else named - {"text_encoder_3", "tokenizer_3"})
+    if folder.is_dir() or is_offline_mode():
+        _check_files(index.parent, named if model.t5 else named - {"text_encoder_3", "tokenizer_3"})
 
 
 def _download_index(model: ModelSettings) -> Path:
@@ -105,5 +105,5 @@ def _check_files(folder: Path, named: set[str]) -> None:
     if missing:
         raise ModelError(
             f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, and for networks safetensors weights) "
-            "that model_index.json names; save the pipeline again"
+            "that model_index.json names; save the pipeline, or download it, again"
         )

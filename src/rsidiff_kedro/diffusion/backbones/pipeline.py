@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -22,7 +22,7 @@ class PipelineBackbone(ABC):
     Attributes:
         pipeline_class: diffusers' class, by whose name a saved pipeline is recognised.
         components: what a saved pipeline of this family must have.
-        denoiser_name: the pipeline's component that adapters change.
+        denoiser_name: the pipeline's component that adapters change, of the class `denoiser_class`.
         lora_targets: regular expressions on the denoiser's module names, by `finetune.layers`.
         has_snr: whether Min-SNR weighting is defined for its loss.
     """
@@ -30,6 +30,7 @@ class PipelineBackbone(ABC):
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     components: ClassVar[frozenset[str]]
     denoiser_name: ClassVar[str] = "unet"
+    denoiser_class: ClassVar[type[nn.Module]] = UNet2DConditionModel
     lora_targets: ClassVar[dict[str, str]]
     has_snr: ClassVar[bool] = True
 
@@ -56,7 +57,7 @@ class PipelineBackbone(ABC):
             use_safetensors=True,
             **cls.loading_options(model),
         )
-        return cls(pipeline.to(_device(model.device)), model)
+        return cls(pipeline.to(find_device(model.device)), model)
 
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:
@@ -173,7 +174,8 @@ class PipelineBackbone(ABC):
         return images
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that `model.device` means; "auto" is a GPU if there is one."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
@@ -27,6 +27,7 @@ class StableDiffusion3Backbone(PipelineBackbone):
         {"transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"}
     )
     denoiser_name = "transformer"
+    denoiser_class = SD3Transformer2DModel
     lora_targets = TRANSFORMER_TARGETS
     has_snr = False
 

@@ -1,0 +1,71 @@
+"""What a base model takes of disk and memory, read from its configs and the headers of its weights alone."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
+
+from rsidiff_kedro.diffusion.backbones import FAMILIES
+from rsidiff_kedro.diffusion.backbones.folders import NETWORKS, is_folder_name, model_source
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
+
+OPTIMIZER_BYTES = 20
+"""Of each trained parameter: itself, its gradient, two moments of AdamW and the moving average, float32 each."""
+
+
+def model_folder(model: ModelSettings) -> Path | None:
+    """Where the model lies: its folder, or its snapshot in the hub's cache; None if it is in neither."""
+    source = model_source(model.base)
+    if Path(source).is_dir() or is_folder_name(model.base):
+        return Path(source) if Path(source).is_dir() else None
+    index = try_to_load_from_cache(source, "model_index.json", revision=model.revision)
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def component_parameters(folder: Path, model: ModelSettings) -> dict[str, int]:
+    """How many parameters each network of a pipeline has, by component; 0 if its weights are not there (yet)."""
+    return {name: sum(map(_parameters, _weight_files(folder / name))) for name in _networks(folder, model)}
+
+
+def _networks(folder: Path, model: ModelSettings) -> list[str]:
+    entries = json.loads((folder / "model_index.json").read_text())
+    unused = set() if model.t5 else {"text_encoder_3"}
+    return [name for name in sorted(NETWORKS - unused) if (entries.get(name) or [None])[0] is not None]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Without those of a variant (`….fp16.safetensors`), which are not loaded."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if re.fullmatch(r"[^.]+\.safetensors", path.name)]
+
+
+def _parameters(path: Path) -> int:
+    with safe_open(path, "pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118, no mapping
+
+
+def adapter_parameters(folder: Path, model: ModelSettings, settings: FinetuneSettings) -> int:
+    """How many parameters a LoRA adapter of these settings has."""
+    family = FAMILIES[model.family]
+    config = family.denoiser_class.load_config(folder / family.denoiser_name)
+    with torch.device("meta"):
+        denoiser = family.denoiser_class.from_config(config)
+    targets = re.compile(family.lora_targets[settings.layers])
+    count = 0
+    for name, module in denoiser.named_modules():
+        if targets.fullmatch(name) and isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            outputs, inputs, *kernel = module.weight.shape
+            count += settings.rank * (inputs * math.prod(kernel) + outputs)
+    return count
+
+
+def own_resolution(folder: Path, model: ModelSettings) -> int:
+    """Pixels a side of the images that the model was trained for."""
+    family = FAMILIES[model.family]
+    denoiser = family.denoiser_class.load_config(folder / family.denoiser_name)
+    autoencoder = AutoencoderKL.load_config(folder / "vae")
+    return int(denoiser["sample_size"]) * 2 ** (len(autoencoder["block_out_channels"]) - 1)

@@ -1,0 +1,160 @@
+"""What a run would lack, found out before anything is spent."""
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import is_offline_mode
+from kedro.framework.project import settings
+from kedro.utils import find_kedro_project
+from packaging.requirements import Requirement
+
+from rsidiff_kedro.context import CHECKS, absolute_source
+from rsidiff_kedro.diffusion.backbones.folders import is_folder_name
+from rsidiff_kedro.diffusion.backbones.pipeline import find_device
+from rsidiff_kedro.diffusion.footprint import (
+    OPTIMIZER_BYTES,
+    adapter_parameters,
+    component_parameters,
+    model_folder,
+    own_resolution,
+)
+from rsidiff_kedro.parameters import Parameters, parse_parameters
+
+UNKNOWN_RESOLUTION = 1024
+"""Pixels a side that a model is taken to draw before its config is there."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination."""
+
+    subject: str
+    fine: bool
+    text: str
+
+
+def examine(env: str | None = None, params: dict[str, Any] | None = None) -> list[Finding]:
+    """Examine the project in the working directory under an environment and parameters as of `kedro run`."""
+    findings = [*_packages()]
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(root / settings.CONF_SOURCE),
+        env=env or os.environ.get("KEDRO_ENV"),
+        runtime_params=params or {},
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    try:
+        parameters = absolute_source(parse_parameters(loader["parameters"]), root)
+    except ValueError as error:
+        return [*findings, Finding("parameters", False, " ".join(str(error).split()))]
+    findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
+    for subject, check in CHECKS.items():
+        try:
+            check(parameters)
+            findings.append(Finding(subject, True, _summary(subject, parameters)))
+        except ValueError as error:
+            findings.append(Finding(subject, False, " ".join(str(error).split())))
+    folder = model_folder(parameters.model)
+    findings.extend(_weights(parameters, folder))
+    findings.extend(_memory(parameters, folder))
+    findings.append(_disk(parameters, folder, root / loader["globals"]["data"]))
+    return findings
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+
+
+def _packages() -> Iterator[Finding]:
+    """Whether what pyproject.toml asks for is installed."""
+    wrong = []
+    for line in importlib.metadata.requires("rsidiff_kedro") or []:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name}{wanted.specifier} is not installed")
+            continue
+        if not wanted.specifier.contains(version, prereleases=True):
+            wrong.append(f"{wanted.name} is {version}, {wanted.specifier} is needed")
+    text = "; ".join(wrong) + "; run `make .venv/.installed`" if wrong else f"torch {torch.__version__} and the others"
+    yield Finding("packages", not wrong, text)
+
+
+def _summary(subject: str, parameters: Parameters) -> str:
+    curation = parameters.prompt_curation
+    return {
+        "rewards": ", ".join(sorted(parameters.reward_names)),
+        "prompts": f"{curation.source.kind}; a pool of {curation.pool_size}, {curation.prompts_per_round} a round",
+        "model": f"{parameters.model.family}, {parameters.model.base}, revision {parameters.model.revision}",
+    }.get(subject, "")
+
+
+def _weights(parameters: Parameters, folder: Path | None) -> Iterator[Finding]:
+    if folder is None:
+        return  # the finding "model" says so
+    for name, count in component_parameters(folder, parameters.model).items():
+        subject, place = f"weights: {name}", folder / name
+        if count:
+            size = sum(path.stat().st_size for path in place.glob("*.safetensors"))
+            yield Finding(subject, True, f"{count / 1e6:,.1f} M parameters, {_size(size)}, {place}")
+        elif is_folder_name(parameters.model.base) or is_offline_mode():
+            yield Finding(subject, False, f"no safetensors in {place}")
+        else:
+            yield Finding(subject, True, f"not downloaded yet from {parameters.model.base}; the first node does")
+
+
+def _memory(parameters: Parameters, folder: Path | None) -> Iterator[Finding]:
+    """The weights that each stage holds; activations come on top, and grow with micro_batch_size and resolution."""
+    device = find_device(parameters.model.device)
+    total = _device_memory(device)
+    if folder is None:
+        return
+    width = 4 if parameters.model.dtype == "float32" else 2
+    bytes_of = {name: count * width for name, count in component_parameters(folder, parameters.model).items()}
+    denoiser = bytes_of.get("unet", 0) + bytes_of.get("transformer", 0)
+    trained = adapter_parameters(folder, parameters.model, parameters.finetune)
+    stages = {
+        "synthesis, evaluation": sum(bytes_of.values()),
+        "finetune": denoiser + trained * OPTIMIZER_BYTES,
+    }
+    for stage, needed in stages.items():
+        text = f"{_size(needed)} of weights, and activations, of {_size(total)} ({device.type})"
+        yield Finding(f"memory: {stage}", needed < total, text)
+
+
+def _device_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _disk(parameters: Parameters, folder: Path | None, data: Path) -> Finding:
+    """What a whole run writes at most: PNG files that do not compress, latents, and adapters."""
+    curation, evaluation, rounds = parameters.prompt_curation, parameters.evaluation, parameters.rounds
+    synthesis = parameters.synthesis
+    drawn = curation.prompts_per_round * synthesis.samples_per_prompt
+    evaluated = (
+        curation.test_size * evaluation.samples_per_prompt
+        + curation.validation_size * evaluation.validation_samples_per_prompt
+    )
+    images = rounds * drawn + (rounds + 1) * evaluated
+    replayed = sum(min(number, parameters.finetune.replay_rounds + 1) for number in range(1, rounds + 1))
+    images += replayed * curation.prompts_per_round * parameters.preference_selection.keep_per_prompt
+    side = parameters.model.resolution or (own_resolution(folder, parameters.model) if folder else UNKNOWN_RESOLUTION)
+    adapters = (
+        0 if folder is None else adapter_parameters(folder, parameters.model, parameters.finetune) * 4 * 2 * rounds
+    )
+    needed = images * side * side * 4 + adapters
+    existing = next(path for path in (data, *data.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    text = f"at most {_size(needed)} for {images} images of {side} pixels a side, {_size(free)} free in {data}"
+    return Finding("disk", needed < free, text)

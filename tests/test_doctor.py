@@ -1,0 +1,66 @@
+"""`kedro rsi doctor` says what a run would lack, all of it at once, and computes nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rsidiff_kedro.cli import cli
+
+
+def doctor(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["rsi", "doctor", *arguments])
+
+
+def line(result: Result, subject: str) -> str:
+    return next(line for line in result.output.splitlines() if line[9:].startswith(subject))
+
+
+def test_the_default_lacks_nothing(project: Path) -> None:
+    result = doctor()
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("Nothing is missing.\n")
+    assert "M parameters" in line(result, "weights: unet")
+    assert not (project / "data").exists()
+
+
+def test_everything_that_is_missing_is_said_at_once(project: Path) -> None:
+    result = doctor("--params", "model.base=/no/such/folder,evaluation.rewards=[beauty]")
+    assert result.exit_code == 1
+    assert "MISSING" in line(result, "model") and "/no/such/folder" in line(result, "model")
+    assert "MISSING" in line(result, "rewards") and "unknown reward 'beauty'" in line(result, "rewards")
+    assert result.output.endswith("2 missing\n")
+
+
+def test_a_wrong_parameter_is_said(project: Path) -> None:
+    result = doctor("--env=test", "--params=rounds=0")
+    assert result.exit_code == 1
+    assert "'rounds' is 0" in line(result, "parameters")
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3"])
+def test_weights_are_counted_in_each_family(project: Path, family_folder, family: str) -> None:
+    result = doctor(f"--params=evaluation.judge=null,model.family={family},model.base={family_folder(family)}")
+    assert result.exit_code == 0, result.output
+    assert line(result, "weights: vae")
+    assert "of 32 pixels a side" in line(result, "disk")
+
+
+def test_lacking_weights_are_said(project: Path, family_folder) -> None:
+    folder = shutil.copytree(family_folder("stable_diffusion"), project / "model")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    result = doctor(f"--params=model.base={folder}")
+    assert result.exit_code == 1
+    assert "lacks unet" in line(result, "model")
+    assert "MISSING" in line(result, "weights: unet")
+
+
+def test_memory_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsidiff_kedro.doctor._device_memory", lambda device: 1_000_000)
+    assert "MISSING" in line(doctor(), "memory: finetune")
+
+
+def test_a_disk_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 0, 1))
+    assert "MISSING" in line(doctor(), "disk")
