@@ -1,0 +1,117 @@
+"""What a Stable Diffusion 1.4 of full size takes, with random weights: python benchmarks/full_size.py
+
+Draws one image of 512 pixels in 8 steps with guidance, and takes one LoRA step on it, with and without gradient
+checkpointing, each in a process of its own. Prints seconds (without building the model) and the peak of memory.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone, find_device
+from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
+from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
+from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.scenes.denoiser import build_tokenizer
+
+PROMPTS = prompt_table(["a red circle"], "benchmark")
+
+
+def build_backbone(device: str, dtype: str) -> StableDiffusionBackbone:
+    """Networks of the sizes of CompVis/stable-diffusion-v1-4, with random weights."""
+    torch.manual_seed(0)
+    text = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768
+    )
+    blocks = 4
+    autoencoder = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=512,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=build_tokenizer(),
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        scheduler=PNDMScheduler(beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    model = ModelSettings(base="random", device=device, dtype=dtype)
+    return StableDiffusionBackbone(pipeline.to(find_device(device), getattr(torch, dtype)), model)
+
+
+def draw(backbone: PipelineBackbone) -> None:
+    """One image."""
+    sampler = SamplerSettings(num_inference_steps=8, guidance_scale=7.5, micro_batch_size=1)
+    images = sample_images(backbone, None, PROMPTS, 1, sampler, 0, "benchmark", "drawing")
+    assert images.images[0].size == (512, 512)
+
+
+def train(backbone: PipelineBackbone, gradient_checkpointing: bool) -> None:
+    """One step of a batch of one."""
+    settings = FinetuneSettings(
+        rank=16, layers="attention", steps=1, batch_size=1, gradient_checkpointing=gradient_checkpointing
+    )
+    latents = torch.randn((1, *backbone.latent_shape), generator=torch.Generator().manual_seed(0))
+    columns = {"file_name": "", "image_id": "a", "sample_index": 0, "seed": 0, "guidance_scale": 7.5}
+    rows = PROMPTS[["prompt_id", "text"]].assign(**columns, num_inference_steps=8, checkpoint="base", weight=1.0)
+    parent = initial_adapter(backbone, settings, seed=0)
+    backbone.denoiser.delete_adapters("default")
+    finetune(backbone, parent, ImageSet(pd.DataFrame(rows), [None], latents), settings, 0, 1)  # type: ignore[list-item]
+
+
+PARTS: dict[str, Callable[[PipelineBackbone], None]] = {
+    "one image of 512 pixels, 8 steps with guidance": draw,
+    "one LoRA step of one image": lambda backbone: train(backbone, False),
+    "one LoRA step of one image, gradient checkpointing": lambda backbone: train(backbone, True),
+}
+
+
+def measure(name: str, device: str, dtype: str) -> None:
+    """Print one part's line."""
+    backbone = build_backbone(device, dtype)
+    parameters = sum(parameter.numel() for parameter in backbone.denoiser.parameters())
+    start = time.perf_counter()
+    PARTS[name](backbone)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if backbone.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    sys.stdout.write(f"| {name} | {parameters / 1e6:.0f} M | {seconds:.1f} s | {peak / 1e9:.1f} GB |\n")
+
+
+def main() -> None:
+    """Measure each part in a process of its own."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--device", default="auto")
+    options.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    given = options.parse_args()
+    sys.stdout.write("| part | UNet | time | peak of memory |\n| --- | --- | --- | --- |\n")
+    sys.stdout.flush()
+    for name in PARTS:
+        process = multiprocessing.get_context("spawn").Process(target=measure, args=(name, given.device, given.dtype))
+        process.start()
+        process.join()
+        if process.exitcode != 0:
+            sys.exit(f"{name}: ended with {process.exitcode}")
+
+
+if __name__ == "__main__":
+    main()
