@@ -173,6 +173,14 @@ class PipelineBackbone(ABC):
         )
         return images
 
+    @torch.no_grad()
+    def encode_images(self, images: list[Image.Image]) -> Tensor:
+        """RGB images of this model's resolution to latents in the scale that the denoiser sees: [n, c, h, w]."""
+        vae = self.pipeline.vae
+        pixels = self.pipeline.image_processor.preprocess(images).to(self.device, vae.dtype)
+        latents: Tensor = vae.encode(pixels).latent_dist.mode()
+        return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
+
 
 def find_device(name: str) -> torch.device:
     """The device that `model.device` means; "auto" is a GPU if there is one."""
