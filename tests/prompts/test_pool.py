@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from rsidiff_kedro.prompts.pool import choose_diverse, draw_round_prompts, select_pool, split_prompts
 from rsidiff_kedro.prompts.settings import CurationSettings
-from rsidiff_kedro.prompts.sources import GrammarSource, collect_prompts
+from rsidiff_kedro.prompts.sources import GrammarSource
 from rsidiff_kedro.prompts.table import PROMPT_COLUMNS, REJECT_COLUMNS, PromptCountError, prompt_table
 
 SAMPLER = {"num_inference_steps": 2, "guidance_scale": 1.0, "micro_batch_size": 4}
@@ -53,7 +53,7 @@ def test_splits_do_not_depend_on_the_order_of_the_prompts(random, seed):
 
 
 def test_grammar_prompts_are_split_by_bucket_and_keep_the_share_of_two_objects():
-    collected = collect_prompts(GrammarSource(), seed=0)
+    collected = GrammarSource().collect(0)
     candidates, validation, test = split_prompts(collected, 60, 200, seed=0)
     assert sorted(candidates["text"]) == sorted(collected.loc[collected["split"] == "pool", "text"])
     assert validation["category"].value_counts().to_dict() == {"one_object": 36, "two_objects": 24}
@@ -69,7 +69,7 @@ def test_too_few_prompts_to_split_are_counted(count):
 
 
 def test_too_few_evaluation_prompts_name_the_parameter_to_raise():
-    prompts = collect_prompts(GrammarSource(count=10, evaluation_count=10), seed=0)
+    prompts = GrammarSource(count=10, evaluation_count=10).collect(0)
     with pytest.raises(PromptCountError, match=r"20 prompts .* 10 of them can evaluate.*`source\.evaluation_count`"):
         split_prompts(prompts, 4, 8, seed=0)
 
