@@ -5,7 +5,6 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -37,14 +36,14 @@ class FilterSettings(BaseModel):
     """What a prompt must be.
 
     Attributes:
-        min_words: at least this many words; evaluation prompts may have fewer.
+        min_words: at least this many words.
         min_letter_share: at least this share of the characters, spaces aside, are letters of any script, in [0, 1].
         allow_markup: whether a prompt may hold what is no language: web addresses, tags such as <lora:x:1>, and
             switches such as --ar 16:9.
         max_tokens: at most this many tokens; None for as many as the text encoder reads, which is the limit anyway.
         blocked_words: words or phrases that no prompt may hold, whole words in any case.
         near_duplicate_threshold: Jaccard similarity of character trigrams, in (0, 1], from which two prompts count
-            as the same; 1 drops only texts with the very same trigrams. Evaluation prompts may be so near.
+            as the same; 1 drops only texts with the very same trigrams.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,7 +66,7 @@ def filter_prompts(
 
     Rules, in the order in which they are tried: those of `RULES`. Prompts that both parse as scenes are the same only
     if the scenes are. Of prompts that are the same, the first is kept, but one of the split "evaluation" before any
-    other. Evaluation prompts are a benchmark: they may be short, and near to each other.
+    other. Evaluation prompts are a benchmark: the rules not_text, markup, too_short and near_duplicate leave them.
 
     Args:
         prompts: a prompt table.
@@ -83,9 +82,11 @@ def filter_prompts(
     table["n_tokens"] = pd.Series(count_tokens(texts) if texts else [], dtype="int64")
     limit = min(max_tokens, settings.max_tokens or max_tokens)
     blocked = _blocked_pattern(settings.blocked_words)
-    held_out = table["split"] == "evaluation"
-    counted = zip(texts, table["n_tokens"], np.where(held_out, 1, settings.min_words), strict=True)
-    broken = [_broken_rule(text, tokens, limit, words, settings, blocked) for text, tokens, words in counted]
+    benchmark = settings.model_copy(update={"min_words": 1, "min_letter_share": 0.0, "allow_markup": True})
+    broken = [
+        _broken_rule(text, n_tokens, limit, benchmark if split == "evaluation" else settings, blocked)
+        for text, n_tokens, split in zip(texts, table["n_tokens"], table["split"], strict=True)
+    ]
     table["rule"] = pd.Series([rule for rule, _ in broken], dtype=str)
     table["detail"] = pd.Series([detail for _, detail in broken], dtype=str)
     _mark_duplicates(table, settings.near_duplicate_threshold)
@@ -102,7 +103,7 @@ def _blocked_pattern(words: Sequence[str]) -> re.Pattern[str] | None:
 
 
 def _broken_rule(
-    text: str, n_tokens: int, limit: int, min_words: int, settings: FilterSettings, blocked: re.Pattern[str] | None
+    text: str, n_tokens: int, limit: int, settings: FilterSettings, blocked: re.Pattern[str] | None
 ) -> tuple[str, str]:
     """The first rule that the text alone breaks and why, or two empty texts."""
     n_words = len(text.split())
@@ -122,8 +123,8 @@ def _broken_rule(
     markup = None if settings.allow_markup else _MARKUP.search(text)
     if markup:
         return "markup", f"holds {markup.group()[:60]!r}, which is no language"
-    if n_words < min_words:
-        return "too_short", f"{n_words} words; at least {min_words} are needed"
+    if n_words < settings.min_words:
+        return "too_short", f"{n_words} words; at least {settings.min_words} are needed"
     word = blocked.search(normalize_text(text)) if blocked else None
     return ("blocked_word", f"holds {word.group()!r}") if word else ("", "")
 

@@ -17,9 +17,9 @@ def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequenc
     """For each text, the position of the first earlier kept text that it nearly equals, or -1.
 
     Two texts are near-duplicates if the Jaccard similarity of their sets of character trigrams, punctuation aside,
-    reaches the threshold. A text is kept if it is near-duplicate of no kept text before it. The answer is exact;
-    only pairs that share one of their rarest trigrams are compared, as similar pairs must (prefix filtering,
-    Chaudhuri et al., ICDE 2006).
+    reaches the threshold, unless they are the same words in another order: a cat chasing a horse is no horse chasing
+    a cat. A text is kept if it is near-duplicate of no kept text before it. The answer is exact; only pairs that share
+    one of their rarest trigrams are compared, as similar pairs must (prefix filtering, Chaudhuri et al., ICDE 2006).
 
     Args:
         texts: normalized texts, none empty.
@@ -32,7 +32,8 @@ def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequenc
         return twin
     grams = CountVectorizer(analyzer="char_wb", ngram_range=(NGRAM, NGRAM), binary=True, dtype=np.int32)
     # a text of nothing but punctuation is compared by that
-    rows = grams.fit_transform([re.sub(r"[^\w\s]", " ", text) if re.search(r"\w", text) else text for text in texts])
+    words = [re.sub(r"[^\w\s]", " ", text) if re.search(r"\w", text) else text for text in texts]
+    rows = grams.fit_transform(words)
     sizes = np.diff(rows.indptr)
     for later, earlier in _candidates(rows, sizes, threshold):
         compared = ~(skip[:, later] & skip[:, earlier]).any(axis=0)
@@ -43,9 +44,15 @@ def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequenc
             shared = np.asarray(shared).ravel()
             close = shared >= threshold * (sizes[later[block]] + sizes[earlier[block]] - shared)
             for one, other in zip(later[block][close], earlier[block][close], strict=True):
-                if twin[one] == -1 and twin[other] == -1:
+                if twin[one] == -1 and twin[other] == -1 and not _reordered(words[one], words[other]):
                     twin[one] = other
     return twin
+
+
+def _reordered(one: str, other: str) -> bool:
+    """Whether two texts are the same words in another order."""
+    first, second = one.split(), other.split()
+    return first != second and sorted(first) == sorted(second)
 
 
 def _candidates(rows: csr_matrix, sizes: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
