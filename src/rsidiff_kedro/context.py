@@ -67,11 +67,13 @@ def _check_prompts(parameters: Parameters) -> None:
     """
     curation = parameters.prompt_curation
     sources = [source for source in (curation.source, curation.evaluation_source) if source]
-    for source in sources:
-        source.check(parameters.seed)
-    if any(source.costs for source in sources) or all(isinstance(source, GrammarSource) for source in sources):
+    if any(source.costs for source in sources):
+        for source in sources:
+            source.check(parameters.seed)
         return
     prompts = collect_prompts(curation.source, curation.evaluation_source, parameters.seed)
+    if all(isinstance(source, GrammarSource) for source in sources):
+        return
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
     held_out = prompts["split"] == "evaluation"
     curation.check_counts(int((~held_out).sum()), int(held_out.sum()))

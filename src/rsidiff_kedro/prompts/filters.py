@@ -27,9 +27,8 @@ RULES = (
     "near_duplicate",
     "near_duplicate_of_evaluation",  # equal ones too: contamination
 )
-_MARKUP = re.compile(
-    r"https?://\S|www\.\w|</?[a-z][^<>]*>|(?<!\S)--?[a-z]+(?=\s+[\d.]+(?::[\d.]+)?(?!\S))|(?<!\S)--[a-z]", re.I
-)
+_MARKUP = re.compile(r"https?://\S|www\.\w|</?[a-z][^<>]*>|(?<!\S)--[a-z]", re.IGNORECASE)
+"""A web address, a tag, a switch."""
 
 
 class FilterSettings(BaseModel):
