@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kedro.config import OmegaConfigLoader
+from pydantic import TypeAdapter
 
 from rsidiff_kedro import settings
 from rsidiff_kedro.parameters import ParameterError, Parameters, parameter_fields, parse_parameters
-from rsidiff_kedro.prompts.sources import SOURCES, FileSource, TemplateSource
+from rsidiff_kedro.prompts.sources import SOURCES, FileSource, PromptSource, TemplateSource
 
 ROOT = Path(__file__).parents[1]
 
@@ -120,6 +122,25 @@ def test_the_grammars_settings_are_left_over_when_the_source_becomes_templates()
 
 def test_a_setting_out_of_range_names_the_range_of_its_own_kind_of_source() -> None:
     assert "(allowed: >= 1 and <= 10000)" in message_for(prompt_curation={"source": {"count": -1}})
+
+
+def test_a_misspelled_setting_of_a_part_of_a_mixture_is_named_by_its_place() -> None:
+    parts = [{"share": 1.0, "source": {"kind": "file", "path": "a.txt", "colum": "prompt"}}]
+    source = {"kind": "mixture", "count": 400, "sources": parts}
+    assert "unknown parameter 'prompt_curation.source.sources.0.source.colum'" in (
+        message_for(prompt_curation={"source": source})
+    )
+
+
+def test_every_example_of_the_docs_is_valid() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/prompts.md").read_text(), re.DOTALL)
+    examples = [yaml.safe_load(block) for block in blocks]
+    assert len(examples) >= 7
+    for example in examples:
+        sources = {key: value for key, value in example.get("prompt_curation", example).items() if "source" in key}
+        assert sources
+        for settings_of_it in sources.values():
+            TypeAdapter(PromptSource).validate_python(settings_of_it)
 
 
 def test_an_evaluation_source_is_checked_as_the_other_is() -> None:

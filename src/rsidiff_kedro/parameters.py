@@ -147,11 +147,14 @@ def _explain(details: ErrorDetails, tree: Mapping[str, Any]) -> str:
 
 def _path(details: ErrorDetails, tree: Mapping[str, Any]) -> list[str]:
     """The parameter's path; pydantic puts the kind of a union's member between its parts, which no user wrote."""
-    path, here = [], tree
+    path: list[str] = []
+    here: Any = tree
     for part in details["loc"]:
         if isinstance(here, Mapping) and part in here:
-            here = here[str(part)]
-        elif not (isinstance(here, list | tuple) or (details["type"] == "missing" and part == details["loc"][-1])):
+            here = here[part]
+        elif isinstance(here, list | tuple) and isinstance(part, int):
+            here = here[part]
+        elif details["type"] != "missing" or part != details["loc"][-1]:
             continue
         path.append(str(part))
     return path

@@ -65,7 +65,7 @@ def test_a_category_that_the_judge_cannot_read_is_not_measured(scores: list[pd.D
 
 def test_the_text_has_a_line_a_category(scores: list[pd.DataFrame]) -> None:
     lines = category_text(table_of(scores, "photo", "anime"))
-    assert lines[0] == "By category, accuracy, judged of the base and of round 2:"
+    assert lines[0] == "By category, judged accuracy of the base and of round 2:"
     assert [line.split()[0] for line in lines[1:]] == ["anime", "photo"]
     assert "5 prompts" in lines[1] and "+0.600 [" in lines[1]
 
@@ -79,9 +79,9 @@ def test_prompts_without_categories_have_no_table(scores: list[pd.DataFrame]) ->
 def test_the_html_shows_each_measure_and_marks_what_changed_for_sure(scores: list[pd.DataFrame]) -> None:
     html = category_html(table_of(scores, "photo", "anime"))
     assert html.count("<tr>") == 2 + 2
-    assert '<td class="right"><b>+0.4000<br>' in html
+    assert '<td class="right"><span>+0.4</span>' in html
     worse = [scores[0], scores[1], scores[2].assign(proxy=scores[0]["proxy"] - 1)]
-    assert '<td class="wrong"><b>-1.0000<br>' in category_html(table_of(worse, "photo", "anime"))
+    assert '<td class="wrong"><span>-1</span>' in category_html(table_of(worse, "photo", "anime"))
 
 
 def test_the_html_escapes_categories(scores: list[pd.DataFrame]) -> None:

@@ -129,7 +129,7 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
     assert set(outputs) == {"report"}
     assert isinstance(catalog.load("report") if "report" in catalog else outputs["report"].load(), str)
     assert "Round 2 against the base model" in caplog.text
-    assert "By category, accuracy, judged of the base and of round 2" in caplog.text
+    assert "By category, judged accuracy of the base and of round 2" in caplog.text
 
 
 def test_the_plots_are_plotly_figures(metrics: Metrics) -> None:

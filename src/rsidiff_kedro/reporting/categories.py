@@ -71,7 +71,7 @@ def has_categories(table: pd.DataFrame) -> bool:
 def category_html(table: pd.DataFrame) -> str:
     """An HTML table: categories down; of each measure the base, the last round and the change across.
 
-    A change whose interval leaves zero out is printed bold, in green or red.
+    A change whose interval leaves zero out is bold and green, or red if it is a loss.
 
     Args:
         table: of `category_scores`.
@@ -83,8 +83,8 @@ def category_html(table: pd.DataFrame) -> str:
     body = ""
     for category, row in final.iterrows():
         cells = "".join(_cells(measure, base.loc[category], row) for measure in measures)
-        name = escape(str(category) or "none")
-        body += f'<tr><th scope="row">{name}</th><td>{row["n_prompts"]}</td><td>{row["n_images"]}</td>{cells}</tr>'
+        counts = "".join(f"<td>{int(row[name])}</td>" for name in ("n_prompts", "n_images"))
+        body += f'<tr><th scope="row">{escape(str(category) or "none")}</th>{counts}{cells}</tr>'
     return (
         '<table class="categories"><thead><tr><th scope="col" rowspan="2">category</th>'
         '<th scope="col" rowspan="2">prompts</th><th scope="col" rowspan="2">images</th>'
@@ -93,19 +93,18 @@ def category_html(table: pd.DataFrame) -> str:
 
 
 def _cells(measure: str, base: pd.Series, last: pd.Series) -> str:
-    before, now = _with_interval(base, measure, ""), _with_interval(last, measure, "")
     gain, low, high = (last[f"{measure}_gain{end}"] for end in ("", "_low", "_high"))
     sure = "" if math.isnan(gain) or low <= 0 <= high else "right" if gain > 0 else "wrong"
-    change = _with_interval(last, f"{measure}_gain", "+")
-    return f'<td>{before}</td><td>{now}</td><td class="{sure}">{f"<b>{change}</b>" if sure else change}</td>'
+    before, now = _with_interval(base, measure, ""), _with_interval(last, measure, "")
+    return f'<td>{before}</td><td>{now}</td><td class="{sure}">{_with_interval(last, f"{measure}_gain", "+")}</td>'
 
 
 def _with_interval(row: pd.Series, name: str, sign: str) -> str:
     value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
     if math.isnan(value):
         return "not measured"
-    form = f"{sign}.3f" if name.startswith(ACCURACY) else f"{sign}.4f"  # rewards differ by little
-    return f"{value:{form}}<br><small>{low:{form}} … {high:{form}}</small>"
+    form = f"{sign}.3f" if name.startswith(ACCURACY) else f"{sign}.4g"  # rewards have any scale
+    return f"<span>{value:{form}}</span><br><small>{low:{form}} … {high:{form}}</small>"
 
 
 def category_text(table: pd.DataFrame) -> list[str]:
@@ -136,4 +135,4 @@ def _measures(table: pd.DataFrame) -> list[str]:
 
 
 def _label(measure: str) -> str:
-    return "accuracy, judged" if measure == ACCURACY else f"reward {measure.removeprefix(REWARD)}"
+    return "judged accuracy" if measure == ACCURACY else f"reward {measure.removeprefix(REWARD)}"

@@ -24,7 +24,7 @@ tbody th { text-align: left; font-weight: 500; }
 .gallery tbody th { text-align: left; white-space: normal; min-width: 12rem; max-width: 18rem; }
 .gallery thead th { position: sticky; top: 0; background: #fff; }
 .gallery td { position: relative; } .gallery img { display: block; border-radius: 3px; }
-.categories thead th { text-align: center; } .categories td b { font-weight: 700; }
+.categories thead th { text-align: center; } .categories .right span, .categories .wrong span { font-weight: 700; }
 .tiny { image-rendering: pixelated; }
 .verdict { position: absolute; top: .5rem; right: .75rem; font-weight: 700; background: #fffc; border-radius: 3px;
   padding: 0 .25rem; line-height: 1.3; }

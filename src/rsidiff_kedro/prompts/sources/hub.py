@@ -22,7 +22,7 @@ class HubSource(Source):
         split: of the data set; all of it goes through this project's own split.
         column: the column that holds the prompts.
         category_column: the column of categories; None for no categories.
-        limit: so many first rows are streamed, and nothing else is downloaded; None for all.
+        limit: so many first rows are streamed in place of a whole download; None for all.
     """
 
     kind: Literal["hub"] = "hub"
