@@ -150,9 +150,8 @@ def _path(details: ErrorDetails, tree: Mapping[str, Any]) -> list[str]:
     path: list[str] = []
     here: Any = tree
     for part in details["loc"]:
-        if isinstance(here, Mapping) and part in here:
-            here = here[part]
-        elif isinstance(here, list | tuple) and isinstance(part, int):
+        is_item = isinstance(here, list | tuple) and isinstance(part, int)
+        if is_item or (isinstance(here, Mapping) and part in here):
             here = here[part]
         elif details["type"] != "missing" or part != details["loc"][-1]:
             continue
