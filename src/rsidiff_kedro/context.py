@@ -30,7 +30,7 @@ class RsiContext(KedroContext):
     def __attrs_post_init__(self) -> None:
         try:
             parameters = parse_parameters(self.config_loader["parameters"])
-            parameters = _absolute_source(parameters, self.project_path)
+            parameters = absolute_source(parameters, self.project_path)
             _check_rewards(parameters)
             _check_prompts(parameters)
             if parameters.model.base != SHIPPED_MODEL:
@@ -42,7 +42,7 @@ class RsiContext(KedroContext):
         pipeline_registry.set_rounds(parameters.rounds)
 
 
-def _absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
+def absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
     """Relative paths of prompts are relative to the project, as the catalog's are."""
     curation = parameters.prompt_curation
     sources = {"source": curation.source, "evaluation_source": curation.evaluation_source}

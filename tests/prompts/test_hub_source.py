@@ -1,5 +1,7 @@
 """Prompts of Hugging Face data sets: a real local one, and one that cannot be reached."""
 
+import sys
+
 import huggingface_hub
 import pandas as pd
 import pytest
@@ -62,6 +64,11 @@ def test_an_id_that_cannot_be_reached_is_refused_with_what_to_do(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # as the variable of that name sets it
     message = refused(dataset="nobody/nothing", revision="main")
     assert "Couldn't reach 'nobody/nothing'" in message and message.endswith("or give a local folder")
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as where it is not installed
+    assert refused(dataset="./parti").endswith("pip install datasets")
 
 
 def test_an_id_needs_its_revision():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -194,6 +195,13 @@ def test_a_missing_key_is_told_before_anything_is_asked(server, source, monkeypa
     with pytest.raises(PromptSourceError, match=r"'OPENAI_API_KEY' with the key of .* is not set"):
         source().check(0)
     source(api_key_variable=None).check(0)
+    assert server.requests == []
+
+
+def test_a_missing_package_is_told_before_anything_is_asked(server, source, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)  # as where it is not installed
+    with pytest.raises(PromptSourceError, match="pip install openai"):
+        source().check(0)
     assert server.requests == []
 
 
