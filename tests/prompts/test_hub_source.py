@@ -37,7 +37,9 @@ def test_a_data_set_is_read_with_its_categories(dataset):
     assert table["category"].tolist() == ["Animals", "", "Arts"]
 
 
-def test_a_limit_takes_the_first_rows(dataset):
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_limit_takes_the_first_rows(dataset, monkeypatch, offline):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     source = HubSource(dataset=dataset, column="Prompt", category_column="Category", limit=2)
     assert source.collect(0)["category"].tolist() == ["Animals", ""]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
+import huggingface_hub
 import pandas as pd
 from pydantic import Field, model_validator
 
@@ -22,7 +23,7 @@ class HubSource(Source):
         split: of the data set; all of it goes through this project's own split.
         column: the column that holds the prompts.
         category_column: the column of categories; None for no categories.
-        limit: so many first rows are streamed in place of a whole download; None for all.
+        limit: so many first rows, streamed in place of a whole download unless HF_HUB_OFFLINE is set; None for all.
     """
 
     kind: Literal["hub"] = "hub"
@@ -69,13 +70,14 @@ def _load(source: HubSource) -> pd.DataFrame:
         raise PromptSourceError(
             "prompt_curation.source: the kind hub needs the package datasets; pip install datasets"
         ) from None
+    offline = huggingface_hub.constants.HF_HUB_OFFLINE  # then nothing can be streamed, but the cache may have it all
     try:
         loaded = datasets.load_dataset(
             source.dataset,
             source.config_name,
             split=source.split,
             revision=source.revision,
-            streaming=source.limit is not None,
+            streaming=source.limit is not None and not offline,
         )
         known = loaded.column_names or list(next(iter(loaded), {}))
         wanted = [column for column in (source.column, source.category_column) if column]
@@ -83,7 +85,7 @@ def _load(source: HubSource) -> pd.DataFrame:
         if missing:
             raise PromptSourceError(f"{source.dataset}: no column {missing[0]!r}; there are {', '.join(known)}")
         chosen = loaded.select_columns(wanted)
-        rows = chosen.to_pandas() if source.limit is None else pd.DataFrame(list(chosen.take(source.limit)))
+        rows = pd.DataFrame(list(chosen if source.limit is None else chosen.take(source.limit)), columns=wanted)
     except PromptSourceError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # what datasets and the hub's client raise derives from these
