@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
+from scipy.sparse import issparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
@@ -153,11 +153,12 @@ def choose_diverse(texts: list[str], size: int, embed: Callable[[list[str]], np.
     if embed is None:
         vectors = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]").fit_transform(texts)
     else:
-        vectors = csr_matrix(normalize(np.asarray(embed(texts), dtype=np.float64)))
+        vectors = normalize(np.asarray(embed(texts), dtype=np.float64))
     chosen = [0]
     nearest = np.full(len(texts), np.inf)
     while len(chosen) < size:
-        similarity = (vectors @ vectors[chosen[-1]].T).toarray().ravel()
+        similarity = vectors @ vectors[chosen[-1]].T
+        similarity = similarity.toarray().ravel() if issparse(similarity) else similarity
         # rounded, so that ties are ties whatever the order of the sums
         nearest = np.minimum(nearest, np.round(1 - similarity, 9))
         nearest[chosen] = -1
