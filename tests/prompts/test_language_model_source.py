@@ -20,7 +20,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.requests, self.keys, self.answers, self.tokens = [], set(), [], 100
+        self.requests, self.keys, self.answers, self.tokens, self.whole = [], set(), [], 100, True
 
     @property
     def endpoint(self):
@@ -41,6 +41,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "usage": usage}
         failure = {"error": {"message": content, "type": "server_error"}}
         raw = json.dumps(answer | {"choices": [choice]} if status == 200 else failure).encode()
+        raw = raw if server.whole else raw[:30]
         self.send_response(status if self.path == "/v1/chat/completions" else 404)
         for name, value in (("Content-Type", "application/json"), ("Content-Length", len(raw)), ("retry-after-ms", 1)):
             self.send_header(name, str(value))
@@ -120,7 +121,7 @@ def test_a_busy_and_a_broken_server_are_asked_again(server, source):
 
 def test_a_server_that_stays_broken_ends_in_one_line(server, source):
     server.answers = [(503, "down for repair")] * 3
-    with pytest.raises(PromptSourceError, match=r"gave no reply after 2 retries: .*down for repair.*is kept"):
+    with pytest.raises(PromptSourceError, match=r"gave no reply: .*down for repair.*more than 2 retries; .*is kept"):
         source(retries=2).collect(0)
     assert len(server.requests) == 3
 
@@ -185,8 +186,14 @@ def test_a_server_of_another_kind_is_told(server, source):
         source(endpoint=server.endpoint.replace("/v1", "/v2"), retries=0).collect(0)
 
 
+def test_a_body_that_is_no_json_is_told(server, source):
+    server.whole = False
+    with pytest.raises(PromptSourceError, match="answered with what is no JSON"):
+        source(retries=0).collect(0)
+
+
 def test_a_server_that_is_not_there_is_told(source):
-    with pytest.raises(PromptSourceError, match=r"http://127\.0\.0\.1:9/v1 gave no reply after 0 retries"):
+    with pytest.raises(PromptSourceError, match=r"http://127\.0\.0\.1:9/v1 gave no reply: APIConnectionError"):
         source(endpoint="http://127.0.0.1:9/v1", retries=0).collect(0)
 
 

@@ -74,16 +74,24 @@ def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, r
     import openai  # an extra of the project; `LanguageModelSource.check` asks for it
 
     try:
-        client = openai.OpenAI(base_url=endpoint, api_key=key or "none", timeout=timeout, max_retries=retries)
-        answer = client.chat.completions.create(**body)
+        with openai.OpenAI(base_url=endpoint, api_key=key or "none", timeout=timeout, max_retries=retries) as client:
+            answer = client.chat.completions.create(**body)
     except openai.OpenAIError as error:
         said = " ".join(str(error).split())
         said = (said.replace(key, "***") if key else said)[:300]
         status = getattr(error, "status_code", None)
-        cure = "check the key, the endpoint and the model's name" if status in (401, 403, 404) else "try again later"
+        refused = status is not None and status < 500 and status not in (408, 409, 429)
+        cure = (
+            "check the key, the endpoint and the model's name"
+            if refused
+            else f"try again later, or with more than {retries} retries"
+        )
         raise PromptSourceError(
-            f"{endpoint} gave no reply after {retries} retries: {type(error).__name__}: {said}; {cure}: what it has "
-            "answered so far is kept"
+            f"{endpoint} gave no reply: {type(error).__name__}: {said}; {cure}; what it has answered so far is kept"
+        ) from None
+    except ValueError as error:  # the body is no JSON, which the package passes on
+        raise PromptSourceError(
+            f"{endpoint} answered with what is no JSON ({error}); check that it is an OpenAI-compatible chat endpoint"
         ) from None
     choices = getattr(answer, "choices", None)
     if not choices:
