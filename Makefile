@@ -1,5 +1,6 @@
 # make rsi   six rounds of self-improvement on the embedded model, then where to look
 # make test  everything that CI checks
+# make prompt-report PROMPTS=path [COLUMN=Prompt CATEGORY=Category]   what the filters drop of a file of prompts
 # make ui    MLflow and Kedro-Viz on what has been run
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
@@ -12,7 +13,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: rsi test lint ui bench study base-model clean
+.PHONY: rsi test lint ui bench study base-model prompt-report clean
 
 rsi: $(READY)
 	$(BIN)/kedro run --env=$(ENV) --pipeline=rsi --params rounds=$(ROUNDS)
@@ -50,6 +51,10 @@ study: $(READY)
 
 base-model: $(READY)
 	$(BIN)/kedro run --pipeline=base_model
+
+prompt-report: $(READY)
+	@$(BIN)/python -m rsidiff_kedro.prompt_report $(if $(PROMPTS),"$(PROMPTS)") $(if $(COLUMN),--column "$(COLUMN)") \
+	$(if $(CATEGORY),--category-column "$(CATEGORY)") $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)") --env $(ENV)
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner
 from kedro.framework.cli.utils import find_run_command
 
@@ -27,6 +28,11 @@ def error_of(project: Path, params: str) -> str:
     return lines[0]
 
 
+SOURCE = "prompt_curation.source"
+MODEL = (
+    f"evaluation.judge=null,{SOURCE}.kind=language_model,{SOURCE}.endpoint=http://127.0.0.1:9/v1,{SOURCE}.model=m,"
+    f"{SOURCE}.api_key_variable=NO_SUCH_KEY,{SOURCE}.count=24"
+)
 FILE = "evaluation.judge=null,prompt_curation.source.kind=file,prompt_curation.source.path="
 
 
@@ -47,6 +53,20 @@ FILE = "evaluation.judge=null,prompt_curation.source.kind=file,prompt_curation.s
         ("model.base=/no/such/folder", "/no/such/folder"),
         (f"{FILE}nowhere.txt", "nowhere.txt: no such file"),
         (f"{FILE}prompts.docx", "unknown kind of prompt file"),
+        (f"{SOURCE}.kind=file", "'prompt_curation.source.path' is missing"),
+        (f"{SOURCE}.kind=hub,{SOURCE}.dataset=owner/name", "give a commit or tag of the data set"),
+        (f"{SOURCE}.kind=hub,{SOURCE}.dataset=./nothing", "the data set cannot be read"),
+        (f"{MODEL}", "'NO_SUCH_KEY' with the key of http://127.0.0.1:9/v1 is not set"),
+        (f"{MODEL},{SOURCE}.endpoint=localhost", "give an address such as http://localhost:8000/v1"),
+        (f"{MODEL},{SOURCE}.total_tokens=9", "total_tokens (9) is less than one request may take"),
+        (f"{MODEL},{SOURCE}.count=21", "source holds 21 different prompts, but pool_size (12), validation_size (4)"),
+        (f"{SOURCE}.kind=mixture,{SOURCE}.sources=[]", "'prompt_curation.source.sources'"),
+        (
+            "prompt_curation.evaluation_source.kind=file,prompt_curation.evaluation_source.path=no.txt",
+            "no.txt: no such",
+        ),
+        ("prompt_curation.filters.min_letter_share=2", "'prompt_curation.filters.min_letter_share' is 2"),
+        ("prompt_curation.diversity=colors", "'prompt_curation.diversity' is 'colors'"),
     ],
 )
 def test_wrong_parameters_end_in_one_line(project: Path, params: str, said: str) -> None:
@@ -69,6 +89,38 @@ def test_a_prompt_file_of_no_use_ends_in_one_line(project: Path, content: bytes,
 def test_a_table_without_the_column_of_prompts_ends_in_one_line(project: Path) -> None:
     (project / "prompts.csv").write_text("caption,style\na red circle,plain\n")
     assert "no column 'text'; there are caption, style" in error_of(project, f"{FILE}prompts.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", '{"prompts": []}', "a JSON object, but prompts are a list"),
+        ("a.json", "[1, 2]", "the list holds number items"),
+        ("a.csv", "text,text\na,b\n", "2 columns are named 'text'"),
+        ("a.csv", "text\na castle, at night\n", "no sound csv"),
+        ("a.jsonl", '{"text": ["a fox"]}\n', "but a prompt is a text"),
+    ],
+)
+def test_a_table_of_another_shape_ends_in_one_line(project: Path, name: str, content: str, said: str) -> None:
+    (project / name).write_text(content)
+    assert said in error_of(project, f"{FILE}{name}")
+
+
+def test_too_few_prompts_of_an_evaluation_source_are_counted(project: Path) -> None:
+    (project / "benchmark").mkdir()
+    (project / "benchmark" / "photo.json").write_text(json.dumps([f"a fox, number {n}" for n in range(9)]))
+    params = "evaluation.judge=null,prompt_curation.evaluation_source.kind=file,"
+    error = error_of(project, f"{params}prompt_curation.evaluation_source.path=benchmark")
+    assert "evaluation_source holds 9 different prompts, but validation_size (4) and test_size (6) need 10" in error
+
+
+def test_templates_with_too_few_combinations_end_in_one_line(project: Path) -> None:
+    source = {"kind": "template", "templates": ["a {color} fox"], "words": {"color": ["red", "gray"]}, "count": 3}
+    path = project / "conf" / "test" / "parameters.yml"
+    parameters = yaml.safe_load(path.read_text())
+    parameters["prompt_curation"]["source"] = source
+    path.write_text(yaml.safe_dump(parameters))
+    assert "count is 3, and the templates have 2 combinations" in error_of(project, "evaluation.judge=null")
 
 
 def test_prompts_that_are_all_too_long_end_in_one_line_before_an_image_is_drawn(project: Path) -> None:

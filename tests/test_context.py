@@ -64,6 +64,17 @@ def test_a_relative_prompt_file_is_taken_from_the_projects_root(
     assert context.params["prompt_curation"]["source"]["path"] == project / "mine.txt"
 
 
+def test_every_path_of_a_source_is_taken_from_the_projects_root(load_context, project: Path) -> None:
+    (project / "mine").mkdir()
+    (project / "mine" / "anime.txt").write_text("\n".join(f"a red circle number {n}" for n in range(30)))
+    model = {"kind": "language_model", "endpoint": "http://127.0.0.1:9/v1", "model": "m", "api_key_variable": None}
+    curation = {"source": {**model, "count": 24}, "evaluation_source": {"kind": "file", "path": "mine"}}
+    context = load_context({"prompt_curation": curation, "evaluation": {"judge": None}}, env="test")
+    validated = context.params["prompt_curation"]
+    assert validated["source"]["cache"] == project / "data/02_intermediate/language_model_replies"
+    assert validated["evaluation_source"]["path"] == project / "mine"
+
+
 def test_wrong_parameters_are_a_usage_error(load_context) -> None:
     with pytest.raises(click.UsageError, match="did you mean 'rounds'"):
         load_context({"round": 3})

@@ -1,14 +1,17 @@
 """The parameter tree: what is accepted, and what the message says about what is not."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kedro.config import OmegaConfigLoader
+from pydantic import TypeAdapter
 
 from rsidiff_kedro import settings
 from rsidiff_kedro.parameters import ParameterError, Parameters, parameter_fields, parse_parameters
-from rsidiff_kedro.prompts.sources import FileSource
+from rsidiff_kedro.prompts.sources import SOURCES, FileSource, PromptSource, TemplateSource
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,9 +49,16 @@ def test_the_test_environment_shrinks_only_what_it_names() -> None:
 
 
 def test_every_parameter_is_written_down_in_conf_base() -> None:
-    other_source = {f"prompt_curation.source.{name}" for name in FileSource.model_fields}
-    known = {name for name, _ in parameter_fields()} - other_source
+    known = {name for name, _ in parameter_fields() if "source." not in name}
     assert known - names_in(load()) == set()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_kind_of_source_is_written_down_in_conf_base_with_all_its_parameters(kind: str) -> None:
+    text = (ROOT / "conf/base/parameters_prompt_curation.yml").read_text()
+    part = re.search(rf"kind: {kind}\b.*?(?=kind: |$)" if kind != "mixture" else "kind: mixture.*", text, re.DOTALL)
+    assert part is not None
+    assert {name for name in SOURCES[kind].model_fields if f" {name}:" not in f" {part[0]}"} == set()
 
 
 def test_every_section_refuses_unknown_names() -> None:
@@ -96,6 +106,48 @@ def test_all_problems_come_in_one_line() -> None:
 def test_the_grammars_settings_are_left_over_when_the_source_becomes_a_file() -> None:
     parameters = parse_parameters(load(prompt_curation={"source": {"kind": "file", "path": "prompts.txt"}}))
     assert isinstance(parameters.prompt_curation.source, FileSource)
+
+
+def test_the_grammars_settings_are_left_over_when_the_source_becomes_templates() -> None:
+    source = {
+        "kind": "template",
+        "templates": ["a {color} fox"],
+        "words": {"color": ["red", "blue", "gray"]},
+        "count": 3,
+    }
+    sizes = {"pool_size": 1, "prompts_per_round": 1, "validation_size": 1, "test_size": 1}
+    parameters = parse_parameters(load(prompt_curation={"source": source, **sizes}))
+    assert isinstance(parameters.prompt_curation.source, TemplateSource)
+
+
+def test_a_setting_out_of_range_names_the_range_of_its_own_kind_of_source() -> None:
+    assert "(allowed: >= 1 and <= 10000)" in message_for(prompt_curation={"source": {"count": -1}})
+
+
+def test_a_misspelled_setting_of_a_part_of_a_mixture_is_named_by_its_place() -> None:
+    parts = [{"share": 1.0, "source": {"kind": "file", "path": "a.txt", "colum": "prompt"}}]
+    source = {"kind": "mixture", "count": 400, "sources": parts}
+    assert "unknown parameter 'prompt_curation.source.sources.0.source.colum'" in (
+        message_for(prompt_curation={"source": source})
+    )
+
+
+def test_every_example_of_the_docs_is_valid() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/prompts.md").read_text(), re.DOTALL)
+    examples = [yaml.safe_load(block) for block in blocks]
+    assert len(examples) >= 7
+    for example in examples:
+        sources = {key: value for key, value in example.get("prompt_curation", example).items() if "source" in key}
+        assert sources
+        for settings_of_it in sources.values():
+            TypeAdapter(PromptSource).validate_python(settings_of_it)
+
+
+def test_an_evaluation_source_is_checked_as_the_other_is() -> None:
+    evaluation = {"kind": "file", "path": "a.txt", "colum": "prompt"}
+    assert "'prompt_curation.evaluation_source.colum'; did you mean 'prompt_curation.evaluation_source.column'?" in (
+        message_for(prompt_curation={"evaluation_source": evaluation})
+    )
 
 
 def test_a_misspelled_setting_of_a_file_source_is_still_refused() -> None:

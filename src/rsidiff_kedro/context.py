@@ -11,7 +11,7 @@ from rsidiff_kedro import pipeline_registry
 from rsidiff_kedro.diffusion.backbones import check_finetune, check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
-from rsidiff_kedro.prompts.sources import FileSource, check_source, collect_prompts
+from rsidiff_kedro.prompts.sources import GrammarSource, collect_prompts
 from rsidiff_kedro.rewards import features_names, reward_names
 
 
@@ -40,12 +40,11 @@ class RsiContext(KedroContext):
 
 
 def absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
-    """A relative path of a prompt file is relative to the project, as the catalog's are."""
+    """Relative paths of prompts are relative to the project, as the catalog's are."""
     curation = parameters.prompt_curation
-    if not isinstance(curation.source, FileSource):
-        return parameters
-    source = curation.source.model_copy(update={"path": project_path / curation.source.path.expanduser()})
-    return parameters.model_copy(update={"prompt_curation": curation.model_copy(update={"source": source})})
+    sources = {"source": curation.source, "evaluation_source": curation.evaluation_source}
+    absolute = {name: source and source.within(project_path) for name, source in sources.items()}
+    return parameters.model_copy(update={"prompt_curation": curation.model_copy(update=absolute)})
 
 
 def _check_rewards(parameters: Parameters) -> None:
@@ -58,33 +57,34 @@ def _check_rewards(parameters: Parameters) -> None:
 
 
 def _check_prompts(parameters: Parameters) -> None:
-    """Whether the prompts can be read, suffice, and can be judged.
+    """Whether the prompts can be collected, suffice, and can be judged, as far as that costs nothing.
 
     Raises:
-        ParameterError: they cannot; or what `check_source` raises.
+        ParameterError: they cannot; or what collecting them raises.
     """
     curation = parameters.prompt_curation
-    check_source(curation.source)
-    if not isinstance(curation.source, FileSource):
+    sources = [source for source in (curation.source, curation.evaluation_source) if source]
+    if any(source.costs for source in sources):
+        for source in sources:
+            source.check(parameters.seed)
         return
-    texts = collect_prompts(curation.source, parameters.seed).drop_duplicates("prompt_id")["text"]
-    needed = curation.pool_size + curation.validation_size + curation.test_size
-    if len(texts) < needed:
-        raise ParameterError(
-            f"{curation.source.path} holds {len(texts)} different prompts, but pool_size ({curation.pool_size}), "
-            f"validation_size ({curation.validation_size}) and test_size ({curation.test_size}) need {needed}; "
-            "add prompts or lower these parameters of prompt_curation"
-        )
-    readable = texts.map(is_caption)
+    prompts = collect_prompts(curation.source, curation.evaluation_source, parameters.seed)
+    if all(isinstance(source, GrammarSource) for source in sources):
+        return
+    prompts = prompts.drop_duplicates(["split", "prompt_id"])
+    held_out = prompts["split"] == "evaluation"
+    curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
+    readable = prompts["text"].map(is_caption)
     if "oracle" in parameters.reward_names and not readable.all():
         raise ParameterError(
-            f"the reward 'oracle' reads captions of the scenes grammar alone, which {texts[~readable].iloc[0][:60]!r} "
-            f"of {curation.source.path} is not; select by another reward"
+            f"the reward 'oracle' reads captions of the scenes grammar alone, which "
+            f"{prompts['text'][~readable].iloc[0][:60]!r} is not; select by another reward"
         )
-    if parameters.evaluation.judge == "scenes" and not readable.any():
+    judged = prompts[held_out] if held_out.any() else prompts
+    if parameters.evaluation.judge == "scenes" and not readable[judged.index].any():
         raise ParameterError(
-            f"evaluation.judge is 'scenes', which reads captions of the scenes grammar, but no prompt of "
-            f"{curation.source.path} is one (the first: {texts.iloc[0][:60]!r}); set evaluation.judge=null"
+            "evaluation.judge is 'scenes', which reads captions of the scenes grammar, but no prompt is one (the "
+            f"first: {judged['text'].iloc[0][:60]!r}); set evaluation.judge=null"
         )
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.prompts.settings import CurationSettings
-from rsidiff_kedro.prompts.sources import FileSource, GrammarSource
+from rsidiff_kedro.prompts.sources import SOURCES
 from rsidiff_kedro.rewards.selection import SelectionSettings
 from rsidiff_kedro.scenes.settings import BaseModelSettings
 from rsidiff_kedro.statistics.distribution import WeightingSettings
@@ -119,12 +119,16 @@ def _one_source(raw: Mapping[str, Any]) -> dict[str, Any]:
     curation = raw.get("prompt_curation")
     if not isinstance(curation, Mapping):
         return dict(raw)
-    source = curation.get("source")
-    if not isinstance(source, Mapping) or source.get("kind") != "file":
-        return dict(raw)
-    left_over = GrammarSource.model_fields.keys() - FileSource.model_fields.keys()
-    kept = {key: value for key, value in source.items() if key not in left_over}
-    return {**raw, "prompt_curation": {**curation, "source": kept}}
+    kept = {name: _of_its_kind(curation[name]) for name in ("source", "evaluation_source") if name in curation}
+    return {**raw, "prompt_curation": {**curation, **kept}}
+
+
+def _of_its_kind(source: Any) -> Any:
+    kind = SOURCES.get(str(source.get("kind"))) if isinstance(source, Mapping) else None
+    if kind is None:
+        return source
+    of_others = {field for other in SOURCES.values() for field in other.model_fields} - kind.model_fields.keys()
+    return {key: value for key, value in source.items() if key not in of_others}
 
 
 def _explain(details: ErrorDetails, tree: Mapping[str, Any]) -> str:
@@ -138,16 +142,18 @@ def _explain(details: ErrorDetails, tree: Mapping[str, Any]) -> str:
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"parameter '{name}': {message}" if name else message
-    return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{_bounds(path)}"
+    return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{_bounds(details)}"
 
 
 def _path(details: ErrorDetails, tree: Mapping[str, Any]) -> list[str]:
     """The parameter's path; pydantic puts the kind of a union's member between its parts, which no user wrote."""
-    path, here = [], tree
+    path: list[str] = []
+    here: Any = tree
     for part in details["loc"]:
-        if isinstance(here, Mapping) and part in here:
-            here = here[str(part)]
-        elif not (isinstance(here, list | tuple) or (details["type"] == "missing" and part == details["loc"][-1])):
+        is_item = isinstance(here, list | tuple) and isinstance(part, int)
+        if is_item or (isinstance(here, Mapping) and part in here):
+            here = here[part]
+        elif details["type"] != "missing" or part != details["loc"][-1]:
             continue
         path.append(str(part))
     return path
@@ -165,13 +171,21 @@ def _suggestion(path: list[str]) -> str:
     return f"; there are {', '.join(siblings)}" if siblings else ""
 
 
-def _bounds(path: list[str]) -> str:
+def _bounds(details: ErrorDetails) -> str:
     """What the field allows, where pydantic's message may name only one of the bounds."""
-    field = dict(parameter_fields()).get(".".join(path))
+    models: list[type[BaseModel]] = [Parameters]
+    metadata: list[Any] = []
+    for part in details["loc"]:
+        of_kind = [
+            model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == part
+        ]
+        fields = [model.model_fields[str(part)] for model in models if str(part) in model.model_fields]
+        models = of_kind or (_models_in(fields[0].annotation) if fields else [])
+        metadata = fields[0].metadata if fields and not of_kind else []
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     bounds = [
         f"{sign} {getattr(item, name)}"
-        for item in (field.metadata if field else ())
+        for item in metadata
         for name, sign in signs.items()
         if getattr(item, name, None) is not None
     ]
@@ -189,5 +203,5 @@ def parameter_fields(model: type[BaseModel] = Parameters, prefix: str = "") -> I
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    is_union = get_origin(annotation) is Union or type(annotation).__name__ == "UnionType"
+    is_union = get_origin(annotation) in (Union, Annotated) or type(annotation).__name__ == "UnionType"
     return [model for part in get_args(annotation) for model in _models_in(part)] if is_union else []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rsidiff_kedro.prompts.filters import FilterSettings, filter_prompts
+from rsidiff_kedro.prompts.filters import RULES, FilterSettings, filter_prompts
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
 from rsidiff_kedro.prompts.table import PROMPT_COLUMNS, REJECT_COLUMNS, prompt_id, prompt_table
 
@@ -40,6 +40,17 @@ def rule_of(text, **settings):
         ("a \ue000 fox", "unreadable"),
         ("a red\tfox", ""),
         ("ein Fuchs, 狐 🦊", ""),
+        ("นกอินทรี สีแดง", ""),
+        ("a 3 x 3 grid", ""),
+        ("42 (1 + 1)", "not_text"),
+        ("(^_^) :-) !!", "not_text"),
+        ("a fox from https://example.org/fox.png", "markup"),
+        ("a fox <lora:fluffy:0.8> in snow", "markup"),
+        ("a <b>red</b> fox", "markup"),
+        ("a red fox --ar 16:9", "markup"),
+        ("a red fox -- in snow", ""),
+        ("a red-brown fox - 2 years old", ""),
+        ("a fox with 3 < 4 tails", ""),
         ("fox", "too_short"),
         ("one two three four five six seven eight nine ten", ""),
         ("one two three four five six seven eight nine ten eleven", "too_long"),
@@ -97,13 +108,40 @@ def test_texts_that_differ_by_a_letter_or_punctuation_are_near_duplicates(other)
     assert rejected["rule"].tolist() == ["near_duplicate"]
 
 
+def test_the_order_of_words_tells_prompts_apart():
+    kept, _ = filtered("a horse chasing a cat", "a cat chasing a horse")
+    assert len(kept) == 2
+
+
+def test_rules_of_the_text_can_be_turned_off():
+    assert rule_of("42 (1 + 1)", min_letter_share=0) == ""
+    assert rule_of("a red fox --ar 16:9", allow_markup=True) == ""
+
+
+def test_evaluation_prompts_may_be_short_strange_and_near_to_each_other():
+    kept, rejected = filtered(
+        "fox", "42 --ar 1", "a fox on the hill in snow", "a fox on the hills in snow", "FOX", split="evaluation"
+    )
+    assert kept["text"].tolist() == ["fox", "42 --ar 1", "a fox on the hill in snow", "a fox on the hills in snow"]
+    assert rejected["rule"].tolist() == ["duplicate"]
+
+
+def test_every_rule_has_its_place_in_the_list():
+    texts = ["", "\ufffd x", "x " * 20, "1 2 3", "a --b", "fox", "a bloody fox", "a fox on a hill", "A fox on a hill"]
+    near, taken = "a fox on a hill!", ["a castle on a hill in heavy snow"]
+    training = prompt_table([*texts, near, *taken], "test")
+    prompts = pd.concat([training, prompt_table(taken, "test", split="evaluation")])
+    _, rejected = filter_prompts(prompts, FilterSettings(blocked_words=["bloody"]), count_words, 12)
+    assert tuple(rejected["rule"]) == RULES
+
+
 def test_training_prompts_yield_to_evaluation_prompts_that_come_later():
     pool = prompt_table(["a castle on a hill in heavy snow", "a red fox"], "test", split="pool")
     evaluation = prompt_table(["a castle on a hill in heavy snow!", "a RED fox"], "test", split="evaluation")
     prompts = pd.concat([pool, evaluation], ignore_index=True)
     kept, rejected = filter_prompts(prompts, FilterSettings(), count_words, 12)
     assert set(kept["split"]) == {"evaluation"}
-    assert rejected["rule"].tolist() == ["near_duplicate_of_evaluation", "duplicate"]
+    assert rejected["rule"].tolist() == ["near_duplicate_of_evaluation"] * 2
 
 
 def test_kept_prompts_know_their_tokens_and_tables_their_columns():
@@ -131,17 +169,19 @@ def test_no_two_kept_texts_are_near_duplicates(texts, threshold):
     def grams(text):
         return {padded[i : i + 3] for word in text.split() for padded in [f" {word} "] for i in range(len(padded) - 2)}
 
-    twins = find_near_duplicates(texts, threshold, [False] * len(texts))
-    kept = [grams(text) for text, twin in zip(texts, twins, strict=True) if twin == -1]
-    for position, one in enumerate(kept):
-        assert all(len(one & other) / len(one | other) < threshold + 1e-9 for other in kept[:position])
+    twins = find_near_duplicates(texts, threshold, [])
+    kept = [text.split() for text, twin in zip(texts, twins, strict=True) if twin == -1]
+    for position, words in enumerate(kept):
+        for other in (other for other in kept[:position] if other == words or sorted(other) != sorted(words)):
+            one, two = grams(" ".join(words)), grams(" ".join(other))
+            assert len(one & two) / len(one | two) < threshold + 1e-9
     assert all(twins[twin] == -1 and twin < row for row, twin in enumerate(twins) if twin != -1)
 
 
 def test_near_duplicates_are_found_across_chunks(monkeypatch):
     monkeypatch.setattr("rsidiff_kedro.prompts.near_duplicates.CHUNK", 2)
     texts = ["a red fox", "a blue bird", "a green tree", "a red fox!", "a blue birds"]
-    np.testing.assert_array_equal(find_near_duplicates(texts, 0.7, [False] * 5), [-1, -1, -1, 0, 1])
+    np.testing.assert_array_equal(find_near_duplicates(texts, 0.7, []), [-1, -1, -1, 0, 1])
 
 
 @pytest.mark.parametrize("wrong", [{"min_words": 0}, {"near_duplicate_threshold": 0}, {"blocked_words": [" "]}])

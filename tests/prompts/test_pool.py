@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from rsidiff_kedro.prompts.pool import choose_diverse, draw_round_prompts, select_pool, split_prompts
 from rsidiff_kedro.prompts.settings import CurationSettings
-from rsidiff_kedro.prompts.sources import GrammarSource, collect_prompts
+from rsidiff_kedro.prompts.sources import GrammarSource
 from rsidiff_kedro.prompts.table import PROMPT_COLUMNS, REJECT_COLUMNS, PromptCountError, prompt_table
 
 SAMPLER = {"num_inference_steps": 2, "guidance_scale": 1.0, "micro_batch_size": 4}
@@ -53,7 +53,7 @@ def test_splits_do_not_depend_on_the_order_of_the_prompts(random, seed):
 
 
 def test_grammar_prompts_are_split_by_bucket_and_keep_the_share_of_two_objects():
-    collected = collect_prompts(GrammarSource(), seed=0)
+    collected = GrammarSource().collect(0)
     candidates, validation, test = split_prompts(collected, 60, 200, seed=0)
     assert sorted(candidates["text"]) == sorted(collected.loc[collected["split"] == "pool", "text"])
     assert validation["category"].value_counts().to_dict() == {"one_object": 36, "two_objects": 24}
@@ -69,7 +69,7 @@ def test_too_few_prompts_to_split_are_counted(count):
 
 
 def test_too_few_evaluation_prompts_name_the_parameter_to_raise():
-    prompts = collect_prompts(GrammarSource(count=10, evaluation_count=10), seed=0)
+    prompts = GrammarSource(count=10, evaluation_count=10).collect(0)
     with pytest.raises(PromptCountError, match=r"20 prompts .* 10 of them can evaluate.*`source\.evaluation_count`"):
         split_prompts(prompts, 4, 8, seed=0)
 
@@ -138,6 +138,27 @@ def test_a_diverse_choice_reads_signs_that_are_no_words():
     assert sorted(choose_diverse(["?", "!", "? ?"], 2)) == [0, 1]
 
 
+def test_a_diverse_choice_may_cover_embeddings_in_place_of_words():
+    angles = {"a fox": 0.0, "two castles": 0.1, "a fox runs": 3.0, "green moss": 0.2}
+
+    def embed(texts):
+        return np.array([[np.cos(angles[text]), np.sin(angles[text])] for text in texts])
+
+    assert choose_diverse(list(angles), 2, embed).tolist() == [0, 2]
+
+
+def test_a_pool_by_embeddings_needs_them_and_names_what_it_dropped():
+    candidates = numbered(20)
+    settings = curation(diversity="text_encoder")
+    with pytest.raises(ValueError, match="needs embed"):
+        select_pool(candidates, probed(candidates), settings, seed=0)
+    lengths = np.random.default_rng(0)
+    _, rejected = select_pool(
+        candidates, probed(candidates), settings, 0, lambda texts: lengths.random((len(texts), 3))
+    )
+    assert "other prompts cover its embedding" in set(rejected["detail"])
+
+
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 8), st.integers(0, 99))
 def test_no_round_draws_a_prompt_twice(pool_size, per_round, round_number, seed):
     per_round = min(pool_size, per_round)
@@ -179,6 +200,14 @@ def test_rounds_that_draw_are_counted_from_one():
         ({"prompts_per_round": 11}, r"prompts_per_round \(11\) is more than pool_size \(10\)"),
         ({"probe": {"drop_lowest": 0.5, "drop_highest": 0.5}}, "leave no prompt"),
         ({"source": {"kind": "grammar", "evaluation_count": 259}}, r"evaluation_count \(259\) is less .* \(260\)"),
+        (
+            {"source": {"kind": "grammar"}, "evaluation_source": {"kind": "grammar", "evaluation_count": 259}},
+            r"evaluation_source\.evaluation_count \(259\) is less",
+        ),
+        (
+            {"source": {"kind": "template", "templates": ["a {n} fox"], "words": {"n": ["red", "gray"]}}},
+            r"source holds 2 different prompts, but pool_size \(10\), validation_size .* need 270",
+        ),
         ({"source": {"kind": "grammar", "count": 14}, "pool_size": 11}, r"count \(14\) leaves 10 prompts"),
     ],
 )

@@ -11,8 +11,6 @@ from rsidiff_kedro.prompts.sources import (
     GrammarSource,
     PromptFileError,
     PromptSource,
-    check_source,
-    collect_prompts,
 )
 from rsidiff_kedro.prompts.table import PROMPT_COLUMNS, PromptCountError, prompt_id
 from rsidiff_kedro.scenes.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
@@ -38,14 +36,14 @@ def write(path, suffix, prompts=PROMPTS, column="text"):
 def message(source):
     """What the error says of the source, without the folder."""
     with pytest.raises(PromptFileError) as caught:
-        check_source(source)
+        source.check(0)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".jsonl", ".parquet", ".CSV"])
 def test_every_kind_of_file_gives_the_same_prompts(tmp_path, suffix):
-    table = collect_prompts(FileSource(path=write(tmp_path, suffix)), seed=0)
+    table = FileSource(path=write(tmp_path, suffix)).collect(0)
     assert tuple(table.columns) == PROMPT_COLUMNS
     assert table["text"].tolist() == PROMPTS
     assert table["prompt_id"].tolist() == [prompt_id(text) for text in PROMPTS]
@@ -54,11 +52,11 @@ def test_every_kind_of_file_gives_the_same_prompts(tmp_path, suffix):
 
 def test_a_file_may_name_its_column_and_its_categories(tmp_path):
     source = FileSource(path=write(tmp_path, ".csv", column="Prompt"), column="Prompt", category_column="kind")
-    assert set(collect_prompts(source, seed=0)["category"]) == {"x"}
+    assert set(source.collect(0)["category"]) == {"x"}
 
 
 def test_words_that_read_as_missing_stay_prompts(tmp_path):
-    assert collect_prompts(FileSource(path=write(tmp_path, ".csv", ["None", "nan", "NA"])), 0)["text"].tolist() == [
+    assert FileSource(path=write(tmp_path, ".csv", ["None", "nan", "NA"])).collect(0)["text"].tolist() == [
         "None",
         "nan",
         "NA",
@@ -70,7 +68,9 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_an_unknown_suffix_answers_with_the_known_ones(tmp_path):
-    assert "'.docx'; use one of .txt, .csv, .tsv, .jsonl, .parquet" in message(FileSource(path=tmp_path / "a.docx"))
+    assert "'.docx'; use one of .txt, .csv, .tsv, .json, .jsonl, .parquet" in message(
+        FileSource(path=tmp_path / "a.docx")
+    )
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "text\n"])
@@ -111,11 +111,11 @@ def test_a_malformed_file_is_an_error(tmp_path, name, content, said):
 def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path):
     path = tmp_path / "bom.txt"
     path.write_bytes(b"\xef\xbb\xbfa red fox\r\na blue bird\r\n")
-    assert collect_prompts(FileSource(path=path), 0)["text"].tolist() == ["a red fox", "a blue bird"]
+    assert FileSource(path=path).collect(0)["text"].tolist() == ["a red fox", "a blue bird"]
 
 
 def test_the_default_grammar_gives_as_many_prompts_as_it_says():
-    table = collect_prompts(GrammarSource(), seed=0)
+    table = GrammarSource().collect(0)
     counts = table.groupby(["split", "category"]).size().to_dict()
     assert counts == {
         ("evaluation", "one_object"): 204,
@@ -127,20 +127,20 @@ def test_the_default_grammar_gives_as_many_prompts_as_it_says():
 
 
 def test_grammar_prompts_keep_to_their_buckets():
-    table = collect_prompts(GrammarSource(count=60, evaluation_count=60), seed=1)
+    table = GrammarSource(count=60, evaluation_count=60).collect(1)
     buckets = table["text"].map(lambda text: bucket(parse_caption(text)))
     assert (buckets[table["split"] == "evaluation"] < HELD_OUT).all()
     assert (buckets[table["split"] == "pool"] >= ANNOTATED).all()
 
 
 def test_evaluation_prompts_do_not_change_with_the_size_of_the_pool():
-    small, large = (collect_prompts(GrammarSource(count=count), seed=1) for count in (50, 500))
+    small, large = (GrammarSource(count=count).collect(1) for count in (50, 500))
     small, large = (table[table["split"] == "evaluation"] for table in (small, large))
     pd.testing.assert_frame_equal(small, large)
 
 
 def test_other_seeds_collect_other_prompts():
-    one, other = (set(collect_prompts(GrammarSource(count=50), seed)["text"]) for seed in (0, 1))
+    one, other = (set(GrammarSource(count=50).collect(seed)["text"]) for seed in (0, 1))
     assert one != other
 
 
@@ -154,7 +154,7 @@ def test_other_seeds_collect_other_prompts():
 def test_more_captions_of_one_object_than_there_are_is_an_error(asked, said):
     source = GrammarSource(**({"count": 100, "evaluation_count": 10} | asked))
     with pytest.raises(PromptCountError, match=said):
-        check_source(source)
+        source.check(0)
 
 
 def test_a_source_is_told_by_its_kind(tmp_path):

@@ -118,6 +118,8 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
     metrics: Metrics, images: list[ImageSet], scores: list[pd.DataFrame], caplog: pytest.LogCaptureFixture
 ) -> None:
     catalog = DataCatalog({"params:seed": MemoryDataset(0), "params:evaluation.bootstrap_resamples": MemoryDataset(20)})
+    ids = sorted(set(scores[0]["prompt_id"]))
+    catalog["test_prompts"] = MemoryDataset(pd.DataFrame({"prompt_id": ids, "category": ["a", "b"] * 5}))
     for number in range(3):
         catalog[f"rsi.round_{number}.metrics"] = MemoryDataset(metrics[number])
         catalog[f"rsi.round_{number}.test_images"] = MemoryDataset(images[number], copy_mode="assign")
@@ -127,6 +129,7 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
     assert set(outputs) == {"report"}
     assert isinstance(catalog.load("report") if "report" in catalog else outputs["report"].load(), str)
     assert "Round 2 against the base model" in caplog.text
+    assert "By category, judged accuracy of the base and of round 2" in caplog.text
 
 
 def test_the_plots_are_plotly_figures(metrics: Metrics) -> None:

@@ -15,12 +15,30 @@ from rsidiff_kedro.scenes.grammar import CaptionError, parse_caption
 LONG_TEXT, CUT_TEXT = 10_000, 200
 """A dropped text of this many characters or more is cut to that many in the table of dropped prompts."""
 
+RULES = (
+    "empty",
+    "unreadable",  # control, private or replacement characters
+    "too_long",
+    "not_text",  # too few letters
+    "markup",
+    "too_short",
+    "blocked_word",
+    "duplicate",
+    "near_duplicate",
+    "near_duplicate_of_evaluation",  # equal ones too: contamination
+)
+_MARKUP = re.compile(r"https?://\S|www\.\w|</?[a-z][^<>]*>|(?<!\S)--[a-z]", re.IGNORECASE)
+"""A web address, a tag, a switch."""
+
 
 class FilterSettings(BaseModel):
     """What a prompt must be.
 
     Attributes:
         min_words: at least this many words.
+        min_letter_share: at least this share of the characters, spaces aside, are letters of any script, in [0, 1].
+        allow_markup: whether a prompt may hold what is no language: web addresses, tags such as <lora:x:1>, and
+            switches such as --ar 16:9.
         max_tokens: at most this many tokens; None for as many as the text encoder reads, which is the limit anyway.
         blocked_words: words or phrases that no prompt may hold, whole words in any case.
         near_duplicate_threshold: Jaccard similarity of character trigrams, in (0, 1], from which two prompts count
@@ -30,6 +48,8 @@ class FilterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_words: int = Field(default=2, ge=1)
+    min_letter_share: float = Field(default=0.5, ge=0, le=1)
+    allow_markup: bool = False
     max_tokens: int | None = Field(default=None, ge=1)
     blocked_words: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
     near_duplicate_threshold: float = Field(default=0.9, gt=0, le=1)
@@ -43,10 +63,9 @@ def filter_prompts(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a prompt table into what is kept and what is dropped, each in its order.
 
-    Rules, in the order in which they are tried: empty, unreadable (control, private or replacement characters),
-    too_long, too_short, blocked_word, duplicate, near_duplicate, near_duplicate_of_evaluation. Prompts that both
-    parse as scenes are the same only if the scenes are. Of prompts that are the same, the first is kept, but one of
-    the split "evaluation" before any other.
+    Rules, in the order in which they are tried: those of `RULES`. Prompts that both parse as scenes are the same only
+    if the scenes are. Of prompts that are the same, the first is kept, but one of the split "evaluation" before any
+    other. Evaluation prompts are a benchmark: the rules not_text, markup, too_short and near_duplicate leave them.
 
     Args:
         prompts: a prompt table.
@@ -62,8 +81,11 @@ def filter_prompts(
     table["n_tokens"] = pd.Series(count_tokens(texts) if texts else [], dtype="int64")
     limit = min(max_tokens, settings.max_tokens or max_tokens)
     blocked = _blocked_pattern(settings.blocked_words)
-    counted = zip(texts, table["n_tokens"], strict=True)
-    broken = [_broken_rule(text, n_tokens, limit, settings.min_words, blocked) for text, n_tokens in counted]
+    benchmark = settings.model_copy(update={"min_words": 1, "min_letter_share": 0.0, "allow_markup": True})
+    broken = [
+        _broken_rule(text, n_tokens, limit, benchmark if split == "evaluation" else settings, blocked)
+        for text, n_tokens, split in zip(texts, table["n_tokens"], table["split"], strict=True)
+    ]
     table["rule"] = pd.Series([rule for rule, _ in broken], dtype=str)
     table["detail"] = pd.Series([detail for _, detail in broken], dtype=str)
     _mark_duplicates(table, settings.near_duplicate_threshold)
@@ -80,7 +102,7 @@ def _blocked_pattern(words: Sequence[str]) -> re.Pattern[str] | None:
 
 
 def _broken_rule(
-    text: str, n_tokens: int, limit: int, min_words: int, blocked: re.Pattern[str] | None
+    text: str, n_tokens: int, limit: int, settings: FilterSettings, blocked: re.Pattern[str] | None
 ) -> tuple[str, str]:
     """The first rule that the text alone breaks and why, or two empty texts."""
     n_words = len(text.split())
@@ -91,10 +113,25 @@ def _broken_rule(
         return "unreadable", f"holds the character U+{ord(unreadable):04X}"
     if n_tokens > limit:
         return "too_long", f"{n_tokens} tokens, {len(text)} characters; at most {limit} tokens are read"
-    if n_words < min_words:
-        return "too_short", f"{n_words} words; at least {min_words} are needed"
+    share = _letter_share(text)
+    if share < settings.min_letter_share:
+        return (
+            "not_text",
+            f"{share:.0%} of its characters are letters; at least {settings.min_letter_share:.0%} must be",
+        )
+    markup = None if settings.allow_markup else _MARKUP.search(text)
+    if markup:
+        return "markup", f"holds {markup.group()[:60]!r}, which is no language"
+    if n_words < settings.min_words:
+        return "too_short", f"{n_words} words; at least {settings.min_words} are needed"
     word = blocked.search(normalize_text(text)) if blocked else None
     return ("blocked_word", f"holds {word.group()!r}") if word else ("", "")
+
+
+def _letter_share(text: str) -> float:
+    """Of the characters that are no spaces; marks, such as vowels of Hindi and Thai, belong to letters."""
+    signs = [sign for sign in text if not sign.isspace()]
+    return sum(unicodedata.category(sign)[0] in "LM" for sign in signs) / len(signs)
 
 
 def _is_unreadable(sign: str) -> bool:
@@ -110,19 +147,23 @@ def _mark_duplicates(table: pd.DataFrame, threshold: float) -> None:
     first = keys.drop_duplicates()
     holders = pd.Series(first.index, index=first.array)
     for row in keys.index[keys.duplicated()]:
-        table.loc[row, ["rule", "detail"]] = "duplicate", f"says the same as {_name(table, holders[keys[row]])}"
+        _mark(table, row, holders[keys[row]], "duplicate", "says the same as")
     if first.empty:
         return
     texts = [normalize_text(text) for text in table.loc[first.index, "text"]]
     is_scene = pd.Series([scene is not None for scene in scenes], left.index)[first.index]
-    twins = find_near_duplicates(texts, threshold, is_scene.tolist())
+    held_out = table.loc[first.index, "split"] == "evaluation"
+    twins = find_near_duplicates(texts, threshold, [is_scene.tolist(), held_out.tolist()])
     for row, twin in zip(first.index, twins, strict=True):
-        if twin == -1:
-            continue
-        other = first.index[twin]
-        across = table.at[other, "split"] == "evaluation" and table.at[row, "split"] != "evaluation"
-        rule = "near_duplicate_of_evaluation" if across else "near_duplicate"
-        table.loc[row, ["rule", "detail"]] = rule, f"nearly the same as {_name(table, other)}"
+        if twin != -1:
+            _mark(table, row, first.index[twin], "near_duplicate", "nearly the same as")
+
+
+def _mark(table: pd.DataFrame, row: int, other: int, rule: str, says: str) -> None:
+    across = table.at[other, "split"] == "evaluation" and table.at[row, "split"] != "evaluation"
+    name = f"{table.at[other, 'prompt_id']} ({table.at[other, 'text'][:60]!r})"
+    table.at[row, "rule"] = "near_duplicate_of_evaluation" if across else rule
+    table.at[row, "detail"] = f"{says} {name}"
 
 
 def _scene_key(text: str) -> str | None:
@@ -130,7 +171,3 @@ def _scene_key(text: str) -> str | None:
         return parse_caption(text).key
     except CaptionError:
         return None
-
-
-def _name(table: pd.DataFrame, row: int) -> str:
-    return f"{table.at[row, 'prompt_id']} ({table.at[row, 'text'][:60]!r})"

@@ -1,42 +1,81 @@
 """Texts that nearly equal an earlier one."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
 NGRAM = 3
 CHUNK = 1000
+PAIRS = 100_000
+"""Pairs that are compared at once."""
 
 
-def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequence[bool]) -> np.ndarray:
+def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequence[Sequence[bool]]) -> np.ndarray:
     """For each text, the position of the first earlier kept text that it nearly equals, or -1.
 
     Two texts are near-duplicates if the Jaccard similarity of their sets of character trigrams, punctuation aside,
-    reaches the threshold. A text is kept if it is near-duplicate of no kept text before it.
+    reaches the threshold, unless they are the same words in another order: a cat chasing a horse is no horse chasing
+    a cat. A text is kept if it is near-duplicate of no kept text before it. The answer is exact; only pairs that share
+    one of their rarest trigrams are compared, as similar pairs must (prefix filtering, Chaudhuri et al., ICDE 2006).
 
     Args:
         texts: normalized texts, none empty.
         threshold: in (0, 1].
-        exempt: texts that are never compared with each other, because they are told apart by their meaning.
+        exempt: sets of texts, each as a mark a text; texts of one set are never compared with each other.
     """
-    skip = np.asarray(exempt, dtype=bool)
     twin = np.full(len(texts), -1)
-    if skip.all():
+    skip = np.array(exempt, dtype=bool).reshape(len(exempt), len(texts))
+    if not len(texts) or skip.all(axis=1).any():
         return twin
     grams = CountVectorizer(analyzer="char_wb", ngram_range=(NGRAM, NGRAM), binary=True, dtype=np.int32)
     # a text of nothing but punctuation is compared by that
-    rows = grams.fit_transform([re.sub(r"[^\w\s]", " ", text) if re.search(r"\w", text) else text for text in texts])
-    sizes = np.asarray(rows.sum(axis=1)).ravel()
-    columns = rows.T.tocsr()
-    for start in range(0, len(texts), CHUNK):
-        shared = (rows[start : start + CHUNK] @ columns).tocoo()
-        later, earlier = shared.row + start, shared.col
-        union = sizes[later] + sizes[earlier] - shared.data
-        close = (shared.data >= threshold * union) & (earlier < later) & ~(skip[later] & skip[earlier])
-        order = np.lexsort((earlier[close], later[close]))
-        for one, other in zip(later[close][order], earlier[close][order], strict=True):
-            if twin[one] == -1 and twin[other] == -1:
-                twin[one] = other
+    words = [re.sub(r"[^\w\s]", " ", text) if re.search(r"\w", text) else text for text in texts]
+    rows = grams.fit_transform(words)
+    sizes = np.diff(rows.indptr)
+    for later, earlier in _candidates(rows, sizes, threshold):
+        compared = ~(skip[:, later] & skip[:, earlier]).any(axis=0)
+        later, earlier = later[compared], earlier[compared]
+        for start in range(0, len(later), PAIRS):
+            block = slice(start, start + PAIRS)
+            shared = rows[later[block]].multiply(rows[earlier[block]]).sum(axis=1)
+            shared = np.asarray(shared).ravel()
+            close = shared >= threshold * (sizes[later[block]] + sizes[earlier[block]] - shared)
+            for one, other in zip(later[block][close], earlier[block][close], strict=True):
+                if twin[one] == -1 and twin[other] == -1 and not _reordered(words[one], words[other]):
+                    twin[one] = other
     return twin
+
+
+def _reordered(one: str, other: str) -> bool:
+    """Whether two texts are the same words in another order."""
+    first, second = one.split(), other.split()
+    return first != second and sorted(first) == sorted(second)
+
+
+def _candidates(rows: csr_matrix, sizes: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs that may be similar enough, by the later text and then by the earlier.
+
+    Sets of sizes m and n with a Jaccard similarity of t share at least t * max(m, n) elements, so each has one of
+    these among its first m - t * m + 1 in any common order; the rarest first gives the fewest pairs.
+    """
+    frequency = np.bincount(rows.indices, minlength=rows.shape[1])
+    ordered = rows[:, np.argsort(frequency, kind="stable")]
+    ordered.sort_indices()
+    place = np.arange(ordered.nnz) - np.repeat(ordered.indptr[:-1], sizes)
+    first = sizes - np.ceil(threshold * sizes - 1e-9).astype(int) + 1
+    kept = place < np.repeat(first, sizes)
+    prefixes = csr_matrix(
+        (np.ones(int(kept.sum()), np.int32), ordered.indices[kept], np.concatenate([[0], np.cumsum(first)])),
+        shape=rows.shape,
+    )
+    columns = prefixes.T.tocsr()
+    for start in range(0, rows.shape[0], CHUNK):
+        shared = (prefixes[start : start + CHUNK] @ columns).tocoo()
+        later, earlier = shared.row + start, shared.col
+        small, large = np.minimum(sizes[later], sizes[earlier]), np.maximum(sizes[later], sizes[earlier])
+        near = (earlier < later) & (small >= threshold * large - 1e-9)
+        order = np.lexsort((earlier[near], later[near]))
+        yield later[near][order], earlier[near][order]

@@ -1,8 +1,12 @@
 """Which prompts train and which evaluate: splits, the probe's rule, a diverse pool, and each round's draw."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
 
 from rsidiff_kedro.prompts.settings import CurationSettings
 from rsidiff_kedro.prompts.table import REJECT_COLUMNS, PromptCountError
@@ -35,8 +39,7 @@ def split_prompts(
         raise PromptCountError(
             f"{len(filtered)} prompts are left after the filters, {len(held_out)} of them can evaluate, but "
             f"validation_size ({validation_size}) and test_size ({test_size}) need {needed} and training at least one "
-            f"more; raise {'`source.evaluation_count` or `count`' if marked else 'the number of prompts in the file'} "
-            "or lower the sizes"
+            f"more; raise the number of {_where_more(marked)} or lower the sizes"
         )
     test = _take_stratified(held_out, test_size)
     rest = held_out.drop(test.index)
@@ -46,6 +49,10 @@ def split_prompts(
     parts = ((candidates, "pool"), (validation, "validation"), (test, "test"))
     pool, checked, tested = (part.assign(split=split).reset_index(drop=True) for part, split in parts)
     return pool, checked, tested
+
+
+def _where_more(marked: bool) -> str:
+    return "evaluation prompts (`source.evaluation_count` or `evaluation_source`)" if marked else "prompts (`source`)"
 
 
 def _take_stratified(rows: pd.DataFrame, size: int) -> pd.DataFrame:
@@ -58,7 +65,11 @@ def _take_stratified(rows: pd.DataFrame, size: int) -> pd.DataFrame:
 
 
 def select_pool(
-    candidates: pd.DataFrame, probe_scores: pd.DataFrame | None, settings: CurationSettings, seed: int
+    candidates: pd.DataFrame,
+    probe_scores: pd.DataFrame | None,
+    settings: CurationSettings,
+    seed: int,
+    embed: Callable[[list[str]], np.ndarray] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The pool of training prompts, `settings.pool_size` of them, and the candidates that were dropped.
 
@@ -71,11 +82,15 @@ def select_pool(
         probe_scores: a row a probe image: prompt_id and the column of `settings.probe.reward`; None without curation.
         settings: see `CurationSettings`.
         seed: of the random choices.
+        embed: gives texts' embeddings [n, d]; needed where `settings.diversity` is "text_encoder".
 
     Raises:
         PromptCountError: fewer prompts than `pool_size` are left.
-        ValueError: the probe's scores are missing, not finite, or not of every candidate.
+        ValueError: the probe's scores are missing, not finite, or not of every candidate; or `embed` is missing.
     """
+    by_words = settings.diversity == "words"
+    if not by_words and embed is None:
+        raise ValueError("a pool that covers the text encoder's embeddings needs embed")
     shuffled = candidates.iloc[random_order(candidates["prompt_id"], seed, "pool")].reset_index(drop=True)
     shuffled = shuffled.assign(rule="", detail="")
     if settings.enabled:
@@ -88,8 +103,9 @@ def select_pool(
             "`probe.drop_highest`"
         )
     if settings.enabled:
-        chosen = left[choose_diverse(shuffled.loc[left, "text"].tolist(), settings.pool_size)]
-        rule, detail = "not_diverse", "other prompts cover its words"
+        texts = shuffled.loc[left, "text"].tolist()
+        chosen = left[choose_diverse(texts, settings.pool_size, None if by_words else embed)]
+        rule, detail = "not_diverse", f"other prompts cover its {'words' if by_words else 'embedding'}"
     else:
         chosen = left[: settings.pool_size]
         rule, detail = "not_drawn", "a random pool was drawn"
@@ -124,16 +140,25 @@ def _apply_probe(table: pd.DataFrame, probe_scores: pd.DataFrame | None, setting
         table.loc[rows, "detail"] = [f"mean {reward} {means[row]:.4g}, of the {end} {share:.0%}" for row in rows]
 
 
-def choose_diverse(texts: list[str], size: int) -> np.ndarray:
-    """Positions of `size` texts that cover the others' words: greedy k-center on TF-IDF vectors of words.
+def choose_diverse(texts: list[str], size: int, embed: Callable[[list[str]], np.ndarray] | None = None) -> np.ndarray:
+    """Positions of `size` texts that cover the others: greedy k-center by cosine distance.
 
     Starts with the first text and goes on with the one farthest from all chosen; ties go to the earlier text.
+
+    Args:
+        texts: to choose from.
+        size: how many.
+        embed: gives their vectors [n, d]; None for TF-IDF of their words.
     """
-    vectors = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]").fit_transform(texts)
+    if embed is None:
+        vectors = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]").fit_transform(texts)
+    else:
+        vectors = normalize(np.asarray(embed(texts), dtype=np.float64))
     chosen = [0]
     nearest = np.full(len(texts), np.inf)
     while len(chosen) < size:
-        similarity = (vectors @ vectors[chosen[-1]].T).toarray().ravel()
+        similarity = vectors @ vectors[chosen[-1]].T
+        similarity = similarity.toarray().ravel() if issparse(similarity) else similarity
         # rounded, so that ties are ties whatever the order of the sums
         nearest = np.minimum(nearest, np.round(1 - similarity, 9))
         nearest[chosen] = -1

@@ -1,12 +1,13 @@
 """Settings of prompt curation as a whole."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.sources import GrammarSource, PromptSource
+from rsidiff_kedro.prompts.table import PromptCountError
 
 
 class ProbeSettings(BaseModel):
@@ -48,8 +49,12 @@ class CurationSettings(BaseModel):
     Attributes:
         enabled: off skips the probe and the choice of a diverse subset: the pool is drawn at random.
         source: where prompts come from.
+        evaluation_source: where those for validation and test come from; None for the same source. Training prompts
+            that equal one of them, or nearly, are dropped.
         filters: what a prompt must be.
         probe: see `ProbeSettings`.
+        diversity: what a diverse subset covers: the prompts' words (TF-IDF), or the mean over tokens of what the
+            model's own text encoder makes of them.
         pool_size: prompts that rounds draw theirs from.
         prompts_per_round: prompts a round draws.
         validation_size: prompts the gate compares adapters on.
@@ -60,8 +65,10 @@ class CurationSettings(BaseModel):
 
     enabled: bool = True
     source: PromptSource
+    evaluation_source: PromptSource | None = None
     filters: FilterSettings = FilterSettings()
     probe: ProbeSettings
+    diversity: Literal["words", "text_encoder"] = "words"
     pool_size: int = Field(default=200, ge=1)
     prompts_per_round: int = Field(default=100, ge=1)
     validation_size: int = Field(default=60, ge=1)
@@ -74,18 +81,47 @@ class CurationSettings(BaseModel):
                 f"prompts_per_round ({self.prompts_per_round}) is more than pool_size ({self.pool_size}); "
                 "lower the one or raise the other"
             )
-        if not isinstance(self.source, GrammarSource):
-            return self
+        evaluation = self.evaluation_source
         held_out = self.validation_size + self.test_size
-        if self.source.evaluation_count < held_out:
+        grammar = self.source if evaluation is None else evaluation
+        if isinstance(grammar, GrammarSource) and grammar.evaluation_count < held_out:
             raise ValueError(
-                f"source.evaluation_count ({self.source.evaluation_count}) is less than validation_size and test_size "
-                f"together ({held_out}); raise it"
+                f"{'source' if evaluation is None else 'evaluation_source'}.evaluation_count "
+                f"({grammar.evaluation_count}) is less than validation_size and test_size together ({held_out}); "
+                "raise it"
             )
-        left = self.source.count - (sum(self.probe.dropped(self.source.count)) if self.enabled else 0)
-        if left < self.pool_size:
-            raise ValueError(
-                f"source.count ({self.source.count}) leaves {left} prompts for a pool_size of {self.pool_size}; "
-                "raise count, or lower pool_size or the shares that the probe drops"
-            )
+        if isinstance(self.source, GrammarSource):
+            left = self.source.count - (sum(self.probe.dropped(self.source.count)) if self.enabled else 0)
+            if left < self.pool_size:
+                raise ValueError(
+                    f"source.count ({self.source.count}) leaves {left} prompts for a pool_size of {self.pool_size}; "
+                    "raise count, or lower pool_size or the shares that the probe drops"
+                )
+        elif self.source.expected is not None:
+            self.check_counts(self.source.expected, evaluation.expected if evaluation else None)
         return self
+
+    def check_counts(self, prompts: int, evaluation_prompts: int | None) -> None:
+        """Whether so many prompts suffice, before any is filtered.
+
+        Args:
+            prompts: of `source`.
+            evaluation_prompts: of `evaluation_source`; None if there is none, or if the number is not known.
+
+        Raises:
+            PromptCountError: they do not; the message has the sizes.
+        """
+        held_out = self.validation_size + self.test_size
+        sizes = f"validation_size ({self.validation_size}) and test_size ({self.test_size})"
+        if self.evaluation_source is None:
+            parts = [("source", prompts, self.pool_size + held_out, f"pool_size ({self.pool_size}), {sizes}")]
+        else:
+            parts = [("source", prompts, self.pool_size, f"pool_size ({self.pool_size})")]
+            if evaluation_prompts is not None:
+                parts.append(("evaluation_source", evaluation_prompts, held_out, sizes))
+        for name, there, needed, why in parts:
+            if there < needed:
+                raise PromptCountError(
+                    f"{name} holds {there} different prompts, but {why} need {needed}; add prompts or lower these "
+                    "parameters of prompt_curation"
+                )

@@ -24,6 +24,7 @@ tbody th { text-align: left; font-weight: 500; }
 .gallery tbody th { text-align: left; white-space: normal; min-width: 12rem; max-width: 18rem; }
 .gallery thead th { position: sticky; top: 0; background: #fff; }
 .gallery td { position: relative; } .gallery img { display: block; border-radius: 3px; }
+.categories thead th { text-align: center; } .categories .right span, .categories .wrong span { font-weight: 700; }
 .tiny { image-rendering: pixelated; }
 .verdict { position: absolute; top: .5rem; right: .75rem; font-weight: 700; background: #fffc; border-radius: 3px;
   padding: 0 .25rem; line-height: 1.3; }
@@ -32,7 +33,9 @@ tbody th { text-align: left; font-weight: 500; }
 _KEY_ENDS = ("_low", "_high")
 
 
-def report_html(figures: Sequence[go.Figure], rounds: Sequence[Metrics], gallery: str, summary: str) -> str:
+def report_html(
+    figures: Sequence[go.Figure], rounds: Sequence[Metrics], gallery: str, summary: str, by_category: str = ""
+) -> str:
     """One HTML page with everything in it, plotly.js and images too.
 
     Args:
@@ -40,7 +43,9 @@ def report_html(figures: Sequence[go.Figure], rounds: Sequence[Metrics], gallery
         rounds: every round's metrics, the base first.
         gallery: HTML of `gallery_html`.
         summary: plain text of `summary_text`.
+        by_category: HTML of `category_html`; empty where the prompts have no categories.
     """
+    categories = _categories(by_category) if by_category else ""
     plots = "".join(f"<div>{_plot(figure, index)}</div>" for index, figure in enumerate(figures))
     rejected = rejected_rounds(rounds)
     hollow = " Hollow: the gate turned the candidate away and the adapter before went on." if rejected else ""
@@ -52,11 +57,19 @@ def report_html(figures: Sequence[go.Figure], rounds: Sequence[Metrics], gallery
 <pre>{escape(summary)}</pre>
 <h2>Rounds</h2><p class="note">Bars are 95&nbsp;% bootstrap intervals over prompts.{hollow}</p>
 <div class="figures">{plots}</div>
+{categories}
 <h2>Gallery</h2><p class="note">Prompts spread evenly over the test set, the first sample of each; nobody picked them.
 ✓ and ✗ are the judge's verdict, where there is one.</p>
 <div class="scroll">{gallery}</div>
 <h2>Metrics</h2><div class="scroll">{metrics_table(rounds)}</div>
 </body></html>
+"""
+
+
+def _categories(table: str) -> str:
+    return f"""<h2>Categories</h2><p class="note">Means over each category's test prompts, with 95&nbsp;% bootstrap
+intervals. The change is paired by prompt and seed; in color where its interval leaves zero out.</p>
+<div class="scroll">{table}</div>
 """
 
 

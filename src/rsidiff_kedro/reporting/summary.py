@@ -100,7 +100,14 @@ def _values(column: pd.Series, name: str) -> np.ndarray:
     return np.where(np.isnan(numbers), np.nan, numbers > 0) if name == "hallucinations" else numbers
 
 
-def summary_text(rounds: Sequence[Metrics], base: pd.DataFrame, last: pd.DataFrame, n_resamples: int, seed: int) -> str:
+def summary_text(
+    rounds: Sequence[Metrics],
+    base: pd.DataFrame,
+    last: pd.DataFrame,
+    n_resamples: int,
+    seed: int,
+    by_category: Sequence[str] = (),
+) -> str:
     """A dozen lines: what improved from the base to the last round, by how much, how sure, and where to look.
 
     Args:
@@ -109,6 +116,7 @@ def summary_text(rounds: Sequence[Metrics], base: pd.DataFrame, last: pd.DataFra
         last: the last round's.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
+        by_category: lines to put in, of `category_text`.
     """
     number = len(rounds) - 1
     comparisons = compare_rounds(base, last, reward_names(rounds), n_resamples, seed)
@@ -124,6 +132,7 @@ def summary_text(rounds: Sequence[Metrics], base: pd.DataFrame, last: pd.DataFra
             f"  {item.name:{width}} {item.base:8.3f}  {item.last:8.3f}   {item.difference.mean:+.3f} "
             f"[{low:+.3f}, {high:+.3f}]  {item.verdict}"
         )
+    lines += by_category
     lines += _diversity_lines(rounds) + _gate_lines(rounds) + _warnings(comparisons)
     lines.append("The report shows every round's figures and the same prompts and seeds side by side.")
     return "\n".join(lines) + "\n"

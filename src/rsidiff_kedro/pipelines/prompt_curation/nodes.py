@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
@@ -14,10 +15,16 @@ from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.settings import CurationSettings, ProbeSettings
 from rsidiff_kedro.rewards import load_reward
 
+EMBEDDED_AT_ONCE = 64
+"""Prompts in a batch of the text encoder."""
 
-def collect_prompts(source: dict[str, Any], seed: int) -> pd.DataFrame:
-    """Read or generate the prompts."""
-    return sources.collect_prompts(TypeAdapter(sources.PromptSource).validate_python(source), seed)
+
+def collect_prompts(source: dict[str, Any], evaluation_source: dict[str, Any] | None, seed: int) -> pd.DataFrame:
+    """Read or generate the prompts, those for evaluation from a source of their own if there is one."""
+    adapter = TypeAdapter(sources.PromptSource)
+    training = adapter.validate_python(source)
+    evaluation = adapter.validate_python(evaluation_source) if evaluation_source else None
+    return sources.collect_prompts(training, evaluation, seed)
 
 
 def filter_prompts(
@@ -56,10 +63,17 @@ def score_probe_images(images: ImageSet, probe: ProbeSettings) -> pd.DataFrame:
 
 
 def select_pool(
-    candidates: pd.DataFrame, probe_scores: pd.DataFrame, curation: dict[str, Any], seed: int
+    candidates: pd.DataFrame, probe_scores: pd.DataFrame, curation: dict[str, Any], model: ModelSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Keep the prompts that the model can align with, and of those a diverse pool."""
-    return pool.select_pool(candidates, probe_scores, CurationSettings.model_validate(curation), seed)
+
+    def embed(texts: list[str]) -> np.ndarray:
+        backbone = load_backbone(model)
+        starts = range(0, len(texts), EMBEDDED_AT_ONCE)
+        states = [backbone.encode_prompts(texts[start : start + EMBEDDED_AT_ONCE]) for start in starts]
+        return np.concatenate([state.float().mean(dim=1).cpu().numpy() for state in states])
+
+    return pool.select_pool(candidates, probe_scores, CurationSettings.model_validate(curation), seed, embed)
 
 
 def gather_rejected(by_filter: pd.DataFrame, by_probe: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.collect_prompts,
-                [f"{section}.source", "params:seed"],
+                [f"{section}.source", f"{section}.evaluation_source", "params:seed"],
                 "collected_prompts",
                 name="collect_prompts",
             ),
@@ -43,7 +43,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.select_pool,
-                ["prompt_candidates", "probe_scores", section, "params:seed"],
+                ["prompt_candidates", "probe_scores", section, "params:model", "params:seed"],
                 ["prompt_pool", "rejected_by_probe"],
                 name="select_pool",
             ),

@@ -23,8 +23,24 @@ def create_pipeline(rounds: int) -> Pipeline:
             node(nodes.plot_reward, metrics, plots[1], name="plot_reward"),
             node(nodes.plot_hallucination_rate, metrics, plots[2], name="plot_hallucination_rate"),
             node(nodes.plot_diversity, metrics, plots[3], name="plot_diversity"),
-            node(nodes.summarize, [*bootstrap, scores[0], scores[-1], *metrics], "summary", name="summarize"),
-            node(nodes.make_report, [*plots, "summary", *metrics, *images, *scores], "report", name="make_report"),
+            node(
+                nodes.score_categories,
+                [*bootstrap, "test_prompts", *metrics, *scores],
+                "category_scores",
+                name="score_categories",
+            ),
+            node(
+                nodes.summarize,
+                [*bootstrap, "category_scores", scores[0], scores[-1], *metrics],
+                "summary",
+                name="summarize",
+            ),
+            node(
+                nodes.make_report,
+                [*plots, "summary", "category_scores", *metrics, *images, *scores],
+                "report",
+                name="make_report",
+            ),
         ],
         tags="report",
     )

@@ -1,0 +1,143 @@
+"""Prompts of a file or of a folder of files."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pandas as pd
+
+from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
+from rsidiff_kedro.prompts.table import prompt_table
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+
+class PromptFileError(PromptSourceError):
+    """A file of prompts cannot be read; the message says why in one line."""
+
+
+class FileSource(Source):
+    """Prompts of a file in UTF-8 or Parquet, or of all such files in a folder.
+
+    Attributes:
+        path: a .txt file (one prompt a line), .csv, .tsv, .json (a list of texts or of objects), .jsonl or .parquet;
+            or a folder, of which each file's name without its ending is the category of its prompts.
+        column: the column, or key, that holds the prompts; unused for .txt and for a list of texts.
+        category_column: the column of categories, in whose proportions prompts are split; None for no categories.
+    """
+
+    kind: Literal["file"] = "file"
+    path: Path
+    column: str = "text"
+    category_column: str | None = None
+
+    def within(self, folder: Path) -> Self:
+        """The path, if it is relative, taken from this folder."""
+        return self.model_copy(update={"path": folder / self.path.expanduser()})
+
+    def collect(self, seed: int) -> pd.DataFrame:
+        """All prompts in their order, those of a folder in the order of the files' names."""
+        if not self.path.is_dir():
+            return _read_prompts(self, self.path, "")
+        files = sorted(path for path in self.path.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+        if not files:
+            raise PromptFileError(f"{self.path}: the folder holds no file of prompts; use {', '.join(SUFFIXES)}")
+        return pd.concat([_read_prompts(self, path, path.stem) for path in files], ignore_index=True)
+
+
+def _read_prompts(source: FileSource, path: Path, category: str) -> pd.DataFrame:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise PromptFileError(f"{path}: unknown kind of prompt file {suffix!r}; use one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise PromptFileError(f"{path}: no such file; set `prompt_curation.source.path` to a file of prompts")
+    rows = _read_parquet(path) if suffix == ".parquet" else _read_text(path, suffix, source.column)
+    if rows.empty:
+        raise PromptFileError(f"{path}: the file holds no prompt; give at least one")
+    for column in filter(None, (source.column, source.category_column)):
+        count = list(rows.columns).count(column)
+        if count > 1:
+            raise PromptFileError(f"{path}: {count} columns are named {column!r}; rename all but one")
+        if not count:
+            raise PromptFileError(f"{path}: no column {column!r}; there are {', '.join(map(str, rows.columns))}")
+    texts = plain_texts(rows[source.column], str(path), source.column)
+    return prompt_table(texts, path.name, labels(rows[source.category_column]) if source.category_column else category)
+
+
+def _read_text(path: Path, suffix: str, column: str) -> pd.DataFrame:
+    """Rows of a text file; where there are no columns, the one column is named `column`."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PromptFileError(
+            f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}); save it as UTF-8"
+        ) from None
+    if not text.strip():
+        raise PromptFileError(f"{path}: the file is empty; give at least one prompt")
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if suffix == ".txt":
+        return pd.DataFrame({column: lines})
+    if suffix == ".json":
+        return _parse_json(path, text, column)
+    return _parse_json_lines(path, lines) if suffix == ".jsonl" else _parse_table(path, text, suffix)
+
+
+def _parse_table(path: Path, text: str, suffix: str) -> pd.DataFrame:
+    separator = "\t" if suffix == ".tsv" else ","
+    try:
+        # The header is read as a row: pandas would take a row that is longer than its header for one with an index,
+        # and rename columns of the same name.
+        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None)
+    except pd.errors.ParserError as error:
+        reason = " ".join(str(error).split())
+        raise PromptFileError(
+            f"{path}: no sound {suffix[1:]} ({reason}); quote prompts that hold the separator"
+        ) from None
+    return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis="columns")
+
+
+def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PromptFileError(f"{path}: no JSON ({error})") from None
+    if not isinstance(items, list):
+        raise PromptFileError(
+            f'{path}: a JSON {_json_name(items)}, but prompts are a list: ["a prompt"] or [{{"text": "a prompt"}}]'
+        )
+    kinds = {_json_name(item) for item in items}
+    if kinds == {"text"}:
+        return pd.DataFrame({column: items})
+    if kinds - {"object"}:
+        raise PromptFileError(
+            f"{path}: the list holds {' and '.join(sorted(kinds))} items; give a list of texts or a list of objects"
+        )
+    return pd.DataFrame(items)
+
+
+def _json_name(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise PromptFileError(f"{path}: line {number} is no JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise PromptFileError(f'{path}: line {number} is no JSON object; write {{"text": "a prompt"}}')
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pyarrow's own errors derive from these
+        raise PromptFileError(f"{path}: no sound Parquet file ({' '.join(str(error).split())})") from None

@@ -1,0 +1,215 @@
+"""Prompts that a language model writes, over an OpenAI-compatible chat endpoint."""
+
+import importlib.util
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import pandas as pd
+from pydantic import Field, StringConstraints, model_validator
+
+from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source
+from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply, send
+from rsidiff_kedro.prompts.table import PromptCountError, prompt_id, prompt_table
+
+logger = logging.getLogger(__name__)
+
+INSTRUCTION = (
+    "You write prompts for a text-to-image model. Each describes one picture in one English sentence of 5 to 40 words: "
+    "what is in it, how the things look and stand to each other, and at times the light, the medium or the style. "
+    "No two are alike, none names an artist, a brand or a living person. Answer with a JSON array of strings alone."
+)
+TOPICS = (
+    "animals", "people at work", "portraits", "food and drink", "plants and flowers", "landscapes", "cities",
+    "rooms and furniture", "vehicles", "buildings", "weather and light", "the sea", "mountains", "sports", "music",
+    "machines", "everyday objects", "clothes and fabric", "fantasy creatures", "science fiction", "history",
+    "abstract shapes and colors", "counts and positions of objects", "written words on things",
+)  # fmt: skip
+FRUITLESS = 5
+"""Requests in a row that bring no new prompt, after which the model is taken to have no more."""
+
+
+class _NotCachedError(Exception):
+    """A request is not in the cache, and this pass sends none."""
+
+
+class LanguageModelSource(Source):
+    """Prompts that a language model writes, a request a handful, each request on one of the topics in turn.
+
+    Every reply is kept in the cache under its request, so that a rerun asks nothing again and a killed one goes on.
+
+    Attributes:
+        endpoint: address of the API, up to and with its version, such as http://localhost:8000/v1.
+        model: its name there.
+        count: different prompts to collect.
+        instruction: the system message; it has to ask for a JSON array of strings.
+        topics: the category of the prompts that are asked for under it.
+        prompts_per_request: asked for at once.
+        temperature: of sampling, 0 to 2.
+        max_tokens: of a reply.
+        total_tokens: of all requests and replies together, those from the cache included; none is sent that could
+            pass it.
+        timeout: seconds that a reply may take.
+        retries: after a busy or broken server (408, 409, 429, 5xx) or no connection, at growing intervals.
+        api_key_variable: the environment variable that holds the key; None for an endpoint that needs none.
+        cache: the folder of replies.
+    """
+
+    kind: Literal["language_model"] = "language_model"
+    endpoint: str
+    model: str
+    count: int = Field(ge=1, le=1_000_000)
+    instruction: str = INSTRUCTION
+    topics: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = Field(
+        default=TOPICS, min_length=1
+    )
+    prompts_per_request: int = Field(default=20, ge=1, le=200)
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    max_tokens: int = Field(default=2000, ge=1)
+    total_tokens: int = Field(default=200_000, ge=1)
+    timeout: float = Field(default=60.0, gt=0)
+    retries: int = Field(default=5, ge=0, le=20)
+    api_key_variable: str | None = "OPENAI_API_KEY"
+    cache: Path = Path("data/02_intermediate/language_model_replies")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        address = urlsplit(self.endpoint)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError(f"endpoint is {self.endpoint!r}; give an address such as http://localhost:8000/v1")
+        if address.username or address.password or address.query:
+            raise ValueError(
+                "endpoint holds a user name, password or query, which would be recorded with the parameters; put the "
+                "key into the environment variable that api_key_variable names"
+            )
+        most = max(self._most_tokens(self._body(number, 0)) for number in range(len(self.topics)))
+        if most > self.total_tokens:
+            raise ValueError(
+                f"total_tokens ({self.total_tokens}) is less than one request may take ({most} with max_tokens "
+                f"{self.max_tokens}); raise it or lower max_tokens"
+            )
+        return self
+
+    @property
+    def costs(self) -> bool:
+        """True: an endpoint wants to be paid."""
+        return True
+
+    @property
+    def expected(self) -> int:
+        """How many prompts it gives."""
+        return self.count
+
+    def within(self, folder: Path) -> Self:
+        """The cache, if its path is relative, taken from this folder."""
+        return self.model_copy(update={"cache": folder / self.cache.expanduser()})
+
+    def check(self, seed: int) -> None:
+        """Whether the package and the key are there; neither is needed where all replies lie in the cache."""
+
+        def send_nothing(body: dict[str, Any]) -> Reply:
+            raise _NotCachedError
+
+        try:
+            self._gather(seed, send_nothing)
+        except _NotCachedError:
+            self._key()
+            if importlib.util.find_spec("openai") is None:
+                raise PromptSourceError(
+                    "prompt_curation.source: a language model needs the package openai; pip install openai"
+                ) from None
+
+    def collect(self, seed: int) -> pd.DataFrame:
+        """`count` different prompts in the order of their requests.
+
+        Raises:
+            PromptSourceError: the endpoint does not answer, or not with prompts; what it has said so far is kept.
+            PromptCountError: the limit of tokens is reached, or nothing new comes.
+        """
+
+        def ask(body: dict[str, Any]) -> Reply:
+            return send(body, self.endpoint, self._key(), self.timeout, self.retries)
+
+        found, dropped = self._gather(seed, ask)
+        if dropped:
+            reasons = ", ".join(f"{number} x {reason}" for reason, number in sorted(dropped.items()))
+            logger.warning("%s: not used: %s; the replies lie in %s", self.model, reasons, self.cache)
+        return prompt_table(list(found.values()), self.model, [topic for topic, _ in found])
+
+    def _gather(
+        self, seed: int, ask: Callable[[dict[str, Any]], Reply]
+    ) -> tuple[dict[tuple[str, str], str], Counter[str]]:
+        """Prompts by topic and id, and how many entries or replies were not used, by reason."""
+        cache = ReplyCache(self.cache)
+        found: dict[tuple[str, str], str] = {}
+        known: set[str] = set()
+        dropped: Counter[str] = Counter()
+        used = number = fruitless = 0
+        while len(found) < self.count:
+            body = self._body(number, seed)
+            most = self._most_tokens(body)
+            if used + most > self.total_tokens or fruitless == FRUITLESS:
+                raise self._too_few(len(found), used, dropped, fruitless)
+            reply = cache.get(self.endpoint, body)
+            if reply is None:
+                reply = ask(body)
+                cache.put(self.endpoint, body, reply)
+            used += most if reply.tokens is None else reply.tokens
+            texts, reasons = parse_reply(reply)
+            before = len(found)
+            for text in texts:
+                name = prompt_id(text)
+                if name in known:
+                    reasons["said before"] += 1
+                elif len(found) < self.count:
+                    known.add(name)
+                    found[self.topics[number % len(self.topics)], name] = text
+            dropped += reasons
+            fruitless = 0 if len(found) > before else fruitless + 1
+            number += 1
+        return found, dropped
+
+    def _body(self, number: int, seed: int) -> dict[str, Any]:
+        """The request of this number; the seed makes each another one, for the model and for the cache."""
+        topic = self.topics[number % len(self.topics)]
+        # OpenAI's own newer models know the limit by another name than every compatible server.
+        official = urlsplit(self.endpoint).hostname == "api.openai.com"
+        return {
+            "model": self.model,
+            "messages": [
+                {"role": "system", "content": self.instruction},
+                {"role": "user", "content": f"Write {self.prompts_per_request} prompts. Topic: {topic}."},
+            ],
+            "temperature": self.temperature,
+            "max_completion_tokens" if official else "max_tokens": self.max_tokens,
+            "seed": (seed * 1_000_003 + number) % 2**31,
+        }
+
+    def _most_tokens(self, body: dict[str, Any]) -> int:
+        """What a request and its reply take at most: no tokenizer makes more than a token a byte."""
+        return self.max_tokens + sum(len(message["content"].encode()) for message in body["messages"])
+
+    def _key(self) -> str | None:
+        if self.api_key_variable is None:
+            return None
+        key = os.environ.get(self.api_key_variable)
+        if not key:
+            raise PromptSourceError(
+                f"the environment variable {self.api_key_variable!r} with the key of {self.endpoint} is not set; set "
+                "it, or set prompt_curation.source.api_key_variable=null if the endpoint needs none"
+            )
+        return key
+
+    def _too_few(self, found: int, used: int, dropped: Counter[str], fruitless: int) -> PromptCountError:
+        reasons = ", ".join(f"{number} x {reason}" for reason, number in sorted(dropped.items())) or "nothing"
+        why, cure = f"total_tokens is {self.total_tokens}", "raise total_tokens"
+        if fruitless == FRUITLESS:
+            why, cure = f"the last {FRUITLESS} replies brought nothing new", "change instruction, topics or max_tokens"
+        return PromptCountError(
+            f"{self.model} gave {found} of {self.count} prompts for {used} tokens, and {why} (not used: {reasons}); "
+            f"{cure}, or lower count; the replies are kept"
+        )

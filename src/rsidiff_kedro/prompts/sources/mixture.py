@@ -1,0 +1,116 @@
+"""Prompts of several sources, with a share of each."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rsidiff_kedro.prompts.sources.base import Source
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.sources.grammar import GrammarSource
+from rsidiff_kedro.prompts.sources.hub import HubSource
+from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
+from rsidiff_kedro.prompts.sources.template import TemplateSource
+from rsidiff_kedro.prompts.table import PromptCountError
+from rsidiff_kedro.statistics.random_order import random_order
+
+SimpleSource = Annotated[
+    GrammarSource | FileSource | HubSource | TemplateSource | LanguageModelSource, Field(discriminator="kind")
+]
+
+
+class MixturePart(BaseModel):
+    """One source of a mixture.
+
+    Attributes:
+        share: of the mixture's prompts that it gives, in (0, 1].
+        source: any but another mixture; of the grammar, the captions of the pool.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(gt=0, le=1)
+    source: SimpleSource
+
+
+class MixtureSource(Source):
+    """Several sources at once.
+
+    Attributes:
+        sources: each with its share; the shares' sum is one.
+        count: prompts in all, different within a source; which of a source's is random.
+    """
+
+    kind: Literal["mixture"] = "mixture"
+    sources: tuple[MixturePart, ...] = Field(min_length=1)
+    count: int = Field(ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        total = sum(part.share for part in self.sources)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of the sources are {total:g} together; make them 1")
+        for part, wanted in zip(self.sources, self._quotas(), strict=True):
+            available = part.source.expected
+            if available is not None and available < wanted:
+                raise _too_few(part, available, wanted)
+        return self
+
+    @property
+    def costs(self) -> bool:
+        """Whether one of the sources costs money."""
+        return any(part.source.costs for part in self.sources)
+
+    @property
+    def expected(self) -> int:
+        """How many prompts it gives."""
+        return self.count
+
+    def within(self, folder: Path) -> Self:
+        """Each source with its relative paths taken from this folder."""
+        parts = tuple(part.model_copy(update={"source": part.source.within(folder)}) for part in self.sources)
+        return self.model_copy(update={"sources": parts})
+
+    def check(self, seed: int) -> None:
+        """Check every source, and whether those that cost nothing can give their share."""
+        for part, wanted in zip(self.sources, self._quotas(), strict=True):
+            part.source.check(seed)
+            if not part.source.costs:
+                _take(part, wanted, seed)
+
+    def collect(self, seed: int) -> pd.DataFrame:
+        """The shares in the order of the sources, each in the order of its source.
+
+        Raises:
+            PromptCountError: a source has fewer different prompts than its share.
+        """
+        parts = [_take(part, wanted, seed) for part, wanted in zip(self.sources, self._quotas(), strict=True)]
+        return pd.concat(parts, ignore_index=True)
+
+    def _quotas(self) -> list[int]:
+        """Prompts of each source: its share of the count, what rounding leaves by largest remainders."""
+        exact = np.array([part.share for part in self.sources]) * self.count
+        quotas = np.floor(exact + 1e-9).astype(int)
+        quotas[np.argsort(quotas - exact, kind="stable")[: self.count - quotas.sum()]] += 1
+        return [int(quota) for quota in quotas]
+
+
+def _take(part: MixturePart, wanted: int, seed: int) -> pd.DataFrame:
+    prompts = part.source.collect(seed)
+    different = prompts[prompts["split"] != "evaluation"].drop_duplicates("prompt_id").assign(split="")
+    if len(different) < wanted:
+        raise _too_few(part, len(different), wanted)
+    chosen = np.sort(random_order(different["prompt_id"], seed, "mixture", part.source.kind)[:wanted])
+    return different.iloc[chosen]
+
+
+def _too_few(part: MixturePart, available: int, wanted: int) -> PromptCountError:
+    name = next(
+        (str(getattr(part.source, key)) for key in ("path", "dataset", "model") if hasattr(part.source, key)), ""
+    )
+    return PromptCountError(
+        f"the source {part.source.kind} {name} has {available} different prompts, but its share of {part.share:g} "
+        f"needs {wanted}; lower its share or the mixture's count".replace("  ", " ")
+    )

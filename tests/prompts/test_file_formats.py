@@ -1,0 +1,112 @@
+"""Files of prompts as they come: the benchmarks' own formats, and what is wrong with a file."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from rsidiff_kedro.prompts.sources import FileSource, PromptFileError
+from rsidiff_kedro.prompts.sources.base import PromptSourceError
+
+
+def texts(path, **settings):
+    """The prompts of a file."""
+    return FileSource(path=path, **settings).collect(0)["text"].tolist()
+
+
+def refused(path, content=None, **settings):
+    """What the error says of a file with this content; always one line that names the file."""
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PromptSourceError) as caught:
+        FileSource(path=path, **settings).check(0)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_parti_prompts_are_read_with_their_categories(tmp_path):
+    path = tmp_path / "PartiPrompts.tsv"
+    path.write_bytes(
+        b"Prompt\tCategory\tChallenge\tNote\nbond\tAbstract\tBasic\tBiology-inspired\n"
+        b'a wall with the words "Fly away"\tOutdoor Scenes\tComplex\t\n'
+        b'"two, tabs\tand ""quotes"""\tArts\tComplex\t\n'
+    )
+    table = FileSource(path=path, column="Prompt", category_column="Category").collect(0)
+    assert table["text"].tolist() == ["bond", 'a wall with the words "Fly away"', 'two, tabs\tand "quotes"']
+    assert table["category"].tolist() == ["Abstract", "Outdoor Scenes", "Arts"]
+
+
+def test_a_folder_of_lists_gives_a_category_a_file(tmp_path):
+    for style in ("photo", "concept-art"):
+        (tmp_path / f"{style}.json").write_text(json.dumps([f"a {style} of a fox", f"a {style} of a hare"]))
+    (tmp_path / "LICENSE").write_text("none of these")
+    table = FileSource(path=tmp_path).collect(0)
+    assert table["category"].tolist() == ["concept-art"] * 2 + ["photo"] * 2
+    assert set(table["source"]) == {"concept-art.json", "photo.json"}
+
+
+def test_a_list_of_objects_is_read_by_its_key(tmp_path):
+    path = tmp_path / "benchmark.json"
+    path.write_text(json.dumps([{"id": "005695-0057", "prompt": "a fox"}, {"id": "005784-0093", "prompt": "a hare"}]))
+    assert texts(path, column="prompt") == ["a fox", "a hare"]
+    assert refused(path).endswith("no column 'text'; there are id, prompt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[", "no JSON"),
+        (b"", "the file is empty"),
+        (b"[]", "holds no prompt"),
+        (b'{"prompts": ["a fox"]}', 'a JSON object, but prompts are a list: ["a prompt"]'),
+        (b'["a fox", 3]', "the list holds number and text items"),
+        (b"[[1]]", "the list holds list items"),
+        (b'[{"text": ["a fox"]}]', "column 'text' holds \"['a fox']\" (list) in row 1, but a prompt is a text"),
+    ],
+)
+def test_json_of_another_shape_is_refused(tmp_path, content, said):
+    assert said in refused(tmp_path / "a.json", content)
+
+
+def test_a_column_of_numbers_is_no_column_of_prompts(tmp_path):
+    pd.DataFrame({"text": [1, 2]}).to_parquet(tmp_path / "a.parquet")
+    assert "column 'text' holds '1' (int64) in row 1" in refused(tmp_path / "a.parquet")
+
+
+def test_a_missing_prompt_is_kept_as_an_empty_one_for_the_filters_to_count(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a fox"}\n{"id": 3}\n{"text": null}\n')
+    assert texts(tmp_path / "a.jsonl") == ["a fox", "", ""]
+
+
+def test_two_columns_of_the_name_are_refused(tmp_path):
+    assert "2 columns are named 'text'" in refused(tmp_path / "a.csv", b"text,text\na fox,a hare\n")
+
+
+def test_a_row_longer_than_the_header_is_refused_and_never_shifted(tmp_path):
+    assert "no sound csv" in refused(tmp_path / "a.csv", b"text\na castle, at night\n")
+
+
+def test_an_open_quote_is_refused(tmp_path):
+    assert "no sound csv" in refused(tmp_path / "a.csv", b'text\n"a castle\nat night\n')
+
+
+@pytest.mark.parametrize("suffix", ["csv", "txt", "jsonl"])
+def test_windows_files_read_as_any_other(tmp_path, suffix):
+    rows = {"csv": "text\r\na fox\r\n\r\na hare\r\n", "txt": "a fox\r\na hare\r\n"}
+    rows["jsonl"] = '{"text": "a fox"}\r\n\r\n{"text": "a hare"}\r\n'
+    (tmp_path / f"a.{suffix}").write_bytes(b"\xef\xbb\xbf" + rows[suffix].encode())
+    assert texts(tmp_path / f"a.{suffix}") == ["a fox", "a hare"]
+
+
+def test_one_huge_prompt_is_read_whole(tmp_path):
+    (tmp_path / "a.csv").write_text("text\n" + "fox " * 500_000 + "\n")
+    assert len(texts(tmp_path / "a.csv")[0]) == 1_999_999
+
+
+def test_a_folder_without_prompts_is_refused(tmp_path):
+    assert "holds no file of prompts; use .txt" in refused(tmp_path)
+
+
+def test_errors_of_files_can_be_told_from_others(tmp_path):
+    with pytest.raises(PromptFileError):
+        FileSource(path=tmp_path / "none.txt").check(0)
