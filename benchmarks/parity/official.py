@@ -1,0 +1,107 @@
+"""The official side of the parity check, run in its own environment; writes FOLDER/official.json.
+
+    official.py make SIZE FOLDER    makes checkpoints and tokenizers
+    official.py score SIZE FOLDER   scores them with hpsv2 and ImageReward
+
+Only what keeps the official code from running without a network, or at a small size, is replaced.
+"""
+
+import functools
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import samples
+import torch
+
+warnings.filterwarnings("ignore")
+
+
+def make(size: str, folder: Path) -> None:
+    """Write what both sides read: `hpsv2.1/`, `image_reward/`, `clip_tokenizer/` and `bert_tokenizer/`."""
+    import hpsv2
+
+    clip, blip = samples.CLIP_SIZES[size], samples.BLIP_SIZES[size]
+    merges = samples.small_merges()
+    if size == "full":
+        merges = samples.official_merges(Path(hpsv2.__file__).parent / "src/open_clip/bpe_simple_vocab_16e6.txt.gz")
+    vocabulary = samples.save_clip_tokenizer(folder / "clip_tokenizer", merges)
+    samples.save_merges(folder / "merges.txt.gz", merges)
+    samples.save_bert_tokenizer(folder / "bert_tokenizer")
+    for name in ("hpsv2.1", "image_reward"):
+        (folder / name).mkdir(exist_ok=True)
+    samples.save_open_clip(folder / "hpsv2.1" / "HPS_v2.1_compressed.pt", clip, vocabulary)
+    samples.save_image_reward(folder / "image_reward" / "ImageReward.pt", blip)
+    (folder / "image_reward" / "med_config.json").write_text(json.dumps(samples.med_config(blip)))
+    if size == "small":  # the full size is what both sides take without being told
+        (folder / "hpsv2.1" / "config.json").write_text(json.dumps(samples.clip_config(clip, vocabulary)))
+        (folder / "image_reward" / "config.json").write_text(json.dumps(samples.blip_config(blip)))
+
+
+def open_hpsv2(size: str, folder: Path):
+    """The package's `score`, made to start from no download and, at the small size, to build the small network."""
+    from hpsv2 import img_score
+    from hpsv2.src.open_clip import factory, tokenizer
+
+    clip = samples.CLIP_SIZES[size]
+    if size == "small":
+        tokenizer._tokenizer = tokenizer.SimpleTokenizer(bpe_path=str(folder / "merges.txt.gz"))
+        vision = {"image_size": clip.image, "layers": clip.vision_layers, "width": clip.vision_width}
+        vision |= {"head_width": clip.vision_width // clip.vision_heads, "patch_size": clip.patch}
+        text = {"context_length": clip.context, "vocab_size": tokenizer._tokenizer.vocab_size}
+        text |= {"width": clip.text_width, "heads": clip.text_heads, "layers": clip.text_layers}
+        factory._MODEL_CONFIGS["ViT-H-14"] = {"embed_dim": clip.embed, "vision_cfg": vision, "text_cfg": text}
+    create = img_score.create_model_and_transforms
+    # Its starting weights are a download of 4 GB that the checkpoint then replaces.
+    img_score.create_model_and_transforms = lambda name, pretrained, **options: create(name, None, **options)
+    return functools.partial(img_score.score, cp=str(folder / "hpsv2.1" / "HPS_v2.1_compressed.pt"))
+
+
+def open_image_reward(size: str, folder: Path):
+    """The package's model, with a vocabulary from disk and, at the small size, small towers."""
+    import ImageReward as package
+    from ImageReward.models.BLIP import blip, blip_pretrain
+    from ImageReward.models.BLIP.vit import VisionTransformer
+
+    module = sys.modules["ImageReward.ImageReward"]  # the package hides it behind the class of its name
+    vocabulary = str(folder / "bert_tokenizer" / "vocab.txt")
+    original = blip.BertTokenizer
+    blip.BertTokenizer = type("", (), {"from_pretrained": staticmethod(lambda name: original(vocabulary))})
+    if size == "small":
+        small = samples.BLIP_SIZES[size]
+        towers = VisionTransformer(
+            img_size=small.image,
+            patch_size=small.patch,
+            embed_dim=small.vision_width,
+            depth=small.vision_layers,
+            num_heads=small.vision_heads,
+        )
+        blip_pretrain.create_vit = lambda *_: (towers, small.vision_width)
+        head = module.MLP
+        module.MLP = lambda _: head(small.text_width)
+    checkpoint, config = folder / "image_reward" / "ImageReward.pt", folder / "image_reward" / "med_config.json"
+    model = package.load(str(checkpoint), device="cpu", med_config=str(config))
+    missing = set(model.state_dict()) - set(torch.load(checkpoint))  # the package itself says nothing of them
+    if missing:
+        raise SystemExit(f"the official model has tensors that the checkpoint lacks: {sorted(missing)[:5]}")
+    return model
+
+
+def score(size: str, folder: Path) -> None:
+    """Score every image with every prompt."""
+    images, prompts = samples.images(), samples.PROMPTS
+    hpsv2, scores = open_hpsv2(size, folder), {}
+    scores["hpsv2.1"] = [float(value) for prompt in prompts for value in hpsv2(images, prompt)]
+    import hpsv2 as package
+
+    package.img_score.model_dict.clear()
+    del hpsv2
+    model = open_image_reward(size, folder)
+    with torch.no_grad():
+        scores["image_reward"] = [model.score(prompt, image) for prompt in prompts for image in images]
+    (folder / "official.json").write_text(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    {"make": make, "score": score}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
