@@ -19,24 +19,14 @@ warnings.filterwarnings("ignore")
 
 
 def make(size: str, folder: Path) -> None:
-    """Write what both sides read: `hpsv2.1/`, `image_reward/`, `clip_tokenizer/` and `bert_tokenizer/`."""
+    """Write the checkpoints and tokenizers; at full size CLIP's vocabulary is the package's own."""
     import hpsv2
 
-    clip, blip = samples.CLIP_SIZES[size], samples.BLIP_SIZES[size]
     merges = samples.small_merges()
     if size == "full":
         merges = samples.official_merges(Path(hpsv2.__file__).parent / "src/open_clip/bpe_simple_vocab_16e6.txt.gz")
-    vocabulary = samples.save_clip_tokenizer(folder / "clip_tokenizer", merges)
+    samples.save_models(folder, size, merges)
     samples.save_merges(folder / "merges.txt.gz", merges)
-    samples.save_bert_tokenizer(folder / "bert_tokenizer")
-    for name in ("hpsv2.1", "image_reward"):
-        (folder / name).mkdir(exist_ok=True)
-    samples.save_open_clip(folder / "hpsv2.1" / "HPS_v2.1_compressed.pt", clip, vocabulary)
-    samples.save_image_reward(folder / "image_reward" / "ImageReward.pt", blip)
-    (folder / "image_reward" / "med_config.json").write_text(json.dumps(samples.med_config(blip)))
-    if size == "small":  # the full size is what both sides take without being told
-        (folder / "hpsv2.1" / "config.json").write_text(json.dumps(samples.clip_config(clip, vocabulary)))
-        (folder / "image_reward" / "config.json").write_text(json.dumps(samples.blip_config(blip)))
 
 
 def open_hpsv2(size: str, folder: Path):

@@ -1,7 +1,7 @@
-"""What both sides of the parity check are given: random checkpoints in the official formats, vocabularies, images, prompts.
+"""What both sides of the parity check are given: checkpoints in the official formats, vocabularies, images, prompts.
 
-Everything is made by NumPy's Philox generator from a name, so that it is the same with every version of torch. The
-official environment reads this file too: it imports torch, NumPy and Pillow alone.
+Everything is random, made by NumPy's Philox generator from a name, so that it is the same with every version of torch.
+The official environment reads this file too: it imports torch, NumPy and Pillow alone.
 """
 
 import gzip
@@ -78,7 +78,10 @@ def open_clip_shapes(size: ClipSize, vocabulary: int) -> Shapes:
     for name, width in (("visual.ln_pre", size.vision_width), ("visual.ln_post", size.vision_width)):
         shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
     shapes |= {"ln_final.weight": (size.text_width,), "ln_final.bias": (size.text_width,)}
-    towers = (("visual.transformer", size.vision_width, size.vision_layers), ("transformer", size.text_width, size.text_layers))
+    towers = (
+        ("visual.transformer", size.vision_width, size.vision_layers),
+        ("transformer", size.text_width, size.text_layers),
+    )
     for tower, width, layers in towers:
         for number in range(layers):
             block = f"{tower}.resblocks.{number}"
@@ -105,7 +108,10 @@ def image_reward_shapes(size: BlipSize) -> Shapes:
         block = f"{bert}.encoder.layer.{number}"
         for attention, seen in (("attention", text), ("crossattention", width)):
             linear |= {f"{block}.{attention}.self.{part}": (text, seen) for part in ("key", "value")}
-            linear |= {f"{block}.{attention}.self.query": (text, text), f"{block}.{attention}.output.dense": (text, text)}
+            linear |= {
+                f"{block}.{attention}.self.query": (text, text),
+                f"{block}.{attention}.output.dense": (text, text),
+            }
             norms[f"{block}.{attention}.output.LayerNorm"] = text
         linear |= {f"{block}.intermediate.dense": (4 * text, text), f"{block}.output.dense": (text, 4 * text)}
         norms[f"{block}.output.LayerNorm"] = text
@@ -227,10 +233,11 @@ def med_config(size: BlipSize) -> dict:
     }
 
 
-WORDS = (
+TEXT = (
     "a an the of on in at by with and red green blue dog cat house castle tree light dark cinematic painting photo "
     "portrait man woman child city street night morning highly detailed digital art cafe"
-).split()
+)
+WORDS = TEXT.split()
 """What the small vocabularies know whole; other words come in pieces."""
 
 
@@ -252,7 +259,7 @@ def small_merges() -> list[tuple[str, str]]:
 
 def official_merges(path: Path) -> list[tuple[str, str]]:
     """CLIP's merges from the official package's bpe_simple_vocab_16e6.txt.gz."""
-    lines = gzip.open(path).read().decode("utf-8").split("\n")[1 : 49152 - 256 - 2 + 1]
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1 : 49152 - 256 - 2 + 1]
     return [(first, second) for first, second in (line.split() for line in lines)]
 
 
@@ -283,11 +290,29 @@ def save_bert_tokenizer(folder: Path, size: int = 30522) -> None:
     (folder / "vocab.txt").write_text("\n".join(entries) + "\n", "utf-8")
 
 
+def save_models(folder: Path, size: str, merges: list[tuple[str, str]] | None = None) -> None:
+    """What both sides read: `hpsv2.1/`, `image_reward/`, `clip_tokenizer/` and `bert_tokenizer/`.
+
+    Without merges the vocabulary of CLIP is a small one.
+    """
+    clip, blip = CLIP_SIZES[size], BLIP_SIZES[size]
+    vocabulary = save_clip_tokenizer(folder / "clip_tokenizer", merges or small_merges())
+    save_bert_tokenizer(folder / "bert_tokenizer")
+    for name in ("hpsv2.1", "image_reward"):
+        (folder / name).mkdir(exist_ok=True)
+    save_open_clip(folder / "hpsv2.1" / "HPS_v2.1_compressed.pt", clip, vocabulary)
+    save_image_reward(folder / "image_reward" / "ImageReward.pt", blip)
+    (folder / "image_reward" / "med_config.json").write_text(json.dumps(med_config(blip)))
+    if size != "full":  # which is the size that both sides take unless they are told
+        (folder / "hpsv2.1" / "config.json").write_text(json.dumps(clip_config(clip, vocabulary)))
+        (folder / "image_reward" / "config.json").write_text(json.dumps(blip_config(blip)))
+
+
 PROMPTS = [
     "a red dog",
     "",
     "a highly detailed digital painting of a castle at night, cinematic light " * 12,
-    "ein Hündchen, été, naïve café & “quotes” – 犬と猫 🐕",
+    "ein Hündchen, été, naïve café & “quotes” \u2013 犬と猫 🐕",
     "портрет of a WOMAN\n in  the   street",
     "don't &amp;amp; it's 2026: #1!!! <b>art</b>",
 ]

@@ -11,7 +11,7 @@ from rsidiff_kedro.diffusion.backbones import check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
 from rsidiff_kedro.prompts.sources import FileSource, check_source, collect_prompts
-from rsidiff_kedro.rewards import features_names, reward_names
+from rsidiff_kedro.rewards import check_reward, features_names, reward_names
 
 SHIPPED_MODEL = "scenes"
 
@@ -31,6 +31,7 @@ class RsiContext(KedroContext):
         try:
             parameters = parse_parameters(self.config_loader["parameters"])
             parameters = _absolute_source(parameters, self.project_path)
+            parameters = parameters.model_copy(update={"rewards": parameters.rewards.within(self.project_path)})
             _check_rewards(parameters)
             _check_prompts(parameters)
             if parameters.model.base != SHIPPED_MODEL:
@@ -52,12 +53,22 @@ def _absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
 
 
 def _check_rewards(parameters: Parameters) -> None:
-    features = {parameters.weighting.features, parameters.evaluation.features}
-    wanted = (("reward", parameters.reward_names, reward_names()), ("features", features, features_names()))
+    """Whether the preference models and embeddings of images exist, with checkpoints that fit them.
+
+    Raises:
+        ParameterError: a name is unknown.
+        CheckpointError: a checkpoint or tokenizer is missing or broken.
+    """
+    wanted = (
+        ("reward", parameters.reward_names, reward_names()),
+        ("features", parameters.features_names, features_names()),
+    )
     for kind, names, known in wanted:
         unknown = sorted(names - set(known))
         if unknown:
             raise ParameterError(f"unknown {kind} {unknown[0]!r}; there are {', '.join(known)}")
+    for name in sorted(parameters.reward_names | parameters.features_names):
+        check_reward(name, **parameters.rewards.options(name))
 
 
 def _check_prompts(parameters: Parameters) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,10 +117,11 @@ class ImageRewardReward:
             CheckpointError: the checkpoint or the tokenizer is missing, broken or of another model.
         """
         self.computing = Computing(**computing)
-        config, path = _config(checkpoint), fetch(checkpoint, OFFICIAL_FILE, revision)
+        path = fetch(checkpoint, OFFICIAL_FILE, revision)
+        config, weights = _config(checkpoint), from_official(read_weights(path))
+        check_weights(lambda: ImageRewardNetwork(config), weights, path)
         self.tokenizer = open_bert_tokenizer(tokenizer, config.text_config.vocab_size)
-        weights = from_official(read_weights(path))
-        network = build_network(lambda: ImageRewardNetwork(config), weights, path, self.computing.dtype)
+        network = build_network(lambda: ImageRewardNetwork(config), weights, self.computing.dtype)
         self.network = network.to(self.computing.place)
         self.image_size: int = config.vision_config.image_size
         self.record: dict[str, Any] = {
@@ -139,11 +139,11 @@ class ImageRewardReward:
         cls, checkpoint: str = "THUDM/ImageReward", tokenizer: str = BERT, revision: str | None = None, **_: Any
     ) -> None:
         """Raise CheckpointError unless the model would open, as far as is seen in a second."""
-        config = _config(checkpoint)
-        open_bert_tokenizer(tokenizer, config.text_config.vocab_size)
         path = check_source(checkpoint, OFFICIAL_FILE, revision)
+        config = _config(checkpoint)
         if path is not None:
             check_weights(lambda: ImageRewardNetwork(config), from_official(read_weights(path)), path)
+        open_bert_tokenizer(tokenizer, config.text_config.vocab_size)
 
     @torch.no_grad()
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:

@@ -32,7 +32,7 @@ from rsidiff_kedro.rewards.open_clip import from_open_clip, vit_h_14
 from rsidiff_kedro.rewards.preprocessing import longest_side_padded, shortest_side_cropped
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+CONFIG_FILE = "config.json"
 VIT_H_14 = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 VIT_L_14 = "openai/clip-vit-large-patch14"
 
@@ -40,6 +40,8 @@ VIT_L_14 = "openai/clip-vit-large-patch14"
 class ClipEncoder:
     """A `CLIPModel` that embeds images and prompts: float32 [n, d] of length one, on the CPU."""
 
+    file_name: ClassVar[str] = "model.safetensors"
+    """What its weights are called, in a folder and on the hub."""
     round_offset: ClassVar[bool] = False
     """How the crop is placed, see `shortest_side_cropped`."""
 
@@ -58,10 +60,11 @@ class ClipEncoder:
             CheckpointError: the checkpoint or the tokenizer is missing, broken or of another model.
         """
         self.computing = Computing(**computing)
-        config, path = self._config(checkpoint, revision), self._fetch(checkpoint, revision)
+        path = fetch(checkpoint, self.file_name, revision)
+        config, weights = self._config(checkpoint, revision), self._weights(path)
+        check_weights(lambda: CLIPModel(config), weights, path)
         self.tokenizer = self._tokenizer(checkpoint, tokenizer, config)
-        weights = self._weights(path)
-        network = build_network(lambda: CLIPModel(config), weights, path, self.computing.dtype)
+        network = build_network(lambda: CLIPModel(config), weights, self.computing.dtype)
         self.network = network.to(self.computing.place)
         self.image_size: int = config.vision_config.image_size
         self.record: dict[str, Any] = {
@@ -81,11 +84,11 @@ class ClipEncoder:
 
         Of a hub's model that is not in the cache only the small files are fetched.
         """
+        path = check_source(checkpoint, cls.file_name, revision)
         config = cls._config(checkpoint, revision)
-        cls._tokenizer(checkpoint, tokenizer, config)
-        path = check_source(checkpoint, cls._file_name(), revision)
         if path is not None:
             check_weights(lambda: CLIPModel(config), cls._weights(path), path)
+        cls._tokenizer(checkpoint, tokenizer, config)
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> Tensor:
@@ -139,14 +142,6 @@ class ClipEncoder:
         return shortest_side_cropped(image, self.image_size, self.round_offset)
 
     @classmethod
-    def _file_name(cls) -> str:
-        return WEIGHTS_FILE
-
-    @classmethod
-    def _fetch(cls, checkpoint: str, revision: str | None) -> Path:
-        return fetch(checkpoint, cls._file_name(), revision)
-
-    @classmethod
     def _weights(cls, path: Path) -> dict[str, Tensor]:
         return read_weights(path)
 
@@ -193,7 +188,7 @@ class PickScoreReward(ClipScoreReward):
 class Hpsv21Reward(ClipScoreReward):
     """HPSv2.1 (arXiv 2306.09341): the cosine of an open_clip ViT-H-14, on the official `.pt`."""
 
-    official_file: ClassVar[str] = "HPS_v2.1_compressed.pt"
+    file_name: ClassVar[str] = "HPS_v2.1_compressed.pt"
 
     def __init__(
         self,
@@ -220,10 +215,6 @@ class Hpsv21Reward(ClipScoreReward):
         return longest_side_padded(image, self.image_size, self.antialias)
 
     @classmethod
-    def _file_name(cls) -> str:
-        return cls.official_file
-
-    @classmethod
     def _weights(cls, path: Path) -> dict[str, Tensor]:
         return from_open_clip(read_weights(path), path)
 
@@ -235,7 +226,7 @@ class Hpsv21Reward(ClipScoreReward):
 class Hpsv20Reward(Hpsv21Reward):
     """HPSv2.0, which the official package scores with unless it is told otherwise."""
 
-    official_file: ClassVar[str] = "HPS_v2_compressed.pt"
+    file_name: ClassVar[str] = "HPS_v2_compressed.pt"
 
 
 class AestheticReward(ClipEncoder):
@@ -254,7 +245,9 @@ class AestheticReward(ClipEncoder):
         """Open the head's `checkpoint` (`revision` is its) and the CLIP model that it was trained on."""
         super().__init__(clip, **options)
         path = fetch(checkpoint, self.head_file, revision)
-        self.head = build_network(self._head(self.network.config), read_weights(path), path, "float32")
+        build, weights = self._head(self.network.config), read_weights(path)
+        check_weights(build, weights, path)
+        self.head = build_network(build, weights, "float32")
         self.record = {"clip": self.record, "checkpoint": checkpoint, "revision": revision, **describe_file(path)}
 
     @classmethod

@@ -68,7 +68,9 @@ def from_open_clip(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
             renamed[name] = tensor
         elif block.endswith(("in_proj_weight", "in_proj_bias")):
             if tensor.shape[0] % 3:
-                raise CheckpointError(f"{str(path)!r}: {name} has the shape {list(tensor.shape)}, not queries to values")
+                raise CheckpointError(
+                    f"{str(path)!r}: {name} has the shape {list(tensor.shape)}, not queries to values"
+                )
             kind = block.rpartition("_")[2]
             start = block.removesuffix(f"attn.in_proj_{kind}")
             for part, piece in zip("qkv", torch.chunk(tensor, 3), strict=True):

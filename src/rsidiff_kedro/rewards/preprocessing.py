@@ -46,7 +46,7 @@ def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> 
     start = round(margin / 2) if round_offset else margin // 2
     upright = image.height > image.width
     if resized * size > MOST_PIXELS:
-        # The centre alone, which may differ by one of 255 as Pillow keeps a box's corners in single precision.
+        # The centre alone; its pixels may differ a little, as Pillow then rounds between its two passes elsewhere.
         span = start * long / resized, (start + size) * long / resized
         box = (0, span[0], short, span[1]) if upright else (span[0], 0, span[1], short)
         cropped = image.resize((size, size), Image.Resampling.BICUBIC, box=box)

@@ -20,32 +20,32 @@ class Hpsv2Settings(Section):
         antialias: how images are made smaller; the two differ by up to 0.025.
     """
 
-    checkpoint: str = Field("xswu/HPSv2", min_length=1)
+    checkpoint: str = Field(default="xswu/HPSv2", min_length=1)
     revision: str | None = None
-    tokenizer: str = Field(VIT_H_14, min_length=1)
+    tokenizer: str = Field(default=VIT_H_14, min_length=1)
     antialias: bool = False
 
 
 class ImageRewardSettings(Section):
     """ImageReward; fields as those of `Hpsv2Settings`, the tokenizer is BERT's."""
 
-    checkpoint: str = Field("THUDM/ImageReward", min_length=1)
+    checkpoint: str = Field(default="THUDM/ImageReward", min_length=1)
     revision: str | None = None
-    tokenizer: str = Field(BERT, min_length=1)
+    tokenizer: str = Field(default=BERT, min_length=1)
 
 
 class PickScoreSettings(Section):
     """PickScore, in transformers' format."""
 
-    checkpoint: str = Field("yuvalkirstain/PickScore_v1", min_length=1)
+    checkpoint: str = Field(default="yuvalkirstain/PickScore_v1", min_length=1)
     revision: str | None = None
-    tokenizer: str = Field(VIT_H_14, min_length=1)
+    tokenizer: str = Field(default=VIT_H_14, min_length=1)
 
 
 class ClipScoreSettings(Section):
     """CLIPScore, in transformers' format; without a tokenizer the checkpoint's own."""
 
-    checkpoint: str = Field(VIT_L_14, min_length=1)
+    checkpoint: str = Field(default=VIT_L_14, min_length=1)
     revision: str | None = None
     tokenizer: str | None = None
 
@@ -53,9 +53,9 @@ class ClipScoreSettings(Section):
 class AestheticSettings(Section):
     """LAION's aesthetic predictor: a head, and the CLIP model that it was trained on."""
 
-    checkpoint: str = Field("trl-lib/ddpo-aesthetic-predictor", min_length=1)
+    checkpoint: str = Field(default="trl-lib/ddpo-aesthetic-predictor", min_length=1)
     revision: str | None = None
-    clip: str = Field(VIT_L_14, min_length=1)
+    clip: str = Field(default=VIT_L_14, min_length=1)
 
 
 class RewardsSettings(Computing):

@@ -12,7 +12,8 @@ from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.prompts import filters, pool, sources
 from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.settings import CurationSettings, ProbeSettings
-from rsidiff_kedro.rewards import load_reward
+from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 
 def collect_prompts(source: dict[str, Any], seed: int) -> pd.DataFrame:
@@ -44,15 +45,9 @@ def draw_probe_images(
     )
 
 
-def score_probe_images(images: ImageSet, probe: ProbeSettings) -> pd.DataFrame:
+def score_probe_images(images: ImageSet, probe: ProbeSettings, models: RewardsSettings) -> pd.DataFrame:
     """Score the probe's images with the probe's reward."""
-    scores = images.metadata[["image_id", "prompt_id"]].copy()
-    scores[probe.reward] = (
-        load_reward(probe.reward).score(images.images, images.metadata["text"].tolist())
-        if len(images)
-        else pd.Series([], dtype="float32")
-    )
-    return scores
+    return with_scores(images.metadata[["image_id", "prompt_id", "text"]], images.images, [probe.reward], models)
 
 
 def select_pool(
