@@ -1,4 +1,4 @@
-"""Checkpoints and tokenizers of no use: refused with what is wrong before anything is computed; nothing in them runs."""
+"""Checkpoints and tokenizers of no use are refused with what is wrong before anything is computed; none runs code."""
 
 import pickle
 import shutil
@@ -200,10 +200,13 @@ def test_a_broken_tokenizer_is_refused(tmp_path, options):
     assert "cannot be opened" in message_of("hpsv2.1", options["hpsv2.1"] | {"tokenizer": str(tmp_path)})
 
 
-def test_a_model_that_no_hub_gives_is_refused_with_what_to_look_at(options):
-    message = message_of("image_reward", options["image_reward"] | {"checkpoint": "nobody/nothing", "revision": "v1"})
-    assert "the model hub did not give its ImageReward.pt" in message
-    assert "revision 'v1', HF_HUB_OFFLINE and the network" in message
+@pytest.mark.parametrize("attempt", [check_reward, load_reward])
+def test_without_a_network_a_hubs_model_is_refused_with_what_to_look_at(options, monkeypatch, attempt):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError) as caught:
+        attempt("image_reward", **options["image_reward"] | {"checkpoint": "nobody/nothing", "revision": "v1"})
+    assert "the model hub did not give its ImageReward.pt" in str(caught.value)
+    assert "revision 'v1', HF_HUB_OFFLINE and the network" in str(caught.value)
 
 
 def test_a_file_in_the_hubs_cache_is_checked_without_a_network(folder, tmp_path, options, monkeypatch):

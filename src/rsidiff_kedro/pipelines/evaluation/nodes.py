@@ -59,7 +59,8 @@ def score_images(
     table = images.metadata[["image_id", "prompt_id", "text", "sample_index"]]
     scores = with_scores(table, images.images, [*rewards, *selection_rewards], models)
     if judge == "scenes":
-        scores = scores.join(judge_scenes(images.images, scores["text"].tolist()))
+        verdicts = judge_scenes(images.images, scores["text"].tolist())
+        scores[list(verdicts.columns)] = verdicts  # in place, as a join would lose the rewards' record
     return scores
 
 
