@@ -1,7 +1,8 @@
-"""The official side of the parity check, run in its own environment; writes FOLDER/official.json.
+"""The official side of the parity check and of the speed's, run in its own environment.
 
-    official.py make SIZE FOLDER    makes checkpoints and tokenizers
-    official.py score SIZE FOLDER   scores them with hpsv2 and ImageReward
+official.py make SIZE FOLDER                   makes checkpoints and tokenizers
+official.py score SIZE FOLDER                  scores with hpsv2 and ImageReward, into FOLDER/official.json
+official.py time SIZE FOLDER MODEL N_PROMPTS   CPU seconds of 16 images x N prompts, into FOLDER/official_time.json
 
 Only what keeps the official code from running without a network, or at a small size, is replaced.
 """
@@ -9,6 +10,7 @@ Only what keeps the official code from running without a network, or at a small 
 import functools
 import json
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -93,5 +95,30 @@ def score(size: str, folder: Path) -> None:
     (folder / "official.json").write_text(json.dumps(scores))
 
 
+def measure(size: str, folder: Path, name: str, n_prompts: str) -> None:
+    """CPU seconds of this process, user and system, all threads: for opening the model, and in all.
+
+    Each as its README does: `hpsv2.score` once a prompt, which opens the checkpoint every time; `inference_rank` of
+    ImageReward once a prompt.
+    """
+    images, prompts = samples.speed_inputs(int(n_prompts))
+    unwanted = 0.0
+    if name == "hpsv2.1":
+        hpsv2 = open_hpsv2(size, folder)
+        hpsv2([], "")
+        loading = start = time.process_time()
+        hpsv2([], "")  # what a call spends on opening the checkpoint
+        again = time.process_time() - start
+        scores = [float(value) for prompt in prompts for value in hpsv2(images, prompt)]
+        loading, unwanted = loading + (len(prompts) - 1) * again, 2 * again
+    else:
+        model = open_image_reward(size, folder)
+        loading = time.process_time()
+        with torch.no_grad():
+            scores = [value for prompt in prompts for value in model.inference_rank(prompt, images)[1]]
+    seconds = {"loading": loading, "total": time.process_time() - unwanted, "scores": scores}
+    (folder / "official_time.json").write_text(json.dumps(seconds))
+
+
 if __name__ == "__main__":
-    {"make": make, "score": score}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
+    {"make": make, "score": score, "time": measure}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), *sys.argv[4:])

@@ -48,7 +48,7 @@ def score(size: str, folder: Path, official: Path) -> tuple[dict[str, list[float
     for command in (
         [official, HERE / "official.py", "make", size, folder],
         [official, HERE / "official.py", "score", size, folder],
-        [sys.executable, HERE / "native.py", folder],
+        [sys.executable, HERE / "native.py", "score", folder],
     ):
         subprocess.run([str(part) for part in command], check=True, env=environment, stdout=sys.stderr)
     return tuple(json.loads((folder / f"{side}.json").read_text()) for side in ("native", "official"))  # type: ignore

@@ -319,26 +319,32 @@ PROMPTS = [
 """Plain, empty, too long, not ASCII, blanks and capitals, entities and marks."""
 
 
+def speed_inputs(n_prompts: int) -> tuple[list[Image.Image], list[str]]:
+    """16 pictures of 512 x 512 pixels, as a diffusion model draws them, and up to 16 prompts of some length."""
+    prompts = [f"a highly detailed painting of a {word} on the street at night, cinematic light" for word in WORDS]
+    return [picture(512, 512, seed) for seed in range(16)], prompts[:n_prompts]
+
+
 def images() -> list[Image.Image]:
     """Odd images that both sides can read: modes, shapes, the very size of the network; smooth and noisy ones."""
-    square = _picture(256, 256, 0)
-    palette = Image.frombytes("P", (300, 200), _picture(300, 200, 6).convert("L").tobytes())
+    square = picture(256, 256, 0)
+    palette = Image.frombytes("P", (300, 200), picture(300, 200, 6).convert("L").tobytes())
     palette.putpalette(np.random.Generator(np.random.Philox(8)).integers(0, 256, 768).astype(np.uint8).tobytes())
     return [
         square,
-        _picture(512, 512, 1),
-        _picture(224, 224, 2),
-        _picture(640, 360, 3),
-        _picture(97, 301, 4),
-        _picture(31, 17, 5),
+        picture(512, 512, 1),
+        picture(224, 224, 2),
+        picture(640, 360, 3),
+        picture(97, 301, 4),
+        picture(31, 17, 5),
         square.convert("L"),
         palette,
-        _picture(40, 1500, 7),
+        picture(40, 1500, 7),
         Image.new("RGB", (512, 512), (255, 0, 0)),
     ]
 
 
-def _picture(width: int, height: int, seed: int) -> Image.Image:
+def picture(width: int, height: int, seed: int) -> Image.Image:
     """Triangular waves and noise, of integers alone, so that it is the same everywhere."""
     rng = np.random.Generator(np.random.Philox(seed))
     rows, columns = np.mgrid[0:height, 0:width]
