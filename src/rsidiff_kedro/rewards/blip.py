@@ -16,16 +16,17 @@ from rsidiff_kedro.rewards.checkpoints import (
     build_network,
     check_source,
     check_weights,
+    config_beside,
     describe_file,
     fetch,
     read_weights,
 )
-from rsidiff_kedro.rewards.clip import config_beside
 from rsidiff_kedro.rewards.encoding import Computing, image_key, in_micro_batches
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.preprocessing import shortest_side_cropped
 from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer
 
+HUB_ID = "THUDM/ImageReward"
 OFFICIAL_FILE = "ImageReward.pt"
 BERT = "google-bert/bert-base-uncased"
 MAX_TOKENS = 35
@@ -100,7 +101,7 @@ class ImageRewardReward:
 
     def __init__(
         self,
-        checkpoint: str = "THUDM/ImageReward",
+        checkpoint: str = HUB_ID,
         tokenizer: str = BERT,
         revision: str | None = None,
         **computing: Any,
@@ -129,15 +130,11 @@ class ImageRewardReward:
             "revision": revision,
             **describe_file(path),
             "tokenizer": tokenizer,
-            "device": self.computing.place.type,
-            "dtype": self.computing.dtype,
-            "micro_batch_size": self.computing.micro_batch_size,
+            **self.computing.record,
         }
 
     @classmethod
-    def check(
-        cls, checkpoint: str = "THUDM/ImageReward", tokenizer: str = BERT, revision: str | None = None, **_: Any
-    ) -> None:
+    def check(cls, checkpoint: str = HUB_ID, tokenizer: str = BERT, revision: str | None = None, **_: Any) -> None:
         """Raise CheckpointError unless the model would open, as far as is seen in a second."""
         path = check_source(checkpoint, OFFICIAL_FILE, revision)
         config = _config(checkpoint)

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from rsidiff_kedro.errors import InputError
 
 Network = TypeVar("Network", bound=nn.Module)
+CONFIG_FILE = "config.json"
+"""Of transformers: of a model in its format, or beside a `.pt` of another size than the official one."""
 _NAMED = 3
 """Names of keys that a message gives, of each kind."""
 
@@ -162,6 +164,27 @@ def build_network(build: Callable[[], Network], weights: Mapping[str, Tensor], d
             if name == "position_ids":  # the one kind of buffer that is not stored
                 setattr(module, name, torch.arange(buffer.shape[-1]).expand(buffer.shape))
     return network.requires_grad_(False).eval()
+
+
+def read_config(kind: Any, path: Path) -> Any:
+    """A transformers configuration from its JSON file.
+
+    Raises:
+        CheckpointError: the file is none of this kind.
+    """
+    try:
+        return kind.from_json_file(str(path))
+    except Exception as error:  # transformers checks types with exceptions of its own
+        raise CheckpointError(
+            f"{str(path)!r} is no {kind.__name__} ({str(error).splitlines()[0][:120]}); save the model again"
+        ) from error
+
+
+def config_beside(checkpoint: str, kind: Any) -> Any | None:
+    """The configuration that lies beside a local `.pt` of another size than the official one, None if none does."""
+    path = Path(checkpoint).expanduser()
+    beside = (path if path.is_dir() else path.parent) / CONFIG_FILE
+    return read_config(kind, beside) if path.exists() and beside.is_file() else None
 
 
 def describe_file(path: Path) -> dict[str, str | int]:

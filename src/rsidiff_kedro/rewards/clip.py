@@ -18,12 +18,14 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from rsidiff_kedro.rewards.checkpoints import (
-    CheckpointError,
+    CONFIG_FILE,
     build_network,
     check_source,
     check_weights,
+    config_beside,
     describe_file,
     fetch,
+    read_config,
     read_weights,
 )
 from rsidiff_kedro.rewards.encoding import Cache, Computing, image_key, in_micro_batches
@@ -32,7 +34,6 @@ from rsidiff_kedro.rewards.open_clip import from_open_clip, vit_h_14
 from rsidiff_kedro.rewards.preprocessing import longest_side_padded, shortest_side_cropped
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
 
-CONFIG_FILE = "config.json"
 VIT_H_14 = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 VIT_L_14 = "openai/clip-vit-large-patch14"
 
@@ -40,30 +41,39 @@ VIT_L_14 = "openai/clip-vit-large-patch14"
 class ClipEncoder:
     """A `CLIPModel` that embeds images and prompts: float32 [n, d] of length one, on the CPU."""
 
+    hub_id: ClassVar[str] = VIT_L_14
+    """The official checkpoint's."""
+    tokenizer_id: ClassVar[str | None] = None
+    """The official tokenizer's, where it is not the checkpoint's own."""
     file_name: ClassVar[str] = "model.safetensors"
     """What its weights are called, in a folder and on the hub."""
     round_offset: ClassVar[bool] = False
     """How the crop is placed, see `shortest_side_cropped`."""
 
     def __init__(
-        self, checkpoint: str, tokenizer: str | None = None, revision: str | None = None, **computing: Any
+        self,
+        checkpoint: str | None = None,
+        tokenizer: str | None = None,
+        revision: str | None = None,
+        **computing: Any,
     ) -> None:
         """Open a model.
 
         Args:
-            checkpoint: a local folder (or file, for a `.pt`) or a Hugging Face id.
-            tokenizer: a local folder or a Hugging Face id; None: the checkpoint's own.
-            revision: of a Hugging Face id.
+            checkpoint: a local folder (or file, for a `.pt`) or a Hugging Face id; None: the official one.
+            tokenizer: a local folder or a Hugging Face id; None: the official one.
+            revision: of the checkpoint's Hugging Face id.
             computing: device, dtype, micro_batch_size; see `Computing`.
 
         Raises:
             CheckpointError: the checkpoint or the tokenizer is missing, broken or of another model.
         """
         self.computing = Computing(**computing)
+        checkpoint, tokenizer = self._sources(checkpoint, tokenizer)
         path = fetch(checkpoint, self.file_name, revision)
         config, weights = self._config(checkpoint, revision), self._weights(path)
         check_weights(lambda: CLIPModel(config), weights, path)
-        self.tokenizer = self._tokenizer(checkpoint, tokenizer, config)
+        self.tokenizer = self._tokenizer(tokenizer, config)
         network = build_network(lambda: CLIPModel(config), weights, self.computing.dtype)
         self.network = network.to(self.computing.place)
         self.image_size: int = config.vision_config.image_size
@@ -71,24 +81,25 @@ class ClipEncoder:
             "checkpoint": checkpoint,
             "revision": revision,
             **describe_file(path),
-            "tokenizer": tokenizer or checkpoint,
-            "device": self.computing.place.type,
-            "dtype": self.computing.dtype,
-            "micro_batch_size": self.computing.micro_batch_size,
+            "tokenizer": tokenizer,
+            **self.computing.record,
         }
         self._images, self._prompts = Cache(), Cache()
 
     @classmethod
-    def check(cls, checkpoint: str, tokenizer: str | None = None, revision: str | None = None, **_: Any) -> None:
+    def check(
+        cls, checkpoint: str | None = None, tokenizer: str | None = None, revision: str | None = None, **_: Any
+    ) -> None:
         """Raise CheckpointError unless `ClipEncoder` with these options would open, as far as is seen in a second.
 
         Of a hub's model that is not in the cache only the small files are fetched.
         """
+        checkpoint, tokenizer = cls._sources(checkpoint, tokenizer)
         path = check_source(checkpoint, cls.file_name, revision)
         config = cls._config(checkpoint, revision)
         if path is not None:
             check_weights(lambda: CLIPModel(config), cls._weights(path), path)
-        cls._tokenizer(checkpoint, tokenizer, config)
+        cls._tokenizer(tokenizer, config)
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> Tensor:
@@ -124,6 +135,13 @@ class ClipEncoder:
             return np.empty((0, self.network.config.projection_dim), np.float32)
         return self.image_features(images).numpy()
 
+    def cosines(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """The cosine of each image's embedding and its prompt's: float32 [n]."""
+        if not len(images):
+            return np.empty((0,), np.float32)
+        # Not by a matrix product, whose order of additions would depend on n.
+        return (self.image_features(images) * self.prompt_features(prompts)).sum(dim=1).numpy()
+
     def token_ids(self, prompts: list[str]) -> Tensor:
         """Token ids [n, 77]: start, text, end, and zeros, which no position up to the end attends to."""
         length = self.network.config.text_config.max_position_embeddings
@@ -150,55 +168,44 @@ class ClipEncoder:
         return read_config(CLIPConfig, fetch(checkpoint, CONFIG_FILE, revision))
 
     @classmethod
-    def _tokenizer(cls, checkpoint: str, tokenizer: str | None, config: CLIPConfig) -> Any:
-        return open_clip_tokenizer(tokenizer or checkpoint, config.text_config.vocab_size)
+    def _tokenizer(cls, source: str, config: CLIPConfig) -> Any:
+        return open_clip_tokenizer(source, config.text_config.vocab_size)
+
+    @classmethod
+    def _sources(cls, checkpoint: str | None, tokenizer: str | None) -> tuple[str, str]:
+        checkpoint = checkpoint or cls.hub_id
+        return checkpoint, tokenizer or cls.tokenizer_id or checkpoint
 
 
 class ClipScoreReward(ClipEncoder):
     """CLIPScore as torchmetrics scales it: 100 times the cosine, and 0 where that is negative (arXiv 2104.08718)."""
 
-    def __init__(self, checkpoint: str = VIT_L_14, **options: Any) -> None:
-        super().__init__(checkpoint, **options)
-
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Scores in [0, 100]: float32 [n]."""
         return 100 * np.maximum(self.cosines(images, prompts), 0)
 
-    def cosines(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
-        """The cosine of each image's embedding and its prompt's: float32 [n]."""
-        if not len(images):
-            return np.empty((0,), np.float32)
-        # Not by a matrix product, whose order of additions would depend on n.
-        return (self.image_features(images) * self.prompt_features(prompts)).sum(dim=1).numpy()
 
-
-class PickScoreReward(ClipScoreReward):
+class PickScoreReward(ClipEncoder):
     """PickScore (arXiv 2305.01569): the cosine times the model's learned scale."""
 
-    def __init__(
-        self, checkpoint: str = "yuvalkirstain/PickScore_v1", tokenizer: str | None = VIT_H_14, **options: Any
-    ) -> None:
-        super().__init__(checkpoint, tokenizer=tokenizer, **options)
+    hub_id: ClassVar[str] = "yuvalkirstain/PickScore_v1"
+    tokenizer_id: ClassVar[str | None] = VIT_H_14
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Scores, around 20: float32 [n]."""
         return float(self.network.logit_scale.float().exp()) * self.cosines(images, prompts)
 
 
-class Hpsv21Reward(ClipScoreReward):
+class Hpsv21Reward(ClipEncoder):
     """HPSv2.1 (arXiv 2306.09341): the cosine of an open_clip ViT-H-14, on the official `.pt`."""
 
+    hub_id: ClassVar[str] = "xswu/HPSv2"
+    tokenizer_id: ClassVar[str | None] = VIT_H_14
     file_name: ClassVar[str] = "HPS_v2.1_compressed.pt"
 
-    def __init__(
-        self,
-        checkpoint: str = "xswu/HPSv2",
-        tokenizer: str | None = VIT_H_14,
-        antialias: bool = False,
-        **options: Any,
-    ) -> None:
-        """Open a model; `antialias` resizes images as torchvision 0.17 and later do, see `longest_side_padded`."""
-        super().__init__(checkpoint, tokenizer=tokenizer, **options)
+    def __init__(self, *args: Any, antialias: bool = False, **options: Any) -> None:
+        """Open a model as `ClipEncoder` does; `antialias`: see `longest_side_padded`."""
+        super().__init__(*args, **options)
         self.antialias = antialias
         self.record["antialias"] = antialias
 
@@ -233,17 +240,14 @@ class AestheticReward(ClipEncoder):
     """LAION's aesthetic predictor, version 2: a linear head on CLIP ViT-L/14; it reads no prompt."""
 
     round_offset: ClassVar[bool] = True
+    head_id: ClassVar[str] = "trl-lib/ddpo-aesthetic-predictor"
     head_file: ClassVar[str] = "aesthetic-model.pth"
 
     def __init__(
-        self,
-        checkpoint: str = "trl-lib/ddpo-aesthetic-predictor",
-        clip: str = VIT_L_14,
-        revision: str | None = None,
-        **options: Any,
+        self, checkpoint: str = head_id, clip: str = VIT_L_14, revision: str | None = None, **computing: Any
     ) -> None:
         """Open the head's `checkpoint` (`revision` is its) and the CLIP model that it was trained on."""
-        super().__init__(clip, **options)
+        super().__init__(clip, **computing)
         path = fetch(checkpoint, self.head_file, revision)
         build, weights = self._head(self.network.config), read_weights(path)
         check_weights(build, weights, path)
@@ -252,14 +256,10 @@ class AestheticReward(ClipEncoder):
 
     @classmethod
     def check(  # type: ignore[override]
-        cls,
-        checkpoint: str = "trl-lib/ddpo-aesthetic-predictor",
-        clip: str = VIT_L_14,
-        revision: str | None = None,
-        **options: Any,
+        cls, checkpoint: str = head_id, clip: str = VIT_L_14, revision: str | None = None, **_: Any
     ) -> None:
         """See `ClipEncoder.check`."""
-        super().check(clip, **options)
+        super().check(clip)
         path = check_source(checkpoint, cls.head_file, revision)
         if path is not None:
             check_weights(cls._head(cls._config(clip, None)), read_weights(path), path)
@@ -276,30 +276,9 @@ class AestheticReward(ClipEncoder):
         return np.array([float(score) for score in scores], np.float32)
 
     @classmethod
-    def _tokenizer(cls, checkpoint: str, tokenizer: str | None, config: CLIPConfig) -> Any:
+    def _tokenizer(cls, source: str, config: CLIPConfig) -> Any:
         return None  # it reads no prompt
 
     @staticmethod
     def _head(config: CLIPConfig) -> Any:
         return lambda: ScoreHead(config.projection_dim)
-
-
-def read_config(kind: Any, path: Path) -> Any:
-    """A transformers configuration from its JSON file.
-
-    Raises:
-        CheckpointError: the file is none of this kind.
-    """
-    try:
-        return kind.from_json_file(str(path))
-    except Exception as error:  # transformers checks types with exceptions of its own
-        raise CheckpointError(
-            f"{str(path)!r} is no {kind.__name__} ({str(error).splitlines()[0][:120]}); save the model again"
-        ) from error
-
-
-def config_beside(checkpoint: str, kind: Any) -> Any | None:
-    """The configuration that lies beside a local `.pt` of another size than the official one, None if none does."""
-    path = Path(checkpoint).expanduser()
-    beside = (path if path.is_dir() else path.parent) / CONFIG_FILE
-    return read_config(kind, beside) if path.exists() and beside.is_file() else None

@@ -43,6 +43,11 @@ class Computing(Section):
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
+    @property
+    def record(self) -> dict[str, str | int]:
+        """What a score's record says of it."""
+        return {"device": self.place.type, "dtype": self.dtype, "micro_batch_size": self.micro_batch_size}
+
 
 def in_micro_batches(items: Sequence[Item], size: int, compute: Callable[[list[Item]], Tensor]) -> list[Tensor]:
     """A result an item; every batch has `size` items, the last one filled up with repetitions of its last item.

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
-from rsidiff_kedro.rewards.blip import BERT
-from rsidiff_kedro.rewards.clip import VIT_H_14, VIT_L_14
+from rsidiff_kedro.rewards.blip import BERT, HUB_ID
+from rsidiff_kedro.rewards.clip import VIT_H_14, VIT_L_14, AestheticReward, Hpsv21Reward, PickScoreReward
 from rsidiff_kedro.rewards.encoding import Computing, Section
 
 
@@ -20,7 +20,7 @@ class Hpsv2Settings(Section):
         antialias: how images are made smaller; the two differ by up to 0.025.
     """
 
-    checkpoint: str = Field(default="xswu/HPSv2", min_length=1)
+    checkpoint: str = Field(default=Hpsv21Reward.hub_id, min_length=1)
     revision: str | None = None
     tokenizer: str = Field(default=VIT_H_14, min_length=1)
     antialias: bool = False
@@ -29,7 +29,7 @@ class Hpsv2Settings(Section):
 class ImageRewardSettings(Section):
     """ImageReward; fields as those of `Hpsv2Settings`, the tokenizer is BERT's."""
 
-    checkpoint: str = Field(default="THUDM/ImageReward", min_length=1)
+    checkpoint: str = Field(default=HUB_ID, min_length=1)
     revision: str | None = None
     tokenizer: str = Field(default=BERT, min_length=1)
 
@@ -37,7 +37,7 @@ class ImageRewardSettings(Section):
 class PickScoreSettings(Section):
     """PickScore, in transformers' format."""
 
-    checkpoint: str = Field(default="yuvalkirstain/PickScore_v1", min_length=1)
+    checkpoint: str = Field(default=PickScoreReward.hub_id, min_length=1)
     revision: str | None = None
     tokenizer: str = Field(default=VIT_H_14, min_length=1)
 
@@ -53,7 +53,7 @@ class ClipScoreSettings(Section):
 class AestheticSettings(Section):
     """LAION's aesthetic predictor: a head, and the CLIP model that it was trained on."""
 
-    checkpoint: str = Field(default="trl-lib/ddpo-aesthetic-predictor", min_length=1)
+    checkpoint: str = Field(default=AestheticReward.head_id, min_length=1)
     revision: str | None = None
     clip: str = Field(default=VIT_L_14, min_length=1)
 
