@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.rewards import check_reward, load_reward
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
+from rsidiff_kedro.rewards.encoding import DeviceError
 
 FILES = {"hpsv2.1": "HPS_v2.1_compressed.pt", "image_reward": "ImageReward.pt"}
 
@@ -45,6 +46,12 @@ def edit(path: Path, change) -> None:
 def test_what_is_whole_passes_the_check(options):
     for name in options:
         check_reward(name, **options[name])
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without one")
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(options):
+    with pytest.raises(DeviceError, match=r"rewards.device is 'mps', but torch has .*cpu here; set one or auto"):
+        check_reward("hpsv2.1", **options["hpsv2.1"] | {"device": "mps"})
 
 
 def test_errors_are_shown_in_one_line():

@@ -5,6 +5,7 @@ and prompts of benchmarks/parity/samples.py; `python benchmarks/parity/run.py --
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,20 @@ def test_pick_score_and_clip_score_are_the_models_own_logits_and_cosines(folder,
     assert reward.score(images, prompts) == pytest.approx(logits, abs=1e-3)
     clip_score = load_reward("clip_score", **options["clip_score"]).score(images, prompts)
     assert clip_score == pytest.approx(np.maximum(100 * logits / scale, 0), abs=1e-3)
+
+
+def test_a_prompt_ends_where_it_does_in_old_configurations_too(folder, tmp_path, options):
+    """Older ones name 2 as the end token; transformers then takes the highest, and ours are padded with zeros."""
+    shutil.copytree(folder / "clip", tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 2
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    prompts = ["a red dog", "", "portrait of a man " * 40]
+    features = [
+        load_reward("clip_score", **options["clip_score"] | {"checkpoint": str(source)}).prompt_features(prompts)
+        for source in (folder / "clip", tmp_path / "old")
+    ]
+    assert torch.equal(*features)
 
 
 def test_the_aesthetic_score_is_the_heads_of_the_image_alone(folder, options):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from rsidiff_kedro.rewards.blip import ImageRewardReward
 from rsidiff_kedro.rewards.clip import AestheticReward, ClipScoreReward, Hpsv20Reward, Hpsv21Reward, PickScoreReward
+from rsidiff_kedro.rewards.encoding import Computing
 from rsidiff_kedro.rewards.oracle import OracleReward
 from rsidiff_kedro.rewards.proxy import ProxyReward
 
@@ -76,6 +77,7 @@ def check_reward(name: str, **options: Any) -> None:
     kind: Any = _lookup({**_FEATURES, **_REWARDS}, name, "reward")
     if hasattr(kind, "check"):
         kind.check(**options)
+        _ = Computing(device=options.get("device", "auto")).place
 
 
 def _lookup(registry: dict[str, type[T]], name: str, kind: str) -> type[T]:

@@ -9,9 +9,15 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from rsidiff_kedro.errors import InputError
+
 Item = TypeVar("Item")
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["float32", "bfloat16", "float16"]
+
+
+class DeviceError(InputError):
+    """The device that preference models should compute on is not there."""
 
 
 class Section(BaseModel):
@@ -36,12 +42,18 @@ class Computing(Section):
 
     @property
     def place(self) -> torch.device:
-        """The device that "auto" stands for."""
-        if self.device != "auto":
-            return torch.device(self.device)
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        """The device that is meant; "auto" is the best that there is.
+
+        Raises:
+            DeviceError: torch has no such device here.
+        """
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        there = [name for name, is_there in available.items() if is_there]
+        if self.device not in ("auto", *there):
+            raise DeviceError(
+                f"rewards.device is {self.device!r}, but torch has {', '.join(there)} here; set one or auto"
+            )
+        return torch.device(there[0] if self.device == "auto" else self.device)
 
     @property
     def record(self) -> dict[str, str | int]:
