@@ -2,6 +2,7 @@
 # make test  everything that CI checks
 # make prompt-report PROMPTS=path [COLUMN=Prompt CATEGORY=Category]   what the filters drop of a file of prompts
 # make ui    MLflow and Kedro-Viz on what has been run
+# make parity  our scores beside the official packages' (SIZE=small, full or all); needs Python 3.11 as PARITY_PYTHON
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
 PYTHON ?= python3
@@ -12,8 +13,12 @@ VIZ_PORT ?= 4141
 BIN := .venv/bin
 READY := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+SIZE ?= small
+PARITY_PYTHON ?= python3.11
+PARITY := data/parity
+OFFICIAL := $(PARITY)/official/bin/python
 
-.PHONY: rsi test lint ui bench study base-model prompt-report clean
+.PHONY: rsi test lint ui bench parity study base-model prompt-report clean
 
 rsi: $(READY)
 	$(BIN)/kedro run --env=$(ENV) --pipeline=rsi --params rounds=$(ROUNDS)
@@ -40,6 +45,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/sampling_rate.py
 	$(BIN)/python benchmarks/guidance_scale.py
 
+parity: $(READY) $(PARITY)/.installed
+	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY)
+
 study: $(READY)
 	$(BIN)/python benchmarks/study.py strategies
 	$(BIN)/python benchmarks/pictures.py
@@ -58,6 +66,17 @@ prompt-report: $(READY)
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(PARITY)/.installed: benchmarks/parity/requirements.txt benchmarks/parity/requirements-official.txt
+	@echo "Building $(PARITY)/official with the official packages of HPSv2 and ImageReward: a download of 2.8 GB on Linux"
+	@echo "(5.3 GB on disk), most of it CUDA's libraries; 0.3 GB where TORCH_INDEX_URL names an index with CPU builds."
+	@echo "At full size the checkpoints, which are made and not downloaded, take 6 GB more of disk and 10 GB of memory."
+	$(PARITY_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "the official packages need Python 3.11, this is " + sys.version)'
+	test -x $(OFFICIAL) || $(PARITY_PYTHON) -m venv $(PARITY)/official
+	$(if $(TORCH_INDEX_URL),$(OFFICIAL) -m pip install --quiet --index-url $(TORCH_INDEX_URL) torch==2.1.2 torchvision==0.16.2,)
+	$(OFFICIAL) -m pip --disable-pip-version-check install --quiet --requirement benchmarks/parity/requirements.txt
+	$(OFFICIAL) -m pip --disable-pip-version-check install --quiet --no-deps --requirement benchmarks/parity/requirements-official.txt
+	touch $@
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'

@@ -33,6 +33,7 @@ MODEL = (
     f"evaluation.judge=null,{SOURCE}.kind=language_model,{SOURCE}.endpoint=http://127.0.0.1:9/v1,{SOURCE}.model=m,"
     f"{SOURCE}.api_key_variable=NO_SUCH_KEY,{SOURCE}.count=24"
 )
+HPS = "preference_selection.rewards.hpsv2.1=1,"
 FILE = "evaluation.judge=null,prompt_curation.source.kind=file,prompt_curation.source.path="
 
 
@@ -51,6 +52,14 @@ FILE = "evaluation.judge=null,prompt_curation.source.kind=file,prompt_curation.s
         ("evaluation.rewards=[beauty]", "unknown reward 'beauty'"),
         ("weighting.features=beauty", "unknown features 'beauty'"),
         ("model.base=/no/such/folder", "/no/such/folder"),
+        (
+            f"{HPS}rewards.hpsv2.checkpoint=/no/such.pt",
+            "there is no '/no/such.pt'; give a file, a folder that holds HPS_",
+        ),
+        ("weighting.features=clip_score,rewards.clip_score.checkpoint=/no/such", "there is no '/no/such'"),
+        ("preference_selection.rewards.hps.v9=1", "unknown reward 'hps.v9'; there are proxy, oracle, hpsv2.1"),
+        ("rewards.device=gpu", "'rewards.device' is 'gpu'"),
+        ("preference_selection.combine=vote", "'standardize' or 'rank'"),
         (f"{FILE}nowhere.txt", "nowhere.txt: no such file"),
         (f"{FILE}prompts.docx", "unknown kind of prompt file"),
         (f"{SOURCE}.kind=file", "'prompt_curation.source.path' is missing"),
@@ -151,6 +160,12 @@ def test_a_model_folder_without_a_component_ends_in_one_line(project: Path) -> N
     shutil.copytree(SHIPPED, project / "model")
     shutil.rmtree(project / "model" / "unet")
     assert "lacks unet" in error_of(project, f"model.base={project / 'model'}")
+
+
+def test_a_checkpoint_of_a_reward_that_is_none_ends_in_one_line(project: Path) -> None:
+    (project / "HPS_v2.1_compressed.pt").write_text("<html>404</html>")
+    said = error_of(project, f"{HPS}rewards.hpsv2.checkpoint=HPS_v2.1_compressed.pt")
+    assert f"'{project / 'HPS_v2.1_compressed.pt'}' is no checkpoint" in said
 
 
 def test_a_model_index_without_a_component_ends_in_one_line(project: Path) -> None:

@@ -12,7 +12,7 @@ from rsidiff_kedro.diffusion.backbones import check_finetune, check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
 from rsidiff_kedro.prompts.sources import GrammarSource, collect_prompts
-from rsidiff_kedro.rewards import features_names, reward_names
+from rsidiff_kedro.rewards import check_reward, features_names, reward_names
 
 
 @define(slots=False)
@@ -29,7 +29,7 @@ class RsiContext(KedroContext):
     def __attrs_post_init__(self) -> None:
         try:
             parameters = parse_parameters(self.config_loader["parameters"])
-            parameters = absolute_source(parameters, self.project_path)
+            parameters = absolute_paths(parameters, self.project_path)
             for check in CHECKS.values():
                 check(parameters)
         except ValueError as error:
@@ -39,21 +39,32 @@ class RsiContext(KedroContext):
         pipeline_registry.set_rounds(parameters.rounds)
 
 
-def absolute_source(parameters: Parameters, project_path: Path) -> Parameters:
-    """Relative paths of prompts are relative to the project, as the catalog's are."""
+def absolute_paths(parameters: Parameters, project_path: Path) -> Parameters:
+    """Relative paths of prompts and preference models are relative to the project, as the catalog's are."""
     curation = parameters.prompt_curation
     sources = {"source": curation.source, "evaluation_source": curation.evaluation_source}
     absolute = {name: source and source.within(project_path) for name, source in sources.items()}
-    return parameters.model_copy(update={"prompt_curation": curation.model_copy(update=absolute)})
+    rewards = parameters.rewards.within(project_path)
+    return parameters.model_copy(update={"prompt_curation": curation.model_copy(update=absolute), "rewards": rewards})
 
 
 def _check_rewards(parameters: Parameters) -> None:
-    features = {parameters.weighting.features, parameters.evaluation.features}
-    wanted = (("reward", parameters.reward_names, reward_names()), ("features", features, features_names()))
+    """Whether the preference models and embeddings of images exist, with checkpoints that fit them.
+
+    Raises:
+        ParameterError: a name is unknown.
+        CheckpointError: a checkpoint or tokenizer is missing or broken.
+    """
+    wanted = (
+        ("reward", parameters.reward_names, reward_names()),
+        ("features", parameters.features_names, features_names()),
+    )
     for kind, names, known in wanted:
         unknown = sorted(names - set(known))
         if unknown:
             raise ParameterError(f"unknown {kind} {unknown[0]!r}; there are {', '.join(known)}")
+    for name in sorted(parameters.reward_names | parameters.features_names):
+        check_reward(name, **parameters.rewards.options(name))
 
 
 def _check_prompts(parameters: Parameters) -> None:

@@ -14,7 +14,7 @@ from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 from packaging.requirements import Requirement
 
-from rsidiff_kedro.context import CHECKS, absolute_source
+from rsidiff_kedro.context import CHECKS, absolute_paths
 from rsidiff_kedro.diffusion.backbones.folders import is_folder_name
 from rsidiff_kedro.diffusion.backbones.pipeline import find_device
 from rsidiff_kedro.diffusion.footprint import (
@@ -50,7 +50,7 @@ def examine(env: str | None = None, params: dict[str, Any] | None = None) -> lis
         **settings.CONFIG_LOADER_ARGS,
     )
     try:
-        parameters = absolute_source(parse_parameters(loader["parameters"]), root)
+        parameters = absolute_paths(parse_parameters(loader["parameters"]), root)
     except ValueError as error:
         return [*findings, Finding("parameters", False, " ".join(str(error).split()))]
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))

@@ -12,6 +12,7 @@ from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.prompts.settings import CurationSettings
 from rsidiff_kedro.prompts.sources import SOURCES
 from rsidiff_kedro.rewards.selection import SelectionSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.settings import BaseModelSettings
 from rsidiff_kedro.statistics.distribution import WeightingSettings
 
@@ -80,6 +81,7 @@ class Parameters(_Settings):
     seed: int = Field(strict=True, ge=0, lt=2**32)
     model: ModelSettings
     sampler: SamplerSettings
+    rewards: RewardsSettings
     prompt_curation: CurationSettings
     synthesis: SynthesisSettings
     preference_selection: SelectionSettings
@@ -94,6 +96,11 @@ class Parameters(_Settings):
         selection = self.preference_selection
         names = {*self.evaluation.rewards, *selection.rewards, *selection.floors}
         return names | ({self.prompt_curation.probe.reward} if self.prompt_curation.enabled else set())
+
+    @property
+    def features_names(self) -> set[str]:
+        """Every embedding of images that a run will load."""
+        return {self.weighting.features, self.evaluation.features}
 
 
 def parse_parameters(raw: Mapping[str, Any]) -> Parameters:

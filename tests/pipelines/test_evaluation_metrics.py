@@ -9,18 +9,19 @@ import pytest
 from rsidiff_kedro.pipelines.evaluation.judging import judge_scenes
 from rsidiff_kedro.pipelines.evaluation.metrics import comparison_metrics, score_metrics, with_intervals
 from rsidiff_kedro.pipelines.evaluation.nodes import measure, measure_base, score_images
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 EVALUATION = {"rewards": ["proxy"], "judge": "scenes", "bootstrap_resamples": 20}
 OPEN = {"accepted": 1.0, "reward_difference": 0.1, "reward_difference_low": 0.0, "reward_difference_high": 0.2}
 
 
 def scores_of(images) -> pd.DataFrame:
-    return score_images(images, ["proxy"], {"proxy": 1.0}, "scenes")
+    return score_images(images, ["proxy"], {"proxy": 1.0}, "scenes", RewardsSettings())
 
 
 def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_no_image_shows(make_images) -> None:
     base, later = make_images("test"), make_images("testing")
-    args = ({"proxy": 1.0}, EVALUATION, 0)
+    args = ({"proxy": 1.0}, EVALUATION, RewardsSettings(), 0)
     of_base = measure_base(base, scores_of(base), scores_of(base), *args)
     of_round = measure(later, scores_of(later), base, scores_of(base), scores_of(later), OPEN, *args)
     assert of_base.keys() == of_round.keys()

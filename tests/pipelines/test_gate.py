@@ -1,10 +1,14 @@
 """The gate: paired validation rewards of candidate and parent."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.parameters import GateSettings
+from rsidiff_kedro.pipelines.evaluation import gate
 from rsidiff_kedro.pipelines.evaluation.nodes import pass_gate
 
 CANDIDATE, PARENT = Adapter({}, {"round": 1}), Adapter({}, {"round": 0})
@@ -56,6 +60,22 @@ def test_images_are_paired_whatever_the_order_of_the_rows() -> None:
     new, old = table([1.0, 2.0, 3.0, 4.0]), table([0.0, 1.0, 2.0, 3.0]).iloc[::-1]
     gate = pass_gate(CANDIDATE, PARENT, new, old, {"proxy": 1.0}, CLOSED, 50, 0)[2]
     assert gate["reward_difference_low"] == gate["reward_difference_high"] == 1.0
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(-9, 9)] * 4), min_size=2, max_size=12),
+    st.floats(0.01, 100),
+    st.floats(-100, 100),
+)
+def test_an_ensembles_verdict_does_not_change_with_the_unit_of_a_reward(rows, factor, offset) -> None:
+    new, old, others, before = (list(map(float, column)) for column in zip(*rows, strict=True))
+    assume(np.std(old) > 0 and np.std(before) > 0)
+    differences = []
+    for scale, shift in ((1.0, 0.0), (factor, offset)):
+        candidate = table(new, other=[value * scale + shift for value in others])
+        parent = table(old, other=[value * scale + shift for value in before])
+        differences.append(gate.compare(candidate, parent, {"proxy": 1.0, "other": 2.0}, 10, 0)["reward_difference"])
+    assert differences[0] == pytest.approx(differences[1], abs=1e-6)
 
 
 def test_several_rewards_count_in_their_parents_standard_deviations() -> None:

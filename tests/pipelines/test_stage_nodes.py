@@ -16,11 +16,13 @@ from rsidiff_kedro.pipelines.weighting.nodes import kept_images, weigh_samples
 from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.settings import ProbeSettings
 from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.grammar import sample_scene
 from rsidiff_kedro.scenes.renderer import add_stray
 from rsidiff_kedro.statistics.distribution import WeightingSettings
 
 MODEL = ModelSettings(base="scenes")
+REWARDS = RewardsSettings()
 QUICK = SamplerSettings(num_inference_steps=2, guidance_scale=2.0, micro_batch_size=4)
 PROMPTS = prompt_table(["a red circle", "a large blue square left of a small green triangle"], "grammar")
 
@@ -46,14 +48,14 @@ def test_a_prompt_longer_than_the_text_encoder_reads_is_dropped_with_its_rule() 
 def test_the_probe_draws_and_scores_every_candidate() -> None:
     probe = ProbeSettings(sampler=QUICK, samples_per_prompt=2)
     images = curation.draw_probe_images(PROMPTS, True, probe, MODEL, 0)
-    scores = curation.score_probe_images(images, probe)
+    scores = curation.score_probe_images(images, probe, REWARDS)
     assert scores.groupby("prompt_id")["proxy"].count().tolist() == [2, 2]
 
 
 def test_without_curation_nothing_is_probed() -> None:
     probe = ProbeSettings(sampler=QUICK)
     images = curation.draw_probe_images(PROMPTS, False, probe, MODEL, 0)
-    assert len(images) == len(curation.score_probe_images(images, probe)) == 0
+    assert len(images) == len(curation.score_probe_images(images, probe, REWARDS)) == 0
 
 
 def test_every_drop_is_in_one_table() -> None:
@@ -77,7 +79,7 @@ def test_rounds_draw_with_other_noise(adapter: Adapter) -> None:
 
 def test_each_reward_that_selects_or_has_a_floor_gets_a_column(scenes, scene_images) -> None:
     images = scene_images(scenes[:3], 2)
-    scores = score_images(images, {"proxy": 1.0}, {"oracle": 0.5})
+    scores = score_images(images, {"proxy": 1.0}, {"oracle": 0.5}, REWARDS)
     assert scores["oracle"].tolist() == [1.0] * 6
     assert scores["proxy"].notna().all()
 
@@ -86,7 +88,7 @@ def test_samples_with_stray_blobs_weigh_less_than_half(scenes, scene_images) -> 
     base = scene_images(scenes, 2, seed=1, spoil={1: lambda p, rng: add_stray(p, rng) if rng.random() < 0.3 else p})
     drawn = scene_images(scenes[:60], 2, seed=2, spoil={1: add_stray})
     selection = drawn.metadata[["image_id", "sample_index"]].assign(kept=True)
-    weights = weigh_samples(drawn, selection, base, WeightingSettings(reference="base"))
+    weights = weigh_samples(drawn, selection, base, WeightingSettings(reference="base"), REWARDS)
     mean = weights.merge(selection, on="image_id").groupby("sample_index")["weight"].mean()
     assert mean[1] < 0.5 * mean[0]
 
@@ -95,5 +97,5 @@ def test_only_kept_images_are_weighed_in_the_order_of_their_draw(scenes, scene_i
     drawn = scene_images(scenes[:60], 2, seed=2)
     selection = drawn.metadata[["image_id"]].assign(kept=drawn.metadata["sample_index"] == 1).iloc[::-1]
     assert kept_images(drawn, selection).metadata["sample_index"].unique().tolist() == [1]
-    weights = weigh_samples(drawn, selection, scene_images(scenes, 2, seed=1), WeightingSettings())
+    weights = weigh_samples(drawn, selection, scene_images(scenes, 2, seed=1), WeightingSettings(), REWARDS)
     assert weights["image_id"].tolist() == [f"p{number}_1" for number in range(60)]

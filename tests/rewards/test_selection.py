@@ -25,6 +25,7 @@ settings = st.builds(
     SelectionSettings,
     enabled=st.booleans(),
     rewards=st.sampled_from([{"proxy": 1.0}, {"proxy": 1.0, "other": 2.0}]),
+    combine=st.sampled_from(["standardize", "rank"]),
     keep_per_prompt=st.integers(1, 4),
     min_margin=st.floats(-1, 1),
     floors=st.sampled_from([{}, {"proxy": 0.0}, {"other": -1.0}]),
@@ -108,6 +109,62 @@ def test_several_rewards_are_standardized_within_the_prompt_before_they_are_weig
     table = scores([0.0, 1.0, 0.0, 2.0], "ppqq", other=[100.0, 0.0, 0.0, 300.0])
     selection = select_samples(table, SelectionSettings(rewards={"proxy": 1, "other": 3}), seed=0)
     np.testing.assert_allclose(selection["score"], [0.5, -0.5, -1, 1])
+
+
+def test_several_rewards_may_be_combined_by_their_ranks_within_the_prompt():
+    table = scores([0.0, 1.0, 2.0, 9.0], "pppq", other=[5.0, 5.0, -1e6, 0.0])
+    selection = select_samples(table, SelectionSettings(rewards={"proxy": 1, "other": 3}, combine="rank"), seed=0)
+    np.testing.assert_allclose(selection["score"], [0.5625, 0.6875, 0.25, 0.5])  # one of 3, ties half, alone 0.5
+
+
+def test_one_reward_is_its_own_score_however_several_would_be_combined():
+    chosen = [
+        select_samples(scores([0.1, 0.4], "pp"), SelectionSettings(combine=way), 0) for way in ("rank", "standardize")
+    ]
+    pd.testing.assert_frame_equal(*chosen)
+
+
+@given(tables, st.floats(0.1, 10), st.floats(-5, 5))
+def test_ranks_do_not_change_with_a_rewards_scale_or_under_any_rising_function(scores, factor, offset):
+    ensemble = SelectionSettings(rewards={"proxy": 1.0, "other": 2.0}, combine="rank", min_margin=-1.0)
+    assume(scores["proxy"].nunique() > 1 and scores["other"].nunique() > 1)
+    levels = scores["other"].rank(method="dense")
+    stretched = scores.assign(other=np.exp(levels) * factor + offset)
+    first, second = (select_samples(table, ensemble, 0) for table in (scores, stretched))
+    np.testing.assert_array_equal(first["score"], second["score"])
+
+
+@given(tables, settings)
+def test_an_ensembles_score_is_between_its_rewards_bounds(scores, settings):
+    assume(settings.enabled and len(settings.rewards) > 1)
+    selection = select(scores, settings)
+    if settings.combine == "rank":
+        assert selection["score"].between(0, 1).all()
+    means = selection.groupby("prompt_id")["score"].mean()
+    np.testing.assert_allclose(means, 0.5 if settings.combine == "rank" else 0.0, atol=1e-5)
+
+
+@given(tables, settings)
+def test_a_sample_that_is_best_by_every_reward_is_first_of_its_prompt(scores, settings):
+    assume(settings.enabled)
+    for _, samples in select(scores, settings).groupby("prompt_id"):
+        names = list(settings.rewards)
+        best = samples[(samples[names] == samples[names].max()).all(axis=1)]
+        assert best.empty or best["rank"].min() == 1
+
+
+def test_a_floor_applies_to_the_reward_and_not_to_its_rank():
+    table = scores([0.1, 0.2, 0.3, 0.4], other=[4.0, 3.0, 2.0, 1.0])
+    ensemble = SelectionSettings(rewards={"proxy": 1, "other": 1}, combine="rank", floors={"other": 2.5}, min_margin=-1)
+    assert select_samples(table, ensemble, seed=0)["reason"].tolist() == ["", "rank", "floor", "floor"]
+
+
+def test_a_reward_with_a_dot_in_its_name_can_be_set_on_the_command_line():
+    """Kedro takes the dots of `--params preference_selection.rewards.hpsv2.1=1` for levels."""
+    merged = {"proxy": 0, "hpsv2.1": 3, "hpsv2": {"1": 1}}
+    settings = SelectionSettings(rewards=merged, floors={"hpsv2": {"1": 0.2}})
+    assert settings.rewards == {"hpsv2.1": 1.0}
+    assert settings.floors == {"hpsv2.1": 0.2}
 
 
 def test_without_selection_samples_are_drawn_by_seed_whatever_their_rewards():

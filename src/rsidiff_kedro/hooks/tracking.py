@@ -274,6 +274,8 @@ class TrackingHooks:
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Parameters by their path with dots; lists and empty mappings as JSON."""
     for key, value in tree.items():
+        if isinstance(value, BaseModel):  # Kedro has made models of the sections that nodes take as such
+            value = value.model_dump()
         if isinstance(value, Mapping) and value:
             yield from flattened(value, f"{prefix}{key}.")
         elif isinstance(value, Mapping | list | tuple):

@@ -1,5 +1,8 @@
 """Preference selection: keep the best samples of each prompt."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -21,9 +24,12 @@ class SelectionSettings(BaseModel):
     Attributes:
         enabled: off draws `keep_per_prompt` samples a prompt at random instead.
         rewards: the weight of each reward in the score; 0 leaves a reward of another layer of configuration out.
+        combine: how several rewards become one score: the weighted mean of each "standardize"d within the prompt, or
+            of each one's "rank" in it (the share of the prompt's other samples that it is above, ties counting half),
+            which no outlier moves. One reward is its own score.
         keep_per_prompt: at most this many samples a prompt are kept.
-        min_margin: a kept sample's score is at least this above its prompt's mean score; in the reward's unit,
-            or in standard deviations within the prompt if there are several rewards.
+        min_margin: a kept sample's score is at least this above its prompt's mean score; in the reward's unit, or if
+            there are several in standard deviations within the prompt or shares of the other samples.
         floors: a kept sample's reward is at least this; by reward's name, in the reward's unit.
     """
 
@@ -31,9 +37,22 @@ class SelectionSettings(BaseModel):
 
     enabled: bool = True
     rewards: dict[str, float] = {"proxy": 1.0}
+    combine: Literal["standardize", "rank"] = "standardize"
     keep_per_prompt: int = Field(default=1, ge=1)
     min_margin: float = 0.0
     floors: dict[str, float] = {}
+
+    @field_validator("rewards", "floors", mode="before")
+    @classmethod
+    def _with_dots(cls, numbers: Any) -> Any:
+        """`--params preference_selection.rewards.hpsv2.1=1` arrives as {"hpsv2": {"1": 1}} and is put together again.
+
+        It goes before what the files say of the same reward, as `--params` does everywhere.
+        """
+        if not isinstance(numbers, Mapping):
+            return numbers
+        whole = {name: number for name, number in numbers.items() if not isinstance(number, Mapping)}
+        return whole | dict(_joined(numbers))
 
     @field_validator("rewards")
     @classmethod
@@ -47,6 +66,15 @@ class SelectionSettings(BaseModel):
         return weighted
 
 
+def _joined(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What lies deeper than the first level, under its path with dots."""
+    for name, number in numbers.items():
+        if isinstance(number, Mapping):
+            yield from _joined(number, f"{prefix}{name}.")
+        elif prefix:
+            yield f"{prefix}{name}", number
+
+
 def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int) -> pd.DataFrame:
     """Decide for each sample whether it is kept, and why not.
 
@@ -56,8 +84,8 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
         seed: of the random draw if selection is off; unused otherwise.
 
     Returns:
-        The rows of `scores` in their order, with `score` (the reward, or the weighted mean of several, each
-        standardised within the prompt), `rank` (1 is the best of the prompt; ties go by image_id), `margin` (score
+        The rows of `scores` in their order, with `score` (the reward, or several combined as
+        `settings.combine` says), `rank` (1 is the best of the prompt; ties go by image_id), `margin` (score
         minus the prompt's mean score), `kept` and `reason`: "" if kept, "floor" or "margin" for the first of these
         that the sample fails, "rank" if it passes both and enough better ones do, "not drawn" if selection is off.
 
@@ -113,10 +141,14 @@ def _score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
     if len(settings.rewards) == 1:
         return rewards.iloc[:, 0]
     groups = rewards.groupby(table["prompt_id"])
-    offsets, spread = rewards - groups.transform("mean"), groups.transform("std", ddof=0)
-    standard = (offsets / spread).where(spread > ROUNDING, 0.0)
+    if settings.combine == "rank":
+        others = groups.transform("count") - 1
+        comparable = ((groups.rank() - 1) / others).where(others > 0, 0.5)
+    else:
+        offsets, spread = rewards - groups.transform("mean"), groups.transform("std", ddof=0)
+        comparable = (offsets / spread).where(spread > ROUNDING, 0.0)
     weights = pd.Series(settings.rewards)
-    return standard.mul(weights).sum(axis=1) / weights.sum()
+    return comparable.mul(weights).sum(axis=1) / weights.sum()
 
 
 def _reasons(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:

@@ -9,6 +9,7 @@ import pandas as pd
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.parameters import EvaluationSettings
 from rsidiff_kedro.rewards import load_features
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.judge import open_diversity
 from rsidiff_kedro.statistics.bootstrap import Interval, bootstrap_mean
 from rsidiff_kedro.statistics.distance import frechet_distance
@@ -73,10 +74,10 @@ def image_metrics(images: ImageSet) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def feature_metrics(
-    images: ImageSet, base: ImageSet, settings: EvaluationSettings
+    images: ImageSet, base: ImageSet, settings: EvaluationSettings, models: RewardsSettings
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], float]:
     """Diversity of each prompt with two images or more, and the Fréchet distance of all images to the base's."""
-    embed = load_features(settings.features).embed
+    embed = load_features(settings.features, **models.options(settings.features)).embed
     ours, theirs = (embed(part.images, part.metadata["text"].tolist()) for part in (images, base))
     diversity = within_prompt_diversity(ours, images.metadata["prompt_id"]).dropna()
     values = {"diversity": (diversity.to_numpy(), diversity.index.to_numpy())} if len(diversity) else {}

@@ -13,7 +13,8 @@ from rsidiff_kedro.parameters import EvaluationSettings, GateSettings
 from rsidiff_kedro.pipelines.evaluation import gate as gating
 from rsidiff_kedro.pipelines.evaluation import metrics as measures
 from rsidiff_kedro.pipelines.evaluation.judging import judge_scenes
-from rsidiff_kedro.rewards import load_reward
+from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
 """What round 0 reports: the base passes, and differs from itself by nothing."""
@@ -48,14 +49,18 @@ def draw_test_images(
 
 
 def score_images(
-    images: ImageSet, rewards: list[str], selection_rewards: dict[str, float], judge: Literal["scenes"] | None
+    images: ImageSet,
+    rewards: list[str],
+    selection_rewards: dict[str, float],
+    judge: Literal["scenes"] | None,
+    models: RewardsSettings,
 ) -> pd.DataFrame:
     """Score images with every reward that is reported or selects, and with the judge."""
-    scores = images.metadata[["image_id", "prompt_id", "text", "sample_index"]].copy()
-    for name in dict.fromkeys([*rewards, *selection_rewards]):
-        scores[name] = load_reward(name).score(images.images, scores["text"].tolist())
+    table = images.metadata[["image_id", "prompt_id", "text", "sample_index"]]
+    scores = with_scores(table, images.images, [*rewards, *selection_rewards], models)
     if judge == "scenes":
-        scores = scores.join(judge_scenes(images.images, scores["text"].tolist()))
+        verdicts = judge_scenes(images.images, scores["text"].tolist())
+        scores[list(verdicts.columns)] = verdicts  # in place, as a join would lose the rewards' record
     return scores
 
 
@@ -82,10 +87,11 @@ def measure_base(
     validation_scores: pd.DataFrame,
     rewards: dict[str, float],
     evaluation: dict[str, Any],
+    models: RewardsSettings,
     seed: int,
 ) -> dict[str, float]:
     """The metrics of round 0, the base; compared with itself it wins half the time."""
-    return measure(images, scores, images, scores, validation_scores, OPEN_GATE, rewards, evaluation, seed)
+    return measure(images, scores, images, scores, validation_scores, OPEN_GATE, rewards, evaluation, models, seed)
 
 
 def measure(
@@ -97,12 +103,13 @@ def measure(
     gate: dict[str, float],
     selection_rewards: dict[str, float],
     evaluation: dict[str, Any],
+    models: RewardsSettings,
     seed: int,
 ) -> dict[str, float]:
     """The metrics of a round: its test images and those of the base, its validation scores, and the gate's verdict."""
     settings = EvaluationSettings.model_validate(evaluation)
     rewards = list(dict.fromkeys([*settings.rewards, *selection_rewards]))
-    features, distance = measures.feature_metrics(images, base_images, settings)
+    features, distance = measures.feature_metrics(images, base_images, settings, models)
     test = {
         **measures.score_metrics(scores, rewards),
         **measures.comparison_metrics(scores, base_scores, rewards),

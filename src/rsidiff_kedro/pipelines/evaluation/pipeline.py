@@ -8,7 +8,7 @@ from rsidiff_kedro.pipelines.rounds import bind
 SECTION = "params:evaluation"
 REWARDS = "params:preference_selection.rewards"
 DRAWING = ["params:model", "params:sampler", "params:seed"]
-SCORING = [f"{SECTION}.rewards", REWARDS, f"{SECTION}.judge"]
+SCORING = [f"{SECTION}.rewards", REWARDS, f"{SECTION}.judge", "params:rewards"]
 
 
 def create_pipeline(round_number: int) -> Pipeline:
@@ -59,9 +59,13 @@ def _pass_gate() -> Node:
 
 def _measure() -> Node:
     inputs = ["test_images", "test_scores", "base_test_images", "base_test_scores", "validation_scores", "gate"]
-    return node(nodes.measure, [*inputs, REWARDS, SECTION, "params:seed"], "metrics", name="measure")
+    return node(nodes.measure, [*inputs, REWARDS, SECTION, "params:rewards", "params:seed"], "metrics", name="measure")
 
 
 def _measure_base() -> list[Node]:
     inputs = ["test_images", "test_scores", "validation_scores"]
-    return [node(nodes.measure_base, [*inputs, REWARDS, SECTION, "params:seed"], "metrics", name="measure")]
+    return [
+        node(
+            nodes.measure_base, [*inputs, REWARDS, SECTION, "params:rewards", "params:seed"], "metrics", name="measure"
+        )
+    ]

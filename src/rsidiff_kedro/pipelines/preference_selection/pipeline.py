@@ -12,7 +12,10 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             node(
-                nodes.score_images, ["images", f"{section}.rewards", f"{section}.floors"], "scores", name="score_images"
+                nodes.score_images,
+                ["images", f"{section}.rewards", f"{section}.floors", "params:rewards"],
+                "scores",
+                name="score_images",
             ),
             node(select_samples, ["scores", section, "params:seed"], "selection", name="select_samples"),
         ],

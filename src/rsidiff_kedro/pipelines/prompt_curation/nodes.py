@@ -13,7 +13,8 @@ from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.prompts import filters, pool, sources
 from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.settings import CurationSettings, ProbeSettings
-from rsidiff_kedro.rewards import load_reward
+from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 EMBEDDED_AT_ONCE = 64
 """Prompts in a batch of the text encoder."""
@@ -51,15 +52,9 @@ def draw_probe_images(
     )
 
 
-def score_probe_images(images: ImageSet, probe: ProbeSettings) -> pd.DataFrame:
+def score_probe_images(images: ImageSet, probe: ProbeSettings, models: RewardsSettings) -> pd.DataFrame:
     """Score the probe's images with the probe's reward."""
-    scores = images.metadata[["image_id", "prompt_id"]].copy()
-    scores[probe.reward] = (
-        load_reward(probe.reward).score(images.images, images.metadata["text"].tolist())
-        if len(images)
-        else pd.Series([], dtype="float32")
-    )
-    return scores
+    return with_scores(images.metadata[["image_id", "prompt_id", "text"]], images.images, [probe.reward], models)
 
 
 def select_pool(
@@ -71,7 +66,7 @@ def select_pool(
         backbone = load_backbone(model)
         starts = range(0, len(texts), EMBEDDED_AT_ONCE)
         states = [backbone.encode_prompts(texts[start : start + EMBEDDED_AT_ONCE]) for start in starts]
-        return np.concatenate([state.float().mean(dim=1).cpu().numpy() for state in states])
+        return np.concatenate([state.states.float().mean(dim=1).cpu().numpy() for state in states])
 
     return pool.select_pool(candidates, probe_scores, CurationSettings.model_validate(curation), seed, embed)
 

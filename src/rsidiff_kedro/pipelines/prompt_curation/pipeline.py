@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.score_probe_images,
-                ["probe_images", f"{section}.probe"],
+                ["probe_images", f"{section}.probe", "params:rewards"],
                 "probe_scores",
                 name="score_probe_images",
             ),

@@ -5,26 +5,33 @@ import pandas as pd
 
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.rewards import load_features
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.statistics.conditioning import PromptRegression
 from rsidiff_kedro.statistics.distribution import ReferenceDistribution, WeightingSettings, weights_of_distances
 
 
 def weigh_samples(
-    images: ImageSet, selection: pd.DataFrame, base_images: ImageSet, settings: WeightingSettings
+    images: ImageSet,
+    selection: pd.DataFrame,
+    base_images: ImageSet,
+    settings: WeightingSettings,
+    models: RewardsSettings,
 ) -> pd.DataFrame:
     """Weigh the kept images by their distance to the reference: columns image_id, distance and weight."""
     kept = kept_images(images, selection)
     reference = base_images if settings.reference == "base" else images
-    reference_features, features = _features(reference, kept, settings)
+    reference_features, features = _features(reference, kept, settings, models)
     distribution = ReferenceDistribution.fit(reference_features, settings.shrinkage, settings.support_fraction)
     distances = distribution.squared_distance(features)
     weights = weights_of_distances(distances, distribution.own_distances, settings)
     return pd.DataFrame({"image_id": kept.metadata["image_id"], "distance": distances, "weight": weights})
 
 
-def _features(reference: ImageSet, kept: ImageSet, settings: WeightingSettings) -> tuple[np.ndarray, np.ndarray]:
+def _features(
+    reference: ImageSet, kept: ImageSet, settings: WeightingSettings, models: RewardsSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """Features of the reference and of the kept images."""
-    embed = load_features(settings.features).embed
+    embed = load_features(settings.features, **models.options(settings.features)).embed
     prompts = [images.metadata["text"].tolist() for images in (reference, kept)]
     features = [embed(images.images, texts) for images, texts in zip((reference, kept), prompts, strict=True)]
     if settings.condition_on_prompts:

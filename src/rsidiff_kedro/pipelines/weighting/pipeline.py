@@ -11,7 +11,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.weigh_samples,
-                ["images", "selection", "base_images", "params:weighting"],
+                ["images", "selection", "base_images", "params:weighting", "params:rewards"],
                 "weights",
                 name="weigh_samples",
             )

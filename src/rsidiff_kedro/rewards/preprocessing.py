@@ -1,0 +1,73 @@
+"""Images as preference models see them: any mode and size to a normalised square tensor.
+
+No torchvision: it cannot load beside a CPU build of torch. Pillow and torch give the same numbers (docs/rewards.md).
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STANDARD_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's training images, a channel; BLIP uses them too."""
+MOST_PIXELS = 2**25
+"""A tall image that would be resized to more than these is cropped before it."""
+
+
+def longest_side_padded(image: Image.Image, size: int, antialias: bool) -> Tensor:
+    """HPSv2's: the longest side resized to `size`, black around it to a square, then normalised: [3, size, size].
+
+    The float tensor is resized (bicubic) and not clamped after it. With `antialias` as torchvision 0.17 and later do,
+    without as earlier ones did.
+    """
+    pixels = _unit_tensor(to_rgb(image))
+    height, width = pixels.shape[1:]
+    scale = size / max(height, width)
+    new = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if new != (height, width):
+        pixels = functional.interpolate(pixels[None], new, mode="bicubic", align_corners=False, antialias=antialias)[0]
+    down, across = size - new[0], size - new[1]
+    padded = functional.pad(pixels, (across // 2, across - across // 2, down // 2, down - down // 2))
+    return normalized(padded)
+
+
+def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> Tensor:
+    """CLIP's and BLIP's: the shortest side resized to `size` (Pillow, bicubic), the centre, RGB: [3, size, size].
+
+    Where the centre lies half a pixel off, torchvision rounds its offset (to even) and transformers rounds it down.
+    """
+    if image.mode.startswith("I"):
+        image = to_rgb(image)
+    short, long = min(image.size), max(image.size)
+    resized = int(size * long / short)
+    margin = resized - size
+    start = round(margin / 2) if round_offset else margin // 2
+    upright = image.height > image.width
+    if resized * size > MOST_PIXELS:
+        # The centre alone; its pixels may differ a little, as Pillow then rounds between its two passes elsewhere.
+        span = start * long / resized, (start + size) * long / resized
+        box = (0, span[0], short, span[1]) if upright else (span[0], 0, span[1], short)
+        cropped = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    else:
+        whole = image.resize((size, resized) if upright else (resized, size), Image.Resampling.BICUBIC)
+        corner = (0, start) if upright else (start, 0)
+        cropped = whole.crop((*corner, corner[0] + size, corner[1] + size))
+    return normalized(_unit_tensor(to_rgb(cropped)))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: an alpha channel is dropped, 16 bits become 8."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1], [3, h, w], less CLIP's mean, by its standard deviation."""
+    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STANDARD_DEVIATION)[:, None, None]
+
+
+def _unit_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255

@@ -1,0 +1,228 @@
+"""Checkpoints and tokenizers of no use are refused with what is wrong before anything is computed; none runs code."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from parity import samples
+from safetensors.torch import load_file, save_file
+
+from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.rewards import check_reward, load_reward
+from rsidiff_kedro.rewards.checkpoints import CheckpointError
+from rsidiff_kedro.rewards.encoding import DeviceError
+
+FILES = {"hpsv2.1": "HPS_v2.1_compressed.pt", "image_reward": "ImageReward.pt"}
+
+
+@pytest.fixture(params=FILES)
+def broken(request, folder: Path, tmp_path: Path, options):
+    """A reward's name, its options with a checkpoint's copy, and that copy, to be broken."""
+    shutil.copytree(folder / request.param, tmp_path / "copy")
+    copy = tmp_path / "copy"
+    return request.param, options[request.param] | {"checkpoint": str(copy)}, copy / FILES[request.param]
+
+
+def message_of(name: str, options: dict) -> str:
+    """What both the check before a run and the opening of the model say; they say the same."""
+    messages = []
+    for attempt in (check_reward, load_reward):
+        with pytest.raises(CheckpointError) as caught:
+            attempt(name, **options)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    return messages[0]
+
+
+def edit(path: Path, change) -> None:
+    """Save the checkpoint again after `change` was made to its tensors."""
+    stored = torch.load(path, weights_only=True)
+    change(stored.get("state_dict", stored))
+    torch.save(stored, path)
+
+
+def test_what_is_whole_passes_the_check(options):
+    for name in options:
+        check_reward(name, **options[name])
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without one")
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(options):
+    with pytest.raises(DeviceError, match=r"rewards.device is 'mps', but torch has .*cpu here; set one or auto"):
+        check_reward("hpsv2.1", **options["hpsv2.1"] | {"device": "mps"})
+
+
+def test_errors_are_shown_in_one_line():
+    assert issubclass(CheckpointError, InputError)
+
+
+def test_a_missing_path_is_named(broken):
+    name, options, path = broken
+    message = message_of(name, options | {"checkpoint": str(path) + "x"})
+    assert f"there is no '{path}x'; give a file, a folder that holds {FILES[name]}, or a Hugging Face id" in message
+
+
+def test_a_folder_without_the_file_is_answered_with_what_it_holds(broken):
+    name, options, path = broken
+    path.rename(path.with_name("other.pt"))
+    assert f"has no {FILES[name]}; there are: config.json, " in message_of(name, options)
+
+
+def test_an_empty_file_is_refused(broken):
+    name, options, path = broken
+    path.write_bytes(b"")
+    assert f"{str(path)!r} is empty; download it again" in message_of(name, options)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+def test_a_cut_file_is_refused(broken, share):
+    name, options, path = broken
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    message = message_of(name, options)
+    assert str(path) in message
+    assert "checkpoint" in message
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>\n<p>404", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_page_or_a_pointer_in_place_of_the_file_is_refused(broken, content):
+    name, options, path = broken
+    path.write_bytes(content)
+    assert "no checkpoint" in message_of(name, options)
+
+
+class Runs:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self):
+        return Path.touch, (self.proof,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_a_pickle_that_runs_code_does_not_run_it(broken, tmp_path, save):
+    name, options, path = broken
+    save({"state_dict": {"a": torch.ones(1)}, "extra": Runs(tmp_path / "proof")}, path)
+    assert "could run code and were not read; get the official file" in message_of(name, options)
+    assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize("stored", [{}, [1, 2], {"state_dict": {"a": 1}}, torch.ones(3), {"epoch": 3}])
+def test_what_holds_no_tensors_by_name_is_refused(broken, stored):
+    name, options, path = broken
+    torch.save(stored, path)
+    assert "holds no tensors by name" in message_of(name, options)
+
+
+def test_missing_tensors_are_named(broken):
+    name, options, path = broken
+    gone = {"hpsv2.1": "visual.transformer.resblocks.1.", "image_reward": "mlp."}[name]
+    edit(path, lambda tensors: [tensors.pop(key) for key in list(tensors) if key.startswith(gone)])
+    message = message_of(name, options)
+    assert {"hpsv2.1": "lacks 16 of", "image_reward": "lacks 10 of"}[name] in message
+    assert {"hpsv2.1": "vision_model.encoder.layers.1.", "image_reward": "head.layers.0.weight"}[name] in message
+
+
+def test_extra_tensors_are_named(broken):
+    name, options, path = broken
+    edit(path, lambda tensors: tensors.update({"score_predictor.weight": torch.ones(2)}))
+    assert "has too many: 1 of" in message_of(name, options)
+    assert "score_predictor.weight" in message_of(name, options)
+
+
+def test_another_architecture_is_refused_with_a_shape(broken):
+    name, options, path = broken
+    (path.parent / "config.json").unlink()  # so that the official size is expected
+    message = message_of(name, options)
+    assert "has other shapes for" in message
+    assert "in place of [" in message
+    assert "config.json" in message
+
+
+def test_the_module_prefix_of_distributed_training_is_taken_off(folder, tmp_path, options):
+    shutil.copytree(folder / "hpsv2.1", tmp_path / "copy")
+    path = tmp_path / "copy" / FILES["hpsv2.1"]
+    tensors = torch.load(path, weights_only=True)["state_dict"]
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, path)
+    pair = samples.images()[:1], ["a red dog"]
+    same, plain = (
+        load_reward("hpsv2.1", **options["hpsv2.1"] | {"checkpoint": str(source)}).score(*pair)
+        for source in (path, folder / "hpsv2.1")
+    )
+    assert same == plain
+
+
+@pytest.mark.parametrize("name", ["pick_score", "clip_score"])
+def test_a_safetensors_checkpoint_is_checked_alike(name, folder, tmp_path, options):
+    shutil.copytree(folder / "clip", tmp_path / "copy")
+    path = tmp_path / "copy" / "model.safetensors"
+    changed = options[name] | {"checkpoint": str(tmp_path / "copy")}
+    whole = load_file(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "is cut or no checkpoint" in message_of(name, changed)
+    save_file({key: tensor for key, tensor in whole.items() if key != "logit_scale"}, path)
+    assert "lacks 1 of 78 (logit_scale)" in message_of(name, changed)
+    path.unlink()
+    assert "has no model.safetensors" in message_of(name, changed)
+
+
+def test_the_buffers_of_positions_that_older_versions_saved_are_no_extra_tensors(folder, tmp_path, options):
+    shutil.copytree(folder / "clip", tmp_path / "copy")
+    path = tmp_path / "copy" / "model.safetensors"
+    save_file(load_file(path) | {"text_model.embeddings.position_ids": torch.arange(77)[None]}, path)
+    check_reward("clip_score", **options["clip_score"] | {"checkpoint": str(tmp_path / "copy")})
+
+
+def test_a_broken_configuration_is_refused(broken):
+    name, options, path = broken
+    (path.parent / "config.json").write_text('{"text_config": ')
+    assert "config.json' is no " in message_of(name, options)
+
+
+def test_a_missing_tokenizer_is_refused(broken, tmp_path):
+    name, options, _ = broken
+    message = message_of(name, options | {"tokenizer": str(tmp_path / "nowhere")})
+    assert "there is no tokenizer" in message
+    assert {"hpsv2.1": "vocab.json and merges.txt", "image_reward": "vocab.txt"}[name] in message
+
+
+def test_a_tokenizers_folder_without_its_files_is_refused(broken, tmp_path):
+    name, options, _ = broken
+    assert "has no tokenizer.json or vocab." in message_of(name, options | {"tokenizer": str(tmp_path)})
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(folder, tmp_path, options):
+    samples.save_bert_tokenizer(tmp_path, 1000)
+    message = message_of("image_reward", options["image_reward"] | {"tokenizer": str(tmp_path)})
+    assert "has 1002 entries, but its network reads 30524" in message
+
+
+def test_a_broken_tokenizer_is_refused(tmp_path, options):
+    (tmp_path / "vocab.json").write_text("{")
+    (tmp_path / "merges.txt").write_text("")
+    assert "cannot be opened" in message_of("hpsv2.1", options["hpsv2.1"] | {"tokenizer": str(tmp_path)})
+
+
+@pytest.mark.parametrize("attempt", [check_reward, load_reward])
+def test_without_a_network_a_hubs_model_is_refused_with_what_to_look_at(options, monkeypatch, attempt):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError) as caught:
+        attempt("image_reward", **options["image_reward"] | {"checkpoint": "nobody/nothing", "revision": "v1"})
+    assert "the model hub did not give its ImageReward.pt" in str(caught.value)
+    assert "revision 'v1', HF_HUB_OFFLINE and the network" in str(caught.value)
+
+
+def test_a_file_in_the_hubs_cache_is_checked_without_a_network(folder, tmp_path, options, monkeypatch):
+    commit = "0" * 40
+    cache = tmp_path / "models--xswu--HPSv2"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    shutil.copytree(folder / "hpsv2.1", cache / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    message = message_of("hpsv2.1", options["hpsv2.1"] | {"checkpoint": "xswu/HPSv2"})
+    assert str(cache / "snapshots" / commit) in message
+    assert "does not fit its model" in message  # a hub's file has the official size, and this one is small

@@ -1,0 +1,213 @@
+"""Preference models of real images: the official packages' scores, and any image with any prompt.
+
+golden.json holds scores of the official packages (hpsv2x 1.2.0, image-reward 1.5, torch 2.1.2) on the weights, images
+and prompts of benchmarks/parity/samples.py; `python benchmarks/parity/run.py --save …` writes it.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity import samples
+from PIL import Image
+from transformers import CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from rsidiff_kedro.rewards import features_names, load_features, load_reward, preprocessing, reward_names
+from rsidiff_kedro.rewards.preprocessing import longest_side_padded, normalized, shortest_side_cropped, to_rgb
+
+GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
+BOUNDS = {"hpsv2.1": 1e-5, "image_reward": 2e-5}
+REAL = ["hpsv2.1", "hpsv2.0", "image_reward", "pick_score", "clip_score", "aesthetic"]
+PAIRS = [(image, prompt) for prompt in samples.PROMPTS for image in samples.images()]
+
+
+def pairs_of(images, prompts):
+    return [*zip(*[(image, prompt) for prompt in prompts for image in images], strict=True)]
+
+
+def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def odd_images() -> list[Image.Image]:
+    sixteen = np.random.default_rng(1).integers(0, 65536, (50, 60)).astype(np.uint16)
+    return [
+        *(picture(50, 60, mode) for mode in ("RGBA", "L", "LA", "P", "1", "CMYK", "I", "F")),
+        Image.fromarray(sixteen),
+        *(picture(*size) for size in ((1, 1), (1, 5000), (5000, 1), (224, 100), (100, 224), (225, 224))),
+    ]
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_scores_are_the_official_packages(name, options):
+    scores = load_reward(name, **options[name]).score(*zip(*PAIRS, strict=True))
+    assert np.abs(scores - GOLDEN[name]).max() <= BOUNDS[name]
+    assert scores.std() > 100 * BOUNDS[name]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_any_image_with_any_prompt_gets_a_finite_score(name, options):
+    images = odd_images()
+    reward = load_reward(name, **options[name])
+    scores = reward.score(*pairs_of(images, ["", "a red dog " * 200, "собака 犬 🐕\n\t", "<|endoftext|>[SEP]"]))
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_score_depends_neither_on_the_order_nor_on_the_company(name, options):
+    images, prompts = samples.images()[:5], samples.PROMPTS[:3]
+    pairs = [(image, prompt) for prompt in prompts for image in images]
+    together = load_reward(name, **options[name]).score(*zip(*pairs, strict=True))
+    shuffled = load_reward(name, **options[name]).score(*zip(*pairs[::-1], strict=True))[::-1]
+    alone = load_reward(name, **options[name]).score([pairs[7][0]], [pairs[7][1]])
+    assert np.array_equal(together, shuffled)
+    assert alone[0] == together[7]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_nothing_to_score_is_no_error(name, options):
+    assert load_reward(name, **options[name]).score([], []).shape == (0,)
+
+
+@pytest.mark.parametrize(("name", "tower"), [("hpsv2.1", "vision_model"), ("image_reward", "vision")])
+def test_each_distinct_image_is_encoded_once_however_many_prompts_it_has(name, tower, options):
+    reward = load_reward(name, **options[name])
+    batches = []
+    getattr(reward.network, tower).register_forward_hook(lambda *_: batches.append(1))
+    images = samples.images()[:8]
+    reward.score(*pairs_of([*images, images[0].copy()], ["a red dog", "a cat", ""]))
+    assert len(batches) == 1
+
+
+def test_a_clip_encodes_what_it_has_seen_in_no_later_call_either(options):
+    reward = load_reward("hpsv2.1", **options["hpsv2.1"])
+    batches = []
+    for tower in (reward.network.vision_model, reward.network.text_model):
+        tower.register_forward_hook(lambda *_: batches.append(1))
+    image = samples.images()[0]
+    first = reward.score([image], ["a red dog"])
+    assert np.array_equal(first, reward.score([image.copy()], ["a red dog"]))
+    assert len(batches) == 2
+
+
+def test_images_of_one_bytes_but_two_palettes_are_two_images(options):
+    images = [Image.new("P", (40, 40), 1), Image.new("P", (40, 40), 1)]
+    for image, color in zip(images, ([255, 0, 0], [0, 0, 255]), strict=True):
+        image.putpalette([0, 0, 0, *color])
+    scores = load_reward("hpsv2.1", **options["hpsv2.1"]).score(images, ["a red dog"] * 2)
+    assert scores[0] != scores[1]
+
+
+def test_antialiasing_changes_what_is_resized_alone_and_is_recorded(options):
+    images = [picture(512, 512), picture(224, 100)]
+    plain, smooth = (load_reward("hpsv2.1", antialias=on, **options["hpsv2.1"]) for on in (False, True))
+    difference = np.abs(plain.score(images, ["a cat"] * 2) - smooth.score(images, ["a cat"] * 2))
+    assert difference[0] > 1e-4
+    assert difference[1] == 0
+    assert (plain.record["antialias"], smooth.record["antialias"]) == (False, True)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_lower_precision_gives_float32_scores_near_by(name, options):
+    images, prompts = samples.images()[:3], samples.PROMPTS[:3]
+    exact = load_reward(name, **options[name]).score(images, prompts)
+    rough = load_reward(name, dtype="bfloat16", **options[name]).score(images, prompts)
+    assert rough.dtype == np.float32
+    assert np.abs(exact - rough).max() < 0.1 * max(1.0, np.abs(exact).max())
+
+
+def test_pick_score_and_clip_score_are_the_models_own_logits_and_cosines(folder, options):
+    model = CLIPModel.from_pretrained(folder / "clip").eval()
+    images, prompts = samples.images()[:3], ["a red dog", "", "portrait of a man " * 40]
+    reward = load_reward("pick_score", **options["pick_score"])
+    pixels = CLIPImageProcessorPil()(images=images, return_tensors="pt").pixel_values
+    tokens = reward.tokenizer(prompts, padding=True, truncation=True, max_length=77, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(pixel_values=pixels, **tokens).logits_per_image.diagonal().numpy()
+    scale = float(model.logit_scale.detach().exp())
+    assert reward.score(images, prompts) == pytest.approx(logits, abs=1e-3)
+    clip_score = load_reward("clip_score", **options["clip_score"]).score(images, prompts)
+    assert clip_score == pytest.approx(np.maximum(100 * logits / scale, 0), abs=1e-3)
+
+
+def test_a_prompt_ends_where_it_does_in_old_configurations_too(folder, tmp_path, options):
+    """Older ones name 2 as the end token; transformers then takes the highest, and ours are padded with zeros."""
+    shutil.copytree(folder / "clip", tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 2
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    prompts = ["a red dog", "", "portrait of a man " * 40]
+    features = [
+        load_reward("clip_score", **options["clip_score"] | {"checkpoint": str(source)}).prompt_features(prompts)
+        for source in (folder / "clip", tmp_path / "old")
+    ]
+    assert torch.equal(*features)
+
+
+def test_the_aesthetic_score_is_the_heads_of_the_image_alone(folder, options):
+    images = samples.images()[:3]
+    reward = load_reward("aesthetic", **options["aesthetic"])
+    assert np.array_equal(reward.score(images, ["a"] * 3), reward.score(images, ["b"] * 3))
+    state = torch.load(folder / "aesthetic" / "aesthetic-model.pth", weights_only=True)
+    features = reward.image_features(images)
+    for number in samples.HEAD_NUMBERS:
+        features = features @ state[f"layers.{number}.weight"].T + state[f"layers.{number}.bias"]
+    assert reward.score(images, ["a"] * 3) == pytest.approx(features[:, 0].numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["hpsv2.1", "pick_score", "clip_score"])
+def test_image_features_have_length_one_and_do_not_read_the_prompt(name, options):
+    images = samples.images()[:3]
+    features = load_features(name, **options[name])
+    embedded = features.embed(images, ["a red dog"] * 3)
+    assert embedded.dtype == np.float32
+    assert embedded.shape == (3, 32)
+    assert np.linalg.norm(embedded, axis=1) == pytest.approx(1.0, abs=1e-6)
+    assert np.array_equal(embedded, features.embed(images, [""] * 3))
+    assert features.embed([], []).shape == (0, 32)
+
+
+def test_the_registry_has_every_name():
+    assert set(reward_names()) == {"proxy", "oracle", *REAL}
+    assert set(features_names()) == {"proxy", "hpsv2.1", "pick_score", "clip_score"}
+
+
+@pytest.mark.parametrize("size", [(300, 401), (401, 300), (31, 17), (224, 224), (640, 361)])
+def test_crops_are_transformers_own(size):
+    image = picture(*size)
+    theirs = CLIPImageProcessorPil()(images=[image], return_tensors="pt").pixel_values[0]
+    assert torch.allclose(shortest_side_cropped(image, 224, round_offset=False), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1500, 40), (40, 1500), (300, 401)])
+def test_a_crop_that_is_taken_before_resizing_is_that_of_the_whole_within_a_step_of_255(size, monkeypatch):
+    image = picture(*size)
+    whole = shortest_side_cropped(image, 224, round_offset=True)
+    monkeypatch.setattr(preprocessing, "MOST_PIXELS", 0)
+    shift = shortest_side_cropped(image, 224, round_offset=True) - whole
+    assert shift.abs().mean() * 0.27 <= 1 / 255
+
+
+def test_padding_is_black_before_it_is_normalized():
+    padded = longest_side_padded(Image.new("RGB", (100, 50), "white"), 224, antialias=False)
+    black, white = normalized(torch.zeros(3, 1, 1)), normalized(torch.ones(3, 1, 1))
+    assert torch.allclose(padded[:, :56], black.expand(-1, 56, 224))
+    assert torch.allclose(padded[:, 60:160], white.expand(-1, 100, 224), atol=1e-5)
+
+
+def test_an_image_that_has_the_networks_longest_side_is_padded_and_not_resized():
+    image = picture(224, 100)
+    padded = longest_side_padded(image, 224, antialias=False)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    assert torch.equal(padded[:, 62:162], normalized(pixels))
+
+
+def test_sixteen_bits_become_eight():
+    pixels = np.array([[0, 257, 65535]], np.uint16)
+    assert [value[0] for value in np.array(to_rgb(Image.fromarray(pixels)))[0].tolist()] == [0, 1, 255]
