@@ -25,7 +25,7 @@ def node_of(pipeline: Pipeline, output: str):
 
 
 def test_all_pipelines_have_their_names() -> None:
-    assert {"rsi", "__default__", "report", "base_model", *STAGES} == set(register_pipelines())
+    assert {"rsi", "__default__", "report", "sft", "base_model", *STAGES} == set(register_pipelines())
 
 
 def test_the_default_is_rsi() -> None:

@@ -40,12 +40,15 @@ class RsiContext(KedroContext):
 
 
 def absolute_paths(parameters: Parameters, project_path: Path) -> Parameters:
-    """Relative paths of prompts and preference models are relative to the project, as the catalog's are."""
+    """Relative paths of what a user gives are relative to the project, as the catalog's are."""
     curation = parameters.prompt_curation
     sources = {"source": curation.source, "evaluation_source": curation.evaluation_source}
     absolute = {name: source and source.within(project_path) for name, source in sources.items()}
     rewards = parameters.rewards.within(project_path)
-    return parameters.model_copy(update={"prompt_curation": curation.model_copy(update=absolute), "rewards": rewards})
+    sft = parameters.sft.model_copy(update={"images": project_path / parameters.sft.images.expanduser()})
+    return parameters.model_copy(
+        update={"prompt_curation": curation.model_copy(update=absolute), "rewards": rewards, "sft": sft}
+    )
 
 
 def _check_rewards(parameters: Parameters) -> None:

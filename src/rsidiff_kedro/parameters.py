@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,6 +38,20 @@ class SynthesisSettings(_Settings):
 
     samples_per_prompt: int = Field(ge=1)
     sampler: SamplerSettings
+
+
+class SftSettings(_Settings):
+    """Supervised fine-tuning on real pairs.
+
+    Attributes:
+        images: a folder in imagefolder layout.
+        text_column: of its table, the captions.
+        steps: optimizer steps; all other settings are those of `finetune`.
+    """
+
+    images: Path
+    text_column: str = Field(default="text", min_length=1)
+    steps: int = Field(default=600, ge=1)
 
 
 class GateSettings(_Settings):
@@ -88,6 +103,7 @@ class Parameters(_Settings):
     weighting: WeightingSettings
     finetune: FinetuneSettings
     evaluation: EvaluationSettings
+    sft: SftSettings
     base_model: BaseModelSettings
 
     @property

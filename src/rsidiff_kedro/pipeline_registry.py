@@ -7,7 +7,7 @@ from kedro.framework.project import pipelines, settings
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
-from rsidiff_kedro.pipelines import base_model, report
+from rsidiff_kedro.pipelines import base_model, report, sft
 from rsidiff_kedro.pipelines.rsi import create_stages
 
 _rounds: int | None = None
@@ -22,7 +22,7 @@ def set_rounds(rounds: int) -> None:
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """All pipelines: `rsi` (the default), each stage of every round, the report, and the base model's training."""
+    """All pipelines: `rsi` (the default), each stage of every round, the report, and what stands beside them."""
     rounds = _rounds if _rounds is not None else _configured_rounds()
     stages = create_stages(rounds)
     reports = report.create_pipeline(rounds)
@@ -32,6 +32,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "__default__": rsi,
         **stages,
         "report": reports,
+        "sft": sft.create_pipeline(),
         "base_model": base_model.create_pipeline(),
     }
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from kedro.framework.context import KedroContext
@@ -13,8 +14,11 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 from nbclient import NotebookClient
+from PIL import Image
 
 from rsidiff_kedro.hooks.ending import EndingHooks
+from rsidiff_kedro.scenes.grammar import sample_scene
+from rsidiff_kedro.scenes.renderer import compose, render
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = (0, 1, 2)
@@ -110,6 +114,22 @@ def test_a_stage_runs_again_alone_and_gives_the_same(project: Path, context: Ked
     versions = sorted(project.glob("data/test/04_feature/rsi/round_2/selection.parquet/*"))
     assert len(versions) == 2
     pd.testing.assert_frame_equal(before, pd.read_parquet(versions[-1]))
+
+
+def test_fine_tuning_on_real_pairs_is_measured_as_a_round_is(project: Path, context: KedroContext) -> None:
+    folder = project / "data" / "01_raw" / "real_images"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    scenes = [sample_scene(rng, 1) for _ in range(6)]
+    for number, scene in enumerate(scenes):
+        Image.fromarray(render(compose(scene, rng))).save(folder / f"{number}.png")
+    table = pd.DataFrame({"file_name": [f"{number}.png" for number in range(6)], "text": [s.caption for s in scenes]})
+    table.to_csv(folder / "metadata.csv", index=False)
+    run(project, "sft")
+    measured, base = (context.catalog.load(f"{name}.metrics") for name in ("sft.round_1", "rsi.round_0"))
+    assert set(measured) == set(base)
+    seeds = [context.catalog.load(f"{name}.test_images").metadata["seed"] for name in ("sft.round_1", "rsi.round_0")]
+    assert seeds[0].tolist() == seeds[1].tolist()
 
 
 def test_metrics_are_plain_json(project: Path) -> None:

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 SHEET_IMAGES = 48
 """Prompts on a round's contact sheet."""
 SHEET_COLUMNS = 8
-_ROUND_DATASET = re.compile(r"rsi\.round_(\d+)\.(\w+)")
+_ROUND_DATASET = re.compile(r"(?:rsi|sft)\.round_(\d+)\.(\w+)")
 _SQLITE = "sqlite:///"
 _BATCH = 100
 """MLflow takes no more parameters at once."""
