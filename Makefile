@@ -1,7 +1,7 @@
 # make rsi   six rounds of self-improvement on the embedded model, then where to look
 # make test  everything that CI checks
 # make ui    MLflow and Kedro-Viz on what has been run
-# make parity  our scores beside the official packages' (SIZE=small, full or all); needs Python 3.11 as PARITY_PYTHON
+# make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
 PYTHON ?= python3
@@ -45,7 +45,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/guidance_scale.py
 
 parity: $(READY) $(PARITY)/.installed
-	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY)
+	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY) $(if $(BERT),--bert $(BERT),)
 
 study: $(READY)
 	$(BIN)/python benchmarks/study.py strategies
