@@ -2,7 +2,7 @@
 # make test  everything that CI checks
 # make prompt-report PROMPTS=path [COLUMN=Prompt CATEGORY=Category]   what the filters drop of a file of prompts
 # make ui    MLflow and Kedro-Viz on what has been run
-# make parity  our scores beside the official packages' (SIZE=small, full or all); needs Python 3.11 as PARITY_PYTHON
+# make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
 PYTHON ?= python3
@@ -46,7 +46,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/guidance_scale.py
 
 parity: $(READY) $(PARITY)/.installed
-	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY)
+	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY) $(if $(BERT),--bert $(BERT),)
 
 study: $(READY)
 	$(BIN)/python benchmarks/study.py strategies

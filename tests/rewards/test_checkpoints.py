@@ -103,7 +103,7 @@ class Runs:
         return Path.touch, (self.proof,)
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])
 def test_a_pickle_that_runs_code_does_not_run_it(broken, tmp_path, save):
     name, options, path = broken
     save({"state_dict": {"a": torch.ones(1)}, "extra": Runs(tmp_path / "proof")}, path)
