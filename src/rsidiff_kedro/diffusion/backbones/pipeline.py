@@ -46,6 +46,7 @@ class PipelineBackbone(ABC):
             if isinstance(component, nn.Module):
                 component.requires_grad_(False).eval()
         self.max_tokens = int(self.pipeline.tokenizer.model_max_length)
+        self._no_prompt: TextEmbeddings | None = None
 
     @classmethod
     def open(cls, source: str, model: ModelSettings) -> Self:
@@ -156,7 +157,8 @@ class PipelineBackbone(ABC):
     def _conditions(self, embeddings: TextEmbeddings, guidance_scale: float) -> dict[str, Tensor]:
         given = {"": embeddings}
         if guidance_scale > 1.0:
-            given["negative_"] = self.encode_no_prompt().repeat(len(embeddings))
+            self._no_prompt = self._no_prompt or self.encode_no_prompt()
+            given["negative_"] = self._no_prompt.repeat(len(embeddings))
         conditions = {f"{sign}prompt_embeds": each.states for sign, each in given.items()}
         pooled = {f"{sign}pooled_prompt_embeds": each.pooled for sign, each in given.items() if each.pooled is not None}
         return {**conditions, **pooled}
