@@ -29,7 +29,7 @@ def test_everything_that_is_missing_is_said_at_once(project: Path) -> None:
     result = doctor("--params", "model.base=/no/such/folder,evaluation.rewards=[beauty]")
     assert result.exit_code == 1
     assert "MISSING" in line(result, "model") and "/no/such/folder" in line(result, "model")
-    assert "MISSING" in line(result, "rewards") and "unknown reward 'beauty'" in line(result, "rewards")
+    assert "MISSING" in line(result, "reward: beauty") and "'beauty'; there are" in line(result, "reward: beauty")
     assert result.output.endswith("2 missing\n")
 
 

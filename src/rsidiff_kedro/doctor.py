@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rsidiff_kedro.diffusion.footprint import (
     own_resolution,
 )
 from rsidiff_kedro.parameters import Parameters, parse_parameters
+from rsidiff_kedro.rewards import check_reward
 
 UNKNOWN_RESOLUTION = 1024
 """Pixels a side that a model is taken to draw before its config is there."""
@@ -55,11 +56,7 @@ def examine(env: str | None = None, params: dict[str, Any] | None = None) -> lis
         return [*findings, Finding("parameters", False, " ".join(str(error).split()))]
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
     for subject, check in CHECKS.items():
-        try:
-            check(parameters)
-            findings.append(Finding(subject, True, _summary(subject, parameters)))
-        except ValueError as error:
-            findings.append(Finding(subject, False, " ".join(str(error).split())))
+        findings.extend(_rewards(parameters) if subject == "rewards" else [_looked_at(subject, check, parameters)])
     folder = model_folder(parameters.model)
     findings.extend(_weights(parameters, folder))
     findings.extend(_memory(parameters, folder))
@@ -89,10 +86,36 @@ def _packages() -> Iterator[Finding]:
     yield Finding("packages", not wrong, text)
 
 
+def _looked_at(subject: str, check: Callable[[Parameters], None], parameters: Parameters) -> Finding:
+    try:
+        check(parameters)
+    except ValueError as error:
+        return Finding(subject, False, " ".join(str(error).split()))
+    return Finding(subject, True, _summary(subject, parameters))
+
+
+def _rewards(parameters: Parameters) -> Iterator[Finding]:
+    """Each preference model and embedding that a run opens, not only the first that is missing."""
+    for name in sorted(parameters.reward_names | parameters.features_names):
+        options = parameters.rewards.options(name)
+        try:
+            check_reward(name, **options)
+        except ValueError as error:
+            yield Finding(f"reward: {name}", False, " ".join(str(error).split()))
+            continue
+        yield Finding(f"reward: {name}", True, _place(options["checkpoint"]) if options else "comes with the package")
+
+
+def _place(checkpoint: str) -> str:
+    """A checkpoint with its size, if it lies on this machine."""
+    source = Path(checkpoint)
+    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+    return f"{checkpoint}, {_size(sum(path.stat().st_size for path in files))}" if files else checkpoint
+
+
 def _summary(subject: str, parameters: Parameters) -> str:
     curation = parameters.prompt_curation
     return {
-        "rewards": ", ".join(sorted(parameters.reward_names)),
         "prompts": f"{curation.source.kind}; a pool of {curation.pool_size}, {curation.prompts_per_round} a round",
         "model": f"{parameters.model.family}, {parameters.model.base}, revision {parameters.model.revision}",
     }.get(subject, "")

@@ -1,5 +1,6 @@
 """conf/sd14 and conf/sd3 run as they stand, with small models and files in the place of what they name on the hub."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def test_the_doctor_names_what_the_environment_lacks(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     result = CliRunner().invoke(cli, ["rsi", "doctor", f"--env={env}"])
-    lines = {line[9:].split()[0]: line for line in result.output.splitlines() if len(line) > 9}
+    lines = {re.split("  +", line[9:])[0]: line for line in result.output.splitlines() if len(line) > 9}
     assert result.exit_code == 1, result.output
     assert lines["parameters"].startswith("ok")
-    assert all(lines[subject].startswith("MISSING") for subject in ("rewards", "prompts", "model")), result.output
+    rewards = [f"reward: {name}" for name in ("hpsv2.1", "image_reward", "pick_score", "clip_score")]
+    assert all(lines[subject].startswith("MISSING") for subject in (*rewards, "prompts", "model")), result.output
