@@ -21,11 +21,12 @@ from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, metric,
 from rsidiff_kedro.statistics.distribution import effective_sample_size
 
 NO_GATE = {"evaluation.gate.enabled": "false"}
-HARDER = {"finetune.learning_rate": "2.0e-3"}
+HARDER = {"finetune.learning_rate": "2.0e-3", "finetune.replay_rounds": "0"}
+"""A larger learning rate, and each round trains on its own images alone."""
 METHOD, NAIVE = Arm("method", 6, NO_GATE), Arm("naive", 6, NO_GATE | ALL_OFF)
 METHOD_HARDER, NAIVE_HARDER = (
-    Arm("method_harder", 12, NO_GATE | HARDER),
-    Arm("naive_harder", 12, NO_GATE | ALL_OFF | HARDER),
+    Arm("method_harder", 6, NO_GATE | HARDER),
+    Arm("naive_harder", 6, NO_GATE | HARDER | ALL_OFF),
 )
 
 
