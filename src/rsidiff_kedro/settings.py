@@ -5,6 +5,7 @@ import warnings
 from rsidiff_kedro.context import RsiContext
 from rsidiff_kedro.hooks.ending import EndingHooks
 from rsidiff_kedro.hooks.errors import ErrorHooks
+from rsidiff_kedro.hooks.lineage import LineageHooks
 from rsidiff_kedro.hooks.memory import MemoryHooks
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 
@@ -19,7 +20,7 @@ warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 
 CONTEXT_CLASS = RsiContext
-HOOKS = (TrackingHooks(), ErrorHooks(), EndingHooks(), MemoryHooks())
+HOOKS = (LineageHooks(), TrackingHooks(), ErrorHooks(), EndingHooks(), MemoryHooks())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

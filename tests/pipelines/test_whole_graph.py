@@ -149,6 +149,26 @@ def test_mlflow_has_a_child_run_a_round_with_equal_metric_keys(project: Path) ->
     assert {run.info.status for run in children} == {"FINISHED"}
 
 
+def test_one_round_and_then_one_more_give_what_two_rounds_give(
+    project: Path, context: KedroContext, tmp_path: Path
+) -> None:
+    """Also that the second run makes nothing of the first again."""
+    folder = tmp_path / "resumed"
+    (folder / "src").mkdir(parents=True)
+    for name in ("conf", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    bootstrap_project(folder)
+    for rounds, reuse in ((1, False), (2, True)):
+        with KedroSession.create(folder, env="test", runtime_params={"rounds": rounds}) as session:
+            session.run(pipeline_names=["rsi"], only_missing_outputs=reuse)
+    candidates = [
+        next(place.glob("data/test/06_models/rsi/round_2/candidate/*/candidate/*.safetensors")).read_bytes()
+        for place in (project, folder)
+    ]
+    assert candidates[0] == candidates[1]
+    assert len(list(folder.glob("data/test/03_primary/rsi/round_1/images/*"))) == 1
+
+
 def test_the_report_is_one_file_that_needs_no_network(context: KedroContext) -> None:
     report = context.catalog.load("report")
     assert report.count("data:image/png;base64,") >= len(ROUNDS)

@@ -1,0 +1,109 @@
+"""Digests of what computes: a module with all that it imports of this project, the libraries, the shipped weights."""
+
+import ast
+import hashlib
+import importlib.metadata
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+LIBRARIES = (
+    "diffusers",
+    "numpy",
+    "pandas",
+    "peft",
+    "pillow",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+"""Those that compute."""
+
+
+@cache
+def code_digest(module: str) -> str:
+    """12 hex digits of the SHA-256 of a module's source and of all modules of this project that it imports.
+
+    Imports are read from the source, wherever they stand in it, so that what a function imports counts too. A module
+    that is not of this project has the digest of its name.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_closure(module)):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12] if _source(module) else hashlib.sha256(module.encode()).hexdigest()[:12]
+
+
+def _closure(module: str) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        for path in _files(waiting.pop()):
+            if path not in found:
+                found.add(path)
+                waiting.extend(_imports(path))
+    return found
+
+
+def _files(module: str) -> Iterator[Path]:
+    """The module's file, and those of the packages that it lies in, which Python runs first."""
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        path = _source(".".join(parts[:length]))
+        if path is not None:
+            yield path
+
+
+def _source(module: str) -> Path | None:
+    parts = module.split(".")
+    if parts[0] != PACKAGE.name:
+        return None
+    place = PACKAGE.joinpath(*parts[1:])
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in names if name.split(".")[0] == PACKAGE.name)
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """The installed versions of `LIBRARIES`."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+@cache
+def assets_digest() -> str:
+    """12 hex digits of the SHA-256 of the networks that come with the package."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.glob("scenes/assets/**/*")):
+        if path.is_file():
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def fingerprint(path: Path, small: int = 64_000_000) -> str:
+    """What a file or a folder holds, in 12 hex digits.
+
+    Files of up to `small` bytes count by their content, larger ones by size and time of change; so do all files of a
+    folder, whose content may be a network of gigabytes.
+    """
+    digest = hashlib.sha256()
+    if path.is_file() and path.stat().st_size <= small:
+        digest.update(path.read_bytes())
+    else:
+        files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+        for file in files:
+            stat = file.stat()
+            digest.update(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]

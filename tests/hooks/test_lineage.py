@@ -1,0 +1,118 @@
+"""A run reads what it made itself, or what a record says is the same."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.io.core import Version
+from kedro.pipeline import Pipeline, node
+from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
+
+from rsidiff_kedro.hooks.lineage import LineageHooks
+from rsidiff_kedro.lineage.records import Records
+
+Run = Callable[..., list[str]]
+STEPS = ["draw", "score", "report"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("1", steps=3, reuse=True)`: runs draw → score → report as run 1; gives the steps that were computed."""
+    monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
+    caplog.set_level(logging.INFO, "rsidiff_kedro")
+
+    def run(run_id: str, reuse: bool = True, fails: str = "", **parameters: object) -> list[str]:
+        computed: list[str] = []
+
+        def step(name: str) -> Callable[..., object]:
+            def compute(*inputs: object) -> object:
+                computed.append(name)
+                if name == fails:
+                    raise RuntimeError(name)
+                return [name, *inputs]
+
+            return compute
+
+        values = {"seed": 0, "steps": 3} | parameters
+        catalog = DataCatalog({f"params:{name}": MemoryDataset(value) for name, value in values.items()})
+        for name in ("images", "scores", "page"):
+            catalog[name] = JSONDataset(filepath=str(tmp_path / f"{name}.json"), version=Version(None, run_id))
+        pipeline = Pipeline(
+            [
+                node(step("draw"), ["params:seed"], "images", name="draw"),
+                node(step("score"), ["images", "params:steps"], "scores", name="score"),
+                node(step("report"), ["scores"], "page", name="report"),
+            ]
+        )
+        hooks = LineageHooks()
+        hooks._records = Records(tmp_path / "lineage")
+        manager = _create_hook_manager()
+        manager.register(hooks)
+        given = {"only_missing_outputs": reuse, "run_id": run_id}
+        manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
+        try:
+            SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=reuse)
+        except RuntimeError:
+            assert fails
+        else:
+            assert catalog.load("page")[0] == "report"
+        return computed
+
+    return run
+
+
+def test_a_plain_run_makes_everything(run: Run) -> None:
+    assert run("1", reuse=False) == STEPS
+    assert run("2", reuse=False) == STEPS
+
+
+def test_what_is_the_same_is_reused(run: Run) -> None:
+    run("1", reuse=False)
+    assert run("2") == []
+
+
+def test_a_changed_parameter_redoes_what_depends_on_it_and_says_so(run: Run, caplog) -> None:
+    run("1")
+    assert run("2", steps=4) == ["score", "report"]
+    assert "score: steps is 4, was 3" in caplog.text
+    assert "report: an input is made again" in caplog.text
+    assert "1 of 3 steps are reused" in caplog.text
+
+
+def test_going_back_to_earlier_parameters_reuses_what_they_made(run: Run) -> None:
+    run("1")
+    run("2", steps=4)
+    assert run("3") == []
+
+
+def test_a_run_that_failed_goes_on_where_it_stopped(run: Run) -> None:
+    assert run("1", fails="score") == ["draw", "score"]
+    assert run("2") == ["score", "report"]
+
+
+def test_a_deleted_output_is_made_again(run: Run, tmp_path: Path, caplog) -> None:
+    run("1")
+    shutil.rmtree(tmp_path / "images.json" / "1")
+    assert run("2") == ["draw"]
+    assert "draw: its outputs are gone" in caplog.text
+
+
+def test_an_output_without_a_record_is_not_trusted(run: Run, tmp_path: Path) -> None:
+    run("1")
+    shutil.rmtree(tmp_path / "lineage")
+    assert run("2") == STEPS
+
+
+def test_a_run_does_not_read_what_a_run_beside_it_made(run: Run, tmp_path: Path) -> None:
+    run("1", seed=1)
+    other = tmp_path / "images.json" / "9" / "images.json"
+    other.parent.mkdir()
+    other.write_text('["stranger"]')
+    run("2", reuse=False, seed=2)
+    assert "stranger" not in (tmp_path / "page.json" / "2" / "page.json").read_text()
+    assert run("3", seed=1) == []
