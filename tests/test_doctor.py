@@ -53,7 +53,29 @@ def test_lacking_weights_are_said(project: Path, family_folder) -> None:
     result = doctor(f"--params=model.base={folder}")
     assert result.exit_code == 1
     assert "lacks unet" in line(result, "model")
-    assert "MISSING" in line(result, "weights: unet")
+    assert "weights" not in [line[9:16] for line in result.output.splitlines()]
+
+
+@pytest.mark.parametrize("name", ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
+def test_a_broken_file_is_said(project: Path, family_folder, name: str) -> None:
+    folder = shutil.copytree(family_folder("stable_diffusion"), project / "model")
+    (folder / name).write_bytes(b"{")
+    result = doctor(f"--params=model.base={folder}")
+    assert result.exit_code == 1
+    assert "cannot be read" in line(result, "weights, memory, disk")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--params=model.device=mps"], ["--params=model.family=flux"], ["--env=nowhere"]]
+)
+def test_no_mistake_ends_in_a_traceback(project: Path, arguments: list[str]) -> None:
+    result = doctor(*arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_preference_models_are_named_with_their_size(project: Path) -> None:
+    assert line(doctor(), "reward: proxy").endswith("comes with the package")
 
 
 def test_memory_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

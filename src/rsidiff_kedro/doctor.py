@@ -10,25 +10,24 @@ from typing import Any
 
 import torch
 from huggingface_hub import is_offline_mode
+from kedro.config import MissingConfigException
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 from packaging.requirements import Requirement
+from safetensors import SafetensorError
 
 from rsidiff_kedro.context import CHECKS, absolute_paths
-from rsidiff_kedro.diffusion.backbones.folders import is_folder_name
+from rsidiff_kedro.diffusion.backbones.folders import is_folder_name, weight_files
 from rsidiff_kedro.diffusion.backbones.pipeline import find_device
 from rsidiff_kedro.diffusion.footprint import (
     OPTIMIZER_BYTES,
     adapter_parameters,
     component_parameters,
-    model_folder,
+    fetch_configs,
     own_resolution,
 )
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.rewards import check_reward
-
-UNKNOWN_RESOLUTION = 1024
-"""Pixels a side that a model is taken to draw before its config is there."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,20 @@ def examine(env: str | None = None, params: dict[str, Any] | None = None) -> lis
     )
     try:
         parameters = absolute_paths(parse_parameters(loader["parameters"]), root)
-    except ValueError as error:
+    except (ValueError, MissingConfigException) as error:
         return [*findings, Finding("parameters", False, " ".join(str(error).split()))]
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
     for subject, check in CHECKS.items():
         findings.extend(_rewards(parameters) if subject == "rewards" else [_looked_at(subject, check, parameters)])
-    folder = model_folder(parameters.model)
-    findings.extend(_weights(parameters, folder))
-    findings.extend(_memory(parameters, folder))
-    findings.append(_disk(parameters, folder, root / loader["globals"]["data"]))
-    return findings
+    data = root / loader["globals"]["data"]
+    if not all(finding.fine for finding in findings if finding.subject == "model"):
+        return findings  # without the model nothing is known of weights, memory and disk
+    try:
+        folder = fetch_configs(parameters.model)
+        return [*findings, *_weights(parameters, folder), *_memory(parameters, folder), _disk(parameters, folder, data)]
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        return [*findings, Finding("weights, memory, disk", False, f"the model's files cannot be read ({reason})")]
 
 
 def _size(n_bytes: float) -> str:
@@ -108,9 +111,13 @@ def _rewards(parameters: Parameters) -> Iterator[Finding]:
 
 def _place(checkpoint: str) -> str:
     """A checkpoint with its size, if it lies on this machine."""
-    source = Path(checkpoint)
-    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
-    return f"{checkpoint}, {_size(sum(path.stat().st_size for path in files))}" if files else checkpoint
+    size = _bytes_of(Path(checkpoint))
+    return f"{checkpoint}, {_size(size)}" if size else checkpoint
+
+
+def _bytes_of(path: Path) -> int:
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files)
 
 
 def _summary(subject: str, parameters: Parameters) -> str:
@@ -121,13 +128,11 @@ def _summary(subject: str, parameters: Parameters) -> str:
     }.get(subject, "")
 
 
-def _weights(parameters: Parameters, folder: Path | None) -> Iterator[Finding]:
-    if folder is None:
-        return  # the finding "model" says so
+def _weights(parameters: Parameters, folder: Path) -> Iterator[Finding]:
     for name, count in component_parameters(folder, parameters.model).items():
         subject, place = f"weights: {name}", folder / name
         if count:
-            size = sum(path.stat().st_size for path in place.glob("*.safetensors"))
+            size = sum(path.stat().st_size for path in weight_files(place))
             yield Finding(subject, True, f"{count / 1e6:,.1f} M parameters, {_size(size)}, {place}")
         elif is_folder_name(parameters.model.base) or is_offline_mode():
             yield Finding(subject, False, f"no safetensors in {place}")
@@ -135,20 +140,27 @@ def _weights(parameters: Parameters, folder: Path | None) -> Iterator[Finding]:
             yield Finding(subject, True, f"not downloaded yet from {parameters.model.base}; the first node does")
 
 
-def _memory(parameters: Parameters, folder: Path | None) -> Iterator[Finding]:
+def _memory(parameters: Parameters, folder: Path) -> Iterator[Finding]:
     """The weights that each stage holds; activations come on top, and grow with micro_batch_size and resolution."""
-    device = find_device(parameters.model.device)
+    device, dtype = find_device(parameters.model.device), parameters.model.dtype
+    if device.type == "cuda" and dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
+        yield Finding("device", False, f"{torch.cuda.get_device_name()} has no bfloat16; set model.dtype=float32")
+    else:
+        yield Finding("device", True, f"{'no GPU was found: ' if device.type == 'cpu' else ''}{device.type}, {dtype}")
     total = _device_memory(device)
-    if folder is None:
-        return
-    width = 4 if parameters.model.dtype == "float32" else 2
+    width = 4 if dtype == "float32" else 2
     bytes_of = {name: count * width for name, count in component_parameters(folder, parameters.model).items()}
     denoiser = bytes_of.get("unet", 0) + bytes_of.get("transformer", 0)
     trained = adapter_parameters(folder, parameters.model, parameters.finetune)
     stages = {
         "synthesis, evaluation": sum(bytes_of.values()),
-        "finetune": denoiser + trained * OPTIMIZER_BYTES,
+        # All of the model is opened before text encoders and autoencoder are freed.
+        "finetune": max(sum(bytes_of.values()), denoiser + trained * OPTIMIZER_BYTES),
     }
+    for name in sorted(parameters.reward_names | parameters.features_names):
+        checkpoint = parameters.rewards.options(name).get("checkpoint")
+        size = _bytes_of(Path(str(checkpoint))) if checkpoint else 0
+        stages |= {f"scoring by {name}": size} if size else {}
     for stage, needed in stages.items():
         text = f"{_size(needed)} of weights, and activations, of {_size(total)} ({device.type})"
         yield Finding(f"memory: {stage}", needed < total, text)
@@ -160,24 +172,23 @@ def _device_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _disk(parameters: Parameters, folder: Path | None, data: Path) -> Finding:
-    """What a whole run writes at most: PNG files that do not compress, latents, and adapters."""
+def _disk(parameters: Parameters, folder: Path, data: Path) -> Finding:
+    """What a whole run writes: PNG files, at three bytes a pixel, latents, and adapters."""
     curation, evaluation, rounds = parameters.prompt_curation, parameters.evaluation, parameters.rounds
-    synthesis = parameters.synthesis
-    drawn = curation.prompts_per_round * synthesis.samples_per_prompt
+    drawn = curation.prompts_per_round * parameters.synthesis.samples_per_prompt
     evaluated = (
         curation.test_size * evaluation.samples_per_prompt
         + curation.validation_size * evaluation.validation_samples_per_prompt
     )
-    images = rounds * drawn + (rounds + 1) * evaluated
+    candidates = getattr(curation.source, "count", None) or getattr(curation.source, "limit", None)
+    probed = (candidates or 2 * curation.pool_size) * curation.probe.samples_per_prompt * curation.enabled
     replayed = sum(min(number, parameters.finetune.replay_rounds + 1) for number in range(1, rounds + 1))
-    images += replayed * curation.prompts_per_round * parameters.preference_selection.keep_per_prompt
-    side = parameters.model.resolution or (own_resolution(folder, parameters.model) if folder else UNKNOWN_RESOLUTION)
-    adapters = (
-        0 if folder is None else adapter_parameters(folder, parameters.model, parameters.finetune) * 4 * 2 * rounds
-    )
-    needed = images * side * side * 4 + adapters
+    kept = curation.prompts_per_round * parameters.preference_selection.keep_per_prompt
+    images = probed + rounds * drawn + (rounds + 1) * evaluated + replayed * kept
+    side = parameters.model.resolution or own_resolution(folder, parameters.model)
+    trained = adapter_parameters(folder, parameters.model, parameters.finetune)
+    needed = images * side * side * 4 + 2 * rounds * trained * 4
     existing = next(path for path in (data, *data.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    text = f"at most {_size(needed)} for {images} images of {side} pixels a side, {_size(free)} free in {data}"
+    text = f"about {_size(needed)} for {images} images of {side} pixels a side, {_size(free)} free in {data}"
     return Finding("disk", needed < free, text)

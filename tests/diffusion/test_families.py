@@ -1,13 +1,17 @@
 """Each family draws, trains and exports as diffusers does, and is recognised before anything is computed."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from diffusers import (
+    AutoencoderKL,
     DDPMScheduler,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
@@ -20,6 +24,7 @@ from rsidiff_kedro.diffusion.backbones import FAMILIES, ModelError, check_finetu
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
+from rsidiff_kedro.errors import InputError
 
 SAMPLER = SamplerSettings(num_inference_steps=3, guidance_scale=3.0, micro_batch_size=2)
 PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb"], "text": ["a red circle", "a blue square"]})
@@ -79,7 +84,9 @@ def test_a_trained_adapter_draws_the_same_in_an_unmodified_pipeline(family_folde
     assert difference(draw(model).images[3], images.images[3]) > 3
 
 
-@pytest.mark.parametrize("scheduler", [PNDMScheduler, DPMSolverMultistepScheduler])
+@pytest.mark.parametrize(
+    "scheduler", [PNDMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, DDPMScheduler]
+)
 def test_images_are_drawn_with_the_pipelines_own_scheduler(family_folder, scheduler, tmp_path):
     pipeline = StableDiffusionPipeline.from_pretrained(family_folder("stable_diffusion"))
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, skip_prk_steps=True)
@@ -139,9 +146,34 @@ def test_the_loss_of_stable_diffusion_3_is_that_of_diffusers_example(model, late
         pooled_projections=embeddings.pooled,
     ).sample
     weighting = compute_loss_weighting_for_sd3("logit_normal", sigmas)
-    # With its outputs preconditioned, as the example trains: the latents that the flow leads back to.
-    expected = weighting * ((noise - latents) - prediction).square()
+    # The example with --precondition_outputs=0.
+    expected = weighting * (prediction - (noise - latents)).square()
     assert ours.mean().item() == pytest.approx(expected.mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("family", ["stable_diffusion"])
+def test_min_snr_multiplies_each_loss_by_its_weight(model, prediction_type, latents):
+    backbone = load_backbone(model)
+    backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type=prediction_type)
+    embeddings = backbone.encode_prompts(TEXTS)
+    plain, weighted = (
+        backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), gamma) for gamma in (None, 5.0)
+    )
+    generator = torch.Generator().manual_seed(3)
+    torch.randn(latents.shape, generator=generator)
+    signal = backbone._noising.alphas_cumprod[torch.randint(1000, (2,), generator=generator)]
+    snr = signal / (1 - signal)
+    expected = snr.clamp(max=5.0) / (snr if prediction_type == "epsilon" else snr + 1)
+    assert (weighted / plain).detach().numpy() == pytest.approx(expected.numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion"])
+def test_a_model_that_predicts_the_image_cannot_be_fine_tuned(model, latents):
+    backbone = load_backbone(model)
+    backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type="sample")
+    with pytest.raises(InputError, match="'sample'"):
+        backbone.training_loss(latents, backbone.encode_prompts(TEXTS), torch.Generator(), None)
 
 
 @pytest.fixture
@@ -171,6 +203,33 @@ def test_bfloat16_trains_an_adapter_of_float32(model):
     assert np.isfinite(log["loss"]).all()
     assert {value.dtype for value in adapter.weights.values()} == {torch.float32}
     assert (draw(narrow, adapter).latents - draw(narrow).latents).abs().max() > 0
+
+
+@each_family
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_goes_on_from_the_adapters_exact_values(model, dtype):
+    adapter, _ = train(model)
+    backbone = load_backbone(model.model_copy(update={"dtype": dtype}))
+    backbone.load_adapter(adapter, trainable=True)
+    exported = backbone.export_adapter()
+    assert exported.keys() == adapter.weights.keys()
+    assert all(torch.equal(exported[name], value) for name, value in adapter.weights.items())
+
+
+def test_an_autoencoder_with_a_latent_mean_draws_the_same_in_an_unmodified_pipeline(family_folder, tmp_path):
+    folder = shutil.copytree(family_folder("stable_diffusion_xl"), tmp_path / "model")
+    autoencoder = AutoencoderKL.from_pretrained(folder / "vae")
+    autoencoder.register_to_config(latents_mean=[0.1, 0.2, -0.3, 0.4], latents_std=[2.0, 3.0, 4.0, 5.0])
+    autoencoder.save_pretrained(folder / "vae")
+    model = ModelSettings(family="stable_diffusion_xl", base=str(folder))
+    images = draw(model)
+    assert difference(draw_with_diffusers(folder, images, 0), images.images[0]) <= 1
+    backbone = load_backbone(model)
+    pixels = backbone.pipeline.image_processor.preprocess([images.images[0]])
+    plain = backbone.pipeline.vae.encode(pixels).latent_dist.mode()[0]
+    mean, deviation = torch.tensor([0.1, 0.2, -0.3, 0.4]), torch.tensor([2.0, 3.0, 4.0, 5.0])
+    expected = (plain - mean[:, None, None]) * backbone.pipeline.vae.config.scaling_factor / deviation[:, None, None]
+    assert torch.allclose(backbone.encode_images([images.images[0]])[0], expected, atol=1e-5)
 
 
 @each_family
@@ -228,3 +287,15 @@ def test_min_snr_is_refused_where_it_is_not_defined():
     check_finetune(ModelSettings(), settings)
     with pytest.raises(ModelError, match="min_snr_gamma=null"):
         check_finetune(ModelSettings(family="stable_diffusion_3"), settings)
+
+
+def test_a_resolution_beyond_the_models_positions_is_refused(family_folder):
+    model = ModelSettings(family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3")), resolution=96)
+    with pytest.raises(ModelError, match="draws 64 pixels a side at most"):
+        load_backbone(model)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_opened(family_folder):
+    absent = next(name for name in ("cuda", "mps") if not getattr(torch, name).is_available())
+    with pytest.raises(ModelError, match=f"model.device is '{absent}'"):
+        check_model(ModelSettings(device=absent))

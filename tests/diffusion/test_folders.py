@@ -1,15 +1,19 @@
 """A base model is checked before anything is computed with it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.diffusion.backbones import check_model, load_backbone
 from rsidiff_kedro.diffusion.backbones.folders import ModelError
-from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
 
 @pytest.fixture
@@ -71,6 +75,71 @@ def hub_cache(model_folder, tmp_path):
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     return tmp_path / "hub"
+
+
+def name_in_index(folder, *components):
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {component: ["transformers", "Something"] for component in components}
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def test_components_that_are_left_out_may_be_missing(copy):
+    name_in_index(copy, "safety_checker", "feature_extractor", "image_encoder")
+    model = ModelSettings(base=str(copy))
+    check_model(model)
+    assert load_backbone(model).pipeline.safety_checker is None
+
+
+def spoil_weights(folder, change):
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+def truncate(folder):
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def break_config(folder):
+    (folder / "unet" / "config.json").write_text("{")
+
+
+def lose_a_tensor(folder):
+    spoil_weights(folder, lambda tensors: tensors.pop("conv_in.weight"))
+
+
+def lose_the_token_limit(folder):
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 10**30}))
+
+
+@pytest.mark.parametrize("spoil", [truncate, break_config, lose_a_tensor, lose_the_token_limit])
+def test_a_broken_model_ends_in_one_line(copy, spoil):
+    spoil(copy)
+    with pytest.raises(ModelError, match=r"model\.base"):
+        load_backbone(ModelSettings(base=str(copy)))
+
+
+def test_weights_of_a_variant_alone_are_not_enough(copy):
+    path = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert "lacks unet" in message(copy)
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(copy):
+    for name in ("tokenizer.json", "vocab.json"):
+        (copy / "tokenizer" / name).unlink(missing_ok=True)
+    assert "lacks tokenizer" in message(copy)
+
+
+def test_a_model_of_nan_is_stopped_at_its_first_image(copy):
+    spoil_weights(copy, lambda tensors: tensors["conv_in.weight"].fill_(float("nan")))
+    prompts = pd.DataFrame({"prompt_id": ["aa"], "text": ["a red circle"]})
+    backbone = load_backbone(ModelSettings(base=str(copy)))
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        sample_images(backbone, None, prompts, 1, SamplerSettings(num_inference_steps=1), 0, "test", "drawing")
 
 
 def load_offline(cache):

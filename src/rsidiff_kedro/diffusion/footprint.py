@@ -7,40 +7,40 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download
 from safetensors import safe_open
 
 from rsidiff_kedro.diffusion.backbones import FAMILIES
-from rsidiff_kedro.diffusion.backbones.folders import NETWORKS, is_folder_name, model_source
+from rsidiff_kedro.diffusion.backbones.folders import NETWORKS, model_source, weight_files
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 
 OPTIMIZER_BYTES = 20
 """Of each trained parameter: itself, its gradient, two moments of AdamW and the moving average, float32 each."""
 
 
-def model_folder(model: ModelSettings) -> Path | None:
-    """Where the model lies: its folder, or its snapshot in the hub's cache; None if it is in neither."""
+def fetch_configs(model: ModelSettings) -> Path:
+    """Where the model lies: its folder, or its snapshot in the hub's cache, to which its small configs are fetched.
+
+    Raises:
+        OSError: the hub does not give them.
+    """
     source = model_source(model.base)
-    if Path(source).is_dir() or is_folder_name(model.base):
-        return Path(source) if Path(source).is_dir() else None
-    index = try_to_load_from_cache(source, "model_index.json", revision=model.revision)
-    return Path(index).parent if isinstance(index, str) else None
+    if Path(source).is_dir():
+        return Path(source)
+    names = ("model_index.json", f"{FAMILIES[model.family].denoiser_name}/config.json", "vae/config.json")
+    paths = [hf_hub_download(source, name, revision=model.revision) for name in names]
+    return Path(paths[0]).parent
 
 
 def component_parameters(folder: Path, model: ModelSettings) -> dict[str, int]:
     """How many parameters each network of a pipeline has, by component; 0 if its weights are not there (yet)."""
-    return {name: sum(map(_parameters, _weight_files(folder / name))) for name in _networks(folder, model)}
+    return {name: sum(map(_parameters, weight_files(folder / name))) for name in _networks(folder, model)}
 
 
 def _networks(folder: Path, model: ModelSettings) -> list[str]:
     entries = json.loads((folder / "model_index.json").read_text())
     unused = set() if model.t5 else {"text_encoder_3"}
     return [name for name in sorted(NETWORKS - unused) if (entries.get(name) or [None])[0] is not None]
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Without those of a variant (`….fp16.safetensors`), which are not loaded."""
-    return [path for path in sorted(folder.glob("*.safetensors")) if re.fullmatch(r"[^.]+\.safetensors", path.name)]
 
 
 def _parameters(path: Path) -> int:

@@ -1,4 +1,7 @@
-"""Training losses, a number a sample: what diffusers' own training examples define, before their mean."""
+"""Training losses, a number a sample: what diffusers' own training examples define, before their mean.
+
+Of the example for Stable Diffusion 3 it is the loss with `--precondition_outputs=0`, that of the paper.
+"""
 
 from collections.abc import Callable
 
@@ -6,6 +9,8 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_snr
 from torch import Tensor
+
+from rsidiff_kedro.errors import InputError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """The prediction for noisy latents [n, c, h, w] at timesteps [n]: [n, c, h, w]."""
@@ -27,7 +32,10 @@ def denoising_loss(
     count = scheduler.config.num_train_timesteps
     timesteps = torch.randint(count, (len(latents),), generator=generator).to(latents.device)
     prediction = denoise(scheduler.add_noise(latents, noise, timesteps), timesteps)
-    velocity = scheduler.config.prediction_type == "v_prediction"
+    kind = scheduler.config.prediction_type
+    if kind not in ("epsilon", "v_prediction"):
+        raise InputError(f"model.base predicts {kind!r}; only epsilon and v_prediction can be fine-tuned")
+    velocity = kind == "v_prediction"
     target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
     loss = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
     if min_snr_gamma is None:

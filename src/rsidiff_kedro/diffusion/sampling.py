@@ -8,7 +8,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import PipelineBackbone
+from rsidiff_kedro.diffusion.backbones import ModelError, PipelineBackbone
 from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageSet
 from rsidiff_kedro.diffusion.settings import SamplerSettings
 
@@ -71,12 +71,16 @@ def _draw_batch(backbone: PipelineBackbone, rows: pd.DataFrame, sampler: Sampler
     """Latents of one micro-batch, without the rows that only fill it up."""
     filling = [len(rows) - 1] * (sampler.micro_batch_size - len(rows))
     full = rows.iloc[[*range(len(rows)), *filling]]
-    seeds = [int(value) for value in full["seed"]]
-    noise = torch.stack(
-        [torch.randn(backbone.latent_shape, generator=torch.Generator().manual_seed(value)) for value in seeds]
-    )
+    generators = [torch.Generator().manual_seed(int(value)) for value in full["seed"]]
+    noise = torch.stack([torch.randn(backbone.latent_shape, generator=each) for each in generators])
     embeddings = backbone.encode_prompts(list(full["text"]))
-    return backbone.generate(noise, embeddings, sampler, seeds)[: len(rows)]
+    latents = backbone.generate(noise, embeddings, sampler, generators)[: len(rows)]
+    if not torch.isfinite(latents).all():
+        raise ModelError(
+            f"the model draws NaN or infinite latents for {rows['text'].iloc[0][:60]!r}; its weights or the adapter "
+            "are broken, or model.dtype is too narrow for it"
+        )
+    return latents
 
 
 def _decode_batch(backbone: PipelineBackbone, latents: torch.Tensor, size: int) -> list[Image.Image]:

@@ -1,7 +1,7 @@
 """Families of diffusion models, one file each; `load_backbone` opens one by its settings."""
 
 from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_source, model_source
-from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
+from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone, find_device
 from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
 from rsidiff_kedro.diffusion.backbones.stable_diffusion_3 import StableDiffusion3Backbone
 from rsidiff_kedro.diffusion.backbones.stable_diffusion_xl import StableDiffusionXLBackbone
@@ -17,12 +17,14 @@ FAMILIES: dict[str, type[PipelineBackbone]] = {
 
 
 def check_model(model: ModelSettings) -> None:
-    """Raise ModelError unless the family is known and the base model is one of it, with all its components."""
+    """Raise ModelError unless device and family are there and the base model is one of it, with all its components."""
+    find_device(model.device)
     family = _family(model)
     check_source(
         model,
         family.pipeline_class.__name__,
         family.components,
+        frozenset(name for name, value in family.loading_options(model).items() if value is None),
         {each.pipeline_class.__name__: name for name, each in FAMILIES.items()},
     )
 

@@ -1,6 +1,7 @@
 """Where a base model lies, and whether it is whole, before anything is computed with it."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,11 +32,16 @@ def is_folder_name(base: str) -> bool:
 
 
 def check_source(
-    model: ModelSettings, class_name: str, components: frozenset[str], families: Mapping[str, str]
+    model: ModelSettings,
+    class_name: str,
+    components: frozenset[str],
+    left_out: frozenset[str],
+    families: Mapping[str, str],
 ) -> None:
     """Raise ModelError unless the base model is there, a pipeline of this class, with these components.
 
     Args:
+        left_out: components that a model may have and that are not loaded.
         families: the family of each class of pipelines, for the message.
     """
     source = model_source(model.base)
@@ -56,7 +62,7 @@ def check_source(
         index, shown = _download_index(model), f"{model.base!r}"
     named = _read_index(index, model, class_name, components, families)
     if folder.is_dir() or is_offline_mode():
-        _check_files(index.parent, named if model.t5 else named - {"text_encoder_3", "tokenizer_3"})
+        _check_files(index.parent, named - left_out)
 
 
 def _download_index(model: ModelSettings) -> Path:
@@ -95,15 +101,24 @@ def _read_index(
 
 
 def _check_files(folder: Path, named: set[str]) -> None:
-    missing = sorted(
-        name
-        for name in named
-        if not (folder / name).is_dir()
-        or (name in NETWORKS and not any((folder / name).glob("*.safetensors")))
-        or not any((folder / name).glob("*.json"))
-    )
+    missing = sorted(name for name in named if not _is_whole(folder / name))
     if missing:
         raise ModelError(
-            f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, and for networks safetensors weights) "
-            "that model_index.json names; save the pipeline, or download it, again"
+            f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, for networks safetensors weights and "
+            "for tokenizers a vocabulary) that model_index.json names; save the pipeline, or download it, again"
         )
+
+
+def _is_whole(component: Path) -> bool:
+    """Whether a component has a config, and the weights or the vocabulary that its kind needs."""
+    if component.name in NETWORKS:
+        return any(component.glob("*.json")) and bool(weight_files(component))
+    if component.name.startswith("tokenizer"):
+        vocabularies = ("tokenizer.json", "vocab.json", "spiece.model")
+        return any((component / name).is_file() for name in vocabularies)
+    return any(component.glob("*.json"))
+
+
+def weight_files(component: Path) -> list[Path]:
+    """The safetensors that are loaded: without those of a variant (`….fp16.safetensors`)."""
+    return [path for path in sorted(component.glob("*.safetensors")) if re.fullmatch(r"[^.]+\.safetensors", path.name)]

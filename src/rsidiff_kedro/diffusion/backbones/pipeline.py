@@ -1,19 +1,25 @@
 """What the families share: a pipeline of diffusers with frozen weights and at most one LoRA adapter."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rsidiff_kedro.diffusion.adapters import Adapter
+from rsidiff_kedro.diffusion.backbones.folders import ModelError, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+
+MANY_TOKENS = 100_000
+"""A tokenizer that was saved without its limit says 10^30."""
 
 
 class PipelineBackbone(ABC):
@@ -36,7 +42,7 @@ class PipelineBackbone(ABC):
 
     def __init__(self, pipeline: Any, model: ModelSettings) -> None:
         self.name = model.base
-        self.revision = model.revision
+        self.revision = None if Path(model_source(model.base)).is_dir() else model.revision
         self.resolution = model.resolution
         self.device = pipeline.device
         self.dtype = getattr(torch, model.dtype)
@@ -50,20 +56,45 @@ class PipelineBackbone(ABC):
 
     @classmethod
     def open(cls, source: str, model: ModelSettings) -> Self:
-        """Load a folder or a hub id; safetensors only."""
-        pipeline = cls.pipeline_class.from_pretrained(
-            source,
-            revision=model.revision,
-            dtype=getattr(torch, model.dtype),
-            use_safetensors=True,
-            **cls.loading_options(model),
-        )
-        return cls(pipeline.to(find_device(model.device)), model)
+        """Load a folder or a hub id; safetensors only.
+
+        Raises:
+            ModelError: a config, a tokenizer or weights are broken, or do not fit each other.
+        """
+        try:
+            pipeline = cls.pipeline_class.from_pretrained(
+                source,
+                revision=model.revision,
+                dtype=getattr(torch, model.dtype),
+                use_safetensors=True,
+                **cls.loading_options(model),
+            )
+            backbone = cls(pipeline.to(find_device(model.device)), model)
+        except (OSError, ValueError, NotImplementedError, KeyError, TypeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(
+                f"model.base: {model.base!r} cannot be opened ({reason}); save or download it again"
+            ) from error
+        backbone.check()
+        return backbone
+
+    def check(self) -> None:
+        """Raise ModelError if what was opened cannot be worked with."""
+        size = self.denoiser.config.sample_size
+        if not isinstance(size, int):
+            raise ModelError(f"model.base: the denoiser draws {size} latents; only square ones are supported")
+        if not 2 < self.max_tokens < MANY_TOKENS:
+            raise ModelError(
+                f"model.base: the tokenizer reads {self.max_tokens} tokens (model_max_length); a text encoder reads "
+                "some hundreds at most: put the right number into tokenizer_config.json"
+            )
+        if len(self.pipeline.tokenizer) < 3 or self.count_tokens(["a"]) == self.count_tokens(["a cat on a chair"]):
+            raise ModelError("model.base: the tokenizer tells no texts apart; its vocabulary is missing: save it again")
 
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:
-        """Further arguments of `from_pretrained`."""
-        return {}
+        """Further arguments of `from_pretrained`; None leaves a component out, and it may then be missing."""
+        return {"feature_extractor": None, "image_encoder": None}  # of images as prompts
 
     @abstractmethod
     def encode_prompts(self, texts: list[str]) -> TextEmbeddings:
@@ -110,9 +141,14 @@ class PipelineBackbone(ABC):
             for name, parameter in self.denoiser.named_parameters():
                 parameter.requires_grad_("lora_" in name)
             self._train_in_float32()
+            # Loading rounded them to the denoiser's type; training goes on from their exact values.
+            set_peft_model_state_dict(self.denoiser, self._unprefixed(adapter), adapter_name="default")
         elif self.dtype == torch.float32:
             self.pipeline.fuse_lora(components=[self.denoiser_name])
             self.pipeline.unload_lora_weights()
+
+    def _unprefixed(self, adapter: Adapter) -> dict[str, Tensor]:
+        return {name.removeprefix(f"{self.denoiser_name}."): value.clone() for name, value in adapter.weights.items()}
 
     def add_adapter(self, rank: int, layers: str) -> None:
         """Put a fresh trainable LoRA in whose second factor is zero."""
@@ -139,15 +175,21 @@ class PipelineBackbone(ABC):
             torch.cuda.empty_cache()
 
     @torch.no_grad()
-    def generate(self, noise: Tensor, embeddings: TextEmbeddings, sampler: SamplerSettings, seeds: list[int]) -> Tensor:
-        """Denoise noise [n, channels, height, width] with the pipeline's own scheduler to latents of the same shape."""
+    def generate(
+        self, noise: Tensor, embeddings: TextEmbeddings, sampler: SamplerSettings, generators: list[torch.Generator]
+    ) -> Tensor:
+        """Denoise noise [n, channels, height, width] with the pipeline's own scheduler to latents of the same shape.
+
+        Args:
+            generators: a sample each, those that drew its noise: a scheduler that adds noise goes on with them.
+        """
         size = self.latent_shape[1] * self.pipeline.vae_scale_factor
         result: Tensor = self.pipeline(
             **self._conditions(embeddings, sampler.guidance_scale),
             latents=noise.to(self.device, self.dtype),
             height=size,
             width=size,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            generator=generators,
             num_inference_steps=sampler.num_inference_steps,
             guidance_scale=sampler.guidance_scale,
             output_type="latent",
@@ -167,9 +209,10 @@ class PipelineBackbone(ABC):
     def decode(self, latents: Tensor) -> list[Image.Image]:
         """Latents [n, channels, height, width] to RGB images."""
         vae = self.pipeline.vae
-        unscaled = latents.to(self.device, vae.dtype) / vae.config.scaling_factor
-        if getattr(vae.config, "shift_factor", None):
-            unscaled = unscaled + vae.config.shift_factor
+        mean, factor = self._latent_scale()
+        unscaled = latents.to(self.device, vae.dtype) / factor
+        if mean is not None:
+            unscaled = unscaled + mean
         images: list[Image.Image] = self.pipeline.image_processor.postprocess(
             vae.decode(unscaled).sample, output_type="pil"
         )
@@ -181,13 +224,31 @@ class PipelineBackbone(ABC):
         vae = self.pipeline.vae
         pixels = self.pipeline.image_processor.preprocess(images).to(self.device, vae.dtype)
         latents: Tensor = vae.encode(pixels).latent_dist.mode()
-        return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
+        mean, factor = self._latent_scale()
+        return (latents if mean is None else latents - mean) * factor
+
+    def _latent_scale(self) -> tuple[Tensor | float | None, Tensor | float]:
+        """Mean of the autoencoder's latents, and the factor that makes them what the denoiser sees."""
+        config = self.pipeline.vae.config
+        mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+        if mean is None or deviation is None:
+            return getattr(config, "shift_factor", None) or None, config.scaling_factor
+        shape, place = (1, -1, 1, 1), {"device": self.device, "dtype": self.pipeline.vae.dtype}
+        return torch.tensor(mean, **place).view(shape), config.scaling_factor / torch.tensor(deviation, **place).view(
+            shape
+        )
 
 
 def find_device(name: str) -> torch.device:
-    """The device that `model.device` means; "auto" is a GPU if there is one."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device that `model.device` means; "auto" is a GPU if there is one.
+
+    Raises:
+        ModelError: this machine, or this build of torch, has no such device.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(each for each in ("cuda", "mps", "cpu") if there[each])
+    if not there[name]:
+        usable = [each for each, present in there.items() if present]
+        raise ModelError(f"model.device is {name!r}, but torch {torch.__version__} has only {', '.join(usable)} here")
+    return torch.device(name)

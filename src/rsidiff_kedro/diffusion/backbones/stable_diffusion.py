@@ -30,7 +30,7 @@ class StableDiffusionBackbone(PipelineBackbone):
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:
         """Without the safety checker, which would blacken training images."""
-        return {"safety_checker": None, "requires_safety_checker": False}
+        return {**super().loading_options(model), "safety_checker": None, "requires_safety_checker": False}
 
     @torch.no_grad()
     def encode_prompts(self, texts: list[str]) -> TextEmbeddings:

@@ -6,6 +6,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
+from rsidiff_kedro.diffusion.backbones.folders import ModelError
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.losses import flow_matching_loss
@@ -39,7 +40,17 @@ class StableDiffusion3Backbone(PipelineBackbone):
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:
         """Without T5 if the settings leave it out."""
-        return {} if model.t5 else {"text_encoder_3": None, "tokenizer_3": None}
+        options = super().loading_options(model)
+        return options if model.t5 else {**options, "text_encoder_3": None, "tokenizer_3": None}
+
+    def check(self) -> None:
+        """Also that the positions reach as far as the resolution asks."""
+        super().check()
+        config = self.pipeline.transformer.config
+        places, most = self.latent_shape[1] // config.patch_size, config.pos_embed_max_size
+        if most is not None and places > most:
+            largest = most * config.patch_size * self.pipeline.vae_scale_factor
+            raise ModelError(f"model.resolution is {self.resolution}; this model draws {largest} pixels a side at most")
 
     @torch.no_grad()
     def encode_prompts(self, texts: list[str]) -> TextEmbeddings:

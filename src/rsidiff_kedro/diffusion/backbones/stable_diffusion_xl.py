@@ -27,7 +27,7 @@ class StableDiffusionXLBackbone(PipelineBackbone):
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:
         """Without the invisible watermark, which training images would teach."""
-        return {"add_watermarker": False}
+        return {**super().loading_options(model), "add_watermarker": False}
 
     @torch.no_grad()
     def encode_prompts(self, texts: list[str]) -> TextEmbeddings:
