@@ -1,6 +1,8 @@
 """The parameter tree: what is accepted, and what the message says about what is not."""
 
+import math
 import re
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,22 @@ def test_a_parameter_at_the_wrong_depth_is_answered_with_the_right_one() -> None
 def test_a_misspelled_source_setting_is_named_without_the_unions_tag() -> None:
     message = message_for(prompt_curation={"source": {"cuont": 3}})
     assert "'prompt_curation.source.cuont'; did you mean 'prompt_curation.source.count'?" in message
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_parameter_is_infinite_or_no_number(value: float) -> None:
+    names = [
+        f"{name}.proxy" if "dict" in str(field.annotation) else name
+        for name, field in parameter_fields()
+        if re.search(r"\bfloat\b", str(field.annotation)) and "source." not in name
+    ]
+    assert {"evaluation.gate.tolerance", "preference_selection.floors.proxy", "finetune.min_snr_gamma"} <= set(names)
+    for name in names:
+        tree = load()
+        *sections, key = name.split(".")
+        reduce(lambda part, section: part[section], sections, tree)[key] = value
+        with pytest.raises(ParameterError, match=f"parameter '{name}' is {value}"):
+            parse_parameters(tree)
 
 
 def test_all_problems_come_in_one_line() -> None:

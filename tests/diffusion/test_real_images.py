@@ -1,5 +1,9 @@
 """Real images with captions become a training set, or are refused before anything is computed."""
 
+import json
+import struct
+import zlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,17 +77,50 @@ def test_a_lacking_column_is_named_with_those_there_are(folder):
 
 def test_a_missing_image_is_named(folder):
     (folder / "pictures" / "b.jpg").unlink()
-    assert "1 images are missing, pictures/b.jpg first" in refused(folder)
+    assert "1 images are missing, 'pictures/b.jpg' first" in refused(folder)
 
 
 def test_a_name_that_leads_out_of_the_folder_counts_as_missing(folder):
     (folder / "metadata.csv").write_text("file_name,caption\n../../etc/passwd,a\n")
-    assert "etc/passwd first" in refused(folder)
+    assert "etc/passwd' first" in refused(folder)
 
 
 def test_an_image_without_a_caption_is_named(folder):
     (folder / "metadata.csv").write_text("file_name,caption\npictures/a.png,\n")
-    assert "1 images have no caption, pictures/a.png first" in refused(folder)
+    assert "1 images have no caption, 'pictures/a.png' first" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "a" * 5000, "a\nb.png", "", "pictures"])
+def test_what_can_name_no_file_counts_as_missing(folder, name):
+    pd.DataFrame({"file_name": [name], "caption": ["a"]}).to_parquet(folder / "metadata.parquet")
+    (folder / "metadata.csv").unlink()
+    message = refused(folder)
+    assert "1 images are missing" in message
+    assert "\n" not in message and len(message) < 300
+
+
+@pytest.mark.parametrize("caption", ["None", "NA", "0012", "1.50", "true", "2024-01-01", " a "])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_captions_stay_as_they_are_written(folder, kind, caption):
+    (folder / "metadata.csv").unlink()
+    row = {"file_name": "pictures/a.png", "created_at": caption}
+    text = f"file_name,created_at\npictures/a.png,{caption}\n" if kind == "csv" else json.dumps(row)
+    (folder / f"metadata.{kind}").write_text(text)
+    assert read_pairs(folder, "created_at")["text"].tolist() == [caption]
+
+
+@pytest.mark.parametrize("caption", [["a", "b"], {"en": "a"}, 12, True])
+def test_a_caption_that_is_no_text_is_refused(folder, caption):
+    (folder / "metadata.csv").unlink()
+    (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "pictures/a.png", "caption": caption}))
+    assert "1 images have a caption that is no text, 'pictures/a.png' first" in refused(folder)
+
+
+def test_file_names_may_be_the_captions(folder):
+    pairs = read_pairs(folder, "file_name")
+    assert (
+        pairs["text"].tolist() == pairs["file_name"].tolist() == ["pictures/a.png", "pictures/b.jpg", "pictures/c.png"]
+    )
 
 
 def test_a_broken_table_is_refused(folder):
@@ -91,8 +128,43 @@ def test_a_broken_table_is_refused(folder):
     assert "cannot be read" in refused(folder)
 
 
-def test_a_file_that_is_no_image_is_named(folder, family_folder):
-    (folder / "pictures" / "a.png").write_bytes(b"no image")
+def png_of_size(width, height):
+    """A PNG file that says that it has this size, and holds no pixels."""
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT", b"IEND")
+    parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    return b"".join([b"\x89PNG\r\n\x1a\n", *parts])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no image", "no image that can be read"),
+        (png_of_size(40, 40), "no image that can be read"),
+        (png_of_size(30000, 30000), r"no image that can be read \(Image size \(900000000 pixels\) exceeds"),
+    ],
+    ids=["text", "without pixels", "huge"],
+)
+def test_a_file_that_is_no_image_is_named(folder, family_folder, content, said):
+    (folder / "pictures" / "a.png").write_bytes(content)
     backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
-    with pytest.raises(RealImageError, match="no image that can be read"):
+    with pytest.raises(RealImageError, match=f"a.png: {said}"):
         encode_pairs(backbone, folder, read_pairs(folder, "caption"), 2)
+
+
+def encoded(folder, family_folder, pixels):
+    """The training image that this array's image becomes, as a number a channel, [0, 255]."""
+    Image.fromarray(pixels).save(folder / "deep.tiff")
+    (folder / "metadata.csv").write_text("file_name,caption\ndeep.tiff,a\n")
+    backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
+    images = encode_pairs(backbone, folder, read_pairs(folder, "caption"), 1).images
+    return np.asarray(images[0]).reshape(-1, 3).mean(axis=0).tolist()
+
+
+def test_an_image_of_16_bits_keeps_its_brightness(folder, family_folder):
+    assert encoded(folder, family_folder, np.full((32, 32), 100 * 257, np.uint16)) == [100, 100, 100]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_an_image_whose_white_is_not_known_is_refused(folder, family_folder, kind):
+    with pytest.raises(RealImageError, match=r"deep\.tiff: an image of 32 bits a pixel"):
+        encoded(folder, family_folder, np.ones((32, 32), kind))

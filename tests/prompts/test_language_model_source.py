@@ -226,6 +226,8 @@ def test_a_damaged_reply_in_the_cache_is_told(server, source, tmp_path):
         ({"endpoint": "localhost:8000"}, "give an address such as"),
         ({"endpoint": "https://me:secret@host/v1"}, "put the key into the environment variable"),
         ({"total_tokens": 100}, "less than one request may take"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"timeout": float("inf")}, "finite number"),
         ({"count": 0}, "greater than or equal to 1"),
     ],
 )

@@ -111,7 +111,9 @@ def test_a_pickle_that_runs_code_does_not_run_it(broken, tmp_path, save):
     assert not (tmp_path / "proof").exists()
 
 
-@pytest.mark.parametrize("stored", [{}, [1, 2], {"state_dict": {"a": 1}}, torch.ones(3), {"epoch": 3}])
+@pytest.mark.parametrize(
+    "stored", [{}, [1, 2], {"state_dict": {"a": 1}}, torch.ones(3), {"epoch": 3}, {0: torch.ones(1)}]
+)
 def test_what_holds_no_tensors_by_name_is_refused(broken, stored):
     name, options, path = broken
     torch.save(stored, path)
@@ -132,6 +134,16 @@ def test_extra_tensors_are_named(broken):
     edit(path, lambda tensors: tensors.update({"score_predictor.weight": torch.ones(2)}))
     assert "has too many: 1 of" in message_of(name, options)
     assert "score_predictor.weight" in message_of(name, options)
+
+
+@pytest.mark.parametrize("kind", ["weight", "bias"])
+@pytest.mark.parametrize("shape", [(), (4,)])
+def test_a_joint_projection_that_cannot_be_cut_in_three_is_refused(folder, tmp_path, options, kind, shape):
+    shutil.copytree(folder / "hpsv2.1", tmp_path / "copy")
+    name = f"transformer.resblocks.0.attn.in_proj_{kind}"
+    edit(tmp_path / "copy" / FILES["hpsv2.1"], lambda tensors: tensors.update({name: torch.ones(shape)}))
+    message = message_of("hpsv2.1", options["hpsv2.1"] | {"checkpoint": str(tmp_path / "copy")})
+    assert f"{name} has the shape {list(shape)}, not queries to values" in message
 
 
 def test_another_architecture_is_refused_with_a_shape(broken):

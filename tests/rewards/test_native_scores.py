@@ -6,6 +6,8 @@ and prompts of benchmarks/parity/samples.py; `python benchmarks/parity/run.py --
 
 import json
 import shutil
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,42 @@ def test_each_distinct_image_is_encoded_once_however_many_prompts_it_has(name, t
     assert len(batches) == 1
 
 
+class OpenedWhenTaken(Sequence):
+    """Images that are opened when they are taken; counts how many are held at once, at most."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.held, self.most = count, 0, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place):
+        if not 0 <= place < self.count:
+            raise IndexError(place)
+        image = picture(40, 40, seed=place)
+        self.held += 1
+        self.most = max(self.most, self.held)
+        weakref.finalize(image, self._closed)
+        return image
+
+    def _closed(self) -> None:
+        self.held -= 1
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_no_more_images_are_held_than_are_computed_at_once(name, options):
+    images = OpenedWhenTaken(17)
+    scores = load_reward(name, **options[name] | {"micro_batch_size": 4}).score(images, ["a red dog"] * 17)
+    assert images.most == 4
+    assert len(set(scores.tolist())) == 17
+
+
+@pytest.mark.parametrize("name", [name for name in REAL if name != "aesthetic"])
+def test_fewer_prompts_than_images_are_refused(name, options):
+    with pytest.raises(ValueError):
+        load_reward(name, **options[name]).score(samples.images()[:2], ["a red dog"])
+
+
 def test_a_clip_encodes_what_it_has_seen_in_no_later_call_either(options):
     reward = load_reward("hpsv2.1", **options["hpsv2.1"])
     batches = []
@@ -96,10 +134,12 @@ def test_a_clip_encodes_what_it_has_seen_in_no_later_call_either(options):
     assert len(batches) == 2
 
 
-def test_images_of_one_bytes_but_two_palettes_are_two_images(options):
+@pytest.mark.parametrize("mode", ["P", "PA"])
+def test_images_of_one_bytes_but_two_palettes_are_two_images(options, mode):
     images = [Image.new("P", (40, 40), 1), Image.new("P", (40, 40), 1)]
     for image, color in zip(images, ([255, 0, 0], [0, 0, 255]), strict=True):
         image.putpalette([0, 0, 0, *color])
+    images = [image.convert(mode) for image in images]
     scores = load_reward("hpsv2.1", **options["hpsv2.1"]).score(images, ["a red dog"] * 2)
     assert scores[0] != scores[1]
 

@@ -192,7 +192,7 @@ def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, messag
         select_samples(table, SelectionSettings(**changed), seed=0)
 
 
-@pytest.mark.parametrize("rewards", [{}, {"proxy": 0}, {"proxy": -1}])
+@pytest.mark.parametrize("rewards", [{}, {"proxy": 0}, {"proxy": -1}, {"proxy": np.inf}])
 def test_weights_of_rewards_that_no_mean_can_have_are_refused(rewards):
     with pytest.raises(ValidationError):
         SelectionSettings(rewards=rewards)

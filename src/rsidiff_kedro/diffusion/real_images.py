@@ -1,24 +1,27 @@
 """Real images with captions, as the training set of supervised fine-tuning."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.backbones import PipelineBackbone
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.prompts.table import prompt_id
+from rsidiff_kedro.rewards.preprocessing import to_rgb
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    "metadata.csv": pd.read_csv,
-    "metadata.jsonl": lambda path: pd.read_json(path, lines=True),
+    "metadata.csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
+    "metadata.jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
     "metadata.parquet": pd.read_parquet,
 }
-"""What the imagefolder layout of Hugging Face calls its table."""
+"""What the imagefolder layout of Hugging Face calls its table; texts that look like something else stay texts."""
 
 
 class RealImageError(InputError):
@@ -29,9 +32,9 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     """The table of an imagefolder: file_name and text, a row an image.
 
     Raises:
-        RealImageError: the folder, its table, a column, a caption or an image is missing.
+        RealImageError: the folder, its table, a column, a caption or an image is missing, or a caption is no text.
     """
-    found = [name for name in READERS if (folder / name).is_file()]
+    found = [name for name in READERS if os.path.isfile(folder / name)]
     if not found:
         raise RealImageError(
             f"sft.images: {folder} holds none of {', '.join(READERS)}; give a folder in the imagefolder layout of "
@@ -46,15 +49,31 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     if lacking or table.empty:
         what = f"lacks the columns {lacking}; it has {sorted(map(str, table.columns))}" if lacking else "has no rows"
         raise RealImageError(f"{path}: {what}; the caption's column is sft.text_column")
-    pairs = table[["file_name", text_column]].rename(columns={text_column: "text"}).reset_index(drop=True)
-    silent = pairs["file_name"][pairs["text"].isna() | (pairs["text"].astype(str).str.strip() == "")]
+    names, captions = table["file_name"].astype(str), table[text_column]
     inside = folder.resolve()
-    paths = {name: (folder / name).resolve() for name in pairs["file_name"].astype(str)}
-    missing = [name for name, path in paths.items() if not (path.is_relative_to(inside) and path.is_file())]
-    if len(silent) or missing:
-        problem = f"{len(missing)} images are missing, {missing[0]} first" if missing else None
-        raise RealImageError(f"{path}: {problem or f'{len(silent)} images have no caption, {silent.iloc[0]} first'}")
-    return pairs.astype(str)
+    problems = {
+        "are missing": names[[not _is_file_inside(inside, name) for name in names]],
+        "have no caption": names[[_is_blank(caption) for caption in captions]],
+        "have a caption that is no text": names[[not isinstance(caption, str) for caption in captions]],
+    }
+    for problem, wrong in problems.items():
+        if len(wrong):
+            raise RealImageError(f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first")
+    return pd.DataFrame({"file_name": names, "text": captions}).reset_index(drop=True)
+
+
+def _is_file_inside(folder: Path, name: str) -> bool:
+    try:
+        path = (folder / name).resolve()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
+    return path.is_relative_to(folder) and os.path.isfile(path)
+
+
+def _is_blank(caption: Any) -> bool:
+    if isinstance(caption, str):
+        return not caption.strip()
+    return bool(pd.api.types.is_scalar(caption) and pd.isna(caption))
 
 
 def encode_pairs(backbone: PipelineBackbone, folder: Path, pairs: pd.DataFrame, micro_batch_size: int) -> ImageSet:
@@ -65,7 +84,7 @@ def encode_pairs(backbone: PipelineBackbone, folder: Path, pairs: pd.DataFrame, 
         micro_batch_size: images encoded at once.
 
     Raises:
-        RealImageError: a file is no image.
+        RealImageError: a file is no image, one of more pixels than Pillow opens, or one of 32 bits a pixel.
     """
     side = backbone.latent_shape[1] * backbone.pipeline.vae_scale_factor
     images, latents = [], []
@@ -84,9 +103,14 @@ def _open(path: Path, side: int) -> Image.Image:
     """The middle square of an image at this size."""
     try:
         with Image.open(path) as image:
-            return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (side, side), Image.Resampling.BICUBIC)
-    except (UnidentifiedImageError, OSError) as error:
-        raise RealImageError(f"{path}: no image that can be read ({error}); repair or remove it") from error
+            if image.mode in ("I", "F"):
+                raise RealImageError(
+                    f"{path}: an image of 32 bits a pixel (mode {image.mode}), which do not say what is white; save "
+                    "it with 8 or 16"
+                )
+            return ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's of broken files
+        raise RealImageError(f"{path}: no image that can be read ({error}); repair, shrink or remove it") from error
 
 
 def _metadata(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -45,7 +45,7 @@ class FilterSettings(BaseModel):
             as the same; 1 drops only texts with the very same trigrams.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_words: int = Field(default=2, ge=1)
     min_letter_share: float = Field(default=0.5, ge=0, le=1)

@@ -21,7 +21,7 @@ class ProbeSettings(BaseModel):
         drop_highest: the share with the highest to drop as solved, in [0, 1); both together are below 1.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     reward: str = "proxy"
     samples_per_prompt: int = Field(default=2, ge=1)
@@ -61,7 +61,7 @@ class CurationSettings(BaseModel):
         test_size: prompts for reporting alone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     enabled: bool = True
     source: PromptSource

@@ -150,13 +150,13 @@ class ImageRewardReward:
         images are held than are computed at once.
         """
         keys = [image_key(image) for image in images]
-        distinct = {key: image for key, image in zip(keys, images, strict=True)}
+        places = {key: place for place, key in enumerate(keys)}
         pairs = list(dict.fromkeys(zip(keys, prompts, strict=True)))
-        size, order = self.computing.micro_batch_size, list(distinct)
+        size, order = self.computing.micro_batch_size, list(places)
         scores: dict[Any, float] = {}
         for start in range(0, len(order), size):
             here = order[start : start + size]
-            states = dict(zip(here, in_micro_batches([distinct[key] for key in here], size, self._see)))
+            states = dict(zip(here, in_micro_batches(images, size, self._see, [places[key] for key in here])))
             of_these = [pair for pair in pairs if pair[0] in states]
             results = in_micro_batches([(states[key], prompt) for key, prompt in of_these], size, self._read)
             scores |= {pair: float(score) for pair, score in zip(of_these, results, strict=True)}

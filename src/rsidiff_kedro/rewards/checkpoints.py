@@ -106,7 +106,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     stored = _read(path)
     if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
         stored = stored["state_dict"]
-    if not isinstance(stored, Mapping) or not stored or not all(isinstance(each, Tensor) for each in stored.values()):
+    by_name = isinstance(stored, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in stored.items()
+    )
+    if not by_name or not stored:
         raise CheckpointError(f"{str(path)!r} is no checkpoint: it holds no tensors by name; download it again")
     prefix = "module." if all(name.startswith("module.") for name in stored) else ""
     weights = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}

@@ -110,11 +110,8 @@ class ClipEncoder:
             pooled = self.network.vision_model(pixel_values=pixels).pooler_output
             return functional.normalize(self.network.visual_projection(pooled).float(), dim=-1)
 
-        return self._images.encode(
-            [image_key(image) for image in images],
-            images,
-            lambda new: in_micro_batches(new, self.computing.micro_batch_size, embed),
-        )
+        keys = [image_key(image) for image in images]
+        return self._images.encode(keys, images, self.computing.micro_batch_size, embed)
 
     @torch.no_grad()
     def prompt_features(self, prompts: Sequence[str]) -> Tensor:
@@ -125,9 +122,7 @@ class ClipEncoder:
             pooled = self.network.text_model(input_ids=ids).pooler_output
             return functional.normalize(self.network.text_projection(pooled).float(), dim=-1)
 
-        return self._prompts.encode(
-            prompts, prompts, lambda new: in_micro_batches(new, self.computing.micro_batch_size, embed)
-        )
+        return self._prompts.encode(prompts, prompts, self.computing.micro_batch_size, embed)
 
     def embed(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Embeddings of images, of length one: float32 [n, d]; the prompts are not read."""
@@ -136,7 +131,13 @@ class ClipEncoder:
         return self.image_features(images).numpy()
 
     def cosines(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
-        """The cosine of each image's embedding and its prompt's: float32 [n]."""
+        """The cosine of each image's embedding and its prompt's: float32 [n].
+
+        Raises:
+            ValueError: there are not as many prompts as images.
+        """
+        if len(images) != len(prompts):
+            raise ValueError(f"there are {len(images)} images, but {len(prompts)} prompts; give a prompt an image")
         if not len(images):
             return np.empty((0,), np.float32)
         # Not by a matrix product, whose order of additions would depend on n.

@@ -61,17 +61,34 @@ class Computing(Section):
         return {"device": self.place.type, "dtype": self.dtype, "micro_batch_size": self.micro_batch_size}
 
 
-def in_micro_batches(items: Sequence[Item], size: int, compute: Callable[[list[Item]], Tensor]) -> list[Tensor]:
+def in_micro_batches(
+    items: Sequence[Item],
+    size: int,
+    compute: Callable[[list[Item]], Tensor],
+    places: Sequence[int] | None = None,
+) -> list[Tensor]:
     """A result an item; every batch has `size` items, the last one filled up with repetitions of its last item.
 
     A batch's shape decides in which order numbers are added up, so that a fixed one makes a result the item's alone.
+    An item is taken from the sequence for its own batch and not kept, as it may be an image that is opened by that.
+
+    Args:
+        items: of which `places` are computed.
+        size: items a batch.
+        compute: the results of a batch, along the first axis.
+        places: of the items; None: all.
     """
+    places = range(len(items)) if places is None else places
     results: list[Tensor] = []
-    for start in range(0, len(items), size):
-        batch = list(items[start : start + size])
-        computed = compute(batch + batch[-1:] * (size - len(batch)))
-        results.extend(computed[: len(batch)].cpu())
+    for start in range(0, len(places), size):
+        here = places[start : start + size]
+        results.extend(compute(_batch(items, here, size))[: len(here)].cpu())
     return results
+
+
+def _batch(items: Sequence[Item], places: Sequence[int], size: int) -> list[Item]:
+    batch = [items[place] for place in places]
+    return batch + batch[-1:] * (size - len(batch))
 
 
 class Cache:
@@ -82,12 +99,12 @@ class Cache:
         self._kept: dict[Hashable, Tensor] = {}
 
     def encode(
-        self, keys: Sequence[Hashable], items: Sequence[Item], encode: Callable[[list[Item]], list[Tensor]]
+        self, keys: Sequence[Hashable], items: Sequence[Item], size: int, compute: Callable[[list[Item]], Tensor]
     ) -> Tensor:
-        """The results of `encode`, stacked, for items of which those with equal keys are equal."""
-        new = {key: item for key, item in zip(keys, items, strict=True) if key not in self._kept}
+        """The results of `compute`, in micro-batches, stacked; items with equal keys are equal."""
+        new = {key: place for place, key in enumerate(keys) if key not in self._kept}
         results = {key: self._kept[key] for key in keys if key in self._kept}
-        results |= dict(zip(new, encode(list(new.values())), strict=True))
+        results |= dict(zip(new, in_micro_batches(items, size, compute, list(new.values())), strict=True))
         self._kept |= results
         for key in list(self._kept)[: -self._size]:
             del self._kept[key]
@@ -96,5 +113,9 @@ class Cache:
 
 def image_key(image: Image.Image) -> Hashable:
     """Equal for images of equal pixels, mode and palette."""
-    palette = image.getpalette() if image.mode == "P" else None
-    return image.mode, image.size, repr(palette), hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+    return (
+        image.mode,
+        image.size,
+        repr(image.getpalette()),
+        hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest(),
+    )

@@ -67,7 +67,7 @@ def from_open_clip(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
         elif block is None:
             renamed[name] = tensor
         elif block.endswith(("in_proj_weight", "in_proj_bias")):
-            if tensor.shape[0] % 3:
+            if tensor.dim() == 0 or tensor.shape[0] % 3:
                 raise CheckpointError(
                     f"{str(path)!r}: {name} has the shape {list(tensor.shape)}, not queries to values"
                 )

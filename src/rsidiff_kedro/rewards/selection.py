@@ -33,7 +33,7 @@ class SelectionSettings(BaseModel):
         floors: a kept sample's reward is at least this; by reward's name, in the reward's unit.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     enabled: bool = True
     rewards: dict[str, float] = {"proxy": 1.0}
@@ -57,9 +57,9 @@ class SelectionSettings(BaseModel):
     @field_validator("rewards")
     @classmethod
     def _without_zeros(cls, rewards: dict[str, float]) -> dict[str, float]:
-        wrong = {name: weight for name, weight in rewards.items() if not 0 <= weight < np.inf}
+        wrong = {name: weight for name, weight in rewards.items() if weight < 0}
         if wrong:
-            raise ValueError(f"the weights of rewards must be 0 or more and finite, not {wrong}")
+            raise ValueError(f"the weights of rewards must be 0 or more, not {wrong}")
         weighted = {name: weight for name, weight in rewards.items() if weight > 0}
         if not weighted:
             raise ValueError(f"one reward at least needs a weight above 0, but they are {rewards}")

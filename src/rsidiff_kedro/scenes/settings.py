@@ -7,7 +7,7 @@ from rsidiff_kedro.scenes.fitting import Schedule
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NoiseSettings(_Settings):

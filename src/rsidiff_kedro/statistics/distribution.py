@@ -46,7 +46,7 @@ class WeightingSettings(BaseModel):
         max_weight: no weight is above it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     enabled: bool = True
     features: str = "proxy"

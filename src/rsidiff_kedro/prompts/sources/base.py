@@ -16,7 +16,7 @@ class PromptSourceError(InputError):
 class Source(BaseModel):
     """The settings of one kind of source, which a field `kind` names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def collect(self, seed: int) -> pd.DataFrame:
         """The prompts as a prompt table, the same for the same settings and seed.

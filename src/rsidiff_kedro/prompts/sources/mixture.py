@@ -29,7 +29,7 @@ class MixturePart(BaseModel):
         source: any but another mixture; of the grammar, the captions of the pool.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     share: float = Field(gt=0, le=1)
     source: SimpleSource
