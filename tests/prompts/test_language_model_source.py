@@ -260,6 +260,13 @@ def test_a_damaged_reply_in_the_cache_is_told(server, source, tmp_path, content)
         source().collect(0)
 
 
+def test_a_cache_that_can_be_no_folder_is_told_before_anything_is_asked(server, source, tmp_path):
+    with pytest.raises(PromptSourceError, match="or set another cache"):
+        source(cache="a" * 5000).within(tmp_path).check(0)
+    assert source(cache="~no_such_user/a").within(tmp_path).cache == tmp_path / "~no_such_user/a"
+    assert server.requests == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -64,16 +64,18 @@ class ReplyCache:
         """The reply to this request, or None.
 
         Raises:
-            PromptSourceError: the file holds something else.
+            PromptSourceError: the file holds something else, or none can have this path.
         """
         path = self._path(endpoint, body)
         try:
             return Reply.model_validate(from_json(path.read_bytes())["reply"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())
-            raise PromptSourceError(f"{path} is no kept reply ({reason}); delete it to ask again") from None
+            raise PromptSourceError(
+                f"{path} is no kept reply ({reason}); delete it to ask again, or set another cache"
+            ) from None
 
     def put(self, endpoint: str, body: dict[str, Any], reply: Reply) -> None:
         """Keep a reply; a killed write leaves none."""

@@ -113,7 +113,7 @@ class LanguageModelSource(Source):
 
     def within(self, folder: Path) -> Self:
         """The cache, if its path is relative, taken from this folder."""
-        return self.model_copy(update={"cache": folder / self.cache.expanduser()})
+        return self.model_copy(update={"cache": folder / os.path.expanduser(self.cache)})
 
     def check(self, seed: int) -> None:
         """Whether the package and the key are there; neither is needed where all replies lie in the cache."""
