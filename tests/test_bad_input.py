@@ -47,6 +47,7 @@ FILE = "evaluation.judge=null,prompt_curation.source.kind=file,prompt_curation.s
         ("finetune.learning_rat=1", "did you mean 'finetune.learning_rate'?"),
         ("preference_selection.min_margin=.nan", "'preference_selection.min_margin' is nan: input should be a finite"),
         ("preference_selection.floors.proxy=.inf", "'preference_selection.floors.proxy' is inf"),
+        ("sft.images=~no_such_user/x", "'sft.images': '~no_such_user/x' is in the home of no user of this machine"),
         ("evaluation.gate.tolerance=.inf", "'evaluation.gate.tolerance' is inf"),
         ("finetune.learning_rate=-1", "'finetune.learning_rate' is -1"),
         ("prompt_curation.source.kind=web", "'grammar', 'file'"),

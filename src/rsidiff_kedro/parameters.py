@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
@@ -52,6 +52,16 @@ class SftSettings(_Settings):
     images: Path
     text_column: str = Field(default="text", min_length=1)
     steps: int = Field(default=600, ge=1)
+
+    @field_validator("images")
+    @classmethod
+    def _expand(cls, images: Path) -> Path:
+        try:
+            return images.expanduser()
+        except RuntimeError:
+            raise ValueError(
+                f"{str(images)!r} is in the home of no user of this machine; give the whole path"
+            ) from None
 
 
 class GateSettings(_Settings):

@@ -56,6 +56,8 @@ def test_a_list_of_objects_is_read_by_its_key(tmp_path):
     ("content", "said"),
     [
         (b"[", "no JSON"),
+        (b"[" * 100_000, "no JSON (maximum recursion depth"),
+        (b"[" + b"9" * 5000 + b"]", "no JSON"),
         (b"", "the file is empty"),
         (b"[]", "holds no prompt"),
         (b'{"prompts": ["a fox"]}', 'a JSON object, but prompts are a list: ["a prompt"]'),
@@ -66,6 +68,18 @@ def test_a_list_of_objects_is_read_by_its_key(tmp_path):
 )
 def test_json_of_another_shape_is_refused(tmp_path, content, said):
     assert said in refused(tmp_path / "a.json", content)
+
+
+def test_a_line_nested_too_deep_is_refused(tmp_path):
+    content = b'{"text": "a fox"}\n{"text": ' + b"[" * 100_000
+    assert "line 2 is no JSON" in refused(tmp_path / "a.jsonl", content)
+
+
+@pytest.mark.parametrize("name", ["~no_such_user/prompts.txt", "a" * 5000 + ".txt"])
+def test_what_can_be_no_path_is_a_missing_file(tmp_path, name):
+    path = FileSource(path=name).within(tmp_path).path
+    assert path == tmp_path / name
+    assert "no such file" in refused(path)
 
 
 def test_a_column_of_numbers_is_no_column_of_prompts(tmp_path):
@@ -90,11 +104,12 @@ def test_an_open_quote_is_refused(tmp_path):
     assert "no sound csv" in refused(tmp_path / "a.csv", b'text\n"a castle\nat night\n')
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
 @pytest.mark.parametrize("suffix", ["csv", "txt", "jsonl"])
-def test_windows_files_read_as_any_other(tmp_path, suffix):
-    rows = {"csv": "text\r\na fox\r\n\r\na hare\r\n", "txt": "a fox\r\na hare\r\n"}
-    rows["jsonl"] = '{"text": "a fox"}\r\n\r\n{"text": "a hare"}\r\n'
-    (tmp_path / f"a.{suffix}").write_bytes(b"\xef\xbb\xbf" + rows[suffix].encode())
+def test_lines_may_end_as_on_any_system(tmp_path, suffix, end):
+    rows = {"csv": "text\na fox\n\na hare\n", "txt": "a fox\na hare\n"}
+    rows["jsonl"] = '{"text": "a fox"}\n\n{"text": "a hare"}\n'
+    (tmp_path / f"a.{suffix}").write_bytes(b"\xef\xbb\xbf" + rows[suffix].replace("\n", end).encode())
     assert texts(tmp_path / f"a.{suffix}") == ["a fox", "a hare"]
 
 

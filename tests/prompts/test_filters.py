@@ -72,10 +72,35 @@ def test_settings_tighten_but_never_widen_the_text_encoders_limit():
         ("a bloodyish fox", ""),
         ("a knife  fight", "blocked_word"),
         ("a fight, a knife", ""),
+        ("a blo\u200body fox", "blocked_word"),
+        ("a knife \u200b fi\u00adght", "blocked_word"),
+        ("red\u200bbloody\u200bfox hunt", "blocked_word"),
+        ("a blo\u200bodyish fox", ""),
     ],
 )
 def test_blocked_words_are_whole_words_in_any_case(text, rule):
     assert rule_of(text, blocked_words=["bloody", "Knife fight"]) == rule
+    assert rule_of(text, blocked_words=["bl\u200doody", "Knife\u00ad fight"]) == rule
+
+
+def test_a_blocked_word_that_no_reader_sees_is_refused():
+    with pytest.raises(ValidationError, match="characters that no reader sees"):
+        FilterSettings(blocked_words=["bloody", "\u200b"])
+
+
+def test_words_are_parted_by_blanks_in_every_language():
+    assert rule_of("日本の庭の赤い橋") == "too_short"
+    assert rule_of("日本の庭の赤い橋", min_words=1) == ""
+
+
+def test_a_prompt_that_holds_an_evaluation_prompt_and_much_else_is_no_near_duplicate_of_it():
+    table = pd.concat(
+        [
+            prompt_table(["a red fox in the snow"], "test", split="evaluation"),
+            prompt_table(["a red fox in the snow beside a frozen lake at dawn"], "test", split="pool"),
+        ]
+    )
+    assert len(filter_prompts(table, FilterSettings(), count_words, 20)[0]) == 2
 
 
 def test_a_prompt_of_10000_characters_is_too_long_and_its_text_is_cut():

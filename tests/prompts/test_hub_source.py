@@ -80,4 +80,5 @@ def test_an_id_needs_its_revision():
 
 def test_a_folders_relative_path_is_taken_from_the_project(tmp_path):
     assert HubSource(dataset="./parti").within(tmp_path).dataset == str(tmp_path / "parti")
+    assert HubSource(dataset="~no_such_user/a").within(tmp_path).dataset == str(tmp_path / "~no_such_user/a")
     assert HubSource(dataset="owner/name", revision="main").within(tmp_path).dataset == "owner/name"

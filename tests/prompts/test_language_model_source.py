@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests, self.keys, self.answers, self.tokens, self.whole = [], set(), [], 100, True
+        self.body = None  # what is answered in place of all these
 
     @property
     def endpoint(self):
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "usage": usage}
         failure = {"error": {"message": content, "type": "server_error"}}
         raw = json.dumps(answer | {"choices": [choice]} if status == 200 else failure).encode()
-        raw = raw if server.whole else raw[:30]
+        raw = (server.body or raw) if server.whole else raw[:30]
         self.send_response(status if self.path == "/v1/chat/completions" else 404)
         for name, value in (("Content-Type", "application/json"), ("Content-Length", len(raw)), ("retry-after-ms", 1)):
             self.send_header(name, str(value))
@@ -145,6 +146,9 @@ def test_the_key_stands_in_no_log_no_message_and_no_file(server, source, tmp_pat
         ("[]", "1 x a reply that is no list of prompts"),
         ('["one", 2, "", null]', "3 x an entry that is no text"),
         ('["one", "ONE"]', "1 x said before"),
+        ("[" * 100_000, "1 x a reply that is no JSON"),
+        ('["one \\ud800"]', "1 x a reply that is no JSON"),
+        (None, "1 x a reply that is no JSON"),
     ],
 )
 def test_what_is_no_prompt_is_counted_with_its_reason(server, source, caplog, content, reason):
@@ -192,6 +196,39 @@ def test_a_body_that_is_no_json_is_told(server, source):
         source(retries=0).collect(0)
 
 
+def answer(message, **usage):
+    """The body of an answer with this message and usage."""
+    return json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{}", "choices: Field required"),
+        (b"[]", "the whole: "),
+        (b'{"choices": []}', "choices: "),
+        (b'{"choices": {}}', "choices: "),
+        (b'{"choices": "x"}', "choices: "),
+        (b'{"choices": [{}]}', "choices.0.message: Field required"),
+        (answer(None), "choices.0.message: "),
+        (answer({"content": ["a fox"]}), "choices.0.message.content: "),
+        (answer({"content": 3}), "choices.0.message.content: "),
+        (answer({"content": '["a fox"]'}, total_tokens="many"), "usage.total_tokens: "),
+        (answer({"content": '["a fox"]'}, total_tokens=-5), "usage.total_tokens: "),
+        (b'{"choices": ' + b"[" * 100_000, "what is no JSON (Invalid JSON: recursion limit exceeded"),
+        (answer({"content": '["a \ud800 fox"]'}), "what is no JSON"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_answer_of_another_shape_is_told_and_not_kept(server, source, tmp_path, body, said):
+    server.body = body
+    with pytest.raises(PromptSourceError) as caught:
+        source(retries=0).collect(0)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_server_that_is_not_there_is_told(source):
     with pytest.raises(PromptSourceError, match=r"http://127\.0\.0\.1:9/v1 gave no reply: APIConnectionError"):
         source(endpoint="http://127.0.0.1:9/v1", retries=0).collect(0)
@@ -212,18 +249,30 @@ def test_a_missing_package_is_told_before_anything_is_asked(server, source, monk
     assert server.requests == []
 
 
-def test_a_damaged_reply_in_the_cache_is_told(server, source, tmp_path):
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "[" * 100_000, '{"reply": {"content": ["a fox"], "finish_reason": "stop", "tokens": -1}}']
+)
+def test_a_damaged_reply_in_the_cache_is_told(server, source, tmp_path, content):
     source().collect(0)
     path = sorted((tmp_path / "cache").iterdir())[0]
-    path.write_text("{")
+    path.write_text(content)
     with pytest.raises(PromptSourceError, match=r"is no kept reply .*; delete it to ask again"):
         source().collect(0)
+
+
+def test_a_cache_that_can_be_no_folder_is_told_before_anything_is_asked(server, source, tmp_path):
+    with pytest.raises(PromptSourceError, match="or set another cache"):
+        source(cache="a" * 5000).within(tmp_path).check(0)
+    assert source(cache="~no_such_user/a").within(tmp_path).cache == tmp_path / "~no_such_user/a"
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"endpoint": "localhost:8000"}, "give an address such as"),
+        ({"endpoint": "http://localhost:abc/v1"}, "give an address such as"),
+        ({"endpoint": "http://localhost:70000/v1"}, "give an address such as"),
         ({"endpoint": "https://me:secret@host/v1"}, "put the key into the environment variable"),
         ({"total_tokens": 100}, "less than one request may take"),
         ({"temperature": float("nan")}, "temperature"),

@@ -58,6 +58,13 @@ def test_errors_are_shown_in_one_line():
     assert issubclass(CheckpointError, InputError)
 
 
+@pytest.mark.parametrize("source", ["~no_such_user/weights", "/" + "a" * 5000])
+def test_what_can_be_no_path_is_a_missing_one(options, source):
+    for name in FILES:
+        assert f"there is no {source!r}; give a file" in message_of(name, options[name] | {"checkpoint": source})
+        assert f"there is no tokenizer {source!r}" in message_of(name, options[name] | {"tokenizer": source})
+
+
 def test_a_missing_path_is_named(broken):
     name, options, path = broken
     message = message_of(name, options | {"checkpoint": str(path) + "x"})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
 from rsidiff_kedro.prompts.table import REJECT_COLUMNS, normalize_text
@@ -35,12 +35,13 @@ class FilterSettings(BaseModel):
     """What a prompt must be.
 
     Attributes:
-        min_words: at least this many words.
+        min_words: at least this many words, as blanks part them.
         min_letter_share: at least this share of the characters, spaces aside, are letters of any script, in [0, 1].
         allow_markup: whether a prompt may hold what is no language: web addresses, tags such as <lora:x:1>, and
             switches such as --ar 16:9.
         max_tokens: at most this many tokens; None for as many as the text encoder reads, which is the limit anyway.
-        blocked_words: words or phrases that no prompt may hold, whole words in any case.
+        blocked_words: words or phrases that no prompt may hold, whole words in any case, whatever format characters
+            (U+200B) stand in them.
         near_duplicate_threshold: Jaccard similarity of character trigrams, in (0, 1], from which two prompts count
             as the same; 1 drops only texts with the very same trigrams.
     """
@@ -53,6 +54,13 @@ class FilterSettings(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     blocked_words: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
     near_duplicate_threshold: float = Field(default=0.9, gt=0, le=1)
+
+    @field_validator("blocked_words")
+    @classmethod
+    def _seen(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_visible(word).strip() for word in words):
+            raise ValueError(f"blocked_words holds a word of characters that no reader sees: {words!a}; remove it")
+        return words
 
 
 def filter_prompts(
@@ -98,7 +106,12 @@ def filter_prompts(
 def _blocked_pattern(words: Sequence[str]) -> re.Pattern[str] | None:
     if not words:
         return None
-    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(normalize_text(word)) for word in words)})(?!\w)")
+    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(normalize_text(_visible(word))) for word in words)})(?!\w)")
+
+
+def _visible(text: str) -> str:
+    """The text without format characters, such as U+200B, which no reader sees."""
+    return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
 
 
 def _broken_rule(
@@ -124,7 +137,9 @@ def _broken_rule(
         return "markup", f"holds {markup.group()[:60]!r}, which is no language"
     if n_words < settings.min_words:
         return "too_short", f"{n_words} words; at least {settings.min_words} are needed"
-    word = blocked.search(normalize_text(text)) if blocked else None
+    # A format character may stand within a word or between two, as U+200B does in Thai.
+    readings = (normalize_text(_visible(text)), normalize_text(text))
+    word = blocked.search(readings[0]) or blocked.search(readings[1]) if blocked else None
     return ("blocked_word", f"holds {word.group()!r}") if word else ("", "")
 
 

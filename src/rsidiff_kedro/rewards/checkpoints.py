@@ -5,6 +5,7 @@ and with HF_HUB_OFFLINE nothing else. Weights come from safetensors, or from a `
 """
 
 import hashlib
+import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -37,10 +38,10 @@ def local_file(source: str, file_name: str) -> Path | None:
     Raises:
         CheckpointError: the source names a place on this machine, and the file is not there.
     """
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(source))
+    if os.path.isfile(path):  # pathlib raises where a path is too long
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         if (path / file_name).is_file():
             return path / file_name
         there = ", ".join(sorted(each.name for each in path.iterdir())[:10]) or "nothing"
@@ -185,7 +186,7 @@ def read_config(kind: Any, path: Path) -> Any:
 
 def config_beside(checkpoint: str, kind: Any) -> Any | None:
     """The configuration that lies beside a local `.pt` of another size than the official one, None if none does."""
-    path = Path(checkpoint).expanduser()
+    path = Path(os.path.expanduser(checkpoint))
     beside = (path if path.is_dir() else path.parent) / CONFIG_FILE
     return read_config(kind, beside) if path.exists() and beside.is_file() else None
 

@@ -1,5 +1,6 @@
 """What a user can set of the preference models; every field stands in `conf/base/parameters_rewards.yml`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class RewardsSettings(Computing):
                 paths = {
                     field: str(root / value)
                     for field, value in section
-                    if field in ("checkpoint", "tokenizer", "clip") and value and (root / value).exists()
+                    if field in ("checkpoint", "tokenizer", "clip") and value and os.path.exists(root / value)
                 }
                 changed[name] = section.model_copy(update=paths)
         return self.model_copy(update=changed)

@@ -1,5 +1,6 @@
 """The two tokenizers of preference models, from a local folder or the hub, checked to be those of their networks."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ def open_bert_tokenizer(source: str, vocabulary_size: int) -> BertTokenizerFast:
 
 
 def _open(kind: Any, source: str, files: tuple[tuple[str, ...], ...]) -> Any:
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     needed = " or ".join(" and ".join(names) for names in files)
     # An incomplete folder must not come so far: transformers makes an empty vocabulary of it.
-    if folder.is_dir():
+    if os.path.isdir(folder):
         if not any(all((folder / name).is_file() for name in names) for names in files):
             raise CheckpointError(f"the tokenizer's folder {source!r} has no {needed}; save the tokenizer again")
     elif source.startswith((".", "/", "~")) or source.count("/") != 1:

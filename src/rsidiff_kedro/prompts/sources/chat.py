@@ -6,15 +6,16 @@ import os
 import re
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from rsidiff_kedro.prompts.sources.base import PromptSourceError
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(BaseModel):
     """What the endpoint answered.
 
     Attributes:
@@ -23,9 +24,31 @@ class Reply:
         tokens: of request and reply together, as the endpoint counts them; None if it does not say.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     content: str
     finish_reason: str
-    tokens: int | None
+    tokens: int | None = Field(ge=0)
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    total_tokens: int | None = Field(default=None, ge=0)
+
+
+class _Answer(BaseModel):
+    """The body of an answer, as far as it is read."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
 
 
 class ReplyCache:
@@ -41,21 +64,24 @@ class ReplyCache:
         """The reply to this request, or None.
 
         Raises:
-            PromptSourceError: the file holds something else.
+            PromptSourceError: the file holds something else, or none can have this path.
         """
         path = self._path(endpoint, body)
         try:
-            return Reply(**json.loads(path.read_text(encoding="utf-8"))["reply"])
+            return Reply.model_validate(from_json(path.read_bytes())["reply"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise PromptSourceError(f"{path} is no kept reply ({error}); delete it to ask again") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise PromptSourceError(
+                f"{path} is no kept reply ({reason}); delete it to ask again, or set another cache"
+            ) from None
 
     def put(self, endpoint: str, body: dict[str, Any], reply: Reply) -> None:
         """Keep a reply; a killed write leaves none."""
         path = self._path(endpoint, body)
         self._folder.mkdir(parents=True, exist_ok=True)
-        content = {"endpoint": endpoint, "request": body, "reply": asdict(reply)}
+        content = {"endpoint": endpoint, "request": body, "reply": reply.model_dump()}
         with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".part", delete=False, encoding="utf-8") as file:
             json.dump(content, file, ensure_ascii=False, indent=1)
         os.replace(file.name, path)
@@ -75,7 +101,7 @@ def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, r
 
     try:
         with openai.OpenAI(base_url=endpoint, api_key=key or "none", timeout=timeout, max_retries=retries) as client:
-            answer = client.chat.completions.create(**body)
+            answer = client.chat.completions.with_raw_response.create(**body).content
     except openai.OpenAIError as error:
         said = " ".join(str(error).split())
         said = (said.replace(key, "***") if key else said)[:300]
@@ -89,19 +115,30 @@ def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, r
         raise PromptSourceError(
             f"{endpoint} gave no reply: {type(error).__name__}: {said}; {cure}; what it has answered so far is kept"
         ) from None
-    except ValueError as error:  # the body is no JSON, which the package passes on
+    return _read_answer(answer, endpoint)
+
+
+def _read_answer(body: bytes, endpoint: str) -> Reply:
+    try:
+        answer = _Answer.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise PromptSourceError(
+                f"{endpoint} answered with what is no JSON ({first['msg']}); check that it is an OpenAI-compatible "
+                "chat endpoint"
+            ) from None
+        where = ".".join(map(str, first["loc"])) or "the whole"
         raise PromptSourceError(
-            f"{endpoint} answered with what is no JSON ({error}); check that it is an OpenAI-compatible chat endpoint"
-        ) from None
-    choices = getattr(answer, "choices", None)
-    if not choices:
-        raise PromptSourceError(
-            f"{endpoint} does not answer as an OpenAI-compatible chat endpoint does: no 'choices' in its reply; give "
+            f"{endpoint} does not answer as an OpenAI-compatible chat endpoint does ({where}: {first['msg']}); give "
             "the address up to and with its version, such as http://localhost:8000/v1"
-        )
-    usage = getattr(answer, "usage", None)
-    tokens = getattr(usage, "total_tokens", None)
-    return Reply(choices[0].message.content or "", str(choices[0].finish_reason or "stop"), tokens)
+        ) from None
+    choice, usage = answer.choices[0], answer.usage
+    return Reply(
+        content=choice.message.content or "",
+        finish_reason=choice.finish_reason or "stop",
+        tokens=usage.total_tokens if usage else None,
+    )
 
 
 def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
@@ -111,7 +148,7 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     """
     fenced = re.fullmatch(r"\s*```\w*\n(.*?)\n?```\s*", reply.content, re.DOTALL)
     try:
-        items = json.loads(fenced[1] if fenced else reply.content)
+        items = from_json(fenced[1] if fenced else reply.content)
     except ValueError:
         reason = "a reply cut off at max_tokens" if reply.finish_reason == "length" else "a reply that is no JSON"
         return [], Counter([reason])

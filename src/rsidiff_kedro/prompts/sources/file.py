@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -34,11 +35,11 @@ class FileSource(Source):
 
     def within(self, folder: Path) -> Self:
         """The path, if it is relative, taken from this folder."""
-        return self.model_copy(update={"path": folder / self.path.expanduser()})
+        return self.model_copy(update={"path": folder / os.path.expanduser(self.path)})
 
     def collect(self, seed: int) -> pd.DataFrame:
         """All prompts in their order, those of a folder in the order of the files' names."""
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):
             return _read_prompts(self, self.path, "")
         files = sorted(path for path in self.path.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
         if not files:
@@ -50,7 +51,7 @@ def _read_prompts(source: FileSource, path: Path, category: str) -> pd.DataFrame
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise PromptFileError(f"{path}: unknown kind of prompt file {suffix!r}; use one of {', '.join(SUFFIXES)}")
-    if not path.is_file():
+    if not os.path.isfile(path):  # pathlib raises where a path is too long
         raise PromptFileError(f"{path}: no such file; set `prompt_curation.source.path` to a file of prompts")
     rows = _read_parquet(path) if suffix == ".parquet" else _read_text(path, suffix, source.column)
     if rows.empty:
@@ -75,7 +76,7 @@ def _read_text(path: Path, suffix: str, column: str) -> pd.DataFrame:
         ) from None
     if not text.strip():
         raise PromptFileError(f"{path}: the file is empty; give at least one prompt")
-    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
     if suffix == ".txt":
         return pd.DataFrame({column: lines})
     if suffix == ".json":
@@ -100,7 +101,7 @@ def _parse_table(path: Path, text: str, suffix: str) -> pd.DataFrame:
 def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
     try:
         items = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise PromptFileError(f"{path}: no JSON ({error})") from None
     if not isinstance(items, list):
         raise PromptFileError(
@@ -128,7 +129,7 @@ def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise PromptFileError(f"{path}: line {number} is no JSON ({error})") from None
         if not isinstance(row, dict):
             raise PromptFileError(f'{path}: line {number} is no JSON object; write {{"text": "a prompt"}}')

@@ -1,5 +1,6 @@
 """Prompts of a Hugging Face data set."""
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -48,7 +49,7 @@ class HubSource(Source):
         """A folder's relative path taken from this folder."""
         if not _is_folder_name(self.dataset):
             return self
-        return self.model_copy(update={"dataset": str(folder / Path(self.dataset).expanduser())})
+        return self.model_copy(update={"dataset": str(folder / os.path.expanduser(self.dataset))})
 
     def collect(self, seed: int) -> pd.DataFrame:
         """The split's prompts in their order."""

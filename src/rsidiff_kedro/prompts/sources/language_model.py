@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import pandas as pd
 from pydantic import Field, StringConstraints, model_validator
@@ -35,6 +35,13 @@ FRUITLESS = 5
 
 class _NotCachedError(Exception):
     """A request is not in the cache, and this pass sends none."""
+
+
+def _is_server(address: SplitResult) -> bool:
+    try:
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:  # a port that is no number up to 65535
+        return False
 
 
 class LanguageModelSource(Source):
@@ -79,7 +86,7 @@ class LanguageModelSource(Source):
     @model_validator(mode="after")
     def _check(self) -> Self:
         address = urlsplit(self.endpoint)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        if not _is_server(address):
             raise ValueError(f"endpoint is {self.endpoint!r}; give an address such as http://localhost:8000/v1")
         if address.username or address.password or address.query:
             raise ValueError(
@@ -106,7 +113,7 @@ class LanguageModelSource(Source):
 
     def within(self, folder: Path) -> Self:
         """The cache, if its path is relative, taken from this folder."""
-        return self.model_copy(update={"cache": folder / self.cache.expanduser()})
+        return self.model_copy(update={"cache": folder / os.path.expanduser(self.cache)})
 
     def check(self, seed: int) -> None:
         """Whether the package and the key are there; neither is needed where all replies lie in the cache."""
@@ -154,12 +161,12 @@ class LanguageModelSource(Source):
             most = self._most_tokens(body)
             if used + most > self.total_tokens or fruitless == FRUITLESS:
                 raise self._too_few(len(found), used, dropped, fruitless)
-            reply = cache.get(self.endpoint, body)
-            if reply is None:
-                reply = ask(body)
+            kept = cache.get(self.endpoint, body)
+            reply = kept or ask(body)
+            texts, reasons = parse_reply(reply)
+            if kept is None:
                 cache.put(self.endpoint, body, reply)
             used += most if reply.tokens is None else reply.tokens
-            texts, reasons = parse_reply(reply)
             before = len(found)
             for text in texts:
                 name = prompt_id(text)
