@@ -56,6 +56,8 @@ FILE = "evaluation.judge=null,prompt_curation.source.kind=file,prompt_curation.s
         ("evaluation.rewards=[beauty]", "unknown reward 'beauty'"),
         ("weighting.features=beauty", "unknown features 'beauty'"),
         ("model.base=/no/such/folder", "/no/such/folder"),
+        ("model.base=~nobody_here/model", "there is no folder '~nobody_here/model'"),
+        (f"model.base=/{'x' * 5000}", "there is no folder '/xxx"),
         (
             f"{HPS}rewards.hpsv2.checkpoint=/no/such.pt",
             "there is no '/no/such.pt'; give a file, a folder that holds HPS_",

@@ -1,6 +1,7 @@
 """Where a base model lies, and whether it is whole, before anything is computed with it."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +24,12 @@ class ModelError(InputError):
 
 def model_source(base: str) -> str:
     """The folder or hub id that `base` names."""
-    return str(SHIPPED) if base == "scenes" else str(Path(base).expanduser() if is_folder_name(base) else base)
+    return str(SHIPPED) if base == "scenes" else os.path.expanduser(base) if is_folder_name(base) else base
 
 
 def is_folder_name(base: str) -> bool:
     """Whether `base` is a path rather than a hub id (`owner/name`)."""
-    return base.startswith((".", "/", "~")) or base.count("/") != 1 or Path(base).exists()
+    return base.startswith((".", "/", "~")) or base.count("/") != 1 or os.path.exists(base)
 
 
 def check_source(
@@ -46,11 +47,11 @@ def check_source(
     """
     source = model_source(model.base)
     folder = Path(source)
-    if folder.is_dir():
-        index, shown = folder / "model_index.json", repr(source)
+    if os.path.isdir(source):
+        index = folder / "model_index.json"
         if not index.is_file():
             raise ModelError(
-                f"model.base: {shown} has no model_index.json, so it is no diffusers pipeline; "
+                f"model.base: {source!r} has no model_index.json, so it is no diffusers pipeline; "
                 "give the folder that save_pretrained wrote"
             )
     elif model.base == "scenes" or is_folder_name(model.base):
@@ -59,9 +60,9 @@ def check_source(
             "a Hugging Face model id, or 'scenes' for the shipped model"
         )
     else:
-        index, shown = _download_index(model), f"{model.base!r}"
+        index = _download_index(model)
     named = _read_index(index, model, class_name, components, families)
-    if folder.is_dir() or is_offline_mode():
+    if os.path.isdir(source) or is_offline_mode():
         _check_files(index.parent, named - left_out)
 
 
