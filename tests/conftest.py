@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,6 +41,8 @@ from rsidiff_kedro.scenes.grammar import Scene
 from rsidiff_kedro.scenes.renderer import Picture, compose, render
 
 ROOT = Path(__file__).parents[1]
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)  # slow machines are no failures
+hypothesis.settings.load_profile("repeatable")
 Spoil = Callable[[Picture, np.random.Generator], Picture]
 
 

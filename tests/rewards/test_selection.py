@@ -21,15 +21,24 @@ tables = st.lists(st.tuples(st.sampled_from("pqr"), reward, reward), min_size=2,
         }
     )
 )
-settings = st.builds(
-    SelectionSettings,
-    enabled=st.booleans(),
-    rewards=st.sampled_from([{"proxy": 1.0}, {"proxy": 1.0, "other": 2.0}]),
-    combine=st.sampled_from(["standardize", "rank"]),
-    keep_per_prompt=st.integers(1, 4),
-    min_margin=st.floats(-1, 1),
-    floors=st.sampled_from([{}, {"proxy": 0.0}, {"other": -1.0}]),
-)
+ONE, SEVERAL = {"proxy": 1.0}, {"proxy": 1.0, "other": 2.0}
+
+
+def settings_with(enabled, rewards):
+    return st.builds(
+        SelectionSettings,
+        enabled=enabled,
+        rewards=rewards,
+        combine=st.sampled_from(["standardize", "rank"]),
+        keep_per_prompt=st.integers(1, 4),
+        min_margin=st.floats(-1, 1),
+        floors=st.sampled_from([{}, {"proxy": 0.0}, {"other": -1.0}]),
+    )
+
+
+settings = settings_with(st.booleans(), st.sampled_from([ONE, SEVERAL]))
+enabled_settings = settings_with(st.just(True), st.sampled_from([ONE, SEVERAL]))
+ensembles = settings_with(st.just(True), st.just(SEVERAL))
 
 
 def select(scores, settings):
@@ -52,18 +61,16 @@ def test_a_prompt_keeps_at_most_its_number(scores, settings):
     assert kept.groupby("prompt_id").size().max() <= settings.keep_per_prompt
 
 
-@given(tables, settings)
+@given(tables, enabled_settings)
 def test_only_a_floor_or_a_margin_drops_a_sample_that_ranks_above_a_kept_one(scores, settings):
-    assume(settings.enabled)
     for _, samples in select(scores, settings).groupby("prompt_id"):
         worst_kept = samples.loc[samples["kept"], "rank"].max()
         above = samples[(samples["rank"] < worst_kept) & ~samples["kept"]]
         assert set(above["reason"]) <= {"floor", "margin"}
 
 
-@given(tables, settings)
+@given(tables, enabled_settings)
 def test_every_kept_sample_passes_floors_and_margin(scores, settings):
-    assume(settings.enabled)
     kept = select(scores, settings).query("kept")
     assert (kept["margin"] >= settings.min_margin - ROUNDING).all()
     assert all((kept[name] >= floor).all() for name, floor in settings.floors.items())
@@ -134,9 +141,8 @@ def test_ranks_do_not_change_with_a_rewards_scale_or_under_any_rising_function(s
     np.testing.assert_array_equal(first["score"], second["score"])
 
 
-@given(tables, settings)
+@given(tables, ensembles)
 def test_an_ensembles_score_is_between_its_rewards_bounds(scores, settings):
-    assume(settings.enabled and len(settings.rewards) > 1)
     selection = select(scores, settings)
     if settings.combine == "rank":
         assert selection["score"].between(0, 1).all()
@@ -144,9 +150,8 @@ def test_an_ensembles_score_is_between_its_rewards_bounds(scores, settings):
     np.testing.assert_allclose(means, 0.5 if settings.combine == "rank" else 0.0, atol=1e-5)
 
 
-@given(tables, settings)
+@given(tables, enabled_settings)
 def test_a_sample_that_is_best_by_every_reward_is_first_of_its_prompt(scores, settings):
-    assume(settings.enabled)
     for _, samples in select(scores, settings).groupby("prompt_id"):
         names = list(settings.rewards)
         best = samples[(samples[names] == samples[names].max()).all(axis=1)]
