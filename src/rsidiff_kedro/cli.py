@@ -1,4 +1,4 @@
-"""Commands beside Kedro's own: `kedro rsi doctor`."""
+"""Commands beside Kedro's own: `kedro rsi doctor`, `kedro rsi lineage`."""
 
 import difflib
 import sys

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from huggingface_hub import is_offline_mode
 from kedro.config import MissingConfigException
-from kedro.framework.project import settings
-from kedro.utils import find_kedro_project
 from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
+from rsidiff_kedro.configuration import open_configuration
 from rsidiff_kedro.context import CHECKS, absolute_paths
 from rsidiff_kedro.diffusion.backbones.folders import is_folder_name, weight_files
 from rsidiff_kedro.diffusion.backbones.pipeline import find_device
@@ -42,13 +41,7 @@ class Finding:
 def examine(env: str | None = None, params: dict[str, Any] | None = None) -> list[Finding]:
     """Examine the project in the working directory under an environment and parameters as of `kedro run`."""
     findings = [*_packages()]
-    root = find_kedro_project(Path.cwd()) or Path.cwd()
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=str(root / settings.CONF_SOURCE),
-        env=env or os.environ.get("KEDRO_ENV"),
-        runtime_params=params or {},
-        **settings.CONFIG_LOADER_ARGS,
-    )
+    root, loader = open_configuration(env, params)
     try:
         parameters = absolute_paths(parse_parameters(loader["parameters"]), root)
     except (ValueError, MissingConfigException) as error:

@@ -1,12 +1,9 @@
 """The pipelines by name. The number of rounds is set by the context; Kedro builds the registry once it is known."""
 
-import os
-from pathlib import Path
-
-from kedro.framework.project import pipelines, settings
+from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
-from kedro.utils import find_kedro_project
 
+from rsidiff_kedro.configuration import open_configuration
 from rsidiff_kedro.pipelines import base_model, report, sft
 from rsidiff_kedro.pipelines.rsi import create_stages
 
@@ -39,8 +36,4 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 def _configured_rounds() -> int:
     """The number in `conf/`, for commands that make no context (`kedro registry list`, `kedro viz build`)."""
-    root = find_kedro_project(Path.cwd()) or Path.cwd()
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=str(root / settings.CONF_SOURCE), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
-    )
-    return int(loader["parameters"]["rounds"])
+    return int(open_configuration()[1]["parameters"]["rounds"])

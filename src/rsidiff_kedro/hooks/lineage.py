@@ -5,21 +5,19 @@ Every run records what made each step's outputs (`lineage/`, in `data/`). A run 
 """
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import settings
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
-from kedro.utils import find_kedro_project
 from pydantic import BaseModel
 
+from rsidiff_kedro.configuration import open_configuration
 from rsidiff_kedro.diffusion.backbones.pipeline import find_device
 from rsidiff_kedro.lineage.code import assets_digest, code_digest, fingerprint, library_versions
 from rsidiff_kedro.lineage.records import INPUT, Record, Records, differences
@@ -35,12 +33,7 @@ SHOWN = 3
 
 def open_records(env: str | None) -> Records:
     """The records of the project in the working directory, under an environment."""
-    root = find_kedro_project(Path.cwd()) or Path.cwd()
-    loader = settings.CONFIG_LOADER_CLASS(
-        conf_source=str(root / settings.CONF_SOURCE),
-        env=env or os.environ.get("KEDRO_ENV"),
-        **settings.CONFIG_LOADER_ARGS,
-    )
+    root, loader = open_configuration(env)
     return Records(root / loader["globals"]["data"] / FOLDER)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from rsidiff_kedro.devices import usable_devices
 from rsidiff_kedro.errors import InputError
 
 Item = TypeVar("Item")
@@ -47,13 +48,12 @@ class Computing(Section):
         Raises:
             DeviceError: torch has no such device here.
         """
-        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-        there = [name for name, is_there in available.items() if is_there]
-        if self.device not in ("auto", *there):
+        usable = usable_devices()
+        if self.device not in ("auto", *usable):
             raise DeviceError(
-                f"rewards.device is {self.device!r}, but torch has {', '.join(there)} here; set one or auto"
+                f"rewards.device is {self.device!r}, but torch has {', '.join(usable)} here; set one or auto"
             )
-        return torch.device(there[0] if self.device == "auto" else self.device)
+        return torch.device(usable[0] if self.device == "auto" else self.device)
 
     @property
     def record(self) -> dict[str, str | int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rsidiff_kedro.devices import usable_devices
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones.folders import ModelError, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
@@ -23,13 +24,14 @@ MANY_TOKENS = 100_000
 
 
 class PipelineBackbone(ABC):
-    """A family defines the class attributes and the three abstract methods.
+    """A family defines the class attributes and the two abstract methods.
 
     Attributes:
         pipeline_class: diffusers' class, by whose name a saved pipeline is recognised.
         components: what a saved pipeline of this family must have.
         denoiser_name: the pipeline's component that adapters change, of the class `denoiser_class`.
         lora_targets: regular expressions on the denoiser's module names, by `finetune.layers`.
+        noising_class: the scheduler that training takes its noise levels from, made of the pipeline's own config.
         has_snr: whether Min-SNR weighting is defined for its loss.
     """
 
@@ -38,6 +40,7 @@ class PipelineBackbone(ABC):
     denoiser_name: ClassVar[str] = "unet"
     denoiser_class: ClassVar[type[nn.Module]] = UNet2DConditionModel
     lora_targets: ClassVar[dict[str, str]]
+    noising_class: ClassVar[Any] = DDPMScheduler
     has_snr: ClassVar[bool] = True
 
     def __init__(self, pipeline: Any, model: ModelSettings) -> None:
@@ -52,6 +55,7 @@ class PipelineBackbone(ABC):
             if isinstance(component, nn.Module):
                 component.requires_grad_(False).eval()
         self.max_tokens = int(self.pipeline.tokenizer.model_max_length)
+        self._noising = self.noising_class.from_config(self.pipeline.scheduler.config)
         self._no_prompt: TextEmbeddings | None = None
 
     @classmethod
@@ -140,9 +144,10 @@ class PipelineBackbone(ABC):
         if trainable:
             for name, parameter in self.denoiser.named_parameters():
                 parameter.requires_grad_("lora_" in name)
-            self._train_in_float32()
-            # Loading rounded them to the denoiser's type; training goes on from their exact values.
-            set_peft_model_state_dict(self.denoiser, self._unprefixed(adapter), adapter_name="default")
+            if self.dtype != torch.float32:
+                # Loading rounded them to the denoiser's type; training goes on from their exact values.
+                cast_training_params(self.denoiser, dtype=torch.float32)
+                set_peft_model_state_dict(self.denoiser, self._unprefixed(adapter), adapter_name="default")
         elif self.dtype == torch.float32:
             self.pipeline.fuse_lora(components=[self.denoiser_name])
             self.pipeline.unload_lora_weights()
@@ -155,9 +160,6 @@ class PipelineBackbone(ABC):
         targets = self.lora_targets[layers]
         config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
         self.denoiser.add_adapter(config, adapter_name="default")
-        self._train_in_float32()
-
-    def _train_in_float32(self) -> None:
         if self.dtype != torch.float32:
             cast_training_params(self.denoiser, dtype=torch.float32)
 
@@ -233,10 +235,9 @@ class PipelineBackbone(ABC):
         mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
         if mean is None or deviation is None:
             return getattr(config, "shift_factor", None) or None, config.scaling_factor
-        shape, place = (1, -1, 1, 1), {"device": self.device, "dtype": self.pipeline.vae.dtype}
-        return torch.tensor(mean, **place).view(shape), config.scaling_factor / torch.tensor(deviation, **place).view(
-            shape
-        )
+        both = torch.tensor([mean, deviation], device=self.device, dtype=self.pipeline.vae.dtype)
+        mean, deviation = both[:, None, :, None, None]
+        return mean, config.scaling_factor / deviation
 
 
 def find_device(name: str) -> torch.device:
@@ -245,10 +246,7 @@ def find_device(name: str) -> torch.device:
     Raises:
         ModelError: this machine, or this build of torch, has no such device.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next(each for each in ("cuda", "mps", "cpu") if there[each])
-    if not there[name]:
-        usable = [each for each, present in there.items() if present]
+    usable = usable_devices()
+    if name not in ("auto", *usable):
         raise ModelError(f"model.device is {name!r}, but torch {torch.__version__} has only {', '.join(usable)} here")
-    return torch.device(name)
+    return torch.device(usable[0] if name == "auto" else name)

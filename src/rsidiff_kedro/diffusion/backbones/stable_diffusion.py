@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
@@ -22,10 +22,6 @@ class StableDiffusionBackbone(PipelineBackbone):
     pipeline_class = StableDiffusionPipeline
     components = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
     lora_targets = UNET_TARGETS
-
-    def __init__(self, pipeline: Any, model: ModelSettings) -> None:
-        super().__init__(pipeline, model)
-        self._noising = DDPMScheduler.from_config(self.pipeline.scheduler.config)
 
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:

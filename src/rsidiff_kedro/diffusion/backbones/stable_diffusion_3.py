@@ -30,12 +30,8 @@ class StableDiffusion3Backbone(PipelineBackbone):
     denoiser_name = "transformer"
     denoiser_class = SD3Transformer2DModel
     lora_targets = TRANSFORMER_TARGETS
+    noising_class = FlowMatchEulerDiscreteScheduler
     has_snr = False
-
-    def __init__(self, pipeline: Any, model: ModelSettings) -> None:
-        super().__init__(pipeline, model)
-        # Of its own, as sampling sets the pipeline's to its steps.
-        self._noising = FlowMatchEulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
 
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
@@ -19,10 +19,6 @@ class StableDiffusionXLBackbone(PipelineBackbone):
     pipeline_class = StableDiffusionXLPipeline
     components = frozenset({"unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"})
     lora_targets = UNET_TARGETS
-
-    def __init__(self, pipeline: Any, model: ModelSettings) -> None:
-        super().__init__(pipeline, model)
-        self._noising = DDPMScheduler.from_config(self.pipeline.scheduler.config)
 
     @classmethod
     def loading_options(cls, model: ModelSettings) -> dict[str, Any]:

@@ -91,7 +91,24 @@ def measure_base(
     seed: int,
 ) -> dict[str, float]:
     """The metrics of round 0, the base; compared with itself it wins half the time."""
-    return measure(images, scores, images, scores, validation_scores, OPEN_GATE, rewards, evaluation, models, seed)
+    itself = (images, scores, images, scores)
+    return measure_without_gate(*itself, validation_scores, rewards, evaluation, models, seed)
+
+
+def measure_without_gate(
+    images: ImageSet,
+    scores: pd.DataFrame,
+    base_images: ImageSet,
+    base_scores: pd.DataFrame,
+    validation_scores: pd.DataFrame,
+    rewards: dict[str, float],
+    evaluation: dict[str, Any],
+    models: RewardsSettings,
+    seed: int,
+) -> dict[str, float]:
+    """The metrics of what no gate judged."""
+    paired = (images, scores, base_images, base_scores, validation_scores)
+    return measure(*paired, OPEN_GATE, rewards, evaluation, models, seed)
 
 
 def measure(

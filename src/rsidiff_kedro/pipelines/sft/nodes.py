@@ -1,7 +1,5 @@
 """The steps of supervised fine-tuning."""
 
-from typing import Any
-
 import pandas as pd
 
 from rsidiff_kedro.diffusion import training
@@ -11,8 +9,6 @@ from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.real_images import encode_pairs, read_pairs
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.parameters import SftSettings
-from rsidiff_kedro.pipelines.evaluation.nodes import OPEN_GATE, measure
-from rsidiff_kedro.rewards.settings import RewardsSettings
 
 
 def build_training_set(sft: SftSettings, model: ModelSettings, sampler: SamplerSettings) -> ImageSet:
@@ -28,19 +24,3 @@ def finetune(
     longer = settings.model_copy(update={"steps": sft.steps})
     start = training.initial_adapter(load_backbone(model), longer, seed)
     return training.finetune(load_backbone(model), start, training_set, longer, seed, round_number=1)
-
-
-def measure_without_gate(
-    images: ImageSet,
-    scores: pd.DataFrame,
-    base_images: ImageSet,
-    base_scores: pd.DataFrame,
-    validation_scores: pd.DataFrame,
-    rewards: dict[str, float],
-    evaluation: dict[str, Any],
-    models: RewardsSettings,
-    seed: int,
-) -> dict[str, float]:
-    """The same metrics as a round's."""
-    paired = (images, scores, base_images, base_scores, validation_scores)
-    return measure(*paired, OPEN_GATE, rewards, evaluation, models, seed)

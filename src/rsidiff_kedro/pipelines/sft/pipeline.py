@@ -3,8 +3,8 @@
 from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from rsidiff_kedro.pipelines.evaluation import nodes as evaluation
-from rsidiff_kedro.pipelines.evaluation.pipeline import DRAWING, REWARDS, SCORING, SECTION
-from rsidiff_kedro.pipelines.rounds import FROM_BASE, bind
+from rsidiff_kedro.pipelines.evaluation.pipeline import REWARDS, SECTION, draw_and_score
+from rsidiff_kedro.pipelines.rounds import FROM_BASE
 from rsidiff_kedro.pipelines.sft import nodes
 
 ROUND = 1
@@ -44,27 +44,9 @@ def _training() -> list[Node]:
 def _evaluation() -> list[Node]:
     inputs = ["test_images", "test_scores", "base_test_images", "base_test_scores", "validation_scores"]
     return [
+        *draw_and_score(ROUND, "adapter", "validation_scores"),
         node(
-            bind(evaluation.draw_validation_images, ROUND),
-            ["adapter", "validation_prompts", f"{SECTION}.validation_samples_per_prompt", *DRAWING],
-            "validation_images",
-            name="draw_validation_images",
-        ),
-        node(
-            evaluation.score_images,
-            ["validation_images", *SCORING],
-            "validation_scores",
-            name="score_validation_images",
-        ),
-        node(
-            bind(evaluation.draw_test_images, ROUND),
-            ["adapter", "test_prompts", f"{SECTION}.samples_per_prompt", *DRAWING],
-            "test_images",
-            name="draw_test_images",
-        ),
-        node(evaluation.score_images, ["test_images", *SCORING], "test_scores", name="score_test_images"),
-        node(
-            nodes.measure_without_gate,
+            evaluation.measure_without_gate,
             [*inputs, REWARDS, SECTION, "params:rewards", "params:seed"],
             "metrics",
             name="measure",

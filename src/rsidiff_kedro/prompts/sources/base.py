@@ -1,5 +1,6 @@
 """What every source of prompts is: settings that can be checked, and that give a prompt table."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,11 +14,12 @@ class PromptSourceError(InputError):
     """A source gives no prompts; the message says why in one line and what to change."""
 
 
-class Source(BaseModel):
+class Source(BaseModel, ABC):
     """The settings of one kind of source, which a field `kind` names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @abstractmethod
     def collect(self, seed: int) -> pd.DataFrame:
         """The prompts as a prompt table, the same for the same settings and seed.
 
@@ -25,7 +27,6 @@ class Source(BaseModel):
             PromptSourceError: the source cannot be read.
             PromptCountError: it has fewer prompts than its settings ask for.
         """
-        raise NotImplementedError
 
     def check(self, seed: int) -> None:
         """Find out before anything is spent whether `collect` will succeed; raises what `collect` raises."""
