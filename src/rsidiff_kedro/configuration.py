@@ -12,7 +12,7 @@ from kedro.utils import find_kedro_project
 def open_configuration(
     env: str | None = None, params: dict[str, Any] | None = None
 ) -> tuple[Path, AbstractConfigLoader]:
-    """The root of the project in the working directory, and its configuration under an environment, as of `kedro run`."""
+    """The root of the project in the working directory, and its configuration as `kedro run` would read it."""
     root = find_kedro_project(Path.cwd()) or Path.cwd()
     loader = settings.CONFIG_LOADER_CLASS(
         conf_source=str(root / settings.CONF_SOURCE),
