@@ -99,7 +99,7 @@ def test_a_deleted_output_is_made_again(run: Run, tmp_path: Path, caplog) -> Non
     run("1")
     shutil.rmtree(tmp_path / "images.json" / "1")
     assert run("2") == ["draw"]
-    assert "draw: its outputs are gone" in caplog.text
+    assert "draw: images is gone" in caplog.text
 
 
 def test_an_output_without_a_record_is_not_trusted(run: Run, tmp_path: Path) -> None:
@@ -116,3 +116,17 @@ def test_a_run_does_not_read_what_a_run_beside_it_made(run: Run, tmp_path: Path)
     run("2", reuse=False, seed=2)
     assert "stranger" not in (tmp_path / "page.json" / "2" / "page.json").read_text()
     assert run("3", seed=1) == []
+
+
+def test_a_damaged_output_is_made_again(run: Run, tmp_path: Path, caplog) -> None:
+    run("1")
+    (tmp_path / "images.json" / "1" / "images.json").write_text('["dr')
+    assert run("2") == ["draw"]
+    assert "draw: images is damaged: it is not what was saved" in caplog.text
+
+
+def test_a_clock_that_jumps_back_misleads_nobody(run: Run, tmp_path: Path) -> None:
+    run("2026-02-02T10.00.00.000Z", seed=1)
+    assert run("2026-02-01T09.00.00.000Z", reuse=False, seed=2) == STEPS
+    assert run("2026-02-01T09.00.01.000Z", seed=2) == []
+    assert run("2026-02-01T09.00.02.000Z", seed=1) == []

@@ -1,7 +1,5 @@
 """Digests follow what is imported, and what files hold."""
 
-from pathlib import Path
-
 from rsidiff_kedro.lineage import code
 
 
@@ -22,19 +20,3 @@ def test_what_a_function_imports_counts_too() -> None:
 def test_a_module_of_another_project_counts_by_its_name() -> None:
     assert closure("json") == set()
     assert code.code_digest("json") != code.code_digest("csv")
-
-
-def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
-    path.write_text("a red circle")
-    before = code.fingerprint(path)
-    assert code.fingerprint(path) == before
-    path.write_text("a red square")
-    assert code.fingerprint(path) != before
-
-
-def test_a_folder_has_another_fingerprint_when_a_file_comes(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    before = code.fingerprint(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"1")
-    assert code.fingerprint(tmp_path) != before

@@ -9,7 +9,7 @@ from rsidiff_kedro.lineage.records import Record, Records, chain, differences
 RECORD = Record(
     step="finetune",
     version="2026-01-01",
-    outputs=("adapter",),
+    outputs={"adapter": "d1"},
     code="aaa",
     assets="bbb",
     libraries={"torch": "2.0"},
@@ -63,9 +63,9 @@ def test_a_record_that_is_cut_is_as_good_as_none(tmp_path: Path) -> None:
 
 def test_the_chain_leads_back_to_the_first_step(tmp_path: Path) -> None:
     records = Records(tmp_path)
-    first = changed(step="draw", outputs=("images",), inputs={})
+    first = changed(step="draw", outputs={"images": "d2"}, inputs={})
     second = changed(inputs={"images": first.key})
-    third = changed(step="measure", outputs=("metrics",), inputs={"adapter": second.key, "images": first.key})
+    third = changed(step="measure", outputs={"metrics": "d3"}, inputs={"adapter": second.key, "images": first.key})
     for record in (first, second, third):
         records.write(record)
     assert [record.step for record in chain(records, third)] == ["measure", "finetune", "draw"]

@@ -21,11 +21,10 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> DataCatalog:
     (folder / "src").mkdir(parents=True)
     (folder / "conf").symlink_to(ROOT / "conf")
     (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
-    unfinished = {"base_model": {"unfinished": str(folder / "unfinished")}}
     bootstrap_project(folder)
-    with KedroSession.create(folder, env="test", runtime_params=unfinished) as session:
+    with KedroSession.create(folder, env="test") as session:
         session.run(pipeline_names=["base_model"])
-    with KedroSession.create(folder, env="test", runtime_params=unfinished) as session:
+    with KedroSession.create(folder, env="test") as session:
         return session.load_context().catalog
 
 

@@ -10,8 +10,11 @@ import torch
 from kedro.io.core import Version
 from kedro_datasets.pandas import ParquetDataset
 from parity import samples
+from PIL import Image
 from pydantic import ValidationError
 
+from rsidiff_kedro.rewards import scoring
+from rsidiff_kedro.rewards.proxy import ProxyReward
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
@@ -101,3 +104,26 @@ def test_a_setting_that_there_is_not_is_refused():
         RewardsSettings(hpsv2={"antialiasing": True})
     with pytest.raises(ValidationError):
         RewardsSettings(device="gpu")
+
+
+def test_scores_that_a_killed_run_kept_are_not_computed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "SCORED_AT_ONCE", 2)
+    settings = RewardsSettings(micro_batch_size=2)
+    table = pd.DataFrame({"image_id": list("abcdef"), "prompt_id": "p", "text": [f"a red {what}" for what in "abcdef"]})
+    images = [Image.new("RGB", (32, 32), (number * 40, 0, 0)) for number in range(6)]
+    whole = with_scores(table, images, ["proxy"], settings)
+    score, calls = ProxyReward.score, []
+
+    def killed(self, *args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return score(self, *args)
+
+    monkeypatch.setattr(ProxyReward, "score", killed)
+    with pytest.raises(KeyboardInterrupt):
+        with_scores(table, images, ["proxy"], settings, tmp_path)
+    (tmp_path / "proxy_0.npy").write_bytes(b"\x93NUMPY")  # a damaged file is as good as none
+    resumed = with_scores(table, images, ["proxy"], settings, tmp_path)
+    assert len(calls) == 3 + 2
+    pd.testing.assert_frame_equal(resumed, whole)

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.backbones import PipelineBackbone
+from rsidiff_kedro.diffusion.drawn_images import DrawnImages
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.prompts.table import prompt_id
@@ -76,27 +77,37 @@ def _is_blank(caption: Any) -> bool:
     return bool(pd.api.types.is_scalar(caption) and pd.isna(caption))
 
 
-def encode_pairs(backbone: PipelineBackbone, folder: Path, pairs: pd.DataFrame, micro_batch_size: int) -> ImageSet:
+def encode_pairs(
+    backbone: PipelineBackbone,
+    folder: Path,
+    pairs: pd.DataFrame,
+    micro_batch_size: int,
+    unfinished: Path | None = None,
+) -> ImageSet:
     """A training set of the pairs: images cut to the model's square, their latents, and weights of one.
 
     Args:
         pairs: of `read_pairs`.
         micro_batch_size: images encoded at once.
+        unfinished: as of `sample_images`.
 
     Raises:
         RealImageError: a file is no image, one of more pixels than Pillow opens, or one of 32 bits a pixel.
     """
     side = backbone.latent_shape[1] * backbone.pipeline.vae_scale_factor
-    images, latents = [], []
+    metadata, encoded, latents = _metadata(pairs), DrawnImages(unfinished), []
     with tqdm(total=len(pairs), desc="encoding real images", unit="image") as progress:
         for start in range(0, len(pairs), micro_batch_size):
-            names = pairs["file_name"].iloc[start : start + micro_batch_size]
-            batch = [_open(folder / name, side) for name in names]
-            filled = batch + batch[-1:] * (micro_batch_size - len(batch))
-            latents.append(backbone.encode_images(filled)[: len(batch)].float().cpu())
-            images.extend(batch)
-            progress.update(len(batch))
-    return ImageSet(_metadata(pairs), images, torch.cat(latents))
+            rows = metadata.iloc[start : start + micro_batch_size]
+            found = encoded.find(rows)
+            if found is None:
+                batch = [_open(folder / name, side) for name in pairs["file_name"].loc[rows.index]]
+                filled = batch + batch[-1:] * (micro_batch_size - len(batch))
+                found = backbone.encode_images(filled)[: len(batch)].float().cpu()
+                encoded.add(rows, found, batch)
+            latents.append(found)
+            progress.update(len(rows))
+    return ImageSet(metadata, encoded.images, torch.cat(latents))
 
 
 def _open(path: Path, side: int) -> Image.Image:

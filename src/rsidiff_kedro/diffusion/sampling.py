@@ -1,6 +1,7 @@
 """Draws images for prompts, each from a seed of its own."""
 
 import hashlib
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -9,6 +10,7 @@ from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones import ModelError, PipelineBackbone
+from rsidiff_kedro.diffusion.drawn_images import DrawnImages
 from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageSet
 from rsidiff_kedro.diffusion.settings import SamplerSettings
 
@@ -28,6 +30,7 @@ def sample_images(
     seed: int,
     purpose: str,
     title: str,
+    unfinished: Path | None = None,
 ) -> ImageSet:
     """Draw `samples_per_prompt` images for each row of a prompt table.
 
@@ -36,22 +39,27 @@ def sample_images(
     Args:
         purpose: goes into the seeds and the image ids; the same purpose draws paired images for two adapters.
         title: what the progress bar is called.
+        unfinished: a folder in which drawn micro-batches are kept, and not drawn again if they lie there already; the
+            images that are returned lie in it too. None keeps them in memory.
     """
     if adapter is not None:
         backbone.load_adapter(adapter, trainable=False)
     checkpoint = adapter.digest if adapter is not None else "base"
     metadata = _plan(prompts, samples_per_prompt, sampler, seed, purpose, checkpoint)
-    latents, images = [], []
+    drawn, latents = DrawnImages(unfinished), []
     size = sampler.micro_batch_size
     with tqdm(total=len(metadata), desc=title, unit="image", disable=metadata.empty) as progress:
         for start in range(0, len(metadata), size):
             rows = metadata.iloc[start : start + size]
-            batch = _draw_batch(backbone, rows, sampler)
-            latents.append(batch.float().cpu())
-            images.extend(_decode_batch(backbone, batch, size))
+            found = drawn.find(rows)
+            if found is None:
+                batch = _draw_batch(backbone, rows, sampler)
+                found = batch.float().cpu()
+                drawn.add(rows, found, _decode_batch(backbone, batch, size))
+            latents.append(found)
             progress.update(len(rows))
     stacked = torch.cat(latents) if latents else torch.empty((0, *backbone.latent_shape))
-    return ImageSet(metadata, images, stacked)
+    return ImageSet(metadata, drawn.images, stacked)
 
 
 def _plan(

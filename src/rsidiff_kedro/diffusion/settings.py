@@ -41,6 +41,7 @@ class FinetuneSettings(Settings):
     batch_size: int = Field(32, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1)
     condition_dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    checkpoint_every: int = Field(25, ge=1)
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
     min_snr_gamma: float | None = Field(None, gt=0)
     gradient_checkpointing: bool = False

@@ -1,6 +1,7 @@
 """Fine-tunes a LoRA adapter on weighted images, from their latents and text embeddings."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from rsidiff_kedro.diffusion.backbones import PipelineBackbone
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings, concatenate_embeddings
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.settings import FinetuneSettings
+from rsidiff_kedro.diffusion.training_state import TrainingState
 from rsidiff_kedro.errors import InputError
 
 
@@ -34,11 +36,14 @@ def finetune(
     settings: FinetuneSettings,
     seed: int,
     round_number: int,
+    unfinished: Path | None = None,
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train the parent adapter (or a fresh one, `adapter: restart`) on a training set.
 
     Args:
         training_set: with latents, and in its metadata a `weight` (0 or more) that multiplies each image's loss.
+        unfinished: a folder in which the training's state is kept every `checkpoint_every` steps, and from which it
+            goes on if one lies there. None keeps none.
 
     Returns:
         The adapter, and a table with the columns step, loss (weighted, of one batch) and learning_rate.
@@ -56,7 +61,7 @@ def finetune(
         backbone.load_adapter(parent, trainable=True)
     else:
         backbone.add_adapter(settings.rank, settings.layers)
-    log = _train(backbone, training_set, settings, seed, round_number)
+    log = _train(backbone, training_set, settings, seed, round_number, unfinished)
     info = {
         "base_model": backbone.name,
         "revision": backbone.revision,
@@ -70,19 +75,26 @@ def finetune(
 
 
 def _train(
-    backbone: PipelineBackbone, training_set: ImageSet, settings: FinetuneSettings, seed: int, round_number: int
+    backbone: PipelineBackbone,
+    training_set: ImageSet,
+    settings: FinetuneSettings,
+    seed: int,
+    round_number: int,
+    unfinished: Path | None,
 ) -> pd.DataFrame:
     parameters = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-4)
-    average = [parameter.detach().clone() for parameter in parameters]
+    state = TrainingState(parameters, [optimizer], [parameter.detach().clone() for parameter in parameters])
     data = _encode(backbone, training_set)
     backbone.release_encoders()
     order = _sample_order(len(training_set), settings.steps * settings.batch_size, seed, round_number)
-    losses = []
     backbone.denoiser.train()
     if settings.gradient_checkpointing:
         backbone.denoiser.enable_gradient_checkpointing()
-    for step in tqdm(range(settings.steps), desc=f"round {round_number}: fine-tuning", unit="step"):
+    checkpoint = unfinished / "training.safetensors" if unfinished is not None else None
+    start = state.load(checkpoint) if checkpoint is not None else 0
+    title = f"round {round_number}: fine-tuning"
+    for step in tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=title, unit="step"):
         chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         generator = torch.Generator().manual_seed((seed * 1009 + round_number) * 1_000_003 + step)
         optimizer.zero_grad()
@@ -90,13 +102,16 @@ def _train(
         _check_finite(loss, step, round_number, settings)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        torch._foreach_lerp_(average, [value.detach() for value in parameters], 1 - settings.ema_decay)
-        losses.append((step, loss, settings.learning_rate))
+        torch._foreach_lerp_(state.average, [value.detach() for value in parameters], 1 - settings.ema_decay)
+        state.losses.append(loss)
+        if checkpoint is not None and (step + 1) % settings.checkpoint_every == 0:
+            state.save(checkpoint)
     backbone.denoiser.eval()
     with torch.no_grad():
-        for parameter, mean in zip(parameters, average, strict=True):
+        for parameter, mean in zip(parameters, state.average, strict=True):
             parameter.copy_(mean)
-    return pd.DataFrame(losses, columns=["step", "loss", "learning_rate"])
+    log = pd.DataFrame({"step": range(settings.steps), "loss": state.losses})
+    return log.assign(learning_rate=settings.learning_rate)
 
 
 @dataclass(frozen=True)

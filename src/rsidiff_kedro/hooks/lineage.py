@@ -1,7 +1,8 @@
 """What may be reused: outputs of the same code, parameters, inputs and libraries, and nothing else.
 
 Every run records what made each step's outputs (`lineage/`, in `data/`). A run reads only what it made itself, or, with
-`--only-missing-outputs`, what a record says is the same; a run beside it in the same folder is never read.
+`--only-missing-outputs`, what a record says is the same; a run beside it in the same folder is never read. So it is
+with what a killed run finished of a step (`unfinished/`, in `data/`).
 """
 
 import logging
@@ -16,15 +17,19 @@ from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
+from tqdm import tqdm
 
 from rsidiff_kedro.configuration import open_configuration
 from rsidiff_kedro.diffusion.backbones.pipeline import find_device
-from rsidiff_kedro.lineage.code import assets_digest, code_digest, fingerprint, library_versions
+from rsidiff_kedro.lineage.code import assets_digest, code_digest, library_versions
+from rsidiff_kedro.lineage.content import content_digest, fingerprint
 from rsidiff_kedro.lineage.records import INPUT, Record, Records, differences
+from rsidiff_kedro.lineage.unfinished import Unfinished, set_unfinished
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "lineage"
+UNFINISHED = "unfinished"
 FILES = frozenset({"path", "images", "base", "checkpoint", "tokenizer", "clip", "dataset"})
 """Parameters that may name a file or folder, whose content then counts as the parameter's value."""
 SHOWN = 3
@@ -43,8 +48,10 @@ class LineageHooks:
     def __init__(self) -> None:
         self._records = Records(Path())
         self._device = ""
+        self._catalog: CatalogProtocol | None = None
+        self._reuse = False
         self._planned: dict[str, Record] = {}
-        self._saved: dict[str, set[str]] = {}
+        self._unfinished: dict[str, Unfinished] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -56,33 +63,52 @@ class LineageHooks:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Decide for each step in order whether its outputs may be reused, and say why not."""
-        self._planned, self._saved = {}, {}
-        reuse, run_id = bool(run_params["only_missing_outputs"]), str(run_params["run_id"])
-        newest = {record.step: record for record in self._records.all()} if reuse else {}
+        self._planned, self._unfinished, self._catalog = {}, {}, catalog
+        self._reuse, run_id = bool(run_params["only_missing_outputs"]), str(run_params["run_id"])
+        newest = {record.step: record for record in self._records.all()} if self._reuse else {}
         keys: dict[str, str] = {}
         again: dict[str, list[str]] = {}
-        for node in pipeline.nodes:
+        for node in tqdm(pipeline.nodes, desc="checking what is there", unit="step", delay=2, leave=False):
             record = self._describe(node, catalog, keys, run_id)
-            made = self._records.find(record.key) if reuse else None
-            if made is not None and self._pin(node, catalog, made.version, run_id):
+            made = self._records.find(record.key) if self._reuse else None
+            lacking = self._pin(node, catalog, made, run_id) if made is not None else []
+            if made is not None and not lacking:
                 keys |= dict.fromkeys(node.outputs, made.key)
                 continue
-            self._pin(node, catalog, run_id, run_id)
+            self._pin(node, catalog, record, run_id)
             self._planned[node.name] = record
             keys |= dict.fromkeys(node.outputs, record.key)
-            again[node.name] = _reasons(record, made, newest.get(node.name))
-        if reuse:
+            again[node.name] = lacking or _reasons(record, newest.get(node.name))
+        if self._reuse:
             _report(again, len(pipeline.nodes))
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Keep the step's record once all its outputs are saved."""
+    def before_node_run(self, node: Node) -> None:
+        """Say where the step may keep unfinished work, and go on with what a killed run left of it."""
         record = self._planned.get(node.name)
-        if record is None:
+        if record is not None:
+            root = self._records.folder.with_name(UNFINISHED)
+            self._unfinished[node.name] = Unfinished(root, record.key, record.version, self._reuse)
+        set_unfinished(self._unfinished.get(node.name))
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Once all outputs of the step are saved, keep its record and drop its unfinished work."""
+        record = self._planned.get(node.name)
+        if record is None or self._catalog is None:
             return
-        self._saved.setdefault(node.name, set()).add(dataset_name)
-        if self._saved[node.name] >= set(record.outputs):
+        dataset = self._catalog.get(dataset_name)
+        if isinstance(dataset, AbstractVersionedDataset):
+            record.outputs[dataset_name] = content_digest(Path(dataset._get_load_path()))
+        if all(record.outputs.values()):
             self._records.write(self._planned.pop(node.name))
+            self._unfinished.pop(node.name).remove()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Leave unfinished work for a run that goes on with it."""
+        for unfinished in self._unfinished.values():
+            unfinished.release()
 
     def _describe(self, node: Node, catalog: CatalogProtocol, keys: dict[str, str], run_id: str) -> Record:
         parameters = {name: _resolved(catalog.load(name)) for name in node.inputs if _is_parameter(name)}
@@ -90,7 +116,7 @@ class LineageHooks:
         return Record(
             step=node.name,
             version=run_id,
-            outputs=tuple(node.outputs),
+            outputs=dict.fromkeys(node.outputs, ""),
             code=code_digest(node.func.__module__),
             assets=assets_digest(),
             libraries=library_versions(),
@@ -110,14 +136,21 @@ class LineageHooks:
         record = self._records.maker(name, version)
         return record.key if record is not None else version
 
-    def _pin(self, node: Node, catalog: CatalogProtocol, version: str, run_id: str) -> bool:
-        """Have the step's outputs loaded in this version; False if one of them does not exist in it."""
-        datasets = [catalog.get(name) for name in node.outputs]
-        versioned = [each for each in datasets if isinstance(each, AbstractVersionedDataset)]
-        for dataset in versioned:
-            dataset._version = Version(version, run_id)
+    def _pin(self, node: Node, catalog: CatalogProtocol, record: Record, run_id: str) -> list[str]:
+        """Have the step's outputs loaded in the record's version; returns what is wrong with them on disk."""
+        problems = []
+        for name in node.outputs:
+            dataset = catalog.get(name)
+            if not isinstance(dataset, AbstractVersionedDataset):
+                problems.append(f"{name} is not kept")
+                continue
+            dataset._version = Version(record.version, run_id)
             dataset._clear_version_cache()
-        return len(versioned) == len(datasets) and all(dataset.exists() for dataset in versioned)
+            if not dataset.exists():
+                problems.append(f"{name} is gone")
+            elif record.outputs.get(name) != content_digest(Path(dataset._get_load_path())):
+                problems.append(f"{name} is damaged: it is not what was saved")
+        return problems
 
 
 def _is_parameter(name: str) -> bool:
@@ -137,9 +170,7 @@ def _resolved(value: Any, name: str = "") -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _reasons(record: Record, made: Record | None, newest: Record | None) -> list[str]:
-    if made is not None:
-        return ["its outputs are gone"]
+def _reasons(record: Record, newest: Record | None) -> list[str]:
     return differences(newest, record) if newest is not None else ["it was never made"]
 
 

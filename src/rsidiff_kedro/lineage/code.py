@@ -90,20 +90,3 @@ def assets_digest() -> str:
         if path.is_file():
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def fingerprint(path: Path, small: int = 64_000_000) -> str:
-    """What a file or a folder holds, in 12 hex digits.
-
-    Files of up to `small` bytes count by their content, larger ones by size and time of change; so do all files of a
-    folder, whose content may be a network of gigabytes.
-    """
-    digest = hashlib.sha256()
-    if path.is_file() and path.stat().st_size <= small:
-        digest.update(path.read_bytes())
-    else:
-        files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-        for file in files:
-            stat = file.stat()
-            digest.update(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:12]

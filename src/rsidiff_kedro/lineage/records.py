@@ -20,7 +20,7 @@ class Record(BaseModel):
     Attributes:
         step: the node's name.
         version: of all its outputs.
-        outputs: names of datasets.
+        outputs: digests of the content by dataset; empty until it is saved.
         code: digest of the step's module and of what it imports.
         assets: digest of the networks that come with the package.
         libraries: versions of what computes.
@@ -33,7 +33,7 @@ class Record(BaseModel):
 
     step: str
     version: str
-    outputs: tuple[str, ...]
+    outputs: dict[str, str]
     code: str
     assets: str
     libraries: dict[str, str]
@@ -44,7 +44,7 @@ class Record(BaseModel):
     @property
     def key(self) -> str:
         """16 hex digits of what determines the outputs."""
-        parts = self.model_dump(mode="json", exclude={"version", "device"})
+        parts = self.model_dump(mode="json", exclude={"version", "device"}) | {"outputs": sorted(self.outputs)}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -183,8 +183,7 @@ def train_denoiser(network: Network, phases: Sequence[Phase], seed: int) -> tupl
     tokenizer = build_tokenizer()
     first = phases[0].pairs
     denoiser = Denoiser(network, tokenizer, tuple(first.latents.shape[1:]))  # type: ignore[arg-type]
-    if not any(phase.checkpoint is not None and phase.checkpoint.exists() for phase in phases):
-        warm_start(denoiser, first.captions, tokenize(tokenizer, first.captions), Schedule(600, 64, 1e-3), seed)
+    warm_start(denoiser, first.captions, tokenize(tokenizer, first.captions), Schedule(600, 64, 1e-3), seed)
     losses = []
     for number, phase in enumerate(phases, start=1):
         loss_of_batch = _denoising_loss(denoiser, tokenizer, phase.pairs, phase.schedule.batch_size)

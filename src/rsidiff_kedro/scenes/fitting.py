@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rsidiff_kedro.diffusion.training_state import TrainingState
+
+LOGGED_EVERY = 50
+"""Steps whose mean loss is one figure of the log."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -43,19 +48,15 @@ class MuonAdamW:
         """Update all weights from their gradients."""
         for flat, weight in zip(self._flat, self.matrices, strict=True):
             flat.grad = None if weight.grad is None else weight.grad.flatten(1)
-        for optimizer in (self._muon, self._adamw):
+        for optimizer in self.parts:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             optimizer.step()
 
-    def state_dict(self) -> dict[str, object]:
-        """Both optimizers' states."""
-        return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        self._muon.load_state_dict(state["muon"])
-        self._adamw.load_state_dict(state["adamw"])
+    @property
+    def parts(self) -> list[torch.optim.Optimizer]:
+        """Both optimizers."""
+        return [self._muon, self._adamw]
 
 
 def fit(
@@ -74,20 +75,13 @@ def fit(
         checkpoint: where the state is kept every `checkpoint_every` steps; an existing one is resumed.
 
     Returns:
-        The mean loss of every 50 steps.
+        The mean loss of every `LOGGED_EVERY` steps.
     """
     parameters = list(network.parameters())
     optimizer = MuonAdamW(network, schedule.learning_rate)
-    average = [parameter.detach().clone() for parameter in parameters]
-    losses: list[float] = []
-    start = 0
-    if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average, losses, start = state["average"], state["losses"], state["step"]
+    state = TrainingState(parameters, optimizer.parts, [parameter.detach().clone() for parameter in parameters])
+    start = state.load(checkpoint) if checkpoint is not None else 0
     network.train()
-    total = 0.0
     for step in tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=title, unit="step"):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         loss = loss_of_batch(generator)
@@ -96,18 +90,16 @@ def fit(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step(schedule.learning_rate * _cosine(step, schedule))
         decay = min(schedule.ema_decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(average, [parameter.detach() for parameter in parameters], 1 - decay)
-        total += loss.item()
-        if (step + 1) % 50 == 0:
-            losses.append(total / 50)
-            total = 0.0
+        torch._foreach_lerp_(state.average, [parameter.detach() for parameter in parameters], 1 - decay)
+        state.losses.append(loss.item())
         if checkpoint is not None and (step + 1) % schedule.checkpoint_every == 0:
-            _save(checkpoint, network, optimizer, average, losses, step + 1)
+            state.save(checkpoint)
     with torch.no_grad():
-        for parameter, mean in zip(parameters, average, strict=True):
+        for parameter, mean in zip(parameters, state.average, strict=True):
             parameter.copy_(mean)
     network.eval()
-    return losses
+    ends = range(LOGGED_EVERY, schedule.steps + 1, LOGGED_EVERY)
+    return [sum(state.losses[end - LOGGED_EVERY : end]) / LOGGED_EVERY for end in ends]
 
 
 def _cosine(step: int, schedule: Schedule) -> float:
@@ -116,18 +108,3 @@ def _cosine(step: int, schedule: Schedule) -> float:
         return (step + 1) / schedule.warmup_steps
     share = (step - schedule.warmup_steps) / max(schedule.steps - schedule.warmup_steps, 1)
     return 0.02 + 0.49 * (1 + float(torch.cos(torch.tensor(share * torch.pi))))
-
-
-def _save(
-    path: Path,
-    network: nn.Module,
-    optimizer: MuonAdamW,
-    average: list[Tensor],
-    losses: list[float],
-    step: int,
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save(state | {"average": average, "losses": losses, "step": step}, unfinished)
-    unfinished.replace(path)

@@ -1,6 +1,5 @@
 """Trains the embedded default from a corpus: autoencoder, text encoder and UNet, preference model; each resumes."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +38,23 @@ _SAID = (SHAPES, SIZES, COLORS, BACKGROUNDS, RELATIONS)
 GRAMMAR_WORDS = (*sorted({word for names in _SAID for name in names for word in name.split()}), "a", "on", "background")
 
 
-def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, list[float]]:
+def train_autoencoder(
+    pairs: pd.DataFrame, settings: BaseModelSettings, unfinished: Path | None
+) -> tuple[AutoencoderKL, list[float]]:
     """Train the autoencoder on the pictures of a corpus; also returns the losses."""
     given = settings.autoencoder
-    checkpoint = _checkpoint(settings, "autoencoder", settings.corpus, given)
+    checkpoint = _checkpoint(unfinished, "autoencoder")
     return autoencoding.train_autoencoder(
         corpus_pixels(pairs), given.channels, given.latent_channels, given.schedule(), settings.seed, checkpoint
     )
 
 
 def train_base(
-    clean_pairs: pd.DataFrame, pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
+    clean_pairs: pd.DataFrame,
+    pairs: pd.DataFrame,
+    autoencoder: AutoencoderKL,
+    settings: BaseModelSettings,
+    unfinished: Path | None,
 ) -> tuple[StableDiffusionPipeline, list[float]]:
     """Train text encoder and UNet on the corpus, and join them with its autoencoder; also returns the losses.
 
@@ -61,7 +66,7 @@ def train_base(
     drawn_from = {phase.clean for phase in given.phases}
     corpora = {clean: _encode(clean_pairs if clean else pairs, autoencoder) for clean in drawn_from}
     phases = [
-        Phase(phase.schedule(), corpora[phase.clean], _phase_checkpoint(settings, corpora, number))
+        Phase(phase.schedule(), corpora[phase.clean], _checkpoint(unfinished, f"denoiser_{number}"))
         for number, phase in enumerate(given.phases, start=1)
     ]
     network = Network(given.channels, given.text_width, given.text_layers)
@@ -75,7 +80,11 @@ def _encode(pairs: pd.DataFrame, autoencoder: AutoencoderKL) -> LatentPairs:
 
 
 def train_proxy(
-    pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings
+    pairs: pd.DataFrame,
+    images: ImageSet,
+    answers: pd.DataFrame,
+    settings: BaseModelSettings,
+    unfinished: Path | None,
 ) -> ProxyModel:
     """Train the preference model: matching and wrong pairs of the corpus, then annotators' answers on `images`."""
     given = settings.proxy
@@ -94,10 +103,8 @@ def train_proxy(
         torch.tensor([row[image_id] for image_id in answers["better"]]),
         torch.tensor([row[image_id] for image_id in answers["worse"]]),
     )
-    made_of = (settings.corpus, settings.autoencoder, settings.denoiser, given)
-    pairs_at, answers_at = (_checkpoint(settings, f"proxy_{name}", *made_of) for name in ("pairs", "preferences"))
-    if not answers_at.exists():
-        pretrain_proxy(model, labelled, given.pairs.schedule(), settings.seed, pairs_at)
+    pairs_at, answers_at = (_checkpoint(unfinished, f"proxy_{name}") for name in ("pairs", "preferences"))
+    pretrain_proxy(model, labelled, given.pairs.schedule(), settings.seed, pairs_at)
     tune_proxy(model, labelled, preferences, given.preferences.schedule(), settings.seed, answers_at)
     return model
 
@@ -125,15 +132,6 @@ def _channels_first(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
-def _phase_checkpoint(settings: BaseModelSettings, corpora: dict[bool, LatentPairs], number: int) -> Path:
-    """A phase's checkpoint depends on the phases up to it and their data, so that a later one can be changed alone."""
-    given = settings.denoiser
-    sizes = (given.channels, given.text_width, given.text_layers)
-    seen = [(phase, corpora[phase.clean].digest) for phase in given.phases[:number]]
-    return _checkpoint(settings, f"denoiser_{number}", sizes, seen)
-
-
-def _checkpoint(settings: BaseModelSettings, name: str, *parts: object) -> Path:
-    """Where a training is resumed from: another file for other settings, so that nothing stale is gone on with."""
-    key = hashlib.sha256(repr((settings.seed, *parts)).encode()).hexdigest()[:12]
-    return Path(settings.unfinished) / f"{name}_{key}.pt"
+def _checkpoint(unfinished: Path | None, name: str) -> Path | None:
+    """Where a training's state is kept and resumed from, in the folder of unfinished work if there is one."""
+    return unfinished / f"{name}.safetensors" if unfinished is not None else None

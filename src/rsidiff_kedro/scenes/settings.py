@@ -105,7 +105,6 @@ class BaseModelSettings(_Settings):
     """The pipeline `base_model`: all that it trains the embedded default with."""
 
     seed: int = Field(ge=0)
-    unfinished: str
     corpus: CorpusSettings
     autoencoder: AutoencoderSettings
     denoiser: DenoiserSettings

@@ -7,6 +7,7 @@ from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBa
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+from rsidiff_kedro.lineage.unfinished import unfinished_folder
 from rsidiff_kedro.prompts.table import prompt_table
 from rsidiff_kedro.rewards.proxy import ProxyModel
 from rsidiff_kedro.scenes import annotators, cards, corpus, pretraining
@@ -29,7 +30,7 @@ def draw_noisy_corpus(settings: BaseModelSettings) -> pd.DataFrame:
 
 def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, pd.DataFrame]:
     """Train the autoencoder on the corpus's pictures."""
-    autoencoder, losses = pretraining.train_autoencoder(pairs, settings)
+    autoencoder, losses = pretraining.train_autoencoder(pairs, settings, unfinished_folder())
     return autoencoder, _log(losses)
 
 
@@ -37,7 +38,7 @@ def train_denoiser(
     clean_pairs: pd.DataFrame, pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
 ) -> tuple[StableDiffusionPipeline, pd.DataFrame]:
     """Train text encoder and UNet on the corpora's latents and captions; the result is the whole base model."""
-    pipeline, losses = pretraining.train_base(clean_pairs, pairs, autoencoder, settings)
+    pipeline, losses = pretraining.train_base(clean_pairs, pairs, autoencoder, settings, unfinished_folder())
     return pipeline, _log(losses)
 
 
@@ -71,7 +72,7 @@ def train_proxy(
     pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings
 ) -> ProxyModel:
     """Train the preference model on pairs of the corpus, then on the annotators' answers."""
-    return pretraining.train_proxy(pairs, images, answers, settings)
+    return pretraining.train_proxy(pairs, images, answers, settings, unfinished_folder())
 
 
 def measure(
@@ -101,7 +102,8 @@ def _draw(
 ) -> ImageSet:
     backbone = StableDiffusionBackbone(base, ModelSettings(base="base_model"))
     prompts = prompt_table([scene.caption for scene in scenes], source="grammar")
-    return sample_images(backbone, None, prompts, samples, sampler, seed, purpose, f"base model: {purpose} prompts")
+    title = f"base model: {purpose} prompts"
+    return sample_images(backbone, None, prompts, samples, sampler, seed, purpose, title, unfinished_folder())
 
 
 def _log(losses: list[float]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from rsidiff_kedro.diffusion.backbones import load_backbone
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+from rsidiff_kedro.lineage.unfinished import unfinished_folder
 from rsidiff_kedro.parameters import EvaluationSettings, GateSettings
 from rsidiff_kedro.pipelines.evaluation import gate as gating
 from rsidiff_kedro.pipelines.evaluation import metrics as measures
@@ -31,7 +32,17 @@ def draw_validation_images(
 ) -> ImageSet:
     """Draw the validation prompts, from the same seeds in every round."""
     title = f"round {round_number}: drawing for validation"
-    return sample_images(load_backbone(model), adapter, prompts, samples_per_prompt, sampler, seed, "validation", title)
+    return sample_images(
+        load_backbone(model),
+        adapter,
+        prompts,
+        samples_per_prompt,
+        sampler,
+        seed,
+        "validation",
+        title,
+        unfinished_folder(),
+    )
 
 
 def draw_test_images(
@@ -45,7 +56,9 @@ def draw_test_images(
 ) -> ImageSet:
     """Draw the test prompts, from the same seeds in every round."""
     title = f"round {round_number}: drawing for the test"
-    return sample_images(load_backbone(model), adapter, prompts, samples_per_prompt, sampler, seed, "test", title)
+    return sample_images(
+        load_backbone(model), adapter, prompts, samples_per_prompt, sampler, seed, "test", title, unfinished_folder()
+    )
 
 
 def score_images(
@@ -57,7 +70,7 @@ def score_images(
 ) -> pd.DataFrame:
     """Score images with every reward that is reported or selects, and with the judge."""
     table = images.metadata[["image_id", "prompt_id", "text", "sample_index"]]
-    scores = with_scores(table, images.images, [*rewards, *selection_rewards], models)
+    scores = with_scores(table, images.images, [*rewards, *selection_rewards], models, unfinished_folder())
     if judge == "scenes":
         verdicts = judge_scenes(images.images, scores["text"].tolist())
         scores[list(verdicts.columns)] = verdicts  # in place, as a join would lose the rewards' record

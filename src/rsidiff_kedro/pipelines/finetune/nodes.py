@@ -9,6 +9,7 @@ from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones import load_backbone
 from rsidiff_kedro.diffusion.image_set import ImageSet, concatenate
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
+from rsidiff_kedro.lineage.unfinished import unfinished_folder
 from rsidiff_kedro.statistics.distribution import effective_sample_size
 
 
@@ -43,7 +44,9 @@ def finetune(
     round_number: int,
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train the round's candidate; also returns the log of its steps."""
-    return training.finetune(load_backbone(model), parent, training_set, settings, seed, round_number)
+    return training.finetune(
+        load_backbone(model), parent, training_set, settings, seed, round_number, unfinished_folder()
+    )
 
 
 def measure_training(

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.lineage.unfinished import unfinished_folder
 from rsidiff_kedro.rewards.scoring import with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
@@ -12,4 +13,4 @@ def score_images(
 ) -> pd.DataFrame:
     """Score a round's images with every reward that selects or has a floor."""
     table = images.metadata[["image_id", "prompt_id", "text", "sample_index"]]
-    return with_scores(table, images.images, [*rewards, *floors], models)
+    return with_scores(table, images.images, [*rewards, *floors], models, unfinished_folder())

@@ -10,6 +10,7 @@ from rsidiff_kedro.diffusion.backbones import load_backbone
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.lineage.unfinished import unfinished_folder
 from rsidiff_kedro.prompts import filters, pool, sources
 from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.settings import CurationSettings, ProbeSettings
@@ -49,12 +50,14 @@ def draw_probe_images(
         seed,
         purpose="probe",
         title="probe: drawing",
+        unfinished=unfinished_folder(),
     )
 
 
 def score_probe_images(images: ImageSet, probe: ProbeSettings, models: RewardsSettings) -> pd.DataFrame:
     """Score the probe's images with the probe's reward."""
-    return with_scores(images.metadata[["image_id", "prompt_id", "text"]], images.images, [probe.reward], models)
+    table = images.metadata[["image_id", "prompt_id", "text"]]
+    return with_scores(table, images.images, [probe.reward], models, unfinished_folder())
 
 
 def select_pool(

@@ -7,6 +7,7 @@ from rsidiff_kedro.diffusion.backbones import load_backbone
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.lineage.unfinished import unfinished_folder
 from rsidiff_kedro.parameters import SynthesisSettings
 
 
@@ -28,4 +29,5 @@ def draw_images(
         seed,
         purpose=f"round_{round_number}",
         title=f"round {round_number}: drawing",
+        unfinished=unfinished_folder(),
     )

@@ -1,0 +1,71 @@
+"""All that a training needs to go on as if it had never stopped, as one safetensors file."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Trained weights, optimizers, moving average, losses so far and torch's random states.
+
+    Attributes:
+        parameters: trained in place.
+        optimizers: of these parameters; of their states the tensors are kept, not the groups' settings.
+        average: of the weights, one tensor a parameter.
+        losses: one a step that is done.
+    """
+
+    parameters: list[torch.nn.Parameter]
+    optimizers: list[torch.optim.Optimizer]
+    average: list[Tensor]
+    losses: list[float] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        tensors = {f"parameter.{number}": value.detach() for number, value in enumerate(self.parameters)}
+        tensors |= {f"average.{number}": value for number, value in enumerate(self.average)}
+        for which, optimizer in enumerate(self.optimizers):
+            for number, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{which}.{number}.{name}": value for name, value in values.items()}
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        tensors["random.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        partial = path.with_suffix(".partial")
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
+        os.replace(partial, path)
+
+    @torch.no_grad()
+    def load(self, path: Path) -> int:
+        """Take over what a file holds; returns the number of steps that are done, 0 if there is no readable file."""
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError):
+            return 0
+        for number, (value, mean) in enumerate(zip(self.parameters, self.average, strict=True)):
+            value.copy_(tensors[f"parameter.{number}"])
+            mean.copy_(tensors[f"average.{number}"])
+        for which, optimizer in enumerate(self.optimizers):
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": _optimizer_state(tensors, which)})
+        self.losses[:] = tensors["losses"].tolist()
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        return len(self.losses)
+
+
+def _optimizer_state(tensors: dict[str, Tensor], which: int) -> dict[int, dict[str, Tensor]]:
+    """What a file holds of one optimizer, by parameter and name."""
+    state: dict[int, dict[str, Tensor]] = {}
+    prefix = f"optimizer.{which}."
+    for key, value in tensors.items():
+        if key.startswith(prefix):
+            number, name = key.removeprefix(prefix).split(".", 1)
+            state.setdefault(int(number), {})[name] = value
+    return state
