@@ -1,4 +1,4 @@
-"""Commands beside Kedro's own: `kedro rsi doctor`, `kedro rsi lineage`."""
+"""Commands beside Kedro's own: `kedro rsi doctor`, `lineage`, `runs` and `prune`."""
 
 import difflib
 import sys
@@ -65,3 +65,59 @@ def lineage(dataset: str, env: str | None, version: str | None) -> None:
         for name, key in each.inputs.items():
             click.echo(f"    from {name} ({key})")
     click.echo("Libraries: " + ", ".join(f"{name} {number}" for name, number in made[-1].libraries.items()))
+
+
+@rsi.command()
+@click.option("--env", "-e", help="The configuration environment, as of `kedro run`.")
+def runs(env: str | None) -> None:
+    """List the runs on disk: how far each came, and what it takes."""
+    from rsidiff_kedro.retention import Disk
+
+    found = Disk(env).runs()
+    click.echo(
+        f"{'run':24}  {'state':8}  {'rounds':>6}  {'images':>9}  {'adapters':>9}  {'other':>9}  {'unfinished':>10}"
+    )
+    for use in found:
+        sizes = (_megabytes(size) for size in (use.images, use.adapters, use.other))
+        columns = "  ".join(f"{size:>9}" for size in sizes)
+        click.echo(f"{use.version:24}  {use.state:8}  {use.rounds:>6}  {columns}  {_megabytes(use.unfinished):>10}")
+    total = sum(use.images + use.adapters + use.other + use.unfinished for use in found)
+    click.echo(f"{len(found)} runs, {_megabytes(total)}. What a run goes on from stands with the run that made it.")
+
+
+@rsi.command()
+@click.option("--env", "-e", help="The configuration environment, as of `kedro run`.")
+@click.option("--params", default="", callback=_split_params, help="The rules: keep.runs=3,keep.rounds=2")
+@click.option("--delete", is_flag=True, help="Delete what is listed; without this nothing is deleted.")
+def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
+    """List images and adapters of old runs and rounds that the rules of `keep` let go; delete them with --delete.
+
+    Tables, metrics and records stay. What a later run needs of it is made again.
+    """
+    from rsidiff_kedro.configuration import open_configuration
+    from rsidiff_kedro.parameters import parse_parameters
+    from rsidiff_kedro.retention import Disk
+
+    try:
+        keep = parse_parameters(open_configuration(env, params)[1]["parameters"]).keep
+    except ValueError as error:
+        raise click.UsageError(" ".join(str(error).split())) from error
+    disk = Disk(env)
+    found = disk.prunable(keep)
+    for each in found:
+        click.echo(f"{_megabytes(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
+        if delete:
+            each.delete()
+    total = _megabytes(sum(each.size for each in found))
+    if not found:
+        click.echo(
+            "Nothing to delete; the rules are keep.runs and keep.rounds, as in --params keep.runs=3,keep.rounds=2"
+        )
+    elif delete:
+        click.echo(f"Deleted: {total}")
+    else:
+        click.echo(f"Nothing was deleted; --delete deletes these {total}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

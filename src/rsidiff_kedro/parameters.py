@@ -40,6 +40,18 @@ class SynthesisSettings(_Settings):
     sampler: SamplerSettings
 
 
+class KeepSettings(_Settings):
+    """What `kedro rsi prune` leaves on disk.
+
+    Attributes:
+        runs: the newest runs that came to their end, whose images and adapters are kept; None: of all runs.
+        rounds: of these, the last rounds whose training images are kept; None: of all rounds.
+    """
+
+    runs: int | None = Field(default=None, ge=1)
+    rounds: int | None = Field(default=None, ge=1)
+
+
 class SftSettings(_Settings):
     """Supervised fine-tuning on real pairs.
 
@@ -115,6 +127,7 @@ class Parameters(_Settings):
     evaluation: EvaluationSettings
     sft: SftSettings
     base_model: BaseModelSettings
+    keep: KeepSettings
 
     @property
     def reward_names(self) -> set[str]:

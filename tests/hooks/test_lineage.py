@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.io.core import Version
@@ -13,6 +14,8 @@ from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 
+from rsidiff_kedro.datasets import AdapterDataset
+from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.hooks.lineage import LineageHooks
 from rsidiff_kedro.lineage.records import Records
 
@@ -130,3 +133,44 @@ def test_a_clock_that_jumps_back_misleads_nobody(run: Run, tmp_path: Path) -> No
     assert run("2026-02-01T09.00.00.000Z", reuse=False, seed=2) == STEPS
     assert run("2026-02-01T09.00.01.000Z", seed=2) == []
     assert run("2026-02-01T09.00.02.000Z", seed=1) == []
+
+
+def test_a_pruned_output_is_made_again_only_if_a_step_reads_it(tmp_path: Path) -> None:
+    computed: list[str] = []
+
+    def start(seed: int) -> Adapter:
+        computed.append("start")
+        return Adapter({"unet.a": torch.full((2,), float(seed))})
+
+    def read(adapter: Adapter, steps: int) -> dict[str, float]:
+        computed.append("read")
+        return {"sum": float(adapter.weights["unet.a"].sum()) * steps}
+
+    pipeline = Pipeline(
+        [
+            node(start, "params:seed", "adapter", name="start"),
+            node(read, ["adapter", "params:steps"], "metrics", name="read"),
+        ]
+    )
+
+    def run(run_id: str, steps: int) -> DataCatalog:
+        catalog = DataCatalog({"params:seed": MemoryDataset(3), "params:steps": MemoryDataset(steps)})
+        catalog["adapter"] = AdapterDataset(filepath=str(tmp_path / "adapter"), version=Version(None, run_id))
+        catalog["metrics"] = JSONDataset(filepath=str(tmp_path / "metrics"), version=Version(None, run_id))
+        hooks = LineageHooks()
+        hooks._records = Records(tmp_path / "lineage")
+        manager = _create_hook_manager()
+        manager.register(hooks)
+        given = {"only_missing_outputs": True, "run_id": run_id}
+        manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
+        SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=True)
+        return catalog
+
+    catalog = run("1", steps=1)
+    catalog["adapter"].prune("1")
+    computed.clear()
+    run("2", steps=1)
+    assert computed == []
+    catalog = run("3", steps=2)
+    assert computed == ["start", "read"]
+    assert catalog.load("metrics") == {"sum": 12.0}

@@ -27,6 +27,8 @@ class AdapterDataset(FolderDataset[Adapter]):
         metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
     """
 
+    large_files = (WEIGHTS_NAME,)
+
     def __init__(
         self,
         *,

@@ -5,16 +5,21 @@ import shutil
 import uuid
 from abc import abstractmethod
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
 T = TypeVar("T")
+PRUNED = "pruned.txt"
+"""A file in a folder whose large files retention deleted."""
 
 
 class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
     """A local folder, versioned or not, written under a temporary name beside its place and then renamed."""
+
+    large_files: ClassVar[tuple[str, ...]] = ()
+    """Names in the folder that retention may delete; what says how they were made stays."""
 
     def __init__(self, filepath: str | os.PathLike[str], version: Version | None, metadata: dict[str, Any] | None):
         protocol, path = get_protocol_and_path(filepath, version)
@@ -53,7 +58,31 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
             shutil.rmtree(partial, ignore_errors=True)
 
     def load(self) -> T:
-        return self._read(self._load_folder())
+        folder = self._load_folder()
+        if (folder / PRUNED).exists():
+            raise DatasetError(
+                f"{folder} was pruned; a run with --only-missing-outputs makes it again if a step needs it"
+            )
+        return self._read(folder)
+
+    def is_pruned(self) -> bool:
+        """Whether the version that would be loaded has lost its large files to `prune`."""
+        return (Path(self._get_load_path()) / PRUNED).exists()
+
+    def version_folder(self, version: str) -> Path:
+        """Where a version lies."""
+        return Path(self._get_versioned_path(version))
+
+    def prune(self, version: str) -> None:
+        """Delete the large files of a version."""
+        folder = self.version_folder(version)
+        (folder / PRUNED).write_text("Its large files were deleted by `kedro rsi prune`.\n")
+        for name in self.large_files:
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def _load_folder(self) -> Path:
         folder = Path(self._get_load_path())

@@ -39,6 +39,8 @@ class ImageSetDataset(FolderDataset[ImageSet]):
         metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
     """
 
+    large_files = ("images", LATENTS_NAME)
+
     def __init__(
         self,
         *,

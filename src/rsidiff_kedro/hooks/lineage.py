@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from rsidiff_kedro.configuration import open_configuration
+from rsidiff_kedro.datasets.folder import FolderDataset
 from rsidiff_kedro.diffusion.backbones.pipeline import find_device
 from rsidiff_kedro.lineage.code import assets_digest, code_digest, library_versions
 from rsidiff_kedro.lineage.content import content_digest, fingerprint
@@ -68,19 +69,39 @@ class LineageHooks:
         newest = {record.step: record for record in self._records.all()} if self._reuse else {}
         keys: dict[str, str] = {}
         again: dict[str, list[str]] = {}
+        reused: dict[str, Record] = {}
         for node in tqdm(pipeline.nodes, desc="checking what is there", unit="step", delay=2, leave=False):
             record = self._describe(node, catalog, keys, run_id)
+            keys |= dict.fromkeys(node.outputs, record.key)
             made = self._records.find(record.key) if self._reuse else None
             lacking = self._pin(node, catalog, made, run_id) if made is not None else []
             if made is not None and not lacking:
-                keys |= dict.fromkeys(node.outputs, made.key)
+                reused[node.name] = record
                 continue
             self._pin(node, catalog, record, run_id)
             self._planned[node.name] = record
-            keys |= dict.fromkeys(node.outputs, record.key)
             again[node.name] = lacking or _reasons(record, newest.get(node.name))
+        self._make_pruned_again(pipeline, catalog, reused, again, run_id)
         if self._reuse:
             _report(again, len(pipeline.nodes))
+
+    def _make_pruned_again(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        reused: dict[str, Record],
+        again: dict[str, list[str]],
+        run_id: str,
+    ) -> None:
+        """Plan the steps, of those reused, whose outputs were pruned and are read by a step that is planned."""
+        makers = {output: node for node in pipeline.nodes for output in node.outputs}
+        for node in reversed(pipeline.nodes):
+            for name in node.inputs if node.name in self._planned else ():
+                maker, dataset = makers.get(name), catalog.get(name)
+                if maker and maker.name in reused and isinstance(dataset, FolderDataset) and dataset.is_pruned():
+                    self._planned[maker.name] = record = reused.pop(maker.name)
+                    self._pin(maker, catalog, record, run_id)
+                    again[maker.name] = [f"{name} was pruned, and is needed"]
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -148,6 +169,8 @@ class LineageHooks:
             dataset._clear_version_cache()
             if not dataset.exists():
                 problems.append(f"{name} is gone")
+            elif isinstance(dataset, FolderDataset) and dataset.is_pruned():
+                continue
             elif record.outputs.get(name) != content_digest(Path(dataset._get_load_path())):
                 problems.append(f"{name} is damaged: it is not what was saved")
         return problems

@@ -24,7 +24,7 @@ import pandas as pd
 from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pydantic import BaseModel, ConfigDict
@@ -325,7 +325,7 @@ def _only_warn(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, DatasetError) as error:  # the last of a dataset that was pruned
         logger.warning("MLflow could not record %s: %s. The run goes on; its outputs are in the catalog.", what, error)
 
 

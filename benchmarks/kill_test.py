@@ -1,0 +1,252 @@
+"""Kills runs at random moments and resumes them: nothing is lost, nothing half-written, the end is the same.
+
+    python benchmarks/kill_test.py --kills 50 --table docs/kill-table.md
+
+A run of three rounds in the environment `test` is killed (SIGKILL) in a step of one stage after the other, in random
+order and at a random moment of the step, and goes on each time with `--only-missing-outputs`. When it comes to its
+end, every artefact is compared with those of a run that nobody disturbed, and the next run begins in a new folder.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from safetensors.torch import load_file
+
+from rsidiff_kedro.lineage.records import Records
+from rsidiff_kedro.pipelines import report
+from rsidiff_kedro.pipelines.rsi import create_stages
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 3
+STAGES = ("prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "evaluation", "report")
+_STARTED = re.compile(r"Running node: .* -> \[([\w.]+)")  # by its first output: the name is without its namespace
+_REUSED = re.compile(r"(\d+) of (\d+) steps are reused")
+
+
+@dataclass
+class Kill:
+    """One kill, and what the run had when it came."""
+
+    run: int
+    step: str
+    stage: str
+    seconds: float
+    images: int
+    training_steps: int
+    reused: str = ""
+
+
+@dataclass
+class Project:
+    """A folder in which runs are started, killed and resumed."""
+
+    folder: Path
+    seen: set[str] = field(default_factory=set)
+    written: dict[Path, int] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Path:
+        """Where the environment `test` keeps its data."""
+        return self.folder / "data" / "test"
+
+    def start(self) -> subprocess.Popen[str]:
+        """A run that says which step it is at."""
+        command = [sys.executable, "-m", "kedro", "run", "--pipelines=rsi", "--env=test", "--only-missing-outputs"]
+        environment = os.environ | {"KEDRO_LOGGING_CONFIG": str(self.folder / "logging.json"), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [*command, f"--params=rounds={ROUNDS}"],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "stderr.txt").open("a"),
+            text=True,
+        )
+
+    def images(self) -> dict[Path, str]:
+        """The digests of all images that are not hidden, those of unfinished steps included."""
+        found = {}
+        for path in self.data.rglob("images/*.png"):
+            if not any(part.startswith(".") for part in path.parts):
+                found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    def check(self) -> None:
+        """Raise AssertionError if an artefact is half-written, or a finished image is gone or was drawn again."""
+        for path in self.data.rglob("*"):
+            hidden = any(part.startswith(".") for part in path.relative_to(self.data).parts)
+            if path.is_file() and not hidden and "unfinished" not in path.parts:
+                _read(path)
+        for path, written in self.written.items():
+            assert not path.exists() or path.stat().st_mtime_ns == written, f"{path} was made again"
+        batches = [*self.data.glob("unfinished/*/*.safetensors"), *self.data.glob("unfinished/*/*.npy")]
+        self.written = {path: path.stat().st_mtime_ns for path in batches if path.name != "training.safetensors"}
+        images = self.images()
+        lost = self.seen - set(images.values())
+        assert not lost, f"{len(lost)} finished images are lost"
+        # Of an unfinished step those images are finished whose micro-batch has its latents.
+        whole = self._whole_micro_batches()
+        self.seen = {digest for path, digest in images.items() if "unfinished" not in path.parts or path in whole}
+
+    def _whole_micro_batches(self, size: int = 8) -> set[Path]:
+        found: set[Path] = set()
+        for folder in self.data.glob("unfinished/*/images"):
+            firsts = {path.stem for path in folder.parent.glob("*.safetensors")}
+            drawn = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
+            batches = (drawn[start : start + size] for start in range(0, len(drawn), size))
+            found.update(path for batch in batches if firsts & {path.stem for path in batch} for path in batch)
+        return found
+
+    def artefacts(self) -> dict[str, dict[str, str]]:
+        """The digests of all outputs, by the key of what made them."""
+        return {record.key: record.outputs for record in Records(self.data / "lineage").all()}
+
+
+def _read(path: Path) -> None:
+    """Read an artefact to its end."""
+    if path.suffix == ".png":
+        with Image.open(path) as image:
+            image.load()
+    elif path.suffix == ".parquet":
+        pd.read_parquet(path)
+    elif path.suffix == ".safetensors":
+        load_file(path)
+    elif path.suffix == ".json":
+        json.loads(path.read_text())
+    else:
+        assert path.read_text().endswith(("\n", ">")), f"{path} is cut off"
+
+
+def make_project(folder: Path) -> Project:
+    """An empty folder with the project's configuration, whose logs name each step as it begins."""
+    folder.mkdir()
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "src").mkdir()
+    handlers = {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}}
+    loggers = {name: {"level": "INFO", "handlers": ["out"]} for name in ("kedro.pipeline.node", "rsidiff_kedro")}
+    config = {"version": 1, "disable_existing_loggers": False, "handlers": handlers, "loggers": loggers}
+    (folder / "logging.json").write_text(json.dumps(config))
+    return Project(folder)
+
+
+def steps() -> dict[str, tuple[str, str]]:
+    """The name and the stage of every step of the run, by its first output."""
+    pipelines = {**create_stages(ROUNDS), "report": report.create_pipeline(ROUNDS)}
+    return {node.outputs[0]: (node.name, stage) for stage, pipeline in pipelines.items() for node in pipeline.nodes}
+
+
+def undisturbed(project: Project) -> dict[str, float]:
+    """Run to the end; returns the seconds that each step took."""
+    begun: list[tuple[str, float]] = []
+    with project.start() as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := _STARTED.search(line):
+                begun.append((match[1], time.monotonic()))
+    assert process.returncode == 0, (project.folder / "stderr.txt").read_text()[-2000:]
+    ends = [moment for _, moment in begun[1:]] + [time.monotonic()]
+    return {name: end - start for (name, start), end in zip(begun, ends, strict=True)}
+
+
+def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: random.Random, run: int) -> Kill | str:
+    """Resume, and kill in the next step of a stage at a random moment; what was reused, if the run came to its end."""
+    known, reused, kill = steps(), "", None
+    with project.start() as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := _REUSED.search(line):
+                reused = f"{match[1]} of {match[2]}"
+            match = _STARTED.search(line)
+            if kill is None and match and known[match[1]][1] == stage:
+                waited = rng.uniform(0, seconds[match[1]])
+                time.sleep(waited)
+                process.send_signal(signal.SIGKILL)
+                kill = Kill(run, known[match[1]][0], stage, waited, 0, 0, reused)
+    if kill is None or process.returncode != -signal.SIGKILL:
+        assert process.returncode == 0, (project.folder / "stderr.txt").read_text()[-2000:]
+        return reused
+    kill.images = len(list(project.data.glob("unfinished/*/images/*.png")))
+    states = [load_file(path) for path in project.data.glob("unfinished/*/training.safetensors")]
+    kill.training_steps = sum(len(state["losses"]) for state in states)
+    return kill
+
+
+def kill_test(kills: int, folder: Path, seed: int = 0) -> Iterator[Kill]:
+    """Kill and resume so many times; raises AssertionError as soon as something is lost, half-written or different."""
+    rng, done, run = random.Random(seed), 0, 0
+    whole = make_project(folder / "undisturbed")
+    seconds = undisturbed(whole)
+    whole.check()
+    waiting: list[str] = []
+    while done < kills:
+        run += 1
+        project, finished = make_project(folder / f"run_{run}"), False
+        while not finished:
+            waiting = waiting or rng.sample(STAGES, len(STAGES))
+            stage = waiting.pop() if done < kills else "none: to the end"
+            result = kill_once(project, stage, seconds, rng, run)
+            project.check()
+            finished = isinstance(result, str)
+            if isinstance(result, Kill):
+                done += 1
+                yield result
+            elif done < kills:
+                waiting.insert(0, stage)  # it had no step of that stage left
+        compare(project, whole)
+        assert not list(project.data.glob("unfinished/*")), "unfinished work is left"
+        shutil.rmtree(project.folder)
+
+
+def compare(project: Project, whole: Project) -> None:
+    """Raise AssertionError unless every artefact is, byte for byte, that of the undisturbed run."""
+    ours, theirs = project.artefacts(), whole.artefacts()
+    assert ours.keys() == theirs.keys(), "the resumed run has other artefacts than the undisturbed one"
+    differing = [name for key, outputs in ours.items() for name in outputs if outputs[name] != theirs[key][name]]
+    assert not differing, f"differ from the undisturbed run's: {', '.join(differing)}"
+
+
+def table(kills: list[Kill]) -> str:
+    """The kills as a table in Markdown."""
+    lines = [
+        "| # | run | stage | killed in | after s | images of the step on disk | training steps kept | reused before |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for number, kill in enumerate(kills, start=1):
+        cells = (kill.run, kill.stage, kill.step, f"{kill.seconds:.2f}", kill.images, kill.training_steps, kill.reused)
+        lines.append(f"| {number} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the table as it grows, or write it."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--kills", type=int, default=50)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--table", type=Path, help="a file for the table")
+    given = options.parse_args()
+    kills = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kill in kill_test(given.kills, Path(folder), given.seed):
+            kills.append(kill)
+            sys.stderr.write(f"{len(kills)} of {given.kills}: {kill.step} after {kill.seconds:.2f} s\n")
+    (given.table.write_text if given.table else sys.stdout.write)(table(kills))
+
+
+if __name__ == "__main__":
+    main()
