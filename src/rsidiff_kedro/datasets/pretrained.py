@@ -11,6 +11,7 @@ from kedro.io.core import Version
 from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.datasets.folder import FolderDataset
+from rsidiff_kedro.diffusion.backbones.folders import LOADING_ERRORS, check_components
 
 
 class PretrainedDataset(FolderDataset[Any]):
@@ -50,9 +51,11 @@ class PretrainedDataset(FolderDataset[Any]):
     def _read(self, folder: Path) -> Any:
         module, _, name = self._class_name.rpartition(".")
         try:
-            return getattr(import_module(module), name).from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{folder} holds no {self._class_name} ({error}); train it again") from error
+            check_components(folder)
+            return getattr(import_module(module), name).from_pretrained(folder, use_safetensors=True)
+        except (OSError, *LOADING_ERRORS) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise DatasetError(f"{folder} holds no {self._class_name} ({reason}); train it again") from error
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "class_name": self._class_name}

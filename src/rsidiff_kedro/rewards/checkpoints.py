@@ -5,6 +5,7 @@ and with HF_HUB_OFFLINE nothing else. Weights come from safetensors, or from a `
 """
 
 import hashlib
+import json
 import os
 import pickle
 import zipfile
@@ -20,10 +21,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.foreign_code import names_foreign_code
 
 Network = TypeVar("Network", bound=nn.Module)
 CONFIG_FILE = "config.json"
 """Of transformers: of a model in its format, or beside a `.pt` of another size than the official one."""
+_READING_ERRORS = (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError)
+"""What torch and safetensors raise of files that are cut, damaged or of another kind."""
+_MOST_LAYERS = 1000
+"""A configuration that says more is damaged; building so many layers would not end."""
 _NAMED = 3
 """Names of keys that a message gives, of each kind."""
 
@@ -112,6 +118,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     )
     if not by_name or not stored:
         raise CheckpointError(f"{str(path)!r} is no checkpoint: it holds no tensors by name; download it again")
+    odd = [name for name, tensor in stored.items() if tensor.layout != torch.strided or tensor.is_meta]
+    if odd:
+        raise CheckpointError(f"{str(path)!r} is no checkpoint: {odd[0]!r} holds no plain numbers; download it again")
     prefix = "module." if all(name.startswith("module.") for name in stored) else ""
     weights = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
     return {name: tensor for name, tensor in weights.items() if not name.endswith("embeddings.position_ids")}
@@ -129,7 +138,7 @@ def _read(path: Path) -> Any:
             f"{str(path)!r} is no checkpoint, or holds other things than tensors, which could run code and were not "
             "read; get the official file"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except _READING_ERRORS as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{str(path)!r} is cut or no checkpoint ({reason}); download it again") from error
 
@@ -174,14 +183,28 @@ def read_config(kind: Any, path: Path) -> Any:
     """A transformers configuration from its JSON file.
 
     Raises:
-        CheckpointError: the file is none of this kind.
+        CheckpointError: the file is none of this kind, or asks for code of somebody else.
     """
     try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if names_foreign_code(content):
+            raise CheckpointError(f"{str(path)!r} asks for an attention of somebody else's code, and none is run")
+        if _most_layers(content) > _MOST_LAYERS:
+            raise CheckpointError(f"{str(path)!r} asks for more than {_MOST_LAYERS} layers; save the model again")
         return kind.from_json_file(str(path))
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers checks types with exceptions of its own
-        raise CheckpointError(
-            f"{str(path)!r} is no {kind.__name__} ({str(error).splitlines()[0][:120]}); save the model again"
-        ) from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise CheckpointError(f"{str(path)!r} is no {kind.__name__} ({reason}); save the model again") from error
+
+
+def _most_layers(config: Any) -> int:
+    """The largest number of layers that a configuration asks for at any depth, 0 if it says none."""
+    if not isinstance(config, Mapping):
+        return 0
+    counts = [value for key, value in config.items() if key.endswith("layers") and isinstance(value, int)]
+    return max([0, *counts, *map(_most_layers, config.values())])
 
 
 def config_beside(checkpoint: str, kind: Any) -> Any | None:
