@@ -48,7 +48,7 @@ class AdapterDataset(FolderDataset[Adapter]):
         path = require_file(folder / WEIGHTS_NAME, "the adapter's weights")
         try:
             adapter = Adapter(load_file(path), info)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise DatasetError(f"{path} is no readable safetensors file ({error}); make the adapter anew") from error
         if adapter.digest != digest:
             raise DatasetError(
@@ -78,7 +78,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
     path = require_file(folder / INFO_NAME, "where the adapter comes from")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is no readable JSON ({error}); make the adapter anew") from error
     if not isinstance(info, dict):
         raise DatasetError(f"{path} must hold a JSON object, not {type(info).__name__}; make the adapter anew")

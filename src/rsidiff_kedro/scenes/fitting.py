@@ -1,5 +1,6 @@
 """One training loop for the embedded model's networks: Muon and AdamW, cosine, moving average, resume after a kill."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from rsidiff_kedro.errors import InputError
+
+_READING_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
+"""What torch raises of files that are cut, damaged or of another kind."""
+
+
+class ResumeError(InputError):
+    """What is left of a killed training cannot be gone on from."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,9 @@ def fit(
 
     Returns:
         The mean loss of every 50 steps.
+
+    Raises:
+        ResumeError: what lies at `checkpoint` is cut, damaged or another training's.
     """
     parameters = list(network.parameters())
     optimizer = MuonAdamW(network, schedule.learning_rate)
@@ -82,10 +95,7 @@ def fit(
     losses: list[float] = []
     start = 0
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average, losses, start = state["average"], state["losses"], state["step"]
+        average, losses, start = _load(checkpoint, network, optimizer)
     network.train()
     total = 0.0
     for step in tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=title, unit="step"):
@@ -116,6 +126,22 @@ def _cosine(step: int, schedule: Schedule) -> float:
         return (step + 1) / schedule.warmup_steps
     share = (step - schedule.warmup_steps) / max(schedule.steps - schedule.warmup_steps, 1)
     return 0.02 + 0.49 * (1 + float(torch.cos(torch.tensor(share * torch.pi))))
+
+
+def _load(path: Path, network: nn.Module, optimizer: MuonAdamW) -> tuple[list[Tensor], list[float], int]:
+    """Put a kept state into the network and the optimizer; the moving average, the losses and the step that is next."""
+    try:
+        state = torch.load(path, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, losses, step = list(state["average"]), [float(loss) for loss in state["losses"]], int(state["step"])
+        kinds = [[(each.shape, each.dtype) for each in tensors] for tensors in (average, list(network.parameters()))]
+        if kinds[0] != kinds[1] or step < 1:
+            raise ValueError("its moving average is another network's, or its step is none")
+    except (*_READING_ERRORS, AttributeError, IndexError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ResumeError(f"{path} is no state that this training can go on from ({reason}); delete it") from error
+    return average, losses, step
 
 
 def _save(

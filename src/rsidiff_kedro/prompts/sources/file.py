@@ -10,6 +10,7 @@ import pandas as pd
 
 from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
 from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.tables import TableError, read_parquet
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
@@ -90,7 +91,7 @@ def _parse_table(path: Path, text: str, suffix: str) -> pd.DataFrame:
         # The header is read as a row: pandas would take a row that is longer than its header for one with an index,
         # and rename columns of the same name.
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None)
-    except pd.errors.ParserError as error:
+    except ValueError as error:  # pandas' own derive from it
         reason = " ".join(str(error).split())
         raise PromptFileError(
             f"{path}: no sound {suffix[1:]} ({reason}); quote prompts that hold the separator"
@@ -139,6 +140,6 @@ def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's own errors derive from these
-        raise PromptFileError(f"{path}: no sound Parquet file ({' '.join(str(error).split())})") from None
+        return read_parquet(path)
+    except TableError as error:
+        raise PromptFileError(f"{path}: no sound Parquet file ({error})") from None
