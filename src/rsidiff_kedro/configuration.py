@@ -35,5 +35,5 @@ def read_parameters(loader: AbstractConfigLoader) -> Any:
     """
     try:
         return loader["parameters"]
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, AttributeError, RecursionError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, AttributeError, RecursionError) as error:
         raise ParameterError(f"the parameters in conf cannot be read: {error}") from error

@@ -10,7 +10,16 @@ from typing import Any, Generic, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
+from rsidiff_kedro.safe_text import printable
+
 T = TypeVar("T")
+
+
+class FolderError(DatasetError):
+    """A folder cannot be saved or loaded; the message is one line, whatever it quotes of a damaged file."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
@@ -19,7 +28,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
     def __init__(self, filepath: str | os.PathLike[str], version: Version | None, metadata: dict[str, Any] | None):
         protocol, path = get_protocol_and_path(filepath, version)
         if protocol != "file":
-            raise DatasetError(
+            raise FolderError(
                 f"{type(self).__name__} keeps a folder on a local or mounted disk, but its filepath is {filepath}; "
                 "give a path without a protocol"
             )
@@ -32,7 +41,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
 
     @abstractmethod
     def _read(self, folder: Path) -> T:
-        """Read what `_write` wrote; raise DatasetError where a part is missing or damaged."""
+        """Read what `_write` wrote; raise FolderError where a part is missing or damaged."""
 
     def save(self, data: T) -> None:
         target = Path(self._get_save_path())
@@ -58,7 +67,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
     def _load_folder(self) -> Path:
         folder = Path(self._get_load_path())
         if not folder.is_dir():
-            raise DatasetError(
+            raise FolderError(
                 f"there is no folder {folder}; run the node that makes it, or load another version with --load-versions"
             )
         return folder
@@ -74,8 +83,8 @@ def require_file(path: Path, what: str) -> Path:
     """The path itself if it is a file.
 
     Raises:
-        DatasetError: it is missing; the message names it and says what to do.
+        FolderError: it is missing; the message names it and says what to do.
     """
     if not path.is_file():
-        raise DatasetError(f"{path.parent} lacks {path.name} ({what}): it was damaged after it was saved; make it anew")
+        raise FolderError(f"{path.parent} lacks {path.name} ({what}): it was damaged after it was saved; make it anew")
     return path

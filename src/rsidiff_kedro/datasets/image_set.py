@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from kedro.io import DatasetError
 from kedro.io.core import Version
 from kedro_datasets._typing import ImagePreview
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsidiff_kedro.datasets.folder import FolderDataset, require_file
+from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
 from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageFiles, ImageSet
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.tables import TableError, read_parquet
@@ -73,7 +72,7 @@ class ImageSetDataset(FolderDataset[ImageSet]):
         present = _files_in(folder / "images")
         missing = [path.name for path in paths if path.name not in present]
         if missing:
-            raise DatasetError(
+            raise FolderError(
                 f"{folder / 'images'} lacks {len(missing)} of the {len(paths)} images that {METADATA_NAME} lists, "
                 f"{missing[0]} first; make the image set anew"
             )
@@ -97,15 +96,15 @@ class ImageSetDataset(FolderDataset[ImageSet]):
 
 
 def _check_ids(ids: list[str]) -> None:
-    """Raise DatasetError for an image_id that cannot be a file's name, or that stands twice."""
+    """Raise FolderError for an image_id that cannot be a file's name, or that stands twice."""
     unsafe = [image_id for image_id in ids if not _SAFE_ID.fullmatch(image_id)]
     if unsafe:
-        raise DatasetError(
+        raise FolderError(
             f"image_id {unsafe[0]!r} cannot name a file; letters, digits, '_', '-' and '.' are allowed, 200 at most"
         )
     repeated = [image_id for image_id, count in Counter(ids).items() if count > 1]
     if repeated:
-        raise DatasetError(f"{len(repeated)} image_ids stand more than once in the image set, {repeated[0]!r} first")
+        raise FolderError(f"{len(repeated)} image_ids stand more than once in the image set, {repeated[0]!r} first")
 
 
 def _read_metadata(folder: Path) -> pd.DataFrame:
@@ -113,19 +112,19 @@ def _read_metadata(folder: Path) -> pd.DataFrame:
     try:
         metadata = read_parquet(path)
     except TableError as error:
-        raise DatasetError(f"{path} is no readable parquet file ({error}); make the image set anew") from error
+        raise FolderError(f"{path} is no readable parquet file ({error}); make the image set anew") from error
     missing = sorted(set(IMAGE_COLUMNS) - set(metadata.columns))
     if missing:
-        raise DatasetError(f"{path} lacks the columns {missing}; make the image set anew")
+        raise FolderError(f"{path} lacks the columns {missing}; make the image set anew")
     if metadata.columns.has_duplicates:
-        raise DatasetError(f"{path} has columns that stand more than once; make the image set anew")
+        raise FolderError(f"{path} has columns that stand more than once; make the image set anew")
     wrong = [column for column, is_sound in _SOUND.items() if column in metadata and not is_sound(metadata[column])]
     if wrong and len(metadata):
-        raise DatasetError(f"{path} holds values in the columns {wrong} that they cannot have; make the image set anew")
+        raise FolderError(f"{path} holds values in the columns {wrong} that they cannot have; make the image set anew")
     ids = metadata["image_id"].tolist()
     _check_ids(ids)
     if metadata["file_name"].tolist() != [f"images/{image_id}.png" for image_id in ids]:
-        raise DatasetError(f"{path} names files that are not images/<image_id>.png; make the image set anew")
+        raise FolderError(f"{path} names files that are not images/<image_id>.png; make the image set anew")
     return metadata
 
 
@@ -163,10 +162,10 @@ def _read_latents(folder: Path, count: int) -> Tensor | None:
     try:
         latents = load_file(path)["latents"]
     except (SafetensorError, KeyError, OSError) as error:
-        raise DatasetError(f"{path} holds no tensor 'latents' that can be read ({error}); make it anew") from error
+        raise FolderError(f"{path} holds no tensor 'latents' that can be read ({error}); make it anew") from error
     if latents.dtype != torch.float32 or latents.dim() != 4 or not latents.isfinite().all():
         shape = list(latents.shape)
-        raise DatasetError(f"{path} holds no finite float32 latents, but {latents.dtype} {shape}; make it anew")
+        raise FolderError(f"{path} holds no finite float32 latents, but {latents.dtype} {shape}; make it anew")
     if len(latents) != count:
-        raise DatasetError(f"{path} holds {len(latents)} latents for {count} images; make the image set anew")
+        raise FolderError(f"{path} holds {len(latents)} latents for {count} images; make the image set anew")
     return latents

@@ -23,7 +23,7 @@ IMAGE_COLUMNS = (
     "checkpoint",
 )
 """The metadata's columns; `weight` and `round` come with a training set."""
-IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 """What Pillow raises of files that are broken, or of more pixels than it opens."""
 
 

@@ -56,7 +56,7 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     if lacking or table.empty:
         what = f"lacks the columns {lacking}; it has {sorted(map(str, table.columns))}" if lacking else "has no rows"
         raise RealImageError(f"{path}: {what}; the caption's column is sft.text_column")
-    names, captions = table["file_name"].astype(str), table[text_column]
+    names, captions = pd.Series([str(name) for name in table["file_name"]], table.index), table[text_column]
     inside = folder.resolve()
     problems = {
         "are missing": names[[not _is_file_inside(inside, name) for name in names]],

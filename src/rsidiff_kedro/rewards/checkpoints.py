@@ -7,8 +7,6 @@ and with HF_HUB_OFFLINE nothing else. Weights come from safetensors, or from a `
 import hashlib
 import json
 import os
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,15 +19,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.foreign_code import names_foreign_code
+from rsidiff_kedro.model_configs import absurd_size, names_foreign_code
+from rsidiff_kedro.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
 CONFIG_FILE = "config.json"
 """Of transformers: of a model in its format, or beside a `.pt` of another size than the official one."""
-_READING_ERRORS = (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError)
-"""What torch and safetensors raise of files that are cut, damaged or of another kind."""
-_MOST_LAYERS = 1000
-"""A configuration that says more is damaged; building so many layers would not end."""
+_BUILDING_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError)
+"""What building a network raises of a configuration with numbers that do not go together."""
 _NAMED = 3
 """Names of keys that a message gives, of each kind."""
 
@@ -132,21 +129,27 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
+        return load_torch_file(path, mmap=True)
+    except ForeignObjectError as error:
         raise CheckpointError(
             f"{str(path)!r} is no checkpoint, or holds other things than tensors, which could run code and were not "
             "read; get the official file"
         ) from error
-    except _READING_ERRORS as error:
+    except (SafetensorError, TorchFileError, OSError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{str(path)!r} is cut or no checkpoint ({reason}); download it again") from error
 
 
 def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise CheckpointError unless the weights are those of the network, no more, no less, each of its shape."""
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
+    try:
+        with torch.device("meta"):
+            expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
+    except _BUILDING_ERRORS as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise CheckpointError(
+            f"{str(path)!r} belongs to a configuration of which no model can be built ({reason}); save the model again"
+        ) from error
     missing = [name for name in expected if name not in weights]
     extra = [name for name in weights if name not in expected]
     other = [
@@ -189,22 +192,15 @@ def read_config(kind: Any, path: Path) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
         if names_foreign_code(content):
             raise CheckpointError(f"{str(path)!r} asks for an attention of somebody else's code, and none is run")
-        if _most_layers(content) > _MOST_LAYERS:
-            raise CheckpointError(f"{str(path)!r} asks for more than {_MOST_LAYERS} layers; save the model again")
+        size = absurd_size(content)
+        if size is not None:
+            raise CheckpointError(f"{str(path)!r} says {size}, which no model has; save the model again")
         return kind.from_json_file(str(path))
     except CheckpointError:
         raise
     except Exception as error:  # transformers checks types with exceptions of its own
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise CheckpointError(f"{str(path)!r} is no {kind.__name__} ({reason}); save the model again") from error
-
-
-def _most_layers(config: Any) -> int:
-    """The largest number of layers that a configuration asks for at any depth, 0 if it says none."""
-    if not isinstance(config, Mapping):
-        return 0
-    counts = [value for key, value in config.items() if key.endswith("layers") and isinstance(value, int)]
-    return max([0, *counts, *map(_most_layers, config.values())])
 
 
 def config_beside(checkpoint: str, kind: Any) -> Any | None:

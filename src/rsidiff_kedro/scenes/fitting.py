@@ -1,6 +1,5 @@
 """One training loop for the embedded model's networks: Muon and AdamW, cosine, moving average, resume after a kill."""
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rsidiff_kedro.errors import InputError
-
-_READING_ERRORS = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError)
-"""What torch raises of files that are cut, damaged or of another kind."""
+from rsidiff_kedro.torch_files import load_torch_file
 
 
 class ResumeError(InputError):
@@ -131,14 +128,14 @@ def _cosine(step: int, schedule: Schedule) -> float:
 def _load(path: Path, network: nn.Module, optimizer: MuonAdamW) -> tuple[list[Tensor], list[float], int]:
     """Put a kept state into the network and the optimizer; the moving average, the losses and the step that is next."""
     try:
-        state = torch.load(path, weights_only=True)
+        state = load_torch_file(path)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average, losses, step = list(state["average"]), [float(loss) for loss in state["losses"]], int(state["step"])
         kinds = [[(each.shape, each.dtype) for each in tensors] for tensors in (average, list(network.parameters()))]
         if kinds[0] != kinds[1] or step < 1:
             raise ValueError("its moving average is another network's, or its step is none")
-    except (*_READING_ERRORS, AttributeError, IndexError, TypeError) as error:
+    except (RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ResumeError(f"{path} is no state that this training can go on from ({reason}); delete it") from error
     return average, losses, step

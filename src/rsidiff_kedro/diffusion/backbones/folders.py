@@ -7,20 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import hf_hub_download, is_offline_mode
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.foreign_code import names_foreign_code
+from rsidiff_kedro.model_configs import absurd_size, names_foreign_code
 
 SHIPPED = Path(__file__).parents[2] / "scenes" / "assets" / "base"
 """The embedded default, `base: scenes`."""
 NETWORKS = {"unet", "vae", "text_encoder", "transformer", "text_encoder_2", "text_encoder_3"}
 """The components of a pipeline that have weights."""
-LOADING_ERRORS = (ValueError, KeyError, TypeError, NotImplementedError, SafetensorError)
-"""What diffusers and transformers raise, beside OSError, of files that are broken or do not fit each other."""
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 _LIBRARIES = {"diffusers", "transformers", "stable_diffusion"}
 """Where the classes of a pipeline's components are from; the last is diffusers' own, for the safety checker."""
 _BY_CONFIG = re.compile(r"Auto[A-Z]\w*")
@@ -29,6 +39,16 @@ _BY_CONFIG = re.compile(r"Auto[A-Z]\w*")
 
 class ModelError(InputError):
     """A base model cannot be used."""
+
+
+def is_loading_error(error: Exception) -> bool:
+    """Whether it is what the libraries raise of files that are broken or do not fit each other.
+
+    Memory that does not suffice is none, and of a configuration's wrong types they raise nearly anything else.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, _LOADING_ERRORS) or type(error) is Exception  # the last is how tokenizers says all
 
 
 def model_source(base: str) -> str:
@@ -127,6 +147,10 @@ def check_components(folder: Path) -> None:
                 f"model.base: {str(config)!r} asks for an attention of somebody else's code, and none is run; remove "
                 "its attn_implementation"
             )
+    for config in [*folder.glob("*/config.json"), *folder.glob("*/scheduler_config.json")]:
+        size = absurd_size(_read_object(config))
+        if size is not None:
+            raise ModelError(f"model.base: {str(config)!r} says {size}, which no model has; save or download it again")
     for index in [*folder.glob("*.safetensors.index*.json"), *folder.glob("*/*.safetensors.index*.json")]:
         parts = _read_object(index).get("weight_map")
         if not isinstance(parts, dict) or not all(_is_part(part) for part in parts.values()):

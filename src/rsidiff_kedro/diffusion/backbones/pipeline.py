@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rsidiff_kedro.devices import usable_devices
 from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones.folders import LOADING_ERRORS, ModelError, model_source
+from rsidiff_kedro.diffusion.backbones.folders import ModelError, is_loading_error, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
@@ -74,7 +74,9 @@ class PipelineBackbone(ABC):
                 **cls.loading_options(model),
             )
             backbone = cls(pipeline.to(find_device(model.device)), model)
-        except (OSError, *LOADING_ERRORS) as error:
+        except Exception as error:
+            if not is_loading_error(error):
+                raise
             reason = " ".join(str(error).split())[:300]
             raise ModelError(
                 f"model.base: {model.base!r} cannot be opened ({reason}); save or download it again"

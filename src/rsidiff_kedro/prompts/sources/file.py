@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import pandas as pd
 
 from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
-from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.prompts.table import prompt_table, writable
 from rsidiff_kedro.tables import TableError, read_parquet
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -101,7 +101,7 @@ def _parse_table(path: Path, text: str, suffix: str) -> pd.DataFrame:
 
 def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
     try:
-        items = json.loads(text)
+        items = json.loads(text, object_pairs_hook=_row)
     except (ValueError, RecursionError) as error:
         raise PromptFileError(f"{path}: no JSON ({error})") from None
     if not isinstance(items, list):
@@ -110,12 +110,16 @@ def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
         )
     kinds = {_json_name(item) for item in items}
     if kinds == {"text"}:
-        return pd.DataFrame({column: items})
+        return pd.DataFrame({column: [writable(item) for item in items]})
     if kinds - {"object"}:
         raise PromptFileError(
             f"{path}: the list holds {' and '.join(sorted(kinds))} items; give a list of texts or a list of objects"
         )
     return pd.DataFrame(items)
+
+
+def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {writable(key): writable(value) if isinstance(value, str) else value for key, value in pairs}
 
 
 def _json_name(value: Any) -> str:
@@ -129,7 +133,7 @@ def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_row)
         except (ValueError, RecursionError) as error:
             raise PromptFileError(f"{path}: line {number} is no JSON ({error})") from None
         if not isinstance(row, dict):
