@@ -51,6 +51,7 @@ def lineage(dataset: str, env: str | None, version: str | None) -> None:
     """Show what made a DATASET, such as rsi.round_2.adapter, back to the prompts."""
     from rsidiff_kedro.hooks.lineage import open_records
     from rsidiff_kedro.lineage.records import chain, flat
+    from rsidiff_kedro.safe_text import printable
 
     records = open_records(env)
     made = [each for each in records.all() if dataset in each.outputs and version in (None, each.version)]
@@ -59,12 +60,13 @@ def lineage(dataset: str, env: str | None, version: str | None) -> None:
         near = difflib.get_close_matches(dataset, known, n=3, cutoff=0.5) or known[-3:]
         raise click.UsageError(f"nothing is recorded of {dataset!r}; {f'try {near}' if known else 'run the pipeline'}")
     for number, each in enumerate(chain(records, made[-1])):
-        click.echo(f"{each.step}  version {each.version}  key {each.key}  code {each.code}  on {each.device}")
+        step, code, device = map(printable, (each.step, each.code, each.device))
+        click.echo(f"{step}  version {each.version}  key {each.key}  code {code}  on {device}")
         for name, value in flat(each.parameters).items() if number == 0 else ():
-            click.echo(f"    {name} = {value}")
+            click.echo(f"    {printable(f'{name} = {value}')}")
         for name, key in each.inputs.items():
-            click.echo(f"    from {name} ({key})")
-    click.echo("Libraries: " + ", ".join(f"{name} {number}" for name, number in made[-1].libraries.items()))
+            click.echo(f"    {printable(f'from {name} ({key})')}")
+    click.echo(printable("Libraries: " + ", ".join(f"{name} {number}" for name, number in made[-1].libraries.items())))
 
 
 @rsi.command()

@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kedro.config import AbstractConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
+from omegaconf.errors import OmegaConfBaseException
+
+from rsidiff_kedro.parameters import ParameterError
 
 
 def open_configuration(
@@ -21,3 +25,15 @@ def open_configuration(
         **settings.CONFIG_LOADER_ARGS,
     )
     return root, loader
+
+
+def read_parameters(loader: AbstractConfigLoader) -> Any:
+    """The parameters of a configuration, not yet validated.
+
+    Raises:
+        ParameterError: a file of them is no YAML, or holds what no parameter can be.
+    """
+    try:
+        return loader["parameters"]
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, AttributeError, RecursionError) as error:
+        raise ParameterError(f"the parameters in conf cannot be read: {error}") from error

@@ -8,6 +8,7 @@ from attrs import define
 from kedro.framework.context import KedroContext
 
 from rsidiff_kedro import pipeline_registry
+from rsidiff_kedro.configuration import read_parameters
 from rsidiff_kedro.diffusion.backbones import check_finetune, check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
@@ -28,7 +29,7 @@ class RsiContext(KedroContext):
 
     def __attrs_post_init__(self) -> None:
         try:
-            parameters = parse_parameters(self.config_loader["parameters"])
+            parameters = parse_parameters(read_parameters(self.config_loader))
             parameters = absolute_paths(parameters, self.project_path)
             for check in CHECKS.values():
                 check(parameters)

@@ -14,6 +14,7 @@ from rsidiff_kedro.prompts.settings import CurationSettings
 from rsidiff_kedro.prompts.sources import SOURCES
 from rsidiff_kedro.rewards.selection import SelectionSettings
 from rsidiff_kedro.rewards.settings import RewardsSettings
+from rsidiff_kedro.safe_text import holds_credential
 from rsidiff_kedro.scenes.settings import BaseModelSettings
 from rsidiff_kedro.statistics.distribution import WeightingSettings
 
@@ -149,11 +150,29 @@ def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
         ParameterError: one line that names each wrong parameter, its value and what is allowed.
     """
     tree = _one_source(raw)
+    secret = next((path for path, text in _texts(tree) if holds_credential(text)), None)
+    if secret is not None:
+        raise ParameterError(
+            f"parameter '{secret}' holds what looks like a password or a key, which would be recorded with the run; "
+            "take it out, and put it into the environment variable that its service reads"
+        )
     try:
         return Parameters.model_validate(tree)
     except ValidationError as error:
         problems = [_explain(details, tree) for details in error.errors()]
         raise ParameterError("; ".join(dict.fromkeys(problems))) from None
+
+
+def _texts(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of a tree with its path."""
+    if isinstance(tree, str):
+        yield path, tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _texts(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(tree, list | tuple):
+        for number, value in enumerate(tree):
+            yield from _texts(value, f"{path}.{number}")
 
 
 def _one_source(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.utils import find_kedro_project
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from rsidiff_kedro.configuration import read_parameters
 from rsidiff_kedro.diffusion.backbones.folders import ModelError, model_source
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
@@ -74,7 +75,7 @@ def _load_parameters(root: Path, env: str | None) -> Parameters:
     if not (root / "conf" / (env or "base")).is_dir():
         raise ParameterError(f"there is no folder conf/{env or 'base'} in {root}; run this in the project's folder")
     options: dict[str, Any] = CONFIG_LOADER_ARGS
-    return parse_parameters(OmegaConfigLoader(str(root / "conf"), env=env, **options)["parameters"])
+    return parse_parameters(read_parameters(OmegaConfigLoader(str(root / "conf"), env=env, **options)))
 
 
 def _digest(path: Path) -> str:
@@ -88,7 +89,7 @@ def _open_tokenizer(name: str | None, parameters: Parameters) -> PreTrainedToken
     source = name or model_source(model.base)
     options = {} if name else {"subfolder": "tokenizer", "revision": model.revision}
     try:
-        return AutoTokenizer.from_pretrained(source, **options)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

@@ -5,13 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kedro.io import DatasetError
 from kedro.io.core import Version
 from kedro_datasets._typing import JSONPreview
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rsidiff_kedro.datasets.folder import FolderDataset, require_file
+from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
 from rsidiff_kedro.diffusion.adapters import INFO_NAME, WEIGHTS_NAME, Adapter
 
 
@@ -50,10 +49,10 @@ class AdapterDataset(FolderDataset[Adapter]):
         path = require_file(folder / WEIGHTS_NAME, "the adapter's weights")
         try:
             adapter = Adapter(load_file(path), info)
-        except SafetensorError as error:
-            raise DatasetError(f"{path} is no readable safetensors file ({error}); make the adapter anew") from error
+        except (SafetensorError, OSError) as error:
+            raise FolderError(f"{path} is no readable safetensors file ({error}); make the adapter anew") from error
         if adapter.digest != digest:
-            raise DatasetError(
+            raise FolderError(
                 f"the weights in {path} have the digest {adapter.digest}, but {INFO_NAME} says {digest}: "
                 "one of the two was changed after it was saved; make the adapter anew"
             )
@@ -68,20 +67,20 @@ def adapter_json(adapter: Adapter) -> str:
     """The adapter's info and digest as JSON, keys sorted.
 
     Raises:
-        DatasetError: a value of the info is not of JSON's types.
+        FolderError: a value of the info is not of JSON's types.
     """
     try:
         return json.dumps({**adapter.info, "digest": adapter.digest}, indent=2, sort_keys=True) + "\n"
     except TypeError as error:
-        raise DatasetError(f"the adapter's info is no JSON: {error}; record numbers, strings and lists") from error
+        raise FolderError(f"the adapter's info is no JSON: {error}; record numbers, strings and lists") from error
 
 
 def _read_info(folder: Path) -> dict[str, Any]:
     path = require_file(folder / INFO_NAME, "where the adapter comes from")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"{path} is no readable JSON ({error}); make the adapter anew") from error
+    except (ValueError, RecursionError) as error:
+        raise FolderError(f"{path} is no readable JSON ({error}); make the adapter anew") from error
     if not isinstance(info, dict):
-        raise DatasetError(f"{path} must hold a JSON object, not {type(info).__name__}; make the adapter anew")
+        raise FolderError(f"{path} must hold a JSON object, not {type(info).__name__}; make the adapter anew")
     return info

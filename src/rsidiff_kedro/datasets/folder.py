@@ -10,9 +10,18 @@ from typing import Any, ClassVar, Generic, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
+from rsidiff_kedro.safe_text import printable
+
 T = TypeVar("T")
 PRUNED = "pruned.txt"
 """A file in a folder whose large files retention deleted."""
+
+
+class FolderError(DatasetError):
+    """A folder cannot be saved or loaded; the message is one line, whatever it quotes of a damaged file."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
@@ -24,7 +33,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
     def __init__(self, filepath: str | os.PathLike[str], version: Version | None, metadata: dict[str, Any] | None):
         protocol, path = get_protocol_and_path(filepath, version)
         if protocol != "file":
-            raise DatasetError(
+            raise FolderError(
                 f"{type(self).__name__} keeps a folder on a local or mounted disk, but its filepath is {filepath}; "
                 "give a path without a protocol"
             )
@@ -37,7 +46,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
 
     @abstractmethod
     def _read(self, folder: Path) -> T:
-        """Read what `_write` wrote; raise DatasetError where a part is missing or damaged."""
+        """Read what `_write` wrote; raise FolderError where a part is missing or damaged."""
 
     def save(self, data: T) -> None:
         target = Path(self._get_save_path())
@@ -87,7 +96,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
     def _load_folder(self) -> Path:
         folder = Path(self._get_load_path())
         if not folder.is_dir():
-            raise DatasetError(
+            raise FolderError(
                 f"there is no folder {folder}; run the node that makes it, or load another version with --load-versions"
             )
         return folder
@@ -103,8 +112,8 @@ def require_file(path: Path, what: str) -> Path:
     """The path itself if it is a file.
 
     Raises:
-        DatasetError: it is missing; the message names it and says what to do.
+        FolderError: it is missing; the message names it and says what to do.
     """
     if not path.is_file():
-        raise DatasetError(f"{path.parent} lacks {path.name} ({what}): it was damaged after it was saved; make it anew")
+        raise FolderError(f"{path.parent} lacks {path.name} ({what}): it was damaged after it was saved; make it anew")
     return path

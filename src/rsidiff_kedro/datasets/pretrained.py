@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kedro.io import DatasetError
 from kedro.io.core import Version
 from safetensors.torch import load_file, save_file
 
-from rsidiff_kedro.datasets.folder import FolderDataset
+from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
+from rsidiff_kedro.diffusion.backbones.folders import check_components, is_loading_error
 
 
 class PretrainedDataset(FolderDataset[Any]):
@@ -50,9 +50,13 @@ class PretrainedDataset(FolderDataset[Any]):
     def _read(self, folder: Path) -> Any:
         module, _, name = self._class_name.rpartition(".")
         try:
-            return getattr(import_module(module), name).from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{folder} holds no {self._class_name} ({error}); train it again") from error
+            check_components(folder)
+            return getattr(import_module(module), name).from_pretrained(folder, use_safetensors=True)
+        except Exception as error:
+            if not is_loading_error(error):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise FolderError(f"{folder} holds no {self._class_name} ({reason}); train it again") from error
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "class_name": self._class_name}

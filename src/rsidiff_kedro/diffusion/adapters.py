@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
@@ -29,5 +30,5 @@ class Adapter:
         for name in sorted(self.weights):
             tensor = self.weights[name].detach().cpu().contiguous()
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.numpy().tobytes())
+            digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
         return digest.hexdigest()[:12]

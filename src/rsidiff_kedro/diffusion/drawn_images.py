@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsidiff_kedro.diffusion.image_set import ImageFiles
+from rsidiff_kedro.diffusion.image_set import IMAGE_ERRORS, ImageFiles
 
 
 class DrawnImages:
@@ -44,7 +44,7 @@ class DrawnImages:
             for path in self._image_paths(rows):
                 with Image.open(path) as image:
                     image.load()
-        except (OSError, SafetensorError):  # not there yet; or damaged, as by a machine that lost its power
+        except (KeyError, SafetensorError, *IMAGE_ERRORS):  # not there yet; or damaged, as by a power cut
             return None
         self._paths += self._image_paths(rows)
         return latents

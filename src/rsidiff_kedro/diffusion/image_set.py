@@ -9,6 +9,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from rsidiff_kedro.errors import InputError
+
 IMAGE_COLUMNS = (
     "file_name",
     "image_id",
@@ -21,6 +23,12 @@ IMAGE_COLUMNS = (
     "checkpoint",
 )
 """The metadata's columns; `weight` and `round` come with a training set."""
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
+"""What Pillow raises of files that are broken, or of more pixels than it opens."""
+
+
+class ImageFileError(InputError):
+    """A file of an image set is no image; the message says which."""
 
 
 class ImageFiles(Sequence[Image.Image]):
@@ -35,8 +43,13 @@ class ImageFiles(Sequence[Image.Image]):
     def __getitem__(self, index):  # type: ignore[no-untyped-def,override]
         if isinstance(index, slice):
             return ImageFiles(self.paths[index])
-        with Image.open(self.paths[index]) as image:
-            return image.convert("RGB")
+        path = self.paths[index]
+        try:
+            # No other format: some of Pillow's start programs, whatever the file is called.
+            with Image.open(path, formats=["PNG"]) as image:
+                return image.convert("RGB")
+        except IMAGE_ERRORS as error:
+            raise ImageFileError(f"{path}: no PNG that can be read ({error}); make the image set anew") from error
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,20 @@ from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.backbones import PipelineBackbone
 from rsidiff_kedro.diffusion.drawn_images import DrawnImages
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.diffusion.image_set import IMAGE_ERRORS, ImageSet
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.prompts.table import prompt_id
+from rsidiff_kedro.prompts.table import prompt_id, writable
 from rsidiff_kedro.rewards.preprocessing import to_rgb
+from rsidiff_kedro.tables import read_parquet
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     "metadata.csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
     "metadata.jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
-    "metadata.parquet": pd.read_parquet,
+    "metadata.parquet": read_parquet,
 }
 """What the imagefolder layout of Hugging Face calls its table; texts that look like something else stay texts."""
+FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"})
+"""Of images, by their content; Pillow would hand others, such as PostScript, to programs of the machine."""
 
 
 class RealImageError(InputError):
@@ -46,11 +50,14 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
         table = READERS[found[0]](path)
     except (ValueError, OSError) as error:  # the errors of pandas' and pyarrow's parsers derive from these
         raise RealImageError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    twice = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
+    if twice:
+        raise RealImageError(f"{path}: more than one column is named {twice[0]!r}; rename all but one")
     lacking = sorted({"file_name", text_column} - set(table.columns))
     if lacking or table.empty:
         what = f"lacks the columns {lacking}; it has {sorted(map(str, table.columns))}" if lacking else "has no rows"
         raise RealImageError(f"{path}: {what}; the caption's column is sft.text_column")
-    names, captions = table["file_name"].astype(str), table[text_column]
+    names, captions = pd.Series([str(name) for name in table["file_name"]], table.index), table[text_column]
     inside = folder.resolve()
     problems = {
         "are missing": names[[not _is_file_inside(inside, name) for name in names]],
@@ -60,7 +67,7 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     for problem, wrong in problems.items():
         if len(wrong):
             raise RealImageError(f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first")
-    return pd.DataFrame({"file_name": names, "text": captions}).reset_index(drop=True)
+    return pd.DataFrame({"file_name": names, "text": captions.map(writable)}).reset_index(drop=True)
 
 
 def _is_file_inside(folder: Path, name: str) -> bool:
@@ -92,7 +99,7 @@ def encode_pairs(
         unfinished: as of `sample_images`.
 
     Raises:
-        RealImageError: a file is no image, one of more pixels than Pillow opens, or one of 32 bits a pixel.
+        RealImageError: a file is none of `FORMATS`, of more pixels than Pillow opens, or of 32 bits a pixel.
     """
     side = backbone.latent_shape[1] * backbone.pipeline.vae_scale_factor
     metadata, encoded, latents = _metadata(pairs), DrawnImages(unfinished), []
@@ -110,17 +117,27 @@ def encode_pairs(
     return ImageSet(metadata, encoded.images, torch.cat(latents))
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow knows."""
+    return tuple(sorted(FORMATS & set(Image.registered_extensions().values())))
+
+
 def _open(path: Path, side: int) -> Image.Image:
-    """The middle square of an image at this size."""
+    """The middle square of an image at this size, without what else its file says, such as where it was taken."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             if image.mode in ("I", "F"):
                 raise RealImageError(
                     f"{path}: an image of 32 bits a pixel (mode {image.mode}), which do not say what is white; save "
                     "it with 8 or 16"
                 )
-            return ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's of broken files
+            square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
+            square.info.clear()
+            return square
+    except RealImageError:
+        raise
+    except IMAGE_ERRORS as error:
         raise RealImageError(f"{path}: no image that can be read ({error}); repair, shrink or remove it") from error
 
 

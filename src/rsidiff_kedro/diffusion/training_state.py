@@ -1,6 +1,7 @@
 """All that a training needs to go on as if it had never stopped, as one safetensors file."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,10 +27,14 @@ class TrainingState:
     average: list[Tensor]
     losses: list[float] = field(default_factory=list)
 
+    def _own(self) -> Iterator[tuple[str, int, Tensor]]:
+        """Weights and their averages, with their kind and number."""
+        for kind, values in (("parameter", self.parameters), ("average", self.average)):
+            yield from ((kind, number, value) for number, value in enumerate(values))
+
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        tensors = {f"parameter.{number}": value.detach() for number, value in enumerate(self.parameters)}
-        tensors |= {f"average.{number}": value for number, value in enumerate(self.average)}
+        tensors = {f"{kind}.{number}": value.detach() for kind, number, value in self._own()}
         for which, optimizer in enumerate(self.optimizers):
             for number, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{number}.{name}": value for name, value in values.items()}
@@ -43,14 +48,18 @@ class TrainingState:
 
     @torch.no_grad()
     def load(self, path: Path) -> int:
-        """Take over what a file holds; returns the number of steps that are done, 0 if there is no readable file."""
+        """Take over what a file holds; returns the number of steps that are done, 0 if there is no sound file."""
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError):
             return 0
-        for number, (value, mean) in enumerate(zip(self.parameters, self.average, strict=True)):
-            value.copy_(tensors[f"parameter.{number}"])
-            mean.copy_(tensors[f"average.{number}"])
+        wanted = {f"{kind}.{number}": value.shape for kind, number, value in self._own()}
+        if {"losses", "random.cpu"} - tensors.keys() or any(
+            name not in tensors or tensors[name].shape != shape for name, shape in wanted.items()
+        ):
+            return 0
+        for kind, number, value in self._own():
+            value.copy_(tensors[f"{kind}.{number}"])
         for which, optimizer in enumerate(self.optimizers):
             optimizer.load_state_dict(optimizer.state_dict() | {"state": _optimizer_state(tensors, which)})
         self.losses[:] = tensors["losses"].tolist()

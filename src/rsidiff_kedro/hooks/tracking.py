@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pandas as pd
 from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
@@ -35,6 +36,7 @@ from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
 from rsidiff_kedro.reporting.gallery import spread_rows
+from rsidiff_kedro.safe_text import printable, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,7 +62,7 @@ class TrackingSettings(BaseModel):
         artifact_location: folder of a new experiment's artifacts, relative to the project's root; a server ignores it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may be a password
 
     enabled: bool = True
     experiment: str = "rsidiff_kedro"
@@ -167,7 +169,7 @@ class TrackingHooks:
         self._close("KILLED")  # a run before this one, in a notebook, that was interrupted
         if not self._settings.enabled or not any(_ROUND_DATASET.fullmatch(name) for name in pipeline.all_outputs()):
             return
-        client, experiment_id = self._connect()
+        client, experiment_id = self._open_experiment()
         tags = {
             "mlflow.source.name": "kedro run",
             "kedro.run_id": str(run_params["run_id"]),
@@ -213,8 +215,22 @@ class TrackingHooks:
             return
         runs = self._runs
         with _only_warn("the error"):
-            runs.client.set_tag(runs.parent, "error", f"{type(error).__name__}: {error}"[:1000])
+            said = printable(without_credentials(f"{type(error).__name__}: {error}"))
+            runs.client.set_tag(runs.parent, "error", said[:1000])
         self._close("FAILED")
+
+    def _open_experiment(self) -> tuple["MlflowClient", str]:
+        """`_connect`, with an error that shows no password of the store's address."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._connect()
+        except (MlflowException, OSError) as error:
+            said = printable(without_credentials(str(error)))[:500]
+            raise click.ClickException(
+                f"MLflow's store cannot be used ({said}); check tracking_uri in conf/<env>/mlflow.yml or "
+                "MLFLOW_TRACKING_URI, or set tracking.enabled: false"
+            ) from None
 
     def _connect(self) -> tuple["MlflowClient", str]:
         """A client of the store, and the experiment's id."""
@@ -326,7 +342,8 @@ def _only_warn(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError, DatasetError) as error:  # the last of a dataset that was pruned
-        logger.warning("MLflow could not record %s: %s. The run goes on; its outputs are in the catalog.", what, error)
+        said = printable(without_credentials(str(error)))
+        logger.warning("MLflow could not record %s: %s. The run goes on; its outputs are in the catalog.", what, said)
 
 
 @contextmanager

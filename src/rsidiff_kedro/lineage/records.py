@@ -3,13 +3,15 @@
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
+_KEY = re.compile(r"[0-9a-f]{16}")
 INPUT = "its input"
 """How a difference that follows from another begins."""
 
@@ -19,7 +21,7 @@ class Record(BaseModel):
 
     Attributes:
         step: the node's name.
-        version: of all its outputs.
+        version: of all its outputs; a folder's name, so that it leads nowhere else.
         outputs: digests of the content by dataset; empty until it is saved.
         code: digest of the step's module and of what it imports.
         assets: digest of the networks that come with the package.
@@ -32,7 +34,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: str
-    version: str
+    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$")]
     outputs: dict[str, str]
     code: str
     assets: str
@@ -55,14 +57,16 @@ class Records:
         self.folder = folder
 
     def find(self, key: str) -> Record | None:
-        """The record with this key; None if there is none that can be read."""
+        """The record with this key; None if there is none that can be read, or what lies in its place has another."""
+        if not _KEY.fullmatch(key):
+            return None
         return _read(self.folder / f"{key}.json")
 
     def write(self, record: Record) -> None:
         """Keep a record, in the place of an older one with its key."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{uuid.uuid4().hex[:8]}.partial"
-        partial.write_text(record.model_dump_json(indent=1) + "\n")
+        partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         os.replace(partial, self.folder / f"{record.key}.json")
 
     def all(self) -> Iterator[Record]:
@@ -77,8 +81,9 @@ class Records:
 
 def _read(path: Path) -> Record | None:
     try:
-        return Record.model_validate_json(path.read_text())
-    except (OSError, ValueError):  # not there, or cut: as good as none
+        record = Record.model_validate_json(path.read_text(encoding="utf-8"))
+        return record if record.key == path.stem else None
+    except (OSError, ValueError, RecursionError):  # not there, or cut: as good as none
         return None
 
 

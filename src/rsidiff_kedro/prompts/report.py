@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.prompts.filters import RULES
+from rsidiff_kedro.safe_text import printable
 
 SHOWN = 60
 """Characters of an example."""
@@ -66,4 +67,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _cell(value: object) -> str:
     """A value in one line that cannot end its cell or be read as HTML."""
-    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return printable(str(value)).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

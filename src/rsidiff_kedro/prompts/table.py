@@ -29,16 +29,22 @@ def prompt_id(text: str) -> str:
     return hashlib.sha256(normalize_text(text).encode()).hexdigest()[:12]
 
 
+def writable(text: str) -> str:
+    """The text with U+FFFD for half a surrogate pair, which JSON and names of files can have and no file can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def prompt_table(
     texts: Sequence[str], source: str, category: Sequence[str] | str = "", split: str = ""
 ) -> pd.DataFrame:
     """A table with `PROMPT_COLUMNS` of these texts, in their order.
 
-    Texts are stripped; half a surrogate pair, which no file can hold, becomes U+FFFD.
+    Prompts are stripped; what no file can hold in any of the texts is replaced, see `writable`.
     """
-    clean = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() for text in texts]
+    clean = [writable(text).strip() for text in texts]
     table = pd.DataFrame({"prompt_id": [prompt_id(text) for text in clean], "text": clean}, dtype=str)
-    table["source"], table["split"] = source, split
-    table["category"] = pd.Series([category] * len(clean) if isinstance(category, str) else list(category), dtype=str)
+    table["source"], table["split"] = writable(source), split
+    categories = [category] * len(clean) if isinstance(category, str) else category
+    table["category"] = pd.Series([writable(each) for each in categories], dtype=str)
     table["round"], table["n_tokens"] = 0, 0
     return table[list(PROMPT_COLUMNS)]

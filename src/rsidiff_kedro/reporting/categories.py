@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from rsidiff_kedro.safe_text import printable
 from rsidiff_kedro.statistics.bootstrap import Interval, bootstrap_mean
 
 ACCURACY = "prompt_accuracy"
@@ -119,12 +120,13 @@ def category_text(table: pd.DataFrame) -> list[str]:
     measure = measures[0]
     base = table[table["round"] == 0].set_index("category")[measure]
     final = table[table["round"] == last]
-    width = max(len(str(category)) for category in final["category"])
+    names = [printable(str(category)) or "none" for category in final["category"]]
+    width = max(map(len, names))
     lines = [f"By category, {_label(measure)} of the base and of round {last}:"]
-    for _, row in final.iterrows():
+    for name, (_, row) in zip(names, final.iterrows(), strict=True):
         gain, low, high = (row[f"{measure}_gain{end}"] for end in ("", "_low", "_high"))
         lines.append(
-            f"  {row['category'] or 'none':{width}} {row['n_prompts']:5d} prompts {base[row['category']]:7.3f} "
+            f"  {name:{width}} {row['n_prompts']:5d} prompts {base[row['category']]:7.3f} "
             f"{row[measure]:7.3f}   {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
         )
     return lines

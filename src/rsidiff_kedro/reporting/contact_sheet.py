@@ -5,20 +5,24 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from rsidiff_kedro.safe_text import printable
+
 TARGET_WIDTH = 128
-"""Pixels; what `scale_for` brings a picture's width near."""
+"""Pixels; what `scale_for` brings a picture's longer side near."""
 _GAP = 6
 _FONT_SIZE = 10
 _LINE_HEIGHT = 12
 _CAPTION_LINES = 4
 _CHARACTER_WIDTH = 5.4
+_CAPTION_LENGTH = 1000
+"""Characters that are looked at; four lines hold fewer."""
 
 
 def scale_for(images: Sequence[Image.Image]) -> float:
-    """The factor that brings the first image's width near `TARGET_WIDTH`: a whole number where it enlarges."""
+    """The factor that brings the first image's longer side near `TARGET_WIDTH`: a whole number where it enlarges."""
     if not len(images):
         return 1.0
-    ratio = TARGET_WIDTH / images[0].width
+    ratio = TARGET_WIDTH / max(images[0].size)
     return float(max(1, round(ratio))) if ratio >= 1 else ratio
 
 
@@ -31,7 +35,7 @@ def resized(image: Image.Image, scale: float) -> Image.Image:
 def contact_sheet(
     images: Sequence[Image.Image], columns: int, scale: float, captions: Sequence[str] | None = None
 ) -> Image.Image:
-    """Images of one size in rows, from left to right and from top to bottom, on white.
+    """Images in rows, from left to right and from top to bottom, on white, each of the first one's size.
 
     Args:
         images: RGB images; with none, the sheet is a small white image.
@@ -57,7 +61,7 @@ def contact_sheet(
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
     for position, image in enumerate(images):
         left, top = _GAP + position % columns * width, _GAP + position // columns * height
-        sheet.paste(resized(image, scale), (left, top))
+        sheet.paste(resized(image, scale) if image.size == images[0].size else image.resize(first.size), (left, top))
         if captions is not None:
             lines = _wrapped(captions[position], first.width)
             draw.multiline_text((left, top + first.height), lines, fill="black", font=font, spacing=1)
@@ -66,6 +70,6 @@ def contact_sheet(
 
 def _wrapped(caption: str, width: int) -> str:
     """The caption in lines that fit the width; characters that the built-in font lacks become '?'."""
-    plain = caption.encode("latin-1", "replace").decode("latin-1")
+    plain = printable(caption[:_CAPTION_LENGTH]).encode("latin-1", "replace").decode("latin-1")
     characters = max(4, int(width / _CHARACTER_WIDTH))
     return "\n".join(textwrap.wrap(plain, characters, max_lines=_CAPTION_LINES, placeholder=" ..."))

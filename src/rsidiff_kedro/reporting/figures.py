@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,7 +25,7 @@ def accuracy_figure(rounds: Sequence[Metrics]) -> go.Figure:
 
 def reward_figure(rounds: Sequence[Metrics]) -> go.Figure:
     """Every reward's mean on the test prompts in each round."""
-    keys = {f"{REWARD_PREFIX}{name}": name for name in reward_names(rounds)}
+    keys = {f"{REWARD_PREFIX}{name}": escape(name) for name in reward_names(rounds)}  # plotly reads some HTML
     return _figure(rounds, keys, "Reward on the test prompts", "mean reward")
 
 
@@ -134,7 +135,7 @@ def _tick(count: int) -> int:
 
 def _say_not_measured(figure: go.Figure, keys: Sequence[str], x: float = 0.5) -> None:
     """A note at this share of the figure's width; axes without data are not drawn, so it cannot stand in theirs."""
-    text = "not measured:<br>" + ", ".join(keys)
+    text = "not measured:<br>" + escape(", ".join(keys))
     figure.add_annotation(text=text, x=x, y=0.5, xref="paper", yref="paper", showarrow=False)
 
 

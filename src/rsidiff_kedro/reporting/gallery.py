@@ -87,7 +87,7 @@ def _row(
 ) -> str:
     metadata, row = test_images[0].metadata, first_rows[0][prompt_id]
     text = str(metadata["text"].iloc[row])
-    cells = [f'<th scope="row">{escape(text)}<br><small>seed {int(metadata["seed"].iloc[row])}</small></th>']
+    cells = [f'<th scope="row"><bdi>{escape(text)}</bdi><br><small>seed {int(metadata["seed"].iloc[row])}</small></th>']
     for number, (images, rows) in enumerate(zip(test_images, first_rows, strict=True)):
         position = rows[prompt_id]
         image_id = str(images.metadata["image_id"].iloc[position])

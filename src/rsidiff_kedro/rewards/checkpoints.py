@@ -5,9 +5,8 @@ and with HF_HUB_OFFLINE nothing else. Weights come from safetensors, or from a `
 """
 
 import hashlib
+import json
 import os
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +19,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.model_configs import absurd_size, names_foreign_code
+from rsidiff_kedro.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
 CONFIG_FILE = "config.json"
 """Of transformers: of a model in its format, or beside a `.pt` of another size than the official one."""
+_BUILDING_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError)
+"""What building a network raises of a configuration with numbers that do not go together."""
 _NAMED = 3
 """Names of keys that a message gives, of each kind."""
 
@@ -112,6 +115,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     )
     if not by_name or not stored:
         raise CheckpointError(f"{str(path)!r} is no checkpoint: it holds no tensors by name; download it again")
+    odd = [name for name, tensor in stored.items() if tensor.layout != torch.strided or tensor.is_meta]
+    if odd:
+        raise CheckpointError(f"{str(path)!r} is no checkpoint: {odd[0]!r} holds no plain numbers; download it again")
     prefix = "module." if all(name.startswith("module.") for name in stored) else ""
     weights = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
     return {name: tensor for name, tensor in weights.items() if not name.endswith("embeddings.position_ids")}
@@ -123,21 +129,27 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
+        return load_torch_file(path, mmap=True)
+    except ForeignObjectError as error:
         raise CheckpointError(
             f"{str(path)!r} is no checkpoint, or holds other things than tensors, which could run code and were not "
             "read; get the official file"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except (SafetensorError, TorchFileError, OSError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{str(path)!r} is cut or no checkpoint ({reason}); download it again") from error
 
 
 def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise CheckpointError unless the weights are those of the network, no more, no less, each of its shape."""
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
+    try:
+        with torch.device("meta"):
+            expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
+    except _BUILDING_ERRORS as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise CheckpointError(
+            f"{str(path)!r} belongs to a configuration of which no model can be built ({reason}); save the model again"
+        ) from error
     missing = [name for name in expected if name not in weights]
     extra = [name for name in weights if name not in expected]
     other = [
@@ -174,14 +186,21 @@ def read_config(kind: Any, path: Path) -> Any:
     """A transformers configuration from its JSON file.
 
     Raises:
-        CheckpointError: the file is none of this kind.
+        CheckpointError: the file is none of this kind, or asks for code of somebody else.
     """
     try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if names_foreign_code(content):
+            raise CheckpointError(f"{str(path)!r} asks for an attention of somebody else's code, and none is run")
+        size = absurd_size(content)
+        if size is not None:
+            raise CheckpointError(f"{str(path)!r} says {size}, which no model has; save the model again")
         return kind.from_json_file(str(path))
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers checks types with exceptions of its own
-        raise CheckpointError(
-            f"{str(path)!r} is no {kind.__name__} ({str(error).splitlines()[0][:120]}); save the model again"
-        ) from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise CheckpointError(f"{str(path)!r} is no {kind.__name__} ({reason}); save the model again") from error
 
 
 def config_beside(checkpoint: str, kind: Any) -> Any | None:

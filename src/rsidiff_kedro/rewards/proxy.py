@@ -8,14 +8,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsidiff_kedro.rewards.checkpoints import CheckpointError, check_weights, read_weights
 from rsidiff_kedro.scenes.fitting import Schedule, fit
 
 SHIPPED = Path(__file__).parents[1] / "scenes" / "assets" / "proxy"
@@ -27,9 +30,9 @@ class ProxyConfig:
     """Sizes, and the words that the model knows; others are read as one unknown word."""
 
     vocabulary: tuple[str, ...]
-    image_size: int = 32
-    width: int = 96
-    layers: int = 2
+    image_size: Annotated[int, Field(ge=4, le=1024, multiple_of=4)] = 32
+    width: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 96
+    layers: Annotated[int, Field(ge=1, le=100)] = 2
 
 
 def _block(before: int, after: int, stride: int) -> nn.Sequential:
@@ -102,15 +105,30 @@ class ProxyModel(nn.Module):
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "ProxyModel":
+    def from_pretrained(cls, folder: str | Path, use_safetensors: Literal[True] = True) -> "ProxyModel":
         """Read what `save_pretrained` wrote.
+
+        Args:
+            folder: with config.json and model.safetensors.
+            use_safetensors: as other classes have it; there is no other format.
 
         Raises:
             FileNotFoundError: the folder is not there or lacks one of the two files.
+            CheckpointError: one of them is damaged, or they do not fit each other.
         """
-        config = json.loads((Path(folder) / "config.json").read_text())
-        model = cls(ProxyConfig(**config | {"vocabulary": tuple(config["vocabulary"])}))
-        model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        path = Path(folder) / "model.safetensors"
+        try:
+            config = TypeAdapter(ProxyConfig).validate_json((Path(folder) / "config.json").read_bytes())
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise CheckpointError(
+                f"{folder}/config.json is no configuration of the proxy ({where}: {first['msg']}); save the model again"
+            ) from error
+        weights = read_weights(path)
+        check_weights(lambda: cls(config), weights, path)
+        model = cls(config)
+        model.load_state_dict(weights)
         return model.eval()
 
 

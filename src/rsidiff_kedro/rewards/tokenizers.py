@@ -43,8 +43,9 @@ def _open(kind: Any, source: str, files: tuple[tuple[str, ...], ...]) -> Any:
     try:
         return kind.from_pretrained(str(folder) if folder.is_dir() else source)
     except Exception as error:  # tokenizers raises plain Exceptions for broken files
+        reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
-            f"the tokenizer {source!r} cannot be opened ({type(error).__name__}: {str(error).splitlines()[0][:120]}); "
+            f"the tokenizer {source!r} cannot be opened ({type(error).__name__}: {reason}); "
             f"give a folder with {needed}, or check the id, HF_HUB_OFFLINE and the network"
         ) from error
 

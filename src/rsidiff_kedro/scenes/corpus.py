@@ -81,7 +81,7 @@ def _shown_and_said(scenes: Iterator[Scene], mistaken: bool, rng: np.random.Gene
 
 def corpus_pixels(corpus: pd.DataFrame) -> np.ndarray:
     """The corpus's pictures: uint8 [n, 32, 32, 3]."""
-    return np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in corpus["image"]])
+    return np.stack([np.asarray(Image.open(io.BytesIO(data), formats=["PNG"])) for data in corpus["image"]])
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -5,21 +5,50 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from huggingface_hub import hf_hub_download, is_offline_mode
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, StrictDataclassError
+from safetensors import SafetensorError
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.model_configs import absurd_size, names_foreign_code
 
 SHIPPED = Path(__file__).parents[2] / "scenes" / "assets" / "base"
 """The embedded default, `base: scenes`."""
 NETWORKS = {"unet", "vae", "text_encoder", "transformer", "text_encoder_2", "text_encoder_3"}
 """The components of a pipeline that have weights."""
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+_LIBRARIES = {"diffusers", "transformers", "stable_diffusion"}
+"""Where the classes of a pipeline's components are from; the last is diffusers' own, for the safety checker."""
+_BY_CONFIG = re.compile(r"Auto[A-Z]\w*")
+"""Classes that let a component's configuration say what is opened."""
 
 
 class ModelError(InputError):
     """A base model cannot be used."""
+
+
+def is_loading_error(error: Exception) -> bool:
+    """Whether it is what the libraries raise of files that are broken or do not fit each other.
+
+    Memory that does not suffice is none, and of a configuration's wrong types they raise nearly anything else.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, _LOADING_ERRORS) or type(error) is Exception  # the last is how tokenizers says all
 
 
 def model_source(base: str) -> str:
@@ -62,6 +91,7 @@ def check_source(
     else:
         index = _download_index(model)
     named = _read_index(index, model, class_name, components, families)
+    check_components(index.parent)
     if os.path.isdir(source) or is_offline_mode():
         _check_files(index.parent, named - left_out)
 
@@ -81,12 +111,7 @@ def _read_index(
     index: Path, model: ModelSettings, class_name: str, components: frozenset[str], families: Mapping[str, str]
 ) -> set[str]:
     """The components that the pipeline's index names."""
-    try:
-        entries = dict(json.loads(index.read_text()))
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"model.base: {str(index)!r} is not JSON of a pipeline ({error}); save the pipeline again"
-        ) from error
+    entries = _read_object(index)
     found = str(entries.get("_class_name"))
     if found != class_name and found in families:
         raise ModelError(
@@ -99,6 +124,57 @@ def _read_index(
             f"model.base: {str(index)!r} names no {', '.join(sorted(components - named))}; a {class_name} has them"
         )
     return named
+
+
+def check_components(folder: Path) -> None:
+    """Raise ModelError if files of a model's folder ask for code of somebody else, or for weights outside of it.
+
+    Every component must be a class of diffusers or transformers, so that no module beside it is imported; kernels of
+    attention are not fetched from the hub; the parts of sharded weights are safetensors beside their index.
+    """
+    for index in filter(Path.is_file, [folder / "model_index.json"]):
+        for name, value in _read_object(index).items():
+            if not isinstance(value, list) or value[:1] == [None]:
+                continue
+            if len(value) != 2 or value[0] not in _LIBRARIES or not _is_class(value[1]):
+                raise ModelError(
+                    f"model.base: {str(index)!r} names {value!r} as {name}; a component is a class of diffusers or "
+                    "transformers by its name, and no code of a model's own is run: give a model without"
+                )
+    for config in [*folder.glob("*config.json"), *folder.glob("*/*config.json")]:
+        if names_foreign_code(_read_object(config)):
+            raise ModelError(
+                f"model.base: {str(config)!r} asks for an attention of somebody else's code, and none is run; remove "
+                "its attn_implementation"
+            )
+    for config in [*folder.glob("*/config.json"), *folder.glob("*/scheduler_config.json")]:
+        size = absurd_size(_read_object(config))
+        if size is not None:
+            raise ModelError(f"model.base: {str(config)!r} says {size}, which no model has; save or download it again")
+    for index in [*folder.glob("*.safetensors.index*.json"), *folder.glob("*/*.safetensors.index*.json")]:
+        parts = _read_object(index).get("weight_map")
+        if not isinstance(parts, dict) or not all(_is_part(part) for part in parts.values()):
+            raise ModelError(f"model.base: {str(index)!r} names parts that are no safetensors beside it; save it again")
+
+
+def _is_class(name: Any) -> bool:
+    return isinstance(name, str) and name.isidentifier() and not _BY_CONFIG.fullmatch(name)
+
+
+def _is_part(name: Any) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name) is not None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"model.base: {str(path)!r} is not JSON of a pipeline ({error}); save the pipeline again"
+        ) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"model.base: {str(path)!r} is not JSON of a pipeline (no object); save the pipeline again")
+    return content
 
 
 def _check_files(folder: Path, named: set[str]) -> None:

@@ -10,12 +10,11 @@ from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rsidiff_kedro.devices import usable_devices
 from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones.folders import ModelError, model_source
+from rsidiff_kedro.diffusion.backbones.folders import ModelError, is_loading_error, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
@@ -71,10 +70,13 @@ class PipelineBackbone(ABC):
                 revision=model.revision,
                 dtype=getattr(torch, model.dtype),
                 use_safetensors=True,
+                trust_remote_code=False,
                 **cls.loading_options(model),
             )
             backbone = cls(pipeline.to(find_device(model.device)), model)
-        except (OSError, ValueError, NotImplementedError, KeyError, TypeError, SafetensorError) as error:
+        except Exception as error:
+            if not is_loading_error(error):
+                raise
             reason = " ".join(str(error).split())[:300]
             raise ModelError(
                 f"model.base: {model.base!r} cannot be opened ({reason}); save or download it again"

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 import pandas as pd
 
 from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
-from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.prompts.table import prompt_table, writable
+from rsidiff_kedro.tables import TableError, read_parquet
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
@@ -90,7 +91,7 @@ def _parse_table(path: Path, text: str, suffix: str) -> pd.DataFrame:
         # The header is read as a row: pandas would take a row that is longer than its header for one with an index,
         # and rename columns of the same name.
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None)
-    except pd.errors.ParserError as error:
+    except ValueError as error:  # pandas' own derive from it
         reason = " ".join(str(error).split())
         raise PromptFileError(
             f"{path}: no sound {suffix[1:]} ({reason}); quote prompts that hold the separator"
@@ -100,7 +101,7 @@ def _parse_table(path: Path, text: str, suffix: str) -> pd.DataFrame:
 
 def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
     try:
-        items = json.loads(text)
+        items = json.loads(text, object_pairs_hook=_row)
     except (ValueError, RecursionError) as error:
         raise PromptFileError(f"{path}: no JSON ({error})") from None
     if not isinstance(items, list):
@@ -109,12 +110,16 @@ def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
         )
     kinds = {_json_name(item) for item in items}
     if kinds == {"text"}:
-        return pd.DataFrame({column: items})
+        return pd.DataFrame({column: [writable(item) for item in items]})
     if kinds - {"object"}:
         raise PromptFileError(
             f"{path}: the list holds {' and '.join(sorted(kinds))} items; give a list of texts or a list of objects"
         )
     return pd.DataFrame(items)
+
+
+def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {writable(key): writable(value) if isinstance(value, str) else value for key, value in pairs}
 
 
 def _json_name(value: Any) -> str:
@@ -128,7 +133,7 @@ def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_row)
         except (ValueError, RecursionError) as error:
             raise PromptFileError(f"{path}: line {number} is no JSON ({error})") from None
         if not isinstance(row, dict):
@@ -139,6 +144,6 @@ def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's own errors derive from these
-        raise PromptFileError(f"{path}: no sound Parquet file ({' '.join(str(error).split())})") from None
+        return read_parquet(path)
+    except TableError as error:
+        raise PromptFileError(f"{path}: no sound Parquet file ({error})") from None

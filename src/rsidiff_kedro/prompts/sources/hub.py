@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
 from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.safe_text import without_credentials
 
 
 class HubSource(Source):
@@ -90,8 +91,9 @@ def _load(source: HubSource) -> pd.DataFrame:
     except PromptSourceError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # what datasets and the hub's client raise derives from these
+        reason = " ".join(without_credentials(str(error)).split())[:300]
         raise PromptSourceError(
-            f"{source.dataset}: the data set cannot be read ({' '.join(str(error).split())[:300]}); check its id, "
+            f"{source.dataset}: the data set cannot be read ({reason}); check its id, "
             f"revision {source.revision!r}, config_name and split {source.split!r}, or give a local folder"
         ) from None
     if rows.empty:

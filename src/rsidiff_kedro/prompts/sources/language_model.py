@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ TOPICS = (
     "machines", "everyday objects", "clothes and fabric", "fantasy creatures", "science fiction", "history",
     "abstract shapes and colors", "counts and positions of objects", "written words on things",
 )  # fmt: skip
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 FRUITLESS = 5
 """Requests in a row that bring no new prompt, after which the model is taken to have no more."""
 
@@ -85,13 +87,18 @@ class LanguageModelSource(Source):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        address = urlsplit(self.endpoint)
-        if not _is_server(address):
-            raise ValueError(f"endpoint is {self.endpoint!r}; give an address such as http://localhost:8000/v1")
-        if address.username or address.password or address.query:
+        if set(self.endpoint) & set("@?#"):
             raise ValueError(
                 "endpoint holds a user name, password or query, which would be recorded with the parameters; put the "
                 "key into the environment variable that api_key_variable names"
+            )
+        if not _is_server(urlsplit(self.endpoint)):
+            raise ValueError(f"endpoint is {self.endpoint!r}; give an address such as http://localhost:8000/v1")
+        if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
+            # Which may be the key itself, so that it is not shown.
+            raise ValueError(
+                "api_key_variable is no name of an environment variable (capitals, digits and '_', 64 at most); put "
+                "the key into a variable such as OPENAI_API_KEY and give that name"
             )
         most = max(self._most_tokens(self._body(number, 0)) for number in range(len(self.topics)))
         if most > self.total_tokens:
