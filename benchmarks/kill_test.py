@@ -3,8 +3,9 @@
     python benchmarks/kill_test.py --kills 50 --table docs/kill-table.md
 
 A run of three rounds in the environment `test` is killed (SIGKILL) in a step of one stage after the other, in random
-order and at a random moment of the step, and goes on each time with `--only-missing-outputs`. When it comes to its
-end, every artefact is compared with those of a run that nobody disturbed, and the next run begins in a new folder.
+order and at a random moment of the step, and goes on each time with `--only-missing-outputs`; after the last kill with
+two workers. When it comes to its end, every artefact is compared with those of a run that nobody disturbed and that had
+one worker, and the next run begins in a new folder.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from rsidiff_kedro.pipelines.rsi import create_stages
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 STAGES = ("prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "evaluation", "report")
+TO_THE_END = "none"
 _STARTED = re.compile(r"Running node: .* -> \[([\w.]+)")  # by its first output: the name is without its namespace
 _REUSED = re.compile(r"(\d+) of (\d+) steps are reused")
 
@@ -64,12 +66,13 @@ class Project:
         """Where the environment `test` keeps its data."""
         return self.folder / "data" / "test"
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, workers: int = 1) -> subprocess.Popen[str]:
         """A run that says which step it is at."""
         command = [sys.executable, "-m", "kedro", "run", "--pipelines=rsi", "--env=test", "--only-missing-outputs"]
         environment = os.environ | {"KEDRO_LOGGING_CONFIG": str(self.folder / "logging.json"), "OMP_NUM_THREADS": "1"}
+        runner = ["--runner=ParallelRunner", f"--runner-params=max_workers={workers}"] if workers > 1 else []
         return subprocess.Popen(
-            [*command, f"--params=rounds={ROUNDS}"],
+            [*command, f"--params=rounds={ROUNDS}", *runner],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -167,7 +170,7 @@ def undisturbed(project: Project) -> dict[str, float]:
 def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: random.Random, run: int) -> Kill | str:
     """Resume, and kill in the next step of a stage at a random moment; what was reused, if the run came to its end."""
     known, reused, kill = steps(), "", None
-    with project.start() as process:
+    with project.start(workers=2 if stage == TO_THE_END else 1) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if match := _REUSED.search(line):
@@ -187,19 +190,23 @@ def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: rand
     return kill
 
 
-def kill_test(kills: int, folder: Path, seed: int = 0) -> Iterator[Kill]:
-    """Kill and resume so many times; raises AssertionError as soon as something is lost, half-written or different."""
+def kill_test(kills: int, folder: Path, seed: int = 0, order: Sequence[str] = ()) -> Iterator[Kill]:
+    """Kill and resume so many times; raises AssertionError as soon as something is lost, half-written or different.
+
+    Args:
+        order: of the stages to kill in; random ones after these.
+    """
     rng, done, run = random.Random(seed), 0, 0
     whole = make_project(folder / "undisturbed")
     seconds = undisturbed(whole)
     whole.check()
-    waiting: list[str] = []
+    waiting = list(reversed(order))
     while done < kills:
         run += 1
         project, finished = make_project(folder / f"run_{run}"), False
         while not finished:
             waiting = waiting or rng.sample(STAGES, len(STAGES))
-            stage = waiting.pop() if done < kills else "none: to the end"
+            stage = waiting.pop() if done < kills else TO_THE_END
             result = kill_once(project, stage, seconds, rng, run)
             project.check()
             finished = isinstance(result, str)

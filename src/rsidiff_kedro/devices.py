@@ -1,6 +1,11 @@
-"""Where networks can compute."""
+"""Where networks can compute, and that threads open them one after the other."""
+
+import threading
 
 import torch
+
+OPENING = threading.RLock()
+"""Held while a network is opened or given an adapter: diffusers replaces parts of torch meanwhile, for all threads."""
 
 
 def usable_devices() -> list[str]:

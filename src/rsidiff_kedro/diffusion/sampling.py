@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from rsidiff_kedro.devices import OPENING
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones import ModelError, PipelineBackbone
 from rsidiff_kedro.diffusion.drawn_images import DrawnImages
@@ -43,7 +44,8 @@ def sample_images(
             images that are returned lie in it too. None keeps them in memory.
     """
     if adapter is not None:
-        backbone.load_adapter(adapter, trainable=False)
+        with OPENING:
+            backbone.load_adapter(adapter, trainable=False)
     checkpoint = adapter.digest if adapter is not None else "base"
     metadata = _plan(prompts, samples_per_prompt, sampler, seed, purpose, checkpoint)
     drawn, latents = DrawnImages(unfinished), []

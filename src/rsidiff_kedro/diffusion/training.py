@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from rsidiff_kedro.devices import OPENING
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones import PipelineBackbone
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings, concatenate_embeddings
@@ -23,8 +24,9 @@ class TrainingError(InputError):
 
 def initial_adapter(backbone: PipelineBackbone, settings: FinetuneSettings, seed: int) -> Adapter:
     """A fresh adapter that changes nothing yet: with it the base model draws as without it."""
-    torch.manual_seed(seed)
-    backbone.add_adapter(settings.rank, settings.layers)
+    with OPENING:
+        torch.manual_seed(seed)
+        backbone.add_adapter(settings.rank, settings.layers)
     info = {"base_model": backbone.name, "revision": backbone.revision, "round": 0, "parent": None, "seed": seed}
     return Adapter(backbone.export_adapter(), info)
 
@@ -56,11 +58,12 @@ def finetune(
             f"round {round_number} has no images to train on; keep more in preference_selection "
             "(lower min_margin or the floors, raise keep_per_prompt)"
         )
-    torch.manual_seed(seed * 1_000_003 + round_number)
-    if settings.adapter == "continue":
-        backbone.load_adapter(parent, trainable=True)
-    else:
-        backbone.add_adapter(settings.rank, settings.layers)
+    with OPENING:
+        torch.manual_seed(seed * 1_000_003 + round_number)
+        if settings.adapter == "continue":
+            backbone.load_adapter(parent, trainable=True)
+        else:
+            backbone.add_adapter(settings.rank, settings.layers)
     log = _train(backbone, training_set, settings, seed, round_number, unfinished)
     info = {
         "base_model": backbone.name,

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from PIL import Image
 
+from rsidiff_kedro.devices import OPENING
 from rsidiff_kedro.rewards.blip import ImageRewardReward
 from rsidiff_kedro.rewards.clip import AestheticReward, ClipScoreReward, Hpsv20Reward, Hpsv21Reward, PickScoreReward
 from rsidiff_kedro.rewards.encoding import Computing
@@ -64,12 +65,14 @@ def load_reward(name: str, **options: Any) -> Reward:
         ValueError: the name is unknown; the message lists the names that are known.
         CheckpointError: the checkpoint or the tokenizer cannot be used.
     """
-    return _lookup(_REWARDS, name, "reward")(**options)
+    with OPENING:
+        return _lookup(_REWARDS, name, "reward")(**options)
 
 
 def load_features(name: str, **options: Any) -> Features:
     """Open an embedding of images, by the same names and with the same errors as `load_reward`."""
-    return _lookup(_FEATURES, name, "features")(**options)
+    with OPENING:
+        return _lookup(_FEATURES, name, "features")(**options)
 
 
 def check_reward(name: str, **options: Any) -> None:

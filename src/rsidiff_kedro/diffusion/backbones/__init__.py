@@ -1,5 +1,6 @@
 """Families of diffusion models, one file each; `load_backbone` opens one by its settings."""
 
+from rsidiff_kedro.devices import OPENING
 from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_source, model_source
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone, find_device
 from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
@@ -45,7 +46,8 @@ def load_backbone(model: ModelSettings) -> PipelineBackbone:
         ModelError: the model is missing, incomplete or of another family; the message names what is wrong.
     """
     check_model(model)
-    return _family(model).open(model_source(model.base), model)
+    with OPENING:
+        return _family(model).open(model_source(model.base), model)
 
 
 def _family(model: ModelSettings) -> type[PipelineBackbone]:
