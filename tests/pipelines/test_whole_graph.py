@@ -12,6 +12,7 @@ import pytest
 from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.runner import SequentialRunner, ThreadRunner
 from mlflow import MlflowClient
 from nbclient import NotebookClient
 from PIL import Image
@@ -152,15 +153,15 @@ def test_mlflow_has_a_child_run_a_round_with_equal_metric_keys(project: Path) ->
 def test_one_round_and_then_one_more_give_what_two_rounds_give(
     project: Path, context: KedroContext, tmp_path: Path
 ) -> None:
-    """Also that the second run makes nothing of the first again."""
+    """Also that the second run makes nothing of the first again, and that the first had two workers."""
     folder = tmp_path / "resumed"
     (folder / "src").mkdir(parents=True)
     for name in ("conf", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     bootstrap_project(folder)
-    for rounds, reuse in ((1, False), (2, True)):
+    for rounds, runner in ((1, ThreadRunner(max_workers=2)), (2, SequentialRunner())):
         with KedroSession.create(folder, env="test", runtime_params={"rounds": rounds}) as session:
-            session.run(pipeline_names=["rsi"], only_missing_outputs=reuse)
+            session.run(pipeline_names=["rsi"], runner=runner, only_missing_outputs=True)
     candidates = [
         next(place.glob("data/test/06_models/rsi/round_2/candidate/*/candidate/*.safetensors")).read_bytes()
         for place in (project, folder)
