@@ -1,12 +1,54 @@
-"""The project's configuration for commands that make no Kedro context."""
+"""The project's configuration: read as Kedro reads it, but what is wrong with a file is said in one line."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from kedro.config import AbstractConfigLoader
+import click
+import yaml
+from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
+from omegaconf.errors import OmegaConfBaseException
+
+OPTIONAL = frozenset({"credentials", "globals"})
+"""What Kedro itself does without where no file has it."""
+
+
+class RsiConfigLoader(OmegaConfigLoader):
+    """Kedro's loader of conf/.
+
+    Raises:
+        click.UsageError: the environment is unknown, or a file is missing, broken or contradicts another; the command
+            line shows the one line of its message and exits with 2.
+    """
+
+    def __init__(self, conf_source: str, env: str | None = None, **options: Any) -> None:
+        _check_environment(Path(conf_source), env or str(options.get("default_run_env", "")))
+        super().__init__(conf_source, env, **options)
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        try:
+            return super().__getitem__(key)
+        except MissingConfigException as error:
+            if key in OPTIONAL:
+                raise
+            raise click.UsageError(f"{_line(error)}; put the file back") from error
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+            raise click.UsageError(
+                f"the {key} in {self.conf_source} cannot be read: {_line(error)}; correct the file"
+            ) from error
+
+
+def _check_environment(conf: Path, env: str) -> None:
+    if not conf.is_dir() or (conf / env).is_dir():  # an archive, a remote folder: Kedro's own checks
+        return
+    there = ", ".join(sorted(path.name for path in conf.iterdir() if path.is_dir()))
+    raise click.UsageError(f"there is no environment {env!r} in {conf}; there are {there}; name one of them")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def open_configuration(

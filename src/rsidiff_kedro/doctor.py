@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import is_offline_mode
-from kedro.config import MissingConfigException
 from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
@@ -44,7 +43,7 @@ def examine(env: str | None = None, params: dict[str, Any] | None = None) -> lis
     root, loader = open_configuration(env, params)
     try:
         parameters = absolute_paths(parse_parameters(loader["parameters"]), root)
-    except (ValueError, MissingConfigException) as error:
+    except ValueError as error:
         return [*findings, Finding("parameters", False, " ".join(str(error).split()))]
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
     for subject, check in CHECKS.items():

@@ -9,6 +9,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from rsidiff_kedro.errors import InputError
+
 IMAGE_COLUMNS = (
     "file_name",
     "image_id",
@@ -23,6 +25,10 @@ IMAGE_COLUMNS = (
 """The metadata's columns; `weight` and `round` come with a training set."""
 
 
+class ImageSetError(InputError):
+    """An image of a set was damaged after it was saved."""
+
+
 class ImageFiles(Sequence[Image.Image]):
     """Images on disk, opened one at a time when they are asked for."""
 
@@ -35,8 +41,12 @@ class ImageFiles(Sequence[Image.Image]):
     def __getitem__(self, index):  # type: ignore[no-untyped-def,override]
         if isinstance(index, slice):
             return ImageFiles(self.paths[index])
-        with Image.open(self.paths[index]) as image:
-            return image.convert("RGB")
+        path = self.paths[index]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError) as error:  # Pillow's of broken files
+            raise ImageSetError(f"{path} is no image that can be read ({error}); make its image set anew") from error
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Real images with captions, as the training set of supervised fine-tuning."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,17 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     return pd.DataFrame({"file_name": names, "text": captions}).reset_index(drop=True)
 
 
+def check_pairs(folder: Path, text_column: str) -> None:
+    """Find out whether `read_pairs` and `encode_pairs` can work with a folder; no image is decoded.
+
+    Raises:
+        RealImageError: what they would raise, but for images that are cut.
+    """
+    for name in read_pairs(folder, text_column)["file_name"]:
+        with _opened(folder / name):
+            pass
+
+
 def _is_file_inside(folder: Path, name: str) -> bool:
     try:
         path = (folder / name).resolve()
@@ -101,6 +113,13 @@ def encode_pairs(backbone: PipelineBackbone, folder: Path, pairs: pd.DataFrame, 
 
 def _open(path: Path, side: int) -> Image.Image:
     """The middle square of an image at this size."""
+    with _opened(path) as image:
+        return ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An open image; what Pillow says of a broken one, here or when it is decoded, becomes a RealImageError."""
     try:
         with Image.open(path) as image:
             if image.mode in ("I", "F"):
@@ -108,7 +127,7 @@ def _open(path: Path, side: int) -> Image.Image:
                     f"{path}: an image of 32 bits a pixel (mode {image.mode}), which do not say what is white; save "
                     "it with 8 or 16"
                 )
-            return ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
+            yield image
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's of broken files
         raise RealImageError(f"{path}: no image that can be read ({error}); repair, shrink or remove it") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.errors import InputError
@@ -108,6 +109,24 @@ def _check_files(folder: Path, named: set[str]) -> None:
             f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, for networks safetensors weights and "
             "for tokenizers a vocabulary) that model_index.json names; save the pipeline, or download it, again"
         )
+    for component in sorted(named):
+        _check_readable(folder / component)
+
+
+def _check_readable(component: Path) -> None:
+    """Raise ModelError if a component's JSON is none or its weights are cut; of these only the headers are read."""
+    for path in (*sorted(component.glob("*.json")), *weight_files(component)):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+            else:
+                with safe_open(path, "pt"):
+                    pass
+        except (OSError, ValueError, SafetensorError) as error:
+            kind = "JSON" if path.suffix == ".json" else "safetensors"
+            raise ModelError(
+                f"model.base: {str(path)!r} is cut or no {kind} ({error}); save the pipeline, or download it, again"
+            ) from error
 
 
 def _is_whole(component: Path) -> bool:
