@@ -171,7 +171,10 @@ def _explain(details: ErrorDetails, tree: Mapping[str, Any]) -> str:
     if details["type"] == "extra_forbidden":
         return f"unknown parameter '{name}'{_suggestion(path)}"
     if details["type"] == "missing":
-        return f"parameter '{name}' is missing"
+        return f"parameter '{name}' is missing; set it"
+    if details["type"] == "union_tag_invalid":
+        given, known = details["ctx"]["tag"], details["ctx"]["expected_tags"]
+        return f"parameter '{name}.kind' is {given!r}; there are {known}"
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"parameter '{name}': {message}" if name else message

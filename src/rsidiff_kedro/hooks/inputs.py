@@ -25,6 +25,9 @@ class InputHooks:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Load each input once; images are only listed, so that this takes no time."""
+        if any(node.func is build_training_set for node in pipeline.nodes):
+            sft = SftSettings.model_validate(catalog["params:sft"].load())
+            check_pairs(sft.images, sft.text_column)
         names = sorted(name for name in pipeline.inputs() if not _is_parameter(name))
         missing = [name for name in names if not _is_there(name, catalog)]
         if missing:
@@ -33,9 +36,6 @@ class InputHooks:
             data = catalog[name].load()
             if isinstance(data, Adapter):
                 check_base(data, _model(catalog).base, name)
-        if any(node.func is build_training_set for node in pipeline.nodes):
-            sft = SftSettings.model_validate(catalog["params:sft"].load())
-            check_pairs(sft.images, sft.text_column)
 
 
 def _is_parameter(name: str) -> bool:
