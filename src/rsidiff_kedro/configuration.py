@@ -34,6 +34,11 @@ class RsiConfigLoader(OmegaConfigLoader):
             if key in OPTIONAL:
                 raise
             raise click.UsageError(f"{_line(error)}; put the file back") from error
+        except AttributeError as error:  # Kedro takes what it read for a mapping
+            raise click.UsageError(
+                f"the {key} in {self.conf_source} cannot be read: a file holds a list where `name: value` is needed; "
+                "correct the file"
+            ) from error
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
             raise click.UsageError(
                 f"the {key} in {self.conf_source} cannot be read: {_line(error)}; correct the file"

@@ -9,7 +9,7 @@ from attrs import define
 from kedro.framework.context import KedroContext
 
 from rsidiff_kedro import pipeline_registry
-from rsidiff_kedro.diffusion.backbones import check_finetune, check_model
+from rsidiff_kedro.diffusion.backbones import check_denoiser, check_finetune, check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
 from rsidiff_kedro.prompts.sources import GrammarSource, collect_prompts
@@ -116,6 +116,7 @@ def _check_prompts(parameters: Parameters) -> None:
 
 def _check_model(parameters: Parameters) -> None:
     check_model(parameters.model)
+    check_denoiser(parameters.model)
     check_finetune(parameters.model, parameters.finetune)
 
 

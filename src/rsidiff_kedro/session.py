@@ -58,9 +58,14 @@ def check_selection(pipeline_names: Iterable[str] | None = None, **options: Any)
         if name not in pipelines:
             raise SelectionError(f"there is no pipeline {name!r}; there are {', '.join(sorted(pipelines))}")
     filters = {name: options[name] for name in FILTERS if options.get(name)}
-    if not filters:
+    versions = options.get("load_versions") or {}
+    if not filters and not versions:
         return
     pipeline = sum((pipelines[name] for name in names), Pipeline([]))
+    unknown = [name for name in versions if name not in pipeline.datasets()]
+    if unknown:
+        advice = _advice(pipeline, {"load_versions": unknown})
+        raise SelectionError(f"--load-versions names {unknown[0]!r}, which the pipeline does not have. {advice}")
     wanted = {name: value for name, value in filters.items() if name != "namespaces"}
     try:
         pipeline.filter(**wanted, node_namespaces=filters.get("namespaces"))

@@ -9,6 +9,15 @@ import pytest
 from cases.case import Materials, with_params
 from cases.command import in_this_process
 
+CHEAP = (
+    "rounds=1",
+    "sampler.num_inference_steps=1",
+    "synthesis.sampler.num_inference_steps=1",
+    "evaluation.judge=null",
+    "prompt_curation.enabled=false",
+)
+READ_LATER = ("rsi.round_1.validation_scores", "rsi.round_1.scores", "rsi.round_0.test_scores")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-table", action="store_true", help="write docs/bad-input.md in place of checking it")
@@ -31,8 +40,9 @@ def materials(
 ) -> Materials:
     def finish_a_run() -> Path:
         project, before = new_project(tmp_path_factory.mktemp("finished")), Path.cwd()
+        (project / "conf" / "test" / "mlflow.yml").write_text("tracking: {enabled: false}\n")
         os.chdir(project)
-        outcome = in_this_process(project, with_params("rounds=2"))
+        outcome = in_this_process(project, (*with_params(*CHEAP), f"--to-outputs={','.join(READ_LATER)}"))
         os.chdir(before)
         assert outcome.code == 0, outcome.output
         return project / "data" / "test"

@@ -12,11 +12,11 @@ from cases.command import ROOT, Outcome, in_its_own_process, in_this_process
 import rsidiff_kedro
 
 ADVICE = re.compile(
-    r"\b(set|give|make|made|run|save|download|put|get|use|name|raise|lower|add|check|correct|start|select|write|remove|"
-    r"rename|repair|quote|keep|there are|there is|did you mean|should|must|allowed|try|choose|are needed|are allowed)\b",
+    r"\b(set|give|make|run|save|download|put|get|use|name|raise|lower|add|check|correct|start|select|write|remove|"
+    r"rename|repair|quote|change|there are|did you mean|should|must|allowed|do not exist|does not exist)\b",
     re.IGNORECASE,
 )
-"""What every message has: what to do, or what is allowed."""
+"""What every message has: what to do, or what is allowed; click says of an option's file that it does not exist."""
 MOST_LINES = 5
 
 said: dict[Case, str] = {}
@@ -35,6 +35,8 @@ def files(folder: Path) -> set[Path]:
 def prepare(case: Case, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """The project's files before the command."""
     case.set_up(place)
+    if case.late:
+        place.without_tracking()
     for name, value in case.environment:
         monkeypatch.setenv(name, value)
     return files(place.project)

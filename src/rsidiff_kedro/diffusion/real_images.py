@@ -24,6 +24,8 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 }
 """What the imagefolder layout of Hugging Face calls its table; texts that look like something else stay texts."""
 
+CURE = "correct or remove these rows; images lie in the folder itself or below it"
+
 
 class RealImageError(InputError):
     """A folder of real images cannot be used; the message says why."""
@@ -45,11 +47,11 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     try:
         table = READERS[found[0]](path)
     except (ValueError, OSError) as error:  # the errors of pandas' and pyarrow's parsers derive from these
-        raise RealImageError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        raise RealImageError(f"{path}: cannot be read ({' '.join(str(error).split())}); save the table again") from None
     lacking = sorted({"file_name", text_column} - set(table.columns))
     if lacking or table.empty:
         what = f"lacks the columns {lacking}; it has {sorted(map(str, table.columns))}" if lacking else "has no rows"
-        raise RealImageError(f"{path}: {what}; the caption's column is sft.text_column")
+        raise RealImageError(f"{path}: {what}; give a row an image, and name the caption's column in sft.text_column")
     names, captions = table["file_name"].astype(str), table[text_column]
     inside = folder.resolve()
     problems = {
@@ -59,7 +61,7 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     }
     for problem, wrong in problems.items():
         if len(wrong):
-            raise RealImageError(f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first")
+            raise RealImageError(f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first; {CURE}")
     return pd.DataFrame({"file_name": names, "text": captions}).reset_index(drop=True)
 
 

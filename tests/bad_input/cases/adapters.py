@@ -1,6 +1,7 @@
 """Adapters: those of earlier rounds that are missing, damaged, or belong to another model."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,12 +102,10 @@ def _with_another_model(place: Place) -> None:
 
 
 def _to_be_reused(place: Place) -> None:
-    """The last round's candidate is gone, and the adapter that it is made from is cut."""
-    data = place.finish_a_run()
-    for path in (data / "06_models/rsi/round_2/candidate").rglob("*.*"):
-        if path.is_file():
-            path.unlink()
-    _cut_the_weights(_folder(data))
+    """A round's candidate is gone, and the adapter that it is made from is cut."""
+    data = place.finish_a_run() / "06_models/rsi"
+    shutil.rmtree(data / "round_1/candidate")
+    _cut_the_weights(next((data / "round_0/adapter").glob("*/adapter")))
 
 
 CASES = (
@@ -150,12 +149,17 @@ CASES = (
         (*ROUND, f"--load-versions=rsi.round_1.adaptor:{NEVER}"),
         _finished,
     ),
-    Case("adapters", "a version without its dataset", "Expected the form of", (*ROUND, "--load-versions=newest")),
+    Case(
+        "adapters",
+        "a version without its dataset",
+        "'newest' has no version; write dataset:version",
+        (*ROUND, "--load-versions=newest"),
+    ),
     Case(
         "adapters",
         "it is cut, and to be gone on from",
         "is no readable safetensors file",
-        ("run", "--env=test", "--nodes=rsi.round_2.finetune", "--only-missing-outputs"),
+        ("run", "--env=test", "--nodes=rsi.round_1.finetune", "--only-missing-outputs"),
         _to_be_reused,
     ),
 )

@@ -18,7 +18,7 @@ class Materials:
         model: a small random Stable Diffusion, as `save_pretrained` writes it.
         other_family: a small random Stable Diffusion XL.
         rewards: preference models in the official formats: hpsv2.1, image_reward, clip, aesthetic and tokenizers.
-        make_finished: makes the data of a run of two rounds under conf/test; gives its folder.
+        make_finished: makes the data of a run of one round under conf/test; gives its folder.
     """
 
     model: Path
@@ -54,6 +54,10 @@ class Place:
     def copy(self, source: Path, name: str) -> Path:
         """Copy a sound folder into the project."""
         return shutil.copytree(source, self.project / name)
+
+    def without_tracking(self) -> None:
+        """Have MLflow record nothing: making its store takes seconds."""
+        self.write("conf/test/mlflow.yml", "tracking: {enabled: false}\n")
 
     def finish_a_run(self) -> Path:
         """Put the data of a finished run into the project; gives data/test."""

@@ -77,7 +77,7 @@ _REAL = (
     _table("the table has no captions", "lacks the columns ['text']; it has ['file_name']", "file_name\na.png\n"),
     _table("the table is no JSON", "metadata.jsonl: cannot be read", "{", "metadata.jsonl"),
     Case("images", "the table is no Parquet", "metadata.parquet: cannot be read", SFT, _broken_parquet),
-    _table("an image is missing", "1 images are missing, 'b.png' first", "file_name,text\nb.png,a fox\n", process=True),
+    _table("an image is missing", "1 images are missing, 'b.png' first", "file_name,text\nb.png,a fox\n"),
     Case("images", "a path leaves the folder", "1 images are missing, '../secret.png' first", SFT, _outside),
     Case("images", "a link leaves the folder", "1 images are missing, 'b.png' first", SFT, _link_outside),
     _table("a caption is blank", "1 images have no caption, 'a.png' first", "file_name,text\na.png,  \n"),

@@ -1,4 +1,4 @@
-"""Parameters: unknown, of the wrong type, out of range, and such that contradict one another; every section of conf/."""
+"""Parameters: unknown, of the wrong type, out of range, contradicting one another; every section of conf/."""
 
 from cases.case import Case, with_params
 
@@ -11,10 +11,8 @@ _RUN = (
     _case("rounds is 0", "rounds=0", "'rounds' is 0", process=True),
     _case("rounds is more than 100", "rounds=101", "(allowed: >= 1 and <= 100)"),
     _case("rounds is a word", "rounds=abc", "'rounds' is 'abc'"),
-    _case("rounds is a fraction", "rounds=2.5", "'rounds' is 2.5"),
     _case("rounds is misspelled", "round=3", "did you mean 'rounds'?"),
     _case("seed is negative", "seed=-1", "'seed' is -1"),
-    _case("seed has 33 bits", "seed=4294967296", "'seed' is 4294967296"),
     _case("a section is a number", "finetune=7", "'finetune' is 7"),
     _case("a section is null", "synthesis=null", "'synthesis' is None"),
     _case("a section is misspelled", "weightin.enabled=false", "did you mean 'weighting'?"),
@@ -23,14 +21,11 @@ _RUN = (
 _MODEL = (
     _case("the family of models is unknown", "model.family=flux", "'flux'; there are stable_diffusion,"),
     _case("the resolution is no multiple of 16", "model.resolution=500", "'model.resolution' is 500"),
-    _case("the resolution is below 32", "model.resolution=16", ">= 32"),
     _case("the number type is unknown", "model.dtype=float8", "'float32' or 'bfloat16'"),
     _case("the device is unknown", "model.device=tpu", "'auto', 'cpu'"),
     _case("a switch is neither true nor false", "model.t5=perhaps", "'model.t5' is 'perhaps'"),
     _case("no denoising step", "sampler.num_inference_steps=0", "'sampler.num_inference_steps' is 0"),
-    _case("guidance below none", "sampler.guidance_scale=0.5", "'sampler.guidance_scale' is 0.5"),
     _case("guidance is not a number", "sampler.guidance_scale=.nan", "is nan: input should be a finite number"),
-    _case("a micro-batch of none", "sampler.micro_batch_size=0", "'sampler.micro_batch_size' is 0"),
 )
 
 _CURATION = "prompt_curation."
@@ -59,30 +54,20 @@ _PROMPTS = (
 
 _SELECTION = "preference_selection."
 _ROUND = (
-    _case("no sample a prompt", "synthesis.samples_per_prompt=0", "'synthesis.samples_per_prompt' is 0"),
     _case("a reward that selects is unknown", f"{_SELECTION}rewards.hps.v9=1", "there are proxy, oracle, hpsv2.1"),
     _case("all rewards that select weigh nothing", f"{_SELECTION}rewards.proxy=0", "preference_selection.rewards"),
     _case("a reward weighs less than nothing", f"{_SELECTION}rewards.proxy=-1", "preference_selection.rewards"),
     _case("the way to combine rewards is unknown", f"{_SELECTION}combine=vote", "'standardize' or 'rank'"),
     _case("a margin is not a number", f"{_SELECTION}min_margin=.nan", "'preference_selection.min_margin' is nan"),
     _case("a floor is infinite", f"{_SELECTION}floors.proxy=.inf", "'preference_selection.floors.proxy' is inf"),
-    _case("no sample is kept", f"{_SELECTION}keep_per_prompt=0", "'preference_selection.keep_per_prompt' is 0"),
     _case("the embedding of weights is unknown", "weighting.features=beauty", "unknown features 'beauty'; there are"),
-    _case("the reference of weights is unknown", "weighting.reference=all", "'base' or 'round'"),
-    _case("a temperature of 0", "weighting.temperature=0", "'weighting.temperature' is 0"),
-    _case("the largest weight is below 1", "weighting.max_weight=0.5", "'weighting.max_weight' is 0.5"),
-    _case("a covariance shrunk by more than all", "weighting.shrinkage=2", "'weighting.shrinkage' is 2"),
 )
 
 _TRAINING = (
     _case("the learning rate is misspelled", "finetune.learning_rat=1", "did you mean 'finetune.learning_rate'?"),
-    _case("the learning rate is negative", "finetune.learning_rate=-1", "'finetune.learning_rate' is -1"),
     _case("an adapter of rank 0", "finetune.rank=0", "(allowed: >= 1 and <= 512)"),
     _case("steps are a word", "finetune.steps=ten", "'finetune.steps' is 'ten'"),
-    _case("every condition is dropped", "finetune.condition_dropout=1", "'finetune.condition_dropout' is 1"),
-    _case("an average that never moves", "finetune.ema_decay=1", "'finetune.ema_decay' is 1"),
     _case("the layers to train are unknown", "finetune.layers=some", "'attention' or 'all'"),
-    _case("replay of a negative number of rounds", "finetune.replay_rounds=-1", "'finetune.replay_rounds' is -1"),
     _case("supervised fine-tuning of no steps", "sft.steps=0", "'sft.steps' is 0"),
     _case("a corpus too small to train on", "base_model.corpus.size=1", "'base_model.corpus.size' is 1"),
     _case("no phase of training", "base_model.denoiser.phases=[]", "'base_model.denoiser.phases'"),
@@ -91,7 +76,6 @@ _TRAINING = (
 
 _EVALUATION = (
     _case("the judge is unknown", "evaluation.judge=human", "'evaluation.judge' is 'human'"),
-    _case("a reported reward is unknown", "evaluation.rewards=[beauty]", "unknown reward 'beauty'; there are proxy"),
     _case("reported rewards are no list", "evaluation.rewards=proxy", "'evaluation.rewards' is 'proxy'"),
     _case("intervals of too few resamples", "evaluation.bootstrap_resamples=1", "(allowed: >= 10 and <= 100000)"),
     _case("the gate forgives without limit", "evaluation.gate.tolerance=.inf", "'evaluation.gate.tolerance' is inf"),

@@ -97,7 +97,8 @@ def _read_index(
     named = {name for name, value in entries.items() if isinstance(value, list) and value and value[0] is not None}
     if not named >= components:
         raise ModelError(
-            f"model.base: {str(index)!r} names no {', '.join(sorted(components - named))}; a {class_name} has them"
+            f"model.base: {str(index)!r} names no {', '.join(sorted(components - named))}; a {class_name} has them: "
+            "save the pipeline again"
         )
     return named
 
@@ -137,6 +138,15 @@ def _is_whole(component: Path) -> bool:
         vocabularies = ("tokenizer.json", "vocab.json", "spiece.model")
         return any((component / name).is_file() for name in vocabularies)
     return any(component.glob("*.json"))
+
+
+def stored_shapes(component: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's stored tensors by name, from the headers of its files."""
+    shapes = {}
+    for path in weight_files(component):
+        with safe_open(path, "pt") as tensors:
+            shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    return shapes
 
 
 def weight_files(component: Path) -> list[Path]:

@@ -102,10 +102,11 @@ def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
     try:
         items = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PromptFileError(f"{path}: no JSON ({error})") from None
+        raise PromptFileError(f"{path}: no JSON ({error}); correct the file") from None
     if not isinstance(items, list):
         raise PromptFileError(
-            f'{path}: a JSON {_json_name(items)}, but prompts are a list: ["a prompt"] or [{{"text": "a prompt"}}]'
+            f"{path}: a JSON {_json_name(items)}, but prompts are a list; "
+            'write ["a prompt"] or [{"text": "a prompt"}]'
         )
     kinds = {_json_name(item) for item in items}
     if kinds == {"text"}:
@@ -130,7 +131,7 @@ def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise PromptFileError(f"{path}: line {number} is no JSON ({error})") from None
+            raise PromptFileError(f"{path}: line {number} is no JSON ({error}); correct it") from None
         if not isinstance(row, dict):
             raise PromptFileError(f'{path}: line {number} is no JSON object; write {{"text": "a prompt"}}')
         rows.append(row)
@@ -141,4 +142,6 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (ValueError, OSError) as error:  # pyarrow's own errors derive from these
-        raise PromptFileError(f"{path}: no sound Parquet file ({' '.join(str(error).split())})") from None
+        raise PromptFileError(
+            f"{path}: no sound Parquet file ({' '.join(str(error).split())}); save it again"
+        ) from None
