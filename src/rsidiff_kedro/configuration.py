@@ -1,6 +1,7 @@
 """The project's configuration: read as Kedro reads it, but what is wrong with a file is said in one line."""
 
 import os
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import yaml
 from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError)
+"""What YAML, omegaconf and Kedro raise of a broken file."""
 OPTIONAL = frozenset({"credentials", "globals"})
 """What Kedro itself does without where no file has it."""
 
@@ -34,15 +38,21 @@ class RsiConfigLoader(OmegaConfigLoader):
             if key in OPTIONAL:
                 raise
             raise click.UsageError(f"{_line(error)}; put the file back") from error
-        except AttributeError as error:  # Kedro takes what it read for a mapping
-            raise click.UsageError(
-                f"the {key} in {self.conf_source} cannot be read: a file holds a list where `name: value` is needed; "
-                "correct the file"
-            ) from error
-        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
-            raise click.UsageError(
-                f"the {key} in {self.conf_source} cannot be read: {_line(error)}; correct the file"
-            ) from error
+        except (*UNREADABLE, AttributeError) as error:  # AttributeError: Kedro took a list for a mapping
+            place, reason = self._culprit(key) or (self.conf_source, _line(error))
+            raise click.UsageError(f"the {key} in {place} cannot be read: {reason}; correct the file") from error
+
+    def _culprit(self, key: str) -> tuple[Path, str] | None:
+        """The first file that cannot be read by itself, and why; None if what is wrong is between files."""
+        environments = (self.base_env, self.env or self.default_run_env)
+        patterns = [Path(self.conf_source, env, name) for env in environments for name in self.config_patterns[key]]
+        for path in map(Path, sorted({found for each in patterns for found in glob(str(each), recursive=True)})):
+            try:
+                if path.is_file() and not isinstance(OmegaConf.load(path), DictConfig):
+                    return path, "it is a list where `name: value` is needed"
+            except UNREADABLE as error:
+                return path, _line(error)
+        return None
 
 
 def _check_environment(conf: Path, env: str) -> None:

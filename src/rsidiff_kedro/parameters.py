@@ -18,6 +18,14 @@ from rsidiff_kedro.scenes.settings import BaseModelSettings
 from rsidiff_kedro.statistics.distribution import WeightingSettings
 
 MAX_ROUNDS = 100
+WORDS = {
+    "model_type": "it should be a section, with a value for each of its names",
+    "dict_type": "it should be a section, with a value for each of its names",
+    "tuple_type": "it should be a list, such as [a, b]",
+    "bool_parsing": "it should be true or false",
+    "bool_type": "it should be true or false",
+}
+"""What pydantic says in words of Python, in words of YAML, by the kind of error."""
 
 
 class ParameterError(InputError):
@@ -175,7 +183,7 @@ def _explain(details: ErrorDetails, tree: Mapping[str, Any]) -> str:
     if details["type"] == "union_tag_invalid":
         given, known = details["ctx"]["tag"], details["ctx"]["expected_tags"]
         return f"parameter '{name}.kind' is {given!r}; there are {known}"
-    message = details["msg"].removeprefix("Value error, ")
+    message = WORDS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"parameter '{name}': {message}" if name else message
     return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{_bounds(details)}"

@@ -53,7 +53,7 @@ _FILES = (
         "an environment is broken YAML",
         "conf/test/parameters.yml",
         "a:\n\tb: 1\n",
-        "parameters.yml, unable to read line",
+        "conf/test/parameters.yml cannot be read: while scanning",
     ),
     _file("a file that is not UTF-8", "conf/local/parameters.yml", b"# caf\xe9\n", "correct the file", LOCAL),
     _file("a file of binary zeros", "conf/local/parameters.yml", b"\0\0", "correct the file", LOCAL),

@@ -8,13 +8,20 @@ from cases.case import Case
 from cases.command import ROOT
 
 PATH = ROOT / "docs" / "bad-input.md"
+NAMES = {
+    r"/\d{4}-\d\d-\d\dT[\d.]+Z": "/<version>",
+    r"\b(digest|says) [0-9a-f]{12}\b": r"\1 <digest>",
+    r"x{20,}": "xxx…",
+    r"\[Errno \d+\] ": "",
+}
+"""What is another in every run or on every system, and what stands for it."""
 HEADING = """# Bad input, and what is said of it
 
 Made by `make bad-input`, which is `python -m pytest tests/bad_input --write-table`: each row is run by the test that
 checks it, through click's runner, and {processes} of them, marked with *, as processes of their own too. Each ends with
 an exit code that is not zero, in at most five lines without a traceback, and before anything is computed: no image is
 drawn, no file is written and no MLflow run is started. Those marked with † are found by the first node that reads them,
-after others have run. … stands for a folder of the machine.
+before it computes anything. … stands for a folder of the machine.
 
 {count} cases: {subjects}.
 
@@ -41,11 +48,13 @@ def _row(case: Case, message: str) -> str:
 
 def _cell(text: str) -> str:
     """Characters that Markdown would take for its own, as they stand."""
-    return re.sub(r"([\\|`*<>\[\]])", r"\\\1", text)
+    return re.sub(r"([|*<])", r"\\\1", text)
 
 
 def neutral(message: str, folders: Sequence[Path]) -> str:
-    """The message without the machine's folders, the longest first."""
+    """The message without the machine's folders (the longest first), versions, digests and numbers of errors."""
     for folder in sorted({str(each) for each in folders}, key=len, reverse=True):
         message = message.replace(folder, "…")
+    for pattern, instead in NAMES.items():
+        message = re.sub(pattern, instead, message)
     return message

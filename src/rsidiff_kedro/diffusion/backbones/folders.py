@@ -142,7 +142,7 @@ def _is_whole(component: Path) -> bool:
 
 def stored_shapes(component: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a network's stored tensors by name, from the headers of its files."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for path in weight_files(component):
         with safe_open(path, "pt") as tensors:
             shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118

@@ -52,7 +52,7 @@ def _read_prompts(source: FileSource, path: Path, category: str) -> pd.DataFrame
     if suffix not in SUFFIXES:
         raise PromptFileError(f"{path}: unknown kind of prompt file {suffix!r}; use one of {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):  # pathlib raises where a path is too long
-        raise PromptFileError(f"{path}: no such file; set `prompt_curation.source.path` to a file of prompts")
+        raise PromptFileError(f"{path}: no such file; give the path of a file of prompts")
     rows = _read_parquet(path) if suffix == ".parquet" else _read_text(path, suffix, source.column)
     if rows.empty:
         raise PromptFileError(f"{path}: the file holds no prompt; give at least one")
