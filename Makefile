@@ -2,6 +2,7 @@
 # make test  everything that CI checks
 # make prompt-report PROMPTS=path [COLUMN=Prompt CATEGORY=Category]   what the filters drop of a file of prompts
 # make ui    MLflow and Kedro-Viz on what has been run
+# make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
@@ -18,7 +19,7 @@ PARITY_PYTHON ?= python3.11
 PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
 
-.PHONY: rsi test lint ui bench parity study base-model prompt-report clean
+.PHONY: rsi test lint ui bench parity study base-model prompt-report bad-input clean
 
 rsi: $(READY)
 	$(BIN)/kedro run --env=$(ENV) --pipeline=rsi --params rounds=$(ROUNDS)
@@ -63,6 +64,9 @@ base-model: $(READY)
 prompt-report: $(READY)
 	@$(BIN)/python -m rsidiff_kedro.prompt_report $(if $(PROMPTS),"$(PROMPTS)") $(if $(COLUMN),--column "$(COLUMN)") \
 	$(if $(CATEGORY),--category-column "$(CATEGORY)") $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)") --env $(ENV)
+
+bad-input: $(READY)
+	$(BIN)/python -m pytest -q tests/bad_input --write-table
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,5 +1,6 @@
 """What tests share: a project folder of their own, with this project's configuration and no data; rendered scenes."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,8 +25,11 @@ from diffusers import (
 from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from parity import samples
 from PIL import Image
 from transformers import (
+    CLIPConfig,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -36,6 +40,7 @@ from transformers import (
 )
 
 from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.scenes.denoiser import build_tokenizer
 from rsidiff_kedro.scenes.grammar import Scene
 from rsidiff_kedro.scenes.renderer import Picture, compose, render
@@ -47,13 +52,20 @@ Spoil = Callable[[Picture, np.random.Generator], Picture]
 
 
 def make_project(folder: Path) -> Path:
-    """A Kedro project of this package in an empty folder."""
+    """A Kedro project of this package in an empty or new folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(ROOT / "conf", folder / "conf")
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "src").mkdir()
     bootstrap_project(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def new_project() -> Callable[[Path], Path]:
+    """See `make_project`."""
+    return make_project
 
 
 @pytest.fixture
@@ -131,6 +143,26 @@ def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
         return folders[family]
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`hpsv2.1`, `image_reward`, `clip` (transformers' format), `aesthetic`, `clip_tokenizer`, `bert_tokenizer`."""
+    folder = tmp_path_factory.mktemp("rewards")
+    samples.save_models(folder, "small")
+    vocabulary = len(json.loads((folder / "clip_tokenizer" / "vocab.json").read_text()))
+    size = samples.CLIP_SIZES["small"]
+    numbered(CLIPModel(CLIPConfig(**samples.clip_config(size, vocabulary))), 3).save_pretrained(folder / "clip")
+    (folder / "aesthetic").mkdir()
+    torch.save(numbered(ScoreHead(size.embed), 4).state_dict(), folder / "aesthetic" / "aesthetic-model.pth")
+    return folder
+
+
+def numbered(network: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """The network with weights of `samples.random_weights`."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(samples.random_weights(shapes, seed))
+    return network.eval()
 
 
 def build_stable_diffusion() -> StableDiffusionPipeline:

@@ -8,7 +8,10 @@ import click
 from kedro.framework.cli.project import run
 from kedro.framework.cli.utils import _split_params
 
+from rsidiff_kedro.arguments import check_arguments
+
 __all__ = ["cli", "run"]
+check_arguments(run)
 
 
 @click.group(name="rsidiff_kedro")

@@ -1,16 +1,71 @@
-"""The project's configuration for commands that make no Kedro context."""
+"""The project's configuration: read as Kedro reads it, but what is wrong with a file is said in one line."""
 
 import os
+from glob import glob
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
-from kedro.config import AbstractConfigLoader
+from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rsidiff_kedro.parameters import ParameterError
+from rsidiff_kedro.safe_text import printable
+
+UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError, RecursionError)
+"""What YAML, omegaconf and Kedro raise of a broken file."""
+OPTIONAL = frozenset({"credentials", "globals"})
+"""What Kedro itself does without where no file has it."""
+
+
+class RsiConfigLoader(OmegaConfigLoader):
+    """Kedro's loader of conf/.
+
+    Raises:
+        click.UsageError: the environment is unknown, or a file is missing, broken or contradicts another; the command
+            line shows the one line of its message and exits with 2.
+    """
+
+    def __init__(self, conf_source: str, env: str | None = None, **options: Any) -> None:
+        _check_environment(Path(conf_source), env or str(options.get("default_run_env", "")))
+        super().__init__(conf_source, env, **options)
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        try:
+            return super().__getitem__(key)
+        except MissingConfigException as error:
+            if key in OPTIONAL:
+                raise
+            raise click.UsageError(f"{_line(error)}; put the file back") from error
+        except (*UNREADABLE, AttributeError) as error:  # AttributeError: Kedro took a list for a mapping
+            place, reason = self._culprit(key) or (self.conf_source, _line(error))
+            raise click.UsageError(f"the {key} in {place} cannot be read: {reason}; correct the file") from error
+
+    def _culprit(self, key: str) -> tuple[Path, str] | None:
+        """The first file that cannot be read by itself, and why; None if what is wrong is between files."""
+        environments = (self.base_env, self.env or self.default_run_env)
+        patterns = [Path(self.conf_source, env, name) for env in environments for name in self.config_patterns[key]]
+        for path in map(Path, sorted({found for each in patterns for found in glob(str(each), recursive=True)})):
+            try:
+                if path.is_file() and not isinstance(OmegaConf.load(path), DictConfig):
+                    return path, "it is a list where `name: value` is needed"
+            except UNREADABLE as error:
+                return path, _line(error)
+        return None
+
+
+def _check_environment(conf: Path, env: str) -> None:
+    if not conf.is_dir() or (conf / env).is_dir():  # an archive, a remote folder: Kedro's own checks
+        return
+    there = ", ".join(sorted(path.name for path in conf.iterdir() if path.is_dir()))
+    raise click.UsageError(f"there is no environment {env!r} in {conf}; there are {there}; name one of them")
+
+
+def _line(error: Exception) -> str:
+    return printable(str(error))
 
 
 def open_configuration(
@@ -25,15 +80,3 @@ def open_configuration(
         **settings.CONFIG_LOADER_ARGS,
     )
     return root, loader
-
-
-def read_parameters(loader: AbstractConfigLoader) -> Any:
-    """The parameters of a configuration, not yet validated.
-
-    Raises:
-        ParameterError: a file of them is no YAML, or holds what no parameter can be.
-    """
-    try:
-        return loader["parameters"]
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, AttributeError, RecursionError) as error:
-        raise ParameterError(f"the parameters in conf cannot be read: {error}") from error

@@ -1,15 +1,15 @@
 """The Kedro context of this project: checks everything before anything is spent, and sets the number of rounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from attrs import define
 from kedro.framework.context import KedroContext
 
 from rsidiff_kedro import pipeline_registry
-from rsidiff_kedro.configuration import read_parameters
-from rsidiff_kedro.diffusion.backbones import check_finetune, check_model
+from rsidiff_kedro.diffusion.backbones import check_denoiser, check_finetune, check_model
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.pipelines.evaluation.judging import is_caption
 from rsidiff_kedro.prompts.sources import GrammarSource, collect_prompts
@@ -29,15 +29,26 @@ class RsiContext(KedroContext):
 
     def __attrs_post_init__(self) -> None:
         try:
-            parameters = parse_parameters(read_parameters(self.config_loader))
+            parameters = parse_parameters(self.config_loader["parameters"])
             parameters = absolute_paths(parameters, self.project_path)
             for check in CHECKS.values():
                 check(parameters)
+            _check_data_folder(self.config_loader["globals"])
         except ValueError as error:
             raise click.UsageError(" ".join(str(error).split())) from error
         # Nodes get what was validated, defaults filled in, and not what was typed.
         self.config_loader["parameters"] = parameters.model_dump()
         pipeline_registry.set_rounds(parameters.rounds)
+
+
+def _check_data_folder(configured: Mapping[str, Any]) -> None:
+    """Raise ParameterError unless globals.yml says where data lies."""
+    data = configured.get("data")
+    if not isinstance(data, str) or not data:
+        raise ParameterError(
+            f"'data' in globals.yml is {data!r}; put `data: data`, the folder that all datasets lie in, into "
+            "conf/base/globals.yml"
+        )
 
 
 def absolute_paths(parameters: Parameters, project_path: Path) -> Parameters:
@@ -105,6 +116,7 @@ def _check_prompts(parameters: Parameters) -> None:
 
 def _check_model(parameters: Parameters) -> None:
     check_model(parameters.model)
+    check_denoiser(parameters.model)
     check_finetune(parameters.model, parameters.finetune)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from huggingface_hub import is_offline_mode
-from kedro.config import MissingConfigException
 from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
-from rsidiff_kedro.configuration import open_configuration, read_parameters
+from rsidiff_kedro.configuration import open_configuration
 from rsidiff_kedro.context import CHECKS, absolute_paths
 from rsidiff_kedro.diffusion.backbones.folders import is_folder_name, weight_files
 from rsidiff_kedro.diffusion.backbones.pipeline import find_device
@@ -43,8 +42,8 @@ def examine(env: str | None = None, params: dict[str, Any] | None = None) -> lis
     findings = [*_packages()]
     root, loader = open_configuration(env, params)
     try:
-        parameters = absolute_paths(parse_parameters(read_parameters(loader)), root)
-    except (ValueError, MissingConfigException) as error:
+        parameters = absolute_paths(parse_parameters(loader["parameters"]), root)
+    except ValueError as error:
         return [*findings, Finding("parameters", False, " ".join(str(error).split()))]
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
     for subject, check in CHECKS.items():

@@ -19,6 +19,14 @@ from rsidiff_kedro.scenes.settings import BaseModelSettings
 from rsidiff_kedro.statistics.distribution import WeightingSettings
 
 MAX_ROUNDS = 100
+WORDS = {
+    "model_type": "it should be a section, with a value for each of its names",
+    "dict_type": "it should be a section, with a value for each of its names",
+    "tuple_type": "it should be a list, such as [a, b]",
+    "bool_parsing": "it should be true or false",
+    "bool_type": "it should be true or false",
+}
+"""What pydantic says in words of Python, in words of YAML, by the kind of error."""
 
 
 class ParameterError(InputError):
@@ -203,8 +211,11 @@ def _explain(details: ErrorDetails, tree: Mapping[str, Any]) -> str:
     if details["type"] == "extra_forbidden":
         return f"unknown parameter '{name}'{_suggestion(path)}"
     if details["type"] == "missing":
-        return f"parameter '{name}' is missing"
-    message = details["msg"].removeprefix("Value error, ")
+        return f"parameter '{name}' is missing; set it"
+    if details["type"] == "union_tag_invalid":
+        given, known = details["ctx"]["tag"], details["ctx"]["expected_tags"]
+        return f"parameter '{name}.kind' is {given!r}; there are {known}"
+    message = WORDS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"parameter '{name}': {message}" if name else message
     return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{_bounds(details)}"

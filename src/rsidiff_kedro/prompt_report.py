@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.config import OmegaConfigLoader
 from kedro.utils import find_kedro_project
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from rsidiff_kedro.configuration import read_parameters
+from rsidiff_kedro.configuration import RsiConfigLoader
 from rsidiff_kedro.diffusion.backbones.folders import ModelError, model_source
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
@@ -75,7 +74,7 @@ def _load_parameters(root: Path, env: str | None) -> Parameters:
     if not (root / "conf" / (env or "base")).is_dir():
         raise ParameterError(f"there is no folder conf/{env or 'base'} in {root}; run this in the project's folder")
     options: dict[str, Any] = CONFIG_LOADER_ARGS
-    return parse_parameters(read_parameters(OmegaConfigLoader(str(root / "conf"), env=env, **options)))
+    return parse_parameters(RsiConfigLoader(str(root / "conf"), env=env, **options)["parameters"])
 
 
 def _digest(path: Path) -> str:

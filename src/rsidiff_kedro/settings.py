@@ -2,12 +2,14 @@
 
 import warnings
 
+from rsidiff_kedro.configuration import RsiConfigLoader
 from rsidiff_kedro.context import RsiContext
 from rsidiff_kedro.hooks.ending import EndingHooks
-from rsidiff_kedro.hooks.errors import ErrorHooks
+from rsidiff_kedro.hooks.inputs import InputHooks
 from rsidiff_kedro.hooks.lineage import LineageHooks
 from rsidiff_kedro.hooks.memory import MemoryHooks
 from rsidiff_kedro.hooks.tracking import TrackingHooks
+from rsidiff_kedro.session import RsiSession
 
 # Nothing is reported to anybody; the file .telemetry stops the plug-in's command hook, which comes before settings.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
@@ -20,7 +22,10 @@ warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 
 CONTEXT_CLASS = RsiContext
-HOOKS = (LineageHooks(), TrackingHooks(), ErrorHooks(), EndingHooks(), MemoryHooks())
+SESSION_CLASS = RsiSession
+# The last comes first: nothing is recorded of a run whose inputs are no good.
+HOOKS = (LineageHooks(), TrackingHooks(), EndingHooks(), MemoryHooks(), InputHooks())
+CONFIG_LOADER_CLASS = RsiConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -5,15 +5,15 @@ import json
 import shutil
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 from damage import damaged, damaged_json, examples
 from hypothesis import given
-from kedro.config import OmegaConfigLoader
 from kedro.io import DatasetError
 from kedro_datasets.pandas import ParquetDataset
 
-from rsidiff_kedro.configuration import read_parameters
+from rsidiff_kedro.configuration import RsiConfigLoader
 from rsidiff_kedro.lineage.records import Record, Records, chain, differences, flat
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.prompts.sources import FileSource, PromptSourceError
@@ -150,7 +150,7 @@ def test_parameters(tmp_path_factory: pytest.TempPathFactory, name: str, answer)
     whole = path.read_bytes()
 
     def load() -> Parameters:
-        return parse_parameters(read_parameters(OmegaConfigLoader(str(folder), env="base", **CONFIG_LOADER_ARGS)))
+        return parse_parameters(RsiConfigLoader(str(folder), env="base", **CONFIG_LOADER_ARGS)["parameters"])
 
     assert load()
 
@@ -158,6 +158,6 @@ def test_parameters(tmp_path_factory: pytest.TempPathFactory, name: str, answer)
     @given(damaged(whole, [b"", b"- 1\n", b"a: [", json.dumps({"rounds": 3}).encode()]))
     def check(content: bytes) -> None:
         path.write_bytes(content)
-        answer(load, ParameterError, folder)
+        answer(load, (ParameterError, click.UsageError), folder)
 
     check()

@@ -1,7 +1,8 @@
 """Real images with captions, as the training set of supervised fine-tuning."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"})
 """Of images, by their content; Pillow would hand others, such as PostScript, to programs of the machine."""
 
+CURE = "correct or remove these rows; images lie in the folder itself or below it"
+
 
 class RealImageError(InputError):
     """A folder of real images cannot be used; the message says why."""
@@ -49,14 +52,14 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     try:
         table = READERS[found[0]](path)
     except (ValueError, OSError) as error:  # the errors of pandas' and pyarrow's parsers derive from these
-        raise RealImageError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        raise RealImageError(f"{path}: cannot be read ({' '.join(str(error).split())}); save the table again") from None
     twice = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
     if twice:
         raise RealImageError(f"{path}: more than one column is named {twice[0]!r}; rename all but one")
     lacking = sorted({"file_name", text_column} - set(table.columns))
     if lacking or table.empty:
         what = f"lacks the columns {lacking}; it has {sorted(map(str, table.columns))}" if lacking else "has no rows"
-        raise RealImageError(f"{path}: {what}; the caption's column is sft.text_column")
+        raise RealImageError(f"{path}: {what}; give a row an image, and name the caption's column in sft.text_column")
     names, captions = pd.Series([str(name) for name in table["file_name"]], table.index), table[text_column]
     inside = folder.resolve()
     problems = {
@@ -66,8 +69,19 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     }
     for problem, wrong in problems.items():
         if len(wrong):
-            raise RealImageError(f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first")
+            raise RealImageError(f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first; {CURE}")
     return pd.DataFrame({"file_name": names, "text": captions.map(writable)}).reset_index(drop=True)
+
+
+def check_pairs(folder: Path, text_column: str) -> None:
+    """Find out whether `read_pairs` and `encode_pairs` can work with a folder; no image is decoded.
+
+    Raises:
+        RealImageError: what they would raise, but for images that are cut.
+    """
+    for name in read_pairs(folder, text_column)["file_name"]:
+        with _opened(folder / name):
+            pass
 
 
 def _is_file_inside(folder: Path, name: str) -> bool:
@@ -125,6 +139,15 @@ def _formats() -> tuple[str, ...]:
 
 def _open(path: Path, side: int) -> Image.Image:
     """The middle square of an image at this size, without what else its file says, such as where it was taken."""
+    with _opened(path) as image:
+        square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
+        square.info.clear()
+        return square
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An open image; what Pillow says of a broken one, here or when it is decoded, becomes a RealImageError."""
     try:
         with Image.open(path, formats=_formats()) as image:
             if image.mode in ("I", "F"):
@@ -132,9 +155,7 @@ def _open(path: Path, side: int) -> Image.Image:
                     f"{path}: an image of 32 bits a pixel (mode {image.mode}), which do not say what is white; save "
                     "it with 8 or 16"
                 )
-            square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
-            square.info.clear()
-            return square
+            yield image
     except RealImageError:
         raise
     except IMAGE_ERRORS as error:

@@ -1,1 +1,1 @@
-"""Kedro hooks: what is recorded (tracking), how errors are shown (errors), and where to look at the end (ending)."""
+"""Kedro hooks: inputs looked at (inputs), what is recorded (lineage, tracking), memory, and where to look (ending)."""

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 import pandas as pd
@@ -28,11 +30,12 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rsidiff_kedro.datasets.adapter import adapter_json
 from rsidiff_kedro.diffusion.adapters import INFO_NAME, Adapter
 from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
 from rsidiff_kedro.reporting.gallery import spread_rows
@@ -50,6 +53,10 @@ _ROUND_DATASET = re.compile(r"(?:rsi|sft)\.round_(\d+)\.(\w+)")
 _SQLITE = "sqlite:///"
 _BATCH = 100
 """MLflow takes no more parameters at once."""
+
+
+class TrackingError(InputError):
+    """mlflow.yml is no good, or the store that it names is not there."""
 
 
 class TrackingSettings(BaseModel):
@@ -83,6 +90,32 @@ class TrackingSettings(BaseModel):
         if "://" in self.artifact_location:
             return self.artifact_location
         return (root / self.artifact_location).resolve().as_uri()
+
+
+def _read_settings(config: Mapping[str, Any]) -> TrackingSettings:
+    """The settings in mlflow.yml.
+
+    Raises:
+        TrackingError: a key is unknown, or a value of the wrong type.
+    """
+    tracking = config.get("tracking") or {}
+    try:
+        return TrackingSettings.model_validate(tracking)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(["tracking", *map(str, first["loc"])])
+        raise TrackingError(
+            f"mlflow.yml: {name} is {first['input']!r}: {first['msg']}; there are "
+            f"{', '.join(TrackingSettings.model_fields)}"
+        ) from None
+
+
+def _check_server(uri: str) -> None:
+    """Raise OSError at once if nobody listens at a server's address, which MLflow tries for minutes."""
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https") and address.hostname:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=10).close()
 
 
 class RoundRuns:
@@ -160,7 +193,7 @@ class TrackingHooks:
         loader = context.config_loader
         if isinstance(loader, OmegaConfigLoader):
             loader.config_patterns.setdefault("mlflow", ["mlflow*", "mlflow*/**"])
-        self._settings = TrackingSettings(**loader["mlflow"].get("tracking", {}))
+        self._settings = _read_settings(loader["mlflow"])
         self._root = Path(context.project_path).resolve()
 
     @hook_impl
@@ -233,19 +266,38 @@ class TrackingHooks:
             ) from None
 
     def _connect(self) -> tuple["MlflowClient", str]:
-        """A client of the store, and the experiment's id."""
+        """A client of the store, and the experiment's id.
+
+        Raises:
+            TrackingError: the store cannot be reached.
+        """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of MLflow's own use of SQLAlchemy
             from mlflow import MlflowClient  # which sets its loggers' levels, so that they are turned down after it
-        with _quiet("alembic", "mlflow"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            client = MlflowClient(self._settings.absolute_uri(self._root))
-            experiment = client.get_experiment_by_name(self._settings.experiment)
-            if experiment is not None:
-                return client, experiment.experiment_id
-            location = self._settings.absolute_artifacts(self._root)
-            return client, client.create_experiment(self._settings.experiment, artifact_location=location)
+            from mlflow.exceptions import MlflowException
+            from sqlalchemy.exc import SQLAlchemyError
+        uri = self._settings.absolute_uri(self._root)
+        try:
+            with _quiet("alembic", "mlflow"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                _check_server(uri)
+                client = MlflowClient(uri)
+                return client, self._experiment(client)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrackingError(
+                f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
+                "conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, start the server, or set tracking.enabled: false"
+            ) from error
+
+    def _experiment(self, client: "MlflowClient") -> str:
+        """The experiment's id; it is created when it is first used."""
+        experiment = client.get_experiment_by_name(self._settings.experiment)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        location = self._settings.absolute_artifacts(self._root)
+        return str(client.create_experiment(self._settings.experiment, artifact_location=location))
 
     def _close(self, status: str) -> None:
         """End the open runs, if this process opened some."""

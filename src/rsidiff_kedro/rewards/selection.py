@@ -62,7 +62,7 @@ class SelectionSettings(BaseModel):
             raise ValueError(f"the weights of rewards must be 0 or more, not {wrong}")
         weighted = {name: weight for name, weight in rewards.items() if weight > 0}
         if not weighted:
-            raise ValueError(f"one reward at least needs a weight above 0, but they are {rewards}")
+            raise ValueError(f"one reward at least needs a weight above 0, but they are {rewards}; raise one")
         return weighted
 
 

@@ -1,14 +1,26 @@
 """Families of diffusion models, one file each; `load_backbone` opens one by its settings."""
 
+from pathlib import Path
+
+import torch
+
 from rsidiff_kedro.devices import OPENING
-from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_source, model_source
+from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_source, model_source, stored_shapes
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone, find_device
 from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
 from rsidiff_kedro.diffusion.backbones.stable_diffusion_3 import StableDiffusion3Backbone
 from rsidiff_kedro.diffusion.backbones.stable_diffusion_xl import StableDiffusionXLBackbone
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 
-__all__ = ["FAMILIES", "ModelError", "PipelineBackbone", "check_finetune", "check_model", "load_backbone"]
+__all__ = [
+    "FAMILIES",
+    "ModelError",
+    "PipelineBackbone",
+    "check_denoiser",
+    "check_finetune",
+    "check_model",
+    "load_backbone",
+]
 
 FAMILIES: dict[str, type[PipelineBackbone]] = {
     "stable_diffusion": StableDiffusionBackbone,
@@ -28,6 +40,24 @@ def check_model(model: ModelSettings) -> None:
         frozenset(name for name, value in family.loading_options(model).items() if value is None),
         {each.pipeline_class.__name__: name for name, each in FAMILIES.items()},
     )
+
+
+def check_denoiser(model: ModelSettings) -> None:
+    """Raise ModelError if a local model's denoiser has other weights than its config asks for; none are read."""
+    family = _family(model)
+    folder = Path(model_source(model.base)) / family.denoiser_name
+    if model.base == "scenes" or not folder.is_dir():
+        return
+    with torch.device("meta"):
+        denoiser = family.denoiser_class.from_config(family.denoiser_class.load_config(folder))
+    expected = {name: tuple(weight.shape) for name, weight in denoiser.named_parameters()}
+    stored = stored_shapes(folder)
+    wrong = [name for name, shape in expected.items() if stored.get(name) != shape]
+    if wrong:
+        raise ModelError(
+            f"model.base: {len(wrong)} of {len(expected)} weights of {str(folder)!r} are not there or of another shape "
+            f"than its config.json says, {wrong[0]} first; save the pipeline, or download it, again"
+        )
 
 
 def check_finetune(model: ModelSettings, settings: FinetuneSettings) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.errors import InputError
@@ -121,7 +121,8 @@ def _read_index(
     named = {name for name, value in entries.items() if isinstance(value, list) and value and value[0] is not None}
     if not named >= components:
         raise ModelError(
-            f"model.base: {str(index)!r} names no {', '.join(sorted(components - named))}; a {class_name} has them"
+            f"model.base: {str(index)!r} names no {', '.join(sorted(components - named))}; a {class_name} has them: "
+            "save the pipeline again"
         )
     return named
 
@@ -184,6 +185,24 @@ def _check_files(folder: Path, named: set[str]) -> None:
             f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, for networks safetensors weights and "
             "for tokenizers a vocabulary) that model_index.json names; save the pipeline, or download it, again"
         )
+    for component in sorted(named):
+        _check_readable(folder / component)
+
+
+def _check_readable(component: Path) -> None:
+    """Raise ModelError if a component's JSON is none or its weights are cut; of these only the headers are read."""
+    for path in (*sorted(component.glob("*.json")), *weight_files(component)):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+            else:
+                with safe_open(path, "pt"):
+                    pass
+        except (OSError, ValueError, SafetensorError) as error:
+            kind = "JSON" if path.suffix == ".json" else "safetensors"
+            raise ModelError(
+                f"model.base: {str(path)!r} is cut or no {kind} ({error}); save the pipeline, or download it, again"
+            ) from error
 
 
 def _is_whole(component: Path) -> bool:
@@ -194,6 +213,15 @@ def _is_whole(component: Path) -> bool:
         vocabularies = ("tokenizer.json", "vocab.json", "spiece.model")
         return any((component / name).is_file() for name in vocabularies)
     return any(component.glob("*.json"))
+
+
+def stored_shapes(component: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's stored tensors by name, from the headers of its files."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(component):
+        with safe_open(path, "pt") as tensors:
+            shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    return shapes
 
 
 def weight_files(component: Path) -> list[Path]:

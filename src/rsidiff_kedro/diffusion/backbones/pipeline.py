@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from rsidiff_kedro.devices import usable_devices
-from rsidiff_kedro.diffusion.adapters import Adapter
+from rsidiff_kedro.diffusion.adapters import Adapter, check_fit
 from rsidiff_kedro.diffusion.backbones.folders import ModelError, is_loading_error, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
@@ -138,7 +138,11 @@ class PipelineBackbone(ABC):
 
         For sampling in float32 it is folded into the weights, which is faster. Narrower types would round most of it
         away: there it stays beside them.
+
+        Raises:
+            AdapterError: it was trained on another network.
         """
+        check_fit(adapter, self.denoiser, self.denoiser_name)
         # Copies, as peft takes tensors over without copying and training would change the adapter that was given.
         weights = {name: value.clone() for name, value in adapter.weights.items()}
         # Into the denoiser alone: the pipeline's own method warns of a text encoder that has none.

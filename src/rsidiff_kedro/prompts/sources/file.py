@@ -53,7 +53,7 @@ def _read_prompts(source: FileSource, path: Path, category: str) -> pd.DataFrame
     if suffix not in SUFFIXES:
         raise PromptFileError(f"{path}: unknown kind of prompt file {suffix!r}; use one of {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):  # pathlib raises where a path is too long
-        raise PromptFileError(f"{path}: no such file; set `prompt_curation.source.path` to a file of prompts")
+        raise PromptFileError(f"{path}: no such file; give the path of a file of prompts")
     rows = _read_parquet(path) if suffix == ".parquet" else _read_text(path, suffix, source.column)
     if rows.empty:
         raise PromptFileError(f"{path}: the file holds no prompt; give at least one")
@@ -103,10 +103,11 @@ def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
     try:
         items = json.loads(text, object_pairs_hook=_row)
     except (ValueError, RecursionError) as error:
-        raise PromptFileError(f"{path}: no JSON ({error})") from None
+        raise PromptFileError(f"{path}: no JSON ({error}); correct the file") from None
     if not isinstance(items, list):
         raise PromptFileError(
-            f'{path}: a JSON {_json_name(items)}, but prompts are a list: ["a prompt"] or [{{"text": "a prompt"}}]'
+            f"{path}: a JSON {_json_name(items)}, but prompts are a list; "
+            'write ["a prompt"] or [{"text": "a prompt"}]'
         )
     kinds = {_json_name(item) for item in items}
     if kinds == {"text"}:
@@ -135,7 +136,7 @@ def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
         try:
             row = json.loads(line, object_pairs_hook=_row)
         except (ValueError, RecursionError) as error:
-            raise PromptFileError(f"{path}: line {number} is no JSON ({error})") from None
+            raise PromptFileError(f"{path}: line {number} is no JSON ({error}); correct it") from None
         if not isinstance(row, dict):
             raise PromptFileError(f'{path}: line {number} is no JSON object; write {{"text": "a prompt"}}')
         rows.append(row)
@@ -146,4 +147,4 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         return read_parquet(path)
     except TableError as error:
-        raise PromptFileError(f"{path}: no sound Parquet file ({error})") from None
+        raise PromptFileError(f"{path}: no sound Parquet file ({error}); save it again") from None

@@ -1,0 +1,193 @@
+"""Checkpoints: preference models and base models that are missing, cut, of another network, or could run code."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from cases.case import Case, Place, with_params
+
+HPS = (
+    "preference_selection.rewards.hpsv2.1=1",
+    "rewards.hpsv2.checkpoint=rewards/hpsv2.1",
+    "rewards.hpsv2.tokenizer=rewards/clip_tokenizer",
+)
+CLIP = ("weighting.features=clip_score", "rewards.clip_score.checkpoint=rewards/clip")
+AESTHETIC = (
+    "evaluation.rewards=[aesthetic]",
+    "rewards.aesthetic.checkpoint=rewards/aesthetic",
+    "rewards.aesthetic.clip=rewards/clip",
+)
+MODEL = ("evaluation.judge=null", "model.base=model")
+Damage = Callable[[Path], object]
+
+
+class Code:
+    """What a pickle runs when it is read without care."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch ran",)
+
+
+def _reward(
+    wrong: str, says: str, params: tuple[str, ...], damage: Damage | None = None, process: bool = False
+) -> Case:
+    """A case of a preference model, in a copy of all of them."""
+
+    def set_up(place: Place) -> None:
+        folder = place.copy(place.materials.rewards, "rewards")
+        if damage is not None:
+            damage(folder)
+
+    return Case("checkpoints", wrong, says, with_params(*params), set_up, process)
+
+
+def _cut(name: str, keep: int) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:keep])
+
+    return damage
+
+
+def _write(name: str, content: str | bytes) -> Damage:
+    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _remove(name: str) -> Damage:
+    return lambda folder: shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+
+
+def _with_code(folder: Path) -> None:
+    (folder / HPS_FILE).write_bytes(pickle.dumps({"weight": Code()}))
+
+
+def _of_another(folder: Path) -> None:
+    shutil.copyfile(folder / "image_reward" / "ImageReward.pt", folder / HPS_FILE)
+
+
+def _without_a_tensor(folder: Path) -> None:
+    weights = torch.load(folder / HPS_FILE, weights_only=True)
+    weights["state_dict"].pop("logit_scale") if "state_dict" in weights else weights.pop("logit_scale")
+    torch.save(weights, folder / HPS_FILE)
+
+
+def _of_numbers(folder: Path) -> None:
+    torch.save({"epoch": 3}, folder / HPS_FILE)
+
+
+HPS_FILE = "hpsv2.1/HPS_v2.1_compressed.pt"
+_REWARDS = (
+    _reward(
+        "a preference model's path is nowhere",
+        "there is no '/no/such.pt'; give a file",
+        (*HPS, "rewards.hpsv2.checkpoint=/no/such.pt"),
+    ),
+    _reward("its folder lacks the official file", "has no HPS_v2.1_compressed.pt; there are:", HPS, _remove(HPS_FILE)),
+    _reward("it is empty", "is empty; download it again", HPS, _write(HPS_FILE, "")),
+    _reward("it is a web page", "is no checkpoint", HPS, _write(HPS_FILE, "<html>404</html>")),
+    _reward("it is cut", "is cut or no checkpoint", HPS, _cut(HPS_FILE, 100_000), process=True),
+    _reward("it is a pickle with code", "could run code and were not read; get the official file", HPS, _with_code),
+    _reward("it holds no tensors", "it holds no tensors by name; download it again", HPS, _of_numbers),
+    _reward("it is another network", "does not fit its model: it lacks", HPS, _of_another),
+    _reward("it lacks a tensor", "lacks 1 of", HPS, _without_a_tensor),
+    _reward("the config beside it is no JSON", "save the model again", HPS, _write("hpsv2.1/config.json", "{")),
+    _reward("its tokenizer lacks the vocabulary", "vocab.json", HPS, _remove("clip_tokenizer/vocab.json")),
+    _reward("its tokenizer is nowhere", "'/no/such'", (*HPS, "rewards.hpsv2.tokenizer=/no/such")),
+    _reward("a model in transformers' format lacks its config", "config.json", CLIP, _remove("clip/config.json")),
+    _reward("its safetensors are cut", "is cut or no checkpoint", CLIP, _cut("clip/model.safetensors", 1000)),
+    _reward(
+        "a head of scores is cut", "is cut or no checkpoint", AESTHETIC, _cut("aesthetic/aesthetic-model.pth", 1000)
+    ),
+    _reward(
+        "a hub id while offline",
+        "check the id and revision None, HF_HUB_OFFLINE and the network",
+        (*HPS, "rewards.hpsv2.checkpoint=nobody/nothing"),
+    ),
+)
+
+
+def _model(
+    wrong: str, says: str, damage: Damage, params: tuple[str, ...] = MODEL, process: bool = False, late: bool = False
+) -> Case:
+    """A case of a base model, in a copy of a sound one."""
+
+    def set_up(place: Place) -> None:
+        damage(place.copy(place.materials.model, "model"))
+
+    return Case("checkpoints", wrong, says, with_params(*params), set_up, process, late)
+
+
+def _other_family(place: Place) -> None:
+    place.copy(place.materials.other_family, "model")
+
+
+def _without_vae(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["vae"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def _variant_alone(folder: Path) -> None:
+    path = folder / WEIGHTS
+    path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors"))
+
+
+def _without_limit(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 10**30}))
+
+
+def _without_a_layer(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS)
+    del weights["conv_in.weight"]
+    save_file(weights, folder / WEIGHTS)
+
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+_INDEX = "model_index.json"
+_MODELS = (
+    Case(
+        "checkpoints",
+        "the base model is nowhere",
+        "there is no folder '/no/such'",
+        with_params("model.base=/no/such"),
+        process=True,
+    ),
+    Case(
+        "checkpoints",
+        "its path is in the home of nobody",
+        "there is no folder '~nobody_here/model'",
+        with_params("model.base=~nobody_here/model"),
+    ),
+    Case(
+        "checkpoints",
+        "its path is longer than any",
+        "there is no folder '/xxx",
+        with_params(f"model.base=/{'x' * 300}"),
+    ),
+    Case("checkpoints", "its hub id while offline", "or give a local folder", with_params("model.base=nobody/nothing")),
+    _model("its folder has no index", "has no model_index.json", _remove(_INDEX)),
+    _model("its index is no JSON", "is not JSON of a pipeline", _write(_INDEX, "{")),
+    _model("its index names no autoencoder", "names no vae", _without_vae),
+    Case(
+        "checkpoints",
+        "it is of another family",
+        "set model.family=stable_diffusion_xl",
+        with_params(*MODEL),
+        _other_family,
+    ),
+    _model("a network's folder is missing", "lacks unet", _remove("unet")),
+    _model("weights of a variant alone", "lacks unet", _variant_alone),
+    _model("a network's weights are cut", "is cut or no safetensors", _cut(WEIGHTS, 1000)),
+    _model("a network's config is no JSON", "is cut or no JSON", _write("unet/config.json", "{")),
+    _model("a tokenizer without vocabulary", "lacks tokenizer", _remove("tokenizer/tokenizer.json")),
+    _model("a tokenizer without a limit", "put the right number into tokenizer_config.json", _without_limit, late=True),
+    _model("a network's layer is missing", "conv_in.weight", _without_a_layer),
+)
+
+CASES = (*_REWARDS, *_MODELS)

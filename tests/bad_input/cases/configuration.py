@@ -1,0 +1,165 @@
+"""Configuration: broken files, unknown environments, settings of MLflow, the catalog, and arguments of `kedro`."""
+
+from cases.case import RUN, Case, Place, SetUp, nothing
+
+LOCAL = ("run", "--pipelines=rsi")
+"""A run on conf/base and conf/local."""
+
+
+def _case(
+    wrong: str, says: str, arguments: tuple[str, ...] = RUN, set_up: SetUp = nothing, process: bool = False
+) -> Case:
+    return Case("configuration", wrong, says, arguments, set_up, process)
+
+
+def _file(
+    wrong: str, name: str, content: str | bytes, says: str, arguments: tuple[str, ...] = RUN, process: bool = False
+) -> Case:
+    return _case(wrong, says, arguments, lambda place: (place.write(name, content), None)[1], process)
+
+
+def _changed(name: str, old: str, new: str) -> SetUp:
+    """A file of conf/ with another text in the place of one that it has."""
+
+    def set_up(place: Place) -> None:
+        path = place.project / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return set_up
+
+
+def _removed(*names: str) -> SetUp:
+    def set_up(place: Place) -> None:
+        for name in names:
+            (place.project / name).unlink()
+
+    return set_up
+
+
+def _nothing_below_conf(place: Place) -> None:
+    (place.project / "conf/local/.gitkeep").unlink()
+    (place.project / "conf/local").rmdir()
+
+
+_FILES = (
+    _case("the environment is unknown", "there are base, local, sd14, sd3, test", ("run", "--env=prod"), process=True),
+    _case("the folder conf/local is gone", "there is no environment 'local'", LOCAL, _nothing_below_conf),
+    _file(
+        "conf/local is broken YAML", "conf/local/parameters.yml", "seed: [1\nrounds: 2", "correct the file", LOCAL, True
+    ),
+    _file(
+        "an environment is broken YAML",
+        "conf/test/parameters.yml",
+        "a:\n\tb: 1\n",
+        "conf/test/parameters.yml cannot be read: while scanning",
+    ),
+    _file("a file that is not UTF-8", "conf/local/parameters.yml", b"# caf\xe9\n", "correct the file", LOCAL),
+    _file("a file of binary zeros", "conf/local/parameters.yml", b"\0\0", "correct the file", LOCAL),
+    _file("a list in place of keys", "conf/local/parameters.yml", "- seed\n", "correct the file", LOCAL),
+    _file("a key that stands twice", "conf/local/parameters.yml", "seed: 1\nseed: 2\n", "found duplicate key", LOCAL),
+    _file("two files with one key", "conf/base/parameters_mine.yml", "seed: 1\n", "Duplicate keys found in"),
+    _file("a reference to nothing", "conf/local/parameters.yml", "seed: ${nothing}\n", "correct the file", LOCAL),
+    _file(
+        "a global that is not there", "conf/local/parameters.yml", "seed: ${globals:none}\n", "correct the file", LOCAL
+    ),
+    _file("an anchor that is not there", "conf/local/parameters.yml", "seed: *other\n", "undefined alias", LOCAL),
+    _case(
+        "the parameters of a section are gone",
+        "parameter 'sft' is missing",
+        LOCAL,
+        _removed("conf/base/parameters_sft.yml"),
+    ),
+    _file(
+        "globals.yml does not say where data lies",
+        "conf/base/globals.yml",
+        "folder: data\n",
+        "'data' in globals.yml",
+        LOCAL,
+    ),
+    _file("globals.yml is broken", "conf/base/globals.yml", "data: [", "correct the file"),
+)
+
+_MLFLOW = "conf/test/mlflow.yml"
+_TRACKING = (
+    _file("an unknown setting of MLflow", _MLFLOW, "tracking: {uri: sqlite:///a.db}\n", "mlflow.yml: tracking.uri is"),
+    _file(
+        "a setting of MLflow of the wrong type",
+        _MLFLOW,
+        "tracking: {enabled: perhaps}\n",
+        "tracking.enabled is 'perhaps'",
+    ),
+    _file("MLflow's settings are a word", _MLFLOW, "tracking: nothing\n", "there are enabled, experiment"),
+    _file(
+        "nobody listens at MLflow's address",
+        _MLFLOW,
+        "tracking: {tracking_uri: 'http://127.0.0.1:9'}\n",
+        "MLflow's store http://127.0.0.1:9 cannot be used",
+    ),
+    _file(
+        "MLflow's database is in no folder",
+        _MLFLOW,
+        "tracking: {tracking_uri: 'sqlite:////dev/null/mlflow.db'}\n",
+        "correct tracking.tracking_uri in conf/<env>/mlflow.yml",
+    ),
+    _file(
+        "a kind of address that MLflow does not know",
+        _MLFLOW,
+        "tracking: {tracking_uri: 'gopher://host'}\n",
+        "correct tracking.tracking_uri in conf/<env>/mlflow.yml",
+    ),
+    _case("mlflow.yml is gone", "put the file back", RUN, _removed("conf/base/mlflow.yml", _MLFLOW)),
+)
+
+_CATALOG = "conf/base/catalog.yml"
+_ENTRY = "collected_prompts:\n  type: pandas.ParquetDataset\n"
+_CATALOGS = (
+    _case(
+        "a dataset of an unknown kind",
+        "Dataset 'Parket' not found in 'pandas'",
+        RUN,
+        _changed(_CATALOG, _ENTRY, "collected_prompts:\n  type: pandas.Parket\n"),
+    ),
+    _case("a dataset of no kind", "'type' is missing", RUN, _changed(_CATALOG, _ENTRY, "collected_prompts:\n")),
+    _case(
+        "a dataset without its file",
+        "collected_prompts",
+        RUN,
+        _changed(_CATALOG, "  filepath: ${globals:data}/01_raw/collected_prompts.parquet\n", ""),
+    ),
+    _case(
+        "an image set in a bucket",
+        "give a path without a protocol",
+        RUN,
+        _changed(_CATALOG, "${globals:data}/02_intermediate/probe_images", "s3://bucket/probe_images"),
+    ),
+    _file("the catalog is broken YAML", _CATALOG, "a: {", "the catalog in"),
+)
+
+_ARGUMENTS = (
+    _case("the pipeline is unknown", "there is no pipeline 'rsy'; there are", ("run", "--env=test", "--pipelines=rsy")),
+    _case(
+        "the node is unknown",
+        "Give a name that it has: rsi.round_1.draw_",
+        (*RUN, "--nodes=rsi.round_1.draw_image"),
+    ),
+    _case("the round is beyond rounds", "rsi.round_3", (*RUN, "--namespaces=rsi.round_3")),
+    _case("the tag is unknown", "no nodes", (*RUN, "--tags=syntesis")),
+    _case("the input is unknown", "['prompt_poll']", (*RUN, "--from-inputs=prompt_poll")),
+    _case("the output is unknown", "['rsi.round_1.adaptor']", (*RUN, "--to-outputs=rsi.round_1.adaptor")),
+    _case("the runner is unknown", "there is no runner 'FastRunner'; there are", (*RUN, "--runner=FastRunner")),
+    _case("a parameter without a value", "must contain a key and a value", (*RUN, "--params=rounds")),
+    _case("an option that does not exist", "No such option", (*RUN, "--rounds=3")),
+    _case("a file of arguments that is not there", "does not exist", (*RUN, "--config=no.yml")),
+    _case("a folder of configuration that is not there", "no/conf", (*RUN, "--conf-source=no/conf")),
+    _case("nothing is recorded of a dataset", "run the pipeline", ("rsi", "lineage", "rsi.round_9.adapter")),
+    _case(
+        "the doctor is given an unknown environment", "there is no environment 'prod'", ("rsi", "doctor", "--env=prod")
+    ),
+    _case("the doctor is given a word", "must contain a key and a value", ("rsi", "doctor", "--params=rounds")),
+    _case("the lineage is asked of an unknown environment", "'prod'", ("rsi", "lineage", "report", "--env=prod")),
+    _case("the command is unknown", "No such command", ("rsi", "docter")),
+)
+
+CASES = (*_FILES, *_TRACKING, *_CATALOGS, *_ARGUMENTS)

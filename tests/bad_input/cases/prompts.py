@@ -1,0 +1,185 @@
+"""Prompts: files and other sources that cannot be read, that hold too few, or that nobody can judge."""
+
+import io
+import json
+
+import pandas as pd
+
+from cases.case import Case, Place, SetUp, nothing, with_params
+
+SOURCE = "prompt_curation.source"
+EVALUATION = "prompt_curation.evaluation_source"
+NO_JUDGE = "evaluation.judge=null"
+MODEL = (
+    NO_JUDGE,
+    f"{SOURCE}.kind=language_model",
+    f"{SOURCE}.endpoint=http://127.0.0.1:9/v1",
+    f"{SOURCE}.model=m",
+    f"{SOURCE}.api_key_variable=NO_SUCH_KEY",
+    f"{SOURCE}.count=24",
+)
+FREE_TEXT = "".join(f"a castle at dawn, number {number}\n" for number in range(50))
+
+
+def _written(name: str, content: str | bytes) -> SetUp:
+    def set_up(place: Place) -> None:
+        place.write(name, content)
+
+    return set_up
+
+
+def _file(
+    wrong: str,
+    name: str,
+    content: str | bytes | None,
+    says: str,
+    *params: str,
+    process: bool = False,
+    late: bool = False,
+) -> Case:
+    """A case of a file of prompts; None as its content for no file."""
+    given = (NO_JUDGE, f"{SOURCE}.kind=file", f"{SOURCE}.path={name}", *params)
+    set_up = nothing if content is None else _written(name, content)
+    return Case("prompts", wrong, says, with_params(*given), set_up, process, late)
+
+
+def _source(wrong: str, says: str, *params: str) -> Case:
+    return Case("prompts", wrong, says, with_params(*params))
+
+
+def _table_of_numbers() -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame({"text": range(50)}).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _empty_folder(place: Place) -> None:
+    (place.project / "prompts").mkdir()
+
+
+_TEXT = (
+    _file("the file is missing", "prompts.txt", None, "prompts.txt: no such file", process=True),
+    _file(
+        "a kind of file that is not read", "prompts.docx", "x", "unknown kind of prompt file '.docx'; use one of .txt"
+    ),
+    _file("the file is empty", "prompts.txt", "", "the file is empty; give at least one prompt"),
+    _file(
+        "the file is in Latin-1", "prompts.txt", b"a caf\xe9 by night\n", "byte 0xe9 at position 5); save it as UTF-8"
+    ),
+    _file("the file holds one prompt, 50 times", "prompts.txt", "a red circle\n" * 50, "holds 1 different prompts"),
+    _file(
+        "every prompt is longer than the text encoder reads",
+        "prompts.txt",
+        "".join(f"{number} {'x ' * 5_000}\n" for number in range(50)),
+        "no prompt is left after the filters; the table rejected_by_filter",
+        late=True,
+    ),
+    Case(
+        "prompts",
+        "the folder of files is empty",
+        "the folder holds no file of prompts; use .txt",
+        with_params(NO_JUDGE, f"{SOURCE}.kind=file", f"{SOURCE}.path=prompts"),
+        _empty_folder,
+    ),
+)
+
+_TABLES = (
+    _file(
+        "the table has no column of prompts",
+        "p.csv",
+        "caption\na fox\n",
+        "no column 'text'; there are caption",
+        process=True,
+    ),
+    _file("two columns of prompts", "p.csv", "text,text\na,b\n", "2 columns are named 'text'; rename all but one"),
+    _file(
+        "a prompt with a comma that is not quoted", "p.csv", "text\na castle, at night\n", "quote prompts that hold the"
+    ),
+    _file(
+        "no column of categories", "p.tsv", "text\tkind\na\tb\n", "no column 'style'", f"{SOURCE}.category_column=style"
+    ),
+    _file("JSON that is cut", "p.json", '["a fox", ', "p.json: no JSON"),
+    _file("JSON of an object", "p.json", '{"prompts": []}', "a JSON object, but prompts are a list"),
+    _file("a JSON list of numbers", "p.json", "[1, 2]", "the list holds number items; give a list of texts"),
+    _file("a line that is no JSON", "p.jsonl", '{"text": "a fox"}\na hare\n', "line 2 is no JSON"),
+    _file("a prompt that is a list", "p.jsonl", '{"text": ["a fox"]}\n', "but a prompt is a text; name the column"),
+    _file("Parquet that is none", "p.parquet", b"PAR1" * 3, "no sound Parquet file"),
+    _file("prompts that are numbers", "p.parquet", _table_of_numbers(), "but a prompt is a text; name the column"),
+)
+
+_SOURCES = (
+    _source("a source without its path", "'prompt_curation.source.path' is missing; set it", f"{SOURCE}.kind=file"),
+    _source(
+        "a data set without a revision", "give a commit or tag", f"{SOURCE}.kind=hub", f"{SOURCE}.dataset=owner/name"
+    ),
+    _source(
+        "a data set that is not there", "the data set cannot be read", f"{SOURCE}.kind=hub", f"{SOURCE}.dataset=./no"
+    ),
+    _source(
+        "a language model without its key", "'NO_SUCH_KEY' with the key of http://127.0.0.1:9/v1 is not set", *MODEL
+    ),
+    _source(
+        "an endpoint that is no address", "such as http://localhost:8000/v1", *MODEL, f"{SOURCE}.endpoint=localhost"
+    ),
+    _source("too few tokens for one request", "raise it or lower max_tokens", *MODEL, f"{SOURCE}.total_tokens=9"),
+    _source("a language model is asked for too few", "21 different prompts, but", *MODEL, f"{SOURCE}.count=21"),
+    _source(
+        "a mixture of nothing", "'prompt_curation.source.sources'", f"{SOURCE}.kind=mixture", f"{SOURCE}.sources=[]"
+    ),
+    _source(
+        "the evaluation's file is missing",
+        "no.txt: no such file",
+        f"{EVALUATION}.kind=file",
+        f"{EVALUATION}.path=no.txt",
+    ),
+)
+
+
+def _configured(**source: object) -> SetUp:
+    """The source of conf/test, as lists cannot be given on the command line."""
+
+    def set_up(place: Place) -> None:
+        place.write("conf/test/parameters_source.yml", json.dumps({"prompt_curation": {"source": source}}))
+        path = place.project / "conf/test/parameters.yml"
+        path.write_text(path.read_text().replace("  source: {count: 24, evaluation_count: 12}\n", ""))
+
+    return set_up
+
+
+def _template(wrong: str, says: str, **source: object) -> Case:
+    return Case("prompts", wrong, says, with_params(NO_JUDGE), _configured(kind="template", **source))
+
+
+_TEMPLATES = (
+    _template(
+        "templates with fewer combinations than asked for",
+        "count is 3, and the templates have 2 combinations",
+        templates=["a {color} fox"],
+        words={"color": ["red", "gray"]},
+        count=3,
+    ),
+    _template("a slot without words", "no words for the slots ['animal']", templates=["a {animal}"], words={}),
+    _template("a brace that is not closed", "write {{ and }} for braces of the text", templates=["a {color fox"]),
+)
+
+_JUDGED = (
+    _file(
+        "free text before the judge of scenes",
+        "p.txt",
+        FREE_TEXT,
+        "set evaluation.judge=null",
+        "evaluation.judge=scenes",
+    ),
+    _file(
+        "free text before the oracle", "p.txt", FREE_TEXT, "the reward 'oracle' reads", "evaluation.rewards=[oracle]"
+    ),
+    Case(
+        "prompts",
+        "too few prompts for evaluation",
+        "evaluation_source holds 9 different prompts, but validation_size (4) and test_size (6) need 10",
+        with_params(NO_JUDGE, f"{EVALUATION}.kind=file", f"{EVALUATION}.path=benchmark.json"),
+        _written("benchmark.json", json.dumps([f"a fox, number {number}" for number in range(9)])),
+    ),
+)
+
+CASES = (*_TEXT, *_TABLES, *_SOURCES, *_TEMPLATES, *_JUDGED)
