@@ -137,6 +137,13 @@ def test_file_names_may_be_the_captions(folder):
     )
 
 
+@pytest.mark.parametrize("row", ["999999", "[1]", '"a"', "null", "[[]]"])
+def test_a_row_that_is_none_is_refused(folder, row):
+    (folder / "metadata.csv").unlink()
+    (folder / "metadata.jsonl").write_text(f'{{"file_name": "pictures/a.png", "caption": "a"}}\n{row}\n')
+    assert str(folder) in refused(folder)
+
+
 def test_a_broken_table_is_refused(folder):
     (folder / "metadata.csv").write_bytes(b"")
     assert "cannot be read" in refused(folder)
