@@ -66,7 +66,7 @@ def test_a_key_among_the_parameters_is_refused_and_not_shown(project: Path, para
         (f"Incorrect API key provided: {KEY}.", "Incorrect API key provided: ***."),
         (f"Bearer {TOKEN}", "Bearer ***"),
         ("two at http://a/b@c and mail@example.org", "two at http://a/b@c and mail@example.org"),
-        ("a task-oriented robot, half_opened", "a task-oriented robot, half_opened"),
+        ("a sk-ate-of-many-words, half_opened", "a sk-ate-of-many-words, half_opened"),
     ],
 )
 def test_credentials_in_a_text_are_starred(text: str, shown: str) -> None:
