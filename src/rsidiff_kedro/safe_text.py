@@ -3,7 +3,7 @@
 import re
 
 _IN_ADDRESS = re.compile(r"(?<=://)[^/?#\s]*@")
-_KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,})")
+_KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{20,})")
 """What keys of OpenAI-compatible endpoints and tokens of Hugging Face begin with."""
 
 

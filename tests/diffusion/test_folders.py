@@ -159,3 +159,9 @@ def test_a_hub_id_is_read_from_the_cache_without_a_network(hub_cache):
 def test_a_half_downloaded_model_is_refused_without_a_network(hub_cache):
     next(hub_cache.rglob("unet/*.safetensors")).unlink()
     assert "lacks unet" in load_offline(hub_cache).stderr
+
+
+def test_a_model_of_the_hub_that_asks_for_foreign_code_is_refused(hub_cache):
+    config = next(hub_cache.rglob("text_encoder/config.json"))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attn_implementation": "owner/kernel"}))
+    assert "none is run" in load_offline(hub_cache).stderr

@@ -67,6 +67,20 @@ def test_the_table_may_be_of_any_kind_that_imagefolder_has(folder, name, write):
     assert read_pairs(folder, "caption")["text"].tolist() == ["a", "b", "c"]
 
 
+def test_what_else_a_file_says_is_left_behind(folder, tmp_path, family_folder):
+    exif = Image.Exif()
+    exif[0x010E], exif[0x8825] = "taken at home", {1: "N", 2: (52.0, 30.0, 0.0)}
+    with Image.open(folder / "pictures" / "a.png") as image:
+        image.save(folder / "pictures" / "a.png", exif=exif, icc_profile=b"a profile")
+    backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
+    images = encode_pairs(backbone, folder, read_pairs(folder, "caption"), micro_batch_size=2)
+    images.images[0].save(tmp_path / "saved.png")
+    saved = (tmp_path / "saved.png").read_bytes()
+    assert not images.images[0].info
+    assert b"eXIf" not in saved
+    assert b"iCCP" not in saved
+
+
 def test_a_folder_without_a_table_is_refused(tmp_path):
     assert "metadata.jsonl" in refused(tmp_path)
 
@@ -121,6 +135,13 @@ def test_file_names_may_be_the_captions(folder):
     assert (
         pairs["text"].tolist() == pairs["file_name"].tolist() == ["pictures/a.png", "pictures/b.jpg", "pictures/c.png"]
     )
+
+
+@pytest.mark.parametrize("row", ["999999", "[1]", '"a"', "null", "[[]]"])
+def test_a_row_that_is_none_is_refused(folder, row):
+    (folder / "metadata.csv").unlink()
+    (folder / "metadata.jsonl").write_text(f'{{"file_name": "pictures/a.png", "caption": "a"}}\n{row}\n')
+    assert str(folder) in refused(folder)
 
 
 def test_a_broken_table_is_refused(folder):

@@ -10,7 +10,7 @@ import hypothesis
 from hypothesis import strategies as st
 
 FACTOR = int(os.environ.get("FUZZ", "1"))
-"""How many times the usual number of examples: FUZZ=10 python -m pytest tests/fuzz"""
+"""How many times the usual number of examples, and then other ones each time: FUZZ=10 python -m pytest tests/fuzz"""
 _NUMBERS = (b"\x00" * 8, b"\xff" * 8, b"\xff\xff\xff\x7f", b"9" * 6, b"-1")
 _SIGNS = (b"\x80", b"\n", b'"', b"\xed\xa0\x80", b"\x1b[2J")
 """What is put into a file: largest and smallest numbers, ends of lines and of texts, half a surrogate pair."""
@@ -23,7 +23,10 @@ _VALUES = (*_PLAIN, [], {}, [1], [None], {"a": 1})
 def examples(count: int) -> Callable[..., Any]:
     """So many examples; slow ones and large data are no failures."""
     return hypothesis.settings(
-        max_examples=count * FACTOR, suppress_health_check=list(hypothesis.HealthCheck), database=None
+        max_examples=count * FACTOR,
+        derandomize=FACTOR == 1,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        database=None,
     )
 
 

@@ -51,7 +51,7 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
     path = folder / found[0]
     try:
         table = READERS[found[0]](path)
-    except (ValueError, OSError) as error:  # the errors of pandas' and pyarrow's parsers derive from these
+    except (ValueError, OSError, TypeError, AttributeError, LookupError) as error:  # pandas' of JSON that is no row
         raise RealImageError(f"{path}: cannot be read ({' '.join(str(error).split())}); save the table again") from None
     twice = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
     if twice:

@@ -41,7 +41,7 @@ def _open(kind: Any, source: str, files: tuple[tuple[str, ...], ...]) -> Any:
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
         )
     try:
-        return kind.from_pretrained(str(folder) if folder.is_dir() else source)
+        return kind.from_pretrained(str(folder) if folder.is_dir() else source, trust_remote_code=False)
     except Exception as error:  # tokenizers raises plain Exceptions for broken files
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(

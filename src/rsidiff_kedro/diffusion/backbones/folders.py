@@ -31,7 +31,7 @@ _LOADING_ERRORS = (
     SafetensorError,
     StrictDataclassError,
 )
-_LIBRARIES = {"diffusers", "transformers", "stable_diffusion"}
+_LIBRARIES = ["diffusers", "transformers", "stable_diffusion"]
 """Where the classes of a pipeline's components are from; the last is diffusers' own, for the safety checker."""
 _BY_CONFIG = re.compile(r"Auto[A-Z]\w*")
 """Classes that let a component's configuration say what is opened."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rsidiff_kedro.devices import usable_devices
 from rsidiff_kedro.diffusion.adapters import Adapter, check_fit
-from rsidiff_kedro.diffusion.backbones.folders import ModelError, is_loading_error, model_source
+from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_components, is_loading_error, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
@@ -65,9 +65,11 @@ class PipelineBackbone(ABC):
             ModelError: a config, a tokenizer or weights are broken, or do not fit each other.
         """
         try:
+            # A hub's files are looked at before a library follows what they say.
+            folder = source if Path(source).is_dir() else cls._download(source, model)
+            check_components(Path(folder))
             pipeline = cls.pipeline_class.from_pretrained(
-                source,
-                revision=model.revision,
+                folder,
                 dtype=getattr(torch, model.dtype),
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -83,6 +85,15 @@ class PipelineBackbone(ABC):
             ) from error
         backbone.check()
         return backbone
+
+    @classmethod
+    def _download(cls, source: str, model: ModelSettings) -> str:
+        """Where the hub's files lie on this machine, once they are there."""
+        options = cls.loading_options(model)
+        folder: str = cls.pipeline_class.download(
+            source, revision=model.revision, use_safetensors=True, trust_remote_code=False, **options
+        )
+        return folder
 
     def check(self) -> None:
         """Raise ModelError if what was opened cannot be worked with."""

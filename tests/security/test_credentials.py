@@ -1,0 +1,133 @@
+"""Keys and passwords come from the environment or conf/local, and are shown and recorded nowhere."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+from click.testing import CliRunner
+from kedro.config import OmegaConfigLoader
+from kedro.framework.cli.utils import find_run_command
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline, node
+from mlflow.exceptions import MlflowException
+
+from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.hooks.tracking import TrackingHooks, TrackingSettings, _only_warn
+from rsidiff_kedro.safe_text import holds_credential, without_credentials
+
+SECRET = "Tr0ub4dor"
+KEY = f"sk-{SECRET}-0123456789abcdef"
+TOKEN = f"hf_{SECRET}0123456789abcdefghij"
+SOURCE = "prompt_curation.source"
+MODEL = f"evaluation.judge=null,{SOURCE}.kind=language_model,{SOURCE}.model=m,{SOURCE}.count=24,"
+ENDPOINT = f"{SOURCE}.endpoint=http://127.0.0.1:9/v1,"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        f"{MODEL}{ENDPOINT}{SOURCE}.api_key_variable={KEY}",
+        f"{MODEL}{ENDPOINT}{SOURCE}.api_key_variable={SECRET}",
+        f"{MODEL}{ENDPOINT}{SOURCE}.api_key={KEY}",
+        f"{MODEL}{SOURCE}.endpoint=http://user:{SECRET}@127.0.0.1:9/v1",
+        f"{MODEL}{SOURCE}.endpoint=user:{SECRET}@127.0.0.1:9/v1",
+        f"{MODEL}{SOURCE}.endpoint=http://127.0.0.1:9/v1?key={SECRET}",
+        f"{MODEL}{SOURCE}.endpoint=http://127.0.0.1:9/v1#{SECRET}",
+        f"model.base=https://user:{SECRET}@huggingface.co/owner/name",
+        f"model.base={TOKEN}",
+        f"model.revision={TOKEN}",
+        f"preference_selection.rewards.hpsv2.1=1,rewards.hpsv2.checkpoint=https://user:{SECRET}@host/a.pt",
+        f"{SOURCE}.kind=hub,{SOURCE}.dataset=https://user:{SECRET}@host/captions,{SOURCE}.revision=main",
+        f"sft.images=ftp://user:{SECRET}@host/images",
+        f"rounds={KEY}",
+    ],
+)
+def test_a_key_among_the_parameters_is_refused_and_not_shown(project: Path, params: str, caplog) -> None:
+    with caplog.at_level(logging.DEBUG):
+        result = CliRunner().invoke(find_run_command("rsidiff_kedro"), ["--env=test", f"--params={params}"])
+    assert result.exit_code == 2, result.output
+    assert "Error: " in result.output
+    assert SECRET not in result.output
+    assert SECRET not in caplog.text
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"http://user:{SECRET}@host/v1", "http://***@host/v1"),
+        (f"postgresql+psycopg2://user:p@{SECRET}@host:5432/db", "postgresql+psycopg2://***@host:5432/db"),
+        (f"https://{TOKEN}@huggingface.co/a", "https://***@huggingface.co/a"),
+        (f"Incorrect API key provided: {KEY}.", "Incorrect API key provided: ***."),
+        (f"Bearer {TOKEN}", "Bearer ***"),
+        ("two at http://a/b@c and mail@example.org", "two at http://a/b@c and mail@example.org"),
+        ("a sk-ate-of-many-words, half_opened", "a sk-ate-of-many-words, half_opened"),
+    ],
+)
+def test_credentials_in_a_text_are_starred(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+    assert str(InputError(text)) == shown
+    assert holds_credential(text) == (text != shown)
+
+
+def context_of(root: Path, text: str) -> SimpleNamespace:
+    for name in ("base", "local"):
+        (root / "conf" / name).mkdir(parents=True)
+    (root / "conf/base/mlflow.yml").write_text("tracking: {experiment: e}\n")
+    (root / "conf/local/mlflow.yml").write_text(f"tracking: {text}\n")
+    loader = OmegaConfigLoader(
+        str(root / "conf"), base_env="base", default_run_env="local", merge_strategy={"mlflow": "soft"}
+    )
+    return SimpleNamespace(config_loader=loader, project_path=root)
+
+
+def test_a_store_that_is_not_there_is_named_without_its_password(tmp_path: Path, monkeypatch, capfd, caplog) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    hooks = TrackingHooks()
+    hooks.after_context_created(context_of(tmp_path, f'{{tracking_uri: "http://user:{SECRET}@127.0.0.1:9"}}'))
+    pipeline = Pipeline([node(lambda: {}, None, "rsi.round_1.metrics")])
+    with caplog.at_level(logging.DEBUG), pytest.raises(click.ClickException) as caught:
+        hooks.before_pipeline_run(run_params={"run_id": "now"}, pipeline=pipeline, catalog=DataCatalog())
+    assert "127.0.0.1:9" in caught.value.message
+    assert SECRET not in caught.value.message + caplog.text + "".join(capfd.readouterr())
+    assert caught.value.__suppress_context__
+
+
+def test_a_store_that_fails_later_is_named_without_its_password(caplog) -> None:
+    with _only_warn("summary"):
+        raise MlflowException(f"API request to http://user:{SECRET}@host/api failed")
+    assert "http://***@host/api failed" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_what_stands_in_mlflows_settings_is_not_shown_where_it_is_wrong() -> None:
+    with pytest.raises(ValueError) as caught:
+        TrackingSettings(password=SECRET, enabled=SECRET)  # type: ignore[call-arg, arg-type]
+    assert SECRET not in str(caught.value)
+
+
+def test_what_the_environment_holds_is_in_nothing_that_a_run_leaves(project: Path) -> None:
+    """A whole small run, with the project's and Kedro's logs at their most talkative."""
+    names = {"HF_TOKEN": TOKEN, "OPENAI_API_KEY": KEY, "MLFLOW_TRACKING_PASSWORD": SECRET}
+    logging_file = project / "conf" / "logging.yml"
+    logging_file.write_text(logging_file.read_text().replace("WARNING", "DEBUG").replace("level: INFO", "level: DEBUG"))
+    result = subprocess.run(
+        [sys.executable, "-m", "kedro", "run", "--env=test", "--pipelines=rsi", "--params=rounds=1"],
+        cwd=project,
+        env={**os.environ, **names, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert SECRET not in result.stdout + result.stderr
+    left = [path for path in project.rglob("*") if path.is_file()]
+    assert {"adapter.json", "mlflow.db", "report.html"} <= {path.name for path in left}
+    assert any(path.parent.name == "lineage" for path in left)
+    assert [path for path in left if SECRET.encode() in path.read_bytes()] == []

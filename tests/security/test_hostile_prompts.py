@@ -1,0 +1,210 @@
+"""A prompt, a category or a name is shown as what it is, and never read as HTML, JSON, a format or an escape."""
+
+import base64
+import io
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline, node
+from mlflow import MlflowClient
+from PIL import Image
+
+from rsidiff_kedro.cli import rsi
+from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
+from rsidiff_kedro.diffusion.adapters import Adapter
+from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.hooks.tracking import TrackingHooks
+from rsidiff_kedro.lineage.records import Record, Records
+from rsidiff_kedro.pipelines.report.nodes import summarize
+from rsidiff_kedro.prompts.report import filter_report
+from rsidiff_kedro.prompts.sources import FileSource, PromptSourceError
+from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.reporting import figures
+from rsidiff_kedro.reporting.categories import category_html, category_scores, category_text
+from rsidiff_kedro.reporting.contact_sheet import contact_sheet
+from rsidiff_kedro.reporting.gallery import gallery_html
+from rsidiff_kedro.reporting.report import report_html
+
+HARMLESS = "a red circle"
+
+
+class Page(HTMLParser):
+    """What a browser makes of HTML: the elements with their attributes, the texts between them, and comments."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
+        self.values: list[str] = []
+        self.texts: list[str] = []
+        self.others: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.values += [value or "" for name, value in attrs if name == "alt"]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        self.others.append(data)
+
+    handle_decl = handle_pi = unknown_decl = handle_comment
+
+
+def scores_of(*categories: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Prompts of these categories, and their test scores."""
+    ids = [f"p{number}" for number in range(len(categories))]
+    prompts = pd.DataFrame({"prompt_id": ids, "category": categories})
+    scores = pd.DataFrame({"prompt_id": ids, "sample_index": 0, "image_id": [f"{each}-0" for each in ids]})
+    return prompts, scores.assign(correct=True, attribute_accuracy=1.0, hallucinations=0, proxy=0.5)
+
+
+def test_the_gallery(hostile: str, draw) -> None:
+    pages = [Page(gallery_html([draw(text, "b")], [scores_of("", "")[1]], prompts=2)) for text in (hostile, HARMLESS)]
+    assert pages[0].elements == pages[1].elements
+    assert pages[0].others == []
+    assert pages[0].values[0] == f"base: {hostile}"
+    assert hostile in "".join(pages[0].texts)
+
+
+def test_the_table_of_categories(hostile: str) -> None:
+    made = []
+    for category in (hostile, HARMLESS):
+        prompts, scores = scores_of(category, "other")
+        made.append(category_scores(prompts, [scores, scores], ["proxy"], 10, 0))
+    pages = [Page(category_html(table)) for table in made]
+    assert pages[0].elements == pages[1].elements
+    assert hostile in pages[0].texts
+    lines = category_text(made[0])
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_report_with_its_plots(hostile: str) -> None:
+    pages = []
+    for name in (hostile, HARMLESS):
+        metrics = [{f"test/reward/{name}": 0.5, "gate/accepted": 1.0}] * 2
+        plots = [figures.reward_figure(metrics), figures.accuracy_figure(metrics)]
+        assert "<" not in plots[0].data[0].name
+        pages.append(Page(report_html(plots, metrics, "<table></table>", name, "")))
+    assert pages[0].elements == pages[1].elements
+    assert pages[0].others == pages[1].others
+
+
+def test_the_log_of_a_summary(hostile: str, caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
+    monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
+    prompts, scores = scores_of(hostile, "other")
+    metrics = [{"test/reward/proxy": 0.5}] * 2
+    with caplog.at_level(logging.INFO):
+        summarize(10, 0, category_scores(prompts, [scores, scores], ["proxy"], 10, 0), scores, scores, *metrics)
+    assert all(line.isprintable() for line in caplog.messages[-1].splitlines())
+
+
+def test_the_contact_sheet(hostile: str) -> None:
+    image = Image.new("RGB", (8, 8))
+    plain, captioned = (contact_sheet([image], 1, 16, [text]) for text in (HARMLESS, hostile))
+    assert captioned.size == plain.size
+
+
+def test_the_preview_of_an_image_set(tmp_path: Path, hostile: str, draw) -> None:
+    dataset = ImageSetDataset(filepath=tmp_path / "set")
+    dataset.save(draw(hostile))
+    assert dataset.load().metadata["text"].tolist() == [hostile]
+    assert Image.open(io.BytesIO(base64.b64decode(dataset.preview()))).width > 100
+
+
+def test_the_preview_of_an_adapter(tmp_path: Path, hostile: str) -> None:
+    dataset = AdapterDataset(filepath=tmp_path / "adapter")
+    dataset.save(Adapter({}, {"base_model": hostile, hostile: 1}))
+    info = json.loads(dataset.preview())
+    assert info.pop("digest")
+    assert info == {"base_model": hostile, hostile: 1}
+
+
+def test_the_report_of_the_filters(hostile: str) -> None:
+    kept = prompt_table([hostile], "file", hostile).assign(n_tokens=3)
+    rejected = kept.assign(rule="too_long", detail=hostile)
+    report = filter_report(kept, rejected, 77)
+    assert "<" not in report
+    assert all(line.isprintable() for line in report.splitlines())
+    assert {line.replace("\\|", "").count("|") for line in report.splitlines() if line} <= {4, 5}
+
+
+def test_the_message_of_an_error(tmp_path: Path, hostile: str) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps([{hostile: "a fox"}]))
+    with pytest.raises(PromptSourceError) as caught:
+        FileSource(path=path).collect(0)
+    assert str(caught.value).isprintable()
+    assert str(InputError(hostile)).isprintable()
+
+
+def test_the_command_that_shows_lineage(project: Path, hostile: str) -> None:
+    parts: dict[str, Any] = {"code": hostile, "assets": hostile, "libraries": {hostile: hostile}}
+    record = Record(step=hostile, version="1", outputs=("pool",), parameters={hostile: hostile}, inputs={}, **parts)
+    Records(project / "data" / "lineage").write(record)
+    result = CliRunner().invoke(rsi, ["lineage", "pool"])
+    assert result.exit_code == 0, result.output
+    assert len(result.output.splitlines()) == 3
+    assert all(line.isprintable() for line in result.output.splitlines())
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making a store takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def track(root: Path, store: Path, run: Callable[[TrackingHooks, dict[str, Any]], None], **parameters: Any) -> Any:
+    """The parent and the child of a run that the hooks record."""
+    shutil.copy(store, root / "mlflow.db")
+    for name in ("base", "local"):
+        (root / "conf" / name).mkdir(parents=True)
+    (root / "conf/base/mlflow.yml").write_text("tracking: {experiment: e, artifact_location: artifacts}\n")
+    loader = OmegaConfigLoader(str(root / "conf"), base_env="base", default_run_env="local")
+    hooks = TrackingHooks()
+    hooks.after_context_created(SimpleNamespace(config_loader=loader, project_path=root))  # type: ignore[arg-type]
+    pipeline = Pipeline([node(lambda: {}, None, "rsi.round_1.metrics", name="n")])
+    catalog = DataCatalog({"parameters": MemoryDataset(parameters)})
+    shared = {"run_params": {"run_id": "now"}, "pipeline": pipeline, "catalog": catalog}
+    hooks.before_pipeline_run(**shared)
+    run(hooks, shared)
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    return next(each for each in runs if "round" not in each.data.tags)
+
+
+def test_mlflow(tmp_path: Path, monkeypatch, empty_store: Path, hostile: str, draw) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(hooks: TrackingHooks, shared: dict[str, Any]) -> None:
+        (step,) = shared["pipeline"].nodes
+        hooks.after_dataset_saved("rsi.round_1.test_images", draw(hostile, HARMLESS), step)
+        hooks.after_dataset_saved("rsi.round_1.adapter", Adapter({}, {"base_model": hostile}), step)
+        hooks.after_dataset_saved("summary", hostile, step)
+        hooks.on_pipeline_error(error=RuntimeError(hostile), **shared)
+
+    parent = track(tmp_path, empty_store, run, words={"color": [hostile]}, text=hostile)
+    assert parent.info.status == "FAILED"
+    assert parent.data.tags["error"].isprintable()
+    assert parent.data.params["text"][:500] == hostile[:500]
+    assert parent.data.params["words.color"][:500] == json.dumps([hostile])[:500]
+    kept = {path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()}
+    assert kept == {"test_images.png", "adapter.json", "summary.txt"}
+    (info,) = (tmp_path / "artifacts").rglob("adapter.json")
+    assert json.loads(info.read_text())["base_model"] == hostile
