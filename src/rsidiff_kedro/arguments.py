@@ -1,19 +1,54 @@
-"""What `kedro run` is given by name, checked where Kedro itself would end in a traceback or say nothing."""
+"""What `kedro run` is given on the command line: said in one line where Kedro itself would end in a traceback."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import click
 import kedro.runner
-from kedro.framework.cli.utils import _split_load_versions
+import yaml
+from kedro.framework.cli.utils import KedroCliError
 from kedro.runner import AbstractRunner
 from kedro.utils import load_obj
+from omegaconf.errors import OmegaConfBaseException
+
+Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
 def check_arguments(run: click.Command) -> None:
-    """Have the command's options refuse what does not exist; it stays Kedro's own command."""
+    """Have the command and its options refuse in one line what they cannot read; it stays Kedro's own command."""
     for option in run.params:
         if option.name == "runner":
             option.callback = _existing_runner
-        elif option.name == "load_versions":
-            option.callback = _load_versions
+        elif option.callback is not None:
+            option.callback = in_a_line(option.callback)
+    if run.callback is not None:
+        run.callback = _usage(run.callback)
+
+
+def in_a_line(callback: Callback) -> Callback:
+    """An option's callback whose errors of parsing are click's."""
+
+    @wraps(callback)
+    def parse(context: click.Context, option: click.Parameter, value: Any) -> Any:
+        try:
+            return callback(context, option, value)
+        except (yaml.YAMLError, OmegaConfBaseException, KedroCliError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise click.BadParameter(f"{reason}; correct it (`kedro run --help`)", context, option) from error
+
+    return parse
+
+
+def _usage(callback: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(callback)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return callback(*args, **options)
+        except KedroCliError as error:  # of options that exclude each other; by itself it shows no message
+            raise click.UsageError(f"{error}; give one of them") from error
+
+    return run
 
 
 def _existing_runner(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
@@ -24,16 +59,3 @@ def _existing_runner(context: click.Context, option: click.Parameter, name: str 
         pass
     there = ", ".join(sorted(set(kedro.runner.__all__) - {"AbstractRunner", "Task"}))
     raise click.BadParameter(f"there is no runner {name!r}; there are {there}", context, option)
-
-
-def _load_versions(context: click.Context, option: click.Parameter, text: str) -> dict[str, str]:
-    lacking = [part for part in text.split(",") if part.strip() and not part.partition(":")[2]]
-    if lacking:
-        raise click.BadParameter(
-            f"{lacking[0]!r} has no version; write dataset:version, such as "
-            "rsi.round_1.adapter:2026-01-31T12.00.00.000Z",
-            context,
-            option,
-        )
-    versions: dict[str, str] = _split_load_versions(context, option, text)
-    return versions

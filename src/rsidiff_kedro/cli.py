@@ -8,7 +8,7 @@ import click
 from kedro.framework.cli.project import run
 from kedro.framework.cli.utils import _split_params
 
-from rsidiff_kedro.arguments import check_arguments
+from rsidiff_kedro.arguments import check_arguments, in_a_line
 
 __all__ = ["cli", "run"]
 check_arguments(run)
@@ -27,7 +27,10 @@ def rsi() -> None:
 @rsi.command()
 @click.option("--env", "-e", help="The configuration environment, as of `kedro run`: base, test, sd14, sd3, …")
 @click.option(
-    "--params", default="", callback=_split_params, help="Parameters to change, as of `kedro run`: rounds=3,seed=1"
+    "--params",
+    default="",
+    callback=in_a_line(_split_params),
+    help="Parameters to change, as of `kedro run`: rounds=3,seed=1",
 )
 def doctor(env: str | None, params: dict[str, Any]) -> None:
     """Say what a run would lack: packages, parameters, prompts, weights, disk, device memory. Computes nothing.

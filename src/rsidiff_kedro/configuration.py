@@ -32,6 +32,12 @@ class RsiConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str, env: str | None = None, **options: Any) -> None:
         _check_environment(Path(conf_source), env or str(options.get("default_run_env", "")))
         super().__init__(conf_source, env, **options)
+        data = self["globals"].get("data")
+        if not isinstance(data, str) or not data:
+            raise click.UsageError(
+                f"'data' in globals.yml is {data!r}; put `data: data`, the folder that all datasets lie in, into "
+                "conf/base/globals.yml"
+            )
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         try:

@@ -1,8 +1,7 @@
 """The Kedro context of this project: checks everything before anything is spent, and sets the number of rounds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 from attrs import define
@@ -33,22 +32,11 @@ class RsiContext(KedroContext):
             parameters = absolute_paths(parameters, self.project_path)
             for check in CHECKS.values():
                 check(parameters)
-            _check_data_folder(self.config_loader["globals"])
         except ValueError as error:
             raise click.UsageError(" ".join(str(error).split())) from error
         # Nodes get what was validated, defaults filled in, and not what was typed.
         self.config_loader["parameters"] = parameters.model_dump()
         pipeline_registry.set_rounds(parameters.rounds)
-
-
-def _check_data_folder(configured: Mapping[str, Any]) -> None:
-    """Raise ParameterError unless globals.yml says where data lies."""
-    data = configured.get("data")
-    if not isinstance(data, str) or not data:
-        raise ParameterError(
-            f"'data' in globals.yml is {data!r}; put `data: data`, the folder that all datasets lie in, into "
-            "conf/base/globals.yml"
-        )
 
 
 def absolute_paths(parameters: Parameters, project_path: Path) -> Parameters:

@@ -1,9 +1,11 @@
 """The pipelines by name. The number of rounds is set by the context; Kedro builds the registry once it is known."""
 
+import click
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
 
 from rsidiff_kedro.configuration import open_configuration
+from rsidiff_kedro.parameters import ParameterError, parse_parameters
 from rsidiff_kedro.pipelines import base_model, report, sft
 from rsidiff_kedro.pipelines.rsi import create_stages
 
@@ -36,4 +38,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 def _configured_rounds() -> int:
     """The number in `conf/`, for commands that make no context (`kedro registry list`, `kedro viz build`)."""
-    return int(open_configuration()[1]["parameters"]["rounds"])
+    try:
+        return parse_parameters(open_configuration()[1]["parameters"]).rounds
+    except ParameterError as error:
+        raise click.UsageError(str(error)) from error

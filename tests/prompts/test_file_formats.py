@@ -60,7 +60,7 @@ def test_a_list_of_objects_is_read_by_its_key(tmp_path):
         (b"[" + b"9" * 5000 + b"]", "no JSON"),
         (b"", "the file is empty"),
         (b"[]", "holds no prompt"),
-        (b'{"prompts": ["a fox"]}', 'a JSON object, but prompts are a list: ["a prompt"]'),
+        (b'{"prompts": ["a fox"]}', 'a JSON object, but prompts are a list; write ["a prompt"]'),
         (b'["a fox", 3]', "the list holds number and text items"),
         (b"[[1]]", "the list holds list items"),
         (b'[{"text": ["a fox"]}]', "column 'text' holds \"['a fox']\" (list) in row 1, but a prompt is a text"),

@@ -152,7 +152,7 @@ CASES = (
     Case(
         "adapters",
         "a version without its dataset",
-        "'newest' has no version; write dataset:version",
+        "found newest instead",
         (*ROUND, "--load-versions=newest"),
     ),
     Case(

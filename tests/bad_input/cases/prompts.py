@@ -182,4 +182,20 @@ _JUDGED = (
     ),
 )
 
-CASES = (*_TEXT, *_TABLES, *_SOURCES, *_TEMPLATES, *_JUDGED)
+
+def _cut_pool(place: Place) -> None:
+    path = next((place.finish_a_run() / "03_primary/prompt_pool.parquet").glob("*/*.parquet"))
+    path.write_bytes(path.read_bytes()[:200])
+
+
+_EARLIER = (
+    Case(
+        "prompts",
+        "the pool of an earlier run is cut",
+        "make the dataset anew, or load another version of it with --load-versions",
+        ("run", "--env=test", "--namespaces=rsi.round_2"),
+        _cut_pool,
+    ),
+)
+
+CASES = (*_TEXT, *_TABLES, *_SOURCES, *_TEMPLATES, *_JUDGED, *_EARLIER)

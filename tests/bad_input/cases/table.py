@@ -9,12 +9,13 @@ from cases.command import ROOT
 
 PATH = ROOT / "docs" / "bad-input.md"
 NAMES = {
-    r"/\d{4}-\d\d-\d\dT[\d.]+Z": "/<version>",
+    r"\d{4}-\d\d-\d\dT[\d.]+Z": "<version>",
     r"\b(digest|says) [0-9a-f]{12}\b": r"\1 <digest>",
     r"x{20,}": "xxx…",
+    r"(Duplicate keys found in) \S+ and \S+:": r"\1 <two files>:",
     r"\[Errno \d+\] ": "",
 }
-"""What is another in every run or on every system, and what stands for it."""
+"""What is another in every run (Kedro reads files in any order) or on every system, and what stands for it."""
 HEADING = """# Bad input, and what is said of it
 
 Made by `make bad-input`, which is `python -m pytest tests/bad_input --write-table`: each row is run by the test that
