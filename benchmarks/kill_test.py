@@ -96,7 +96,7 @@ class Project:
                 _read(path)
         for path, written in self.written.items():
             assert not path.exists() or path.stat().st_mtime_ns == written, f"{path} was made again"
-        batches = [*self.data.glob("unfinished/*/*.safetensors"), *self.data.glob("unfinished/*/*.npy")]
+        batches = self.data.glob("unfinished/*/*.safetensors")
         self.written = {path: path.stat().st_mtime_ns for path in batches if path.name != "training.safetensors"}
         images = self.images()
         lost = self.seen - set(images.values())

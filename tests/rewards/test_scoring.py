@@ -123,7 +123,7 @@ def test_scores_that_a_killed_run_kept_are_not_computed_again(tmp_path, monkeypa
     monkeypatch.setattr(ProxyReward, "score", killed)
     with pytest.raises(KeyboardInterrupt):
         with_scores(table, images, ["proxy"], settings, tmp_path)
-    (tmp_path / "proxy_0.npy").write_bytes(b"\x93NUMPY")  # a damaged file is as good as none
+    (tmp_path / "proxy_0.safetensors").write_bytes(b"12")  # a damaged file is as good as none
     resumed = with_scores(table, images, ["proxy"], settings, tmp_path)
     assert len(calls) == 3 + 2
     pd.testing.assert_frame_equal(resumed, whole)

@@ -154,7 +154,9 @@ def test_the_message_of_an_error(tmp_path: Path, hostile: str) -> None:
 
 def test_the_command_that_shows_lineage(project: Path, hostile: str) -> None:
     parts: dict[str, Any] = {"code": hostile, "assets": hostile, "libraries": {hostile: hostile}}
-    record = Record(step=hostile, version="1", outputs=("pool",), parameters={hostile: hostile}, inputs={}, **parts)
+    record = Record(
+        step=hostile, version="1", outputs={"pool": "d1"}, parameters={hostile: hostile}, inputs={}, **parts
+    )
     Records(project / "data" / "lineage").write(record)
     result = CliRunner().invoke(rsi, ["lineage", "pool"])
     assert result.exit_code == 0, result.output

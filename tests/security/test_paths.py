@@ -100,7 +100,7 @@ def test_a_kept_reply_has_a_name_of_its_own(tmp_path: Path, hostile: str) -> Non
 
 
 RECORD = Record(
-    step="draw", version="1", outputs=("images",), code="a", assets="b", libraries={}, parameters={}, inputs={}
+    step="draw", version="1", outputs={"images": "d1"}, code="a", assets="b", libraries={}, parameters={}, inputs={}
 )
 
 

@@ -42,7 +42,7 @@ class DrawnImages:
         try:
             latents: Tensor = load_file(self._latents_path(rows))["latents"]
             for path in self._image_paths(rows):
-                with Image.open(path) as image:
+                with Image.open(path, formats=["PNG"]) as image:
                     image.load()
         except (KeyError, SafetensorError, *IMAGE_ERRORS):  # not there yet; or damaged, as by a power cut
             return None

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from rsidiff_kedro.errors import InputError
@@ -80,7 +82,7 @@ def _score(
     with tqdm(total=len(images), desc=f"scoring: {name}", unit="image", delay=2) as progress:
         for start in range(0, len(images), at_once):
             here = slice(start, start + at_once)
-            kept = None if unfinished is None else unfinished / f"{name}_{start}.npy"
+            kept = None if unfinished is None else unfinished / f"{name}_{start}.safetensors"
             scores = _read(kept, len(texts[here]))
             if scores is None:
                 scores = np.asarray(reward.score(images[here], texts[here]), np.float32)
@@ -95,8 +97,8 @@ def _read(path: Path | None, count: int) -> np.ndarray | None:
     if path is None:
         return None
     try:
-        scores: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        scores = load_file(path)["scores"]
+    except (OSError, SafetensorError, KeyError):  # not there yet; or damaged, as by a power cut
         return None
     return scores if scores.shape == (count,) and scores.dtype == np.float32 and np.isfinite(scores).all() else None
 
@@ -105,6 +107,5 @@ def _keep(path: Path | None, scores: np.ndarray) -> None:
     if path is None:
         return
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, scores)
+    save_file({"scores": scores}, partial)
     os.replace(partial, path)
