@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import click
 import pytest
 from click.testing import CliRunner
 from kedro.config import OmegaConfigLoader
@@ -17,7 +16,7 @@ from kedro.pipeline import Pipeline, node
 from mlflow.exceptions import MlflowException
 
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.hooks.tracking import TrackingHooks, TrackingSettings, _only_warn
+from rsidiff_kedro.hooks.tracking import TrackingError, TrackingHooks, TrackingSettings, _only_warn
 from rsidiff_kedro.safe_text import holds_credential, without_credentials
 
 SECRET = "Tr0ub4dor"
@@ -92,10 +91,10 @@ def test_a_store_that_is_not_there_is_named_without_its_password(tmp_path: Path,
     hooks = TrackingHooks()
     hooks.after_context_created(context_of(tmp_path, f'{{tracking_uri: "http://user:{SECRET}@127.0.0.1:9"}}'))
     pipeline = Pipeline([node(lambda: {}, None, "rsi.round_1.metrics")])
-    with caplog.at_level(logging.DEBUG), pytest.raises(click.ClickException) as caught:
+    with caplog.at_level(logging.DEBUG), pytest.raises(TrackingError) as caught:
         hooks.before_pipeline_run(run_params={"run_id": "now"}, pipeline=pipeline, catalog=DataCatalog())
-    assert "127.0.0.1:9" in caught.value.message
-    assert SECRET not in caught.value.message + caplog.text + "".join(capfd.readouterr())
+    assert "127.0.0.1:9" in str(caught.value)
+    assert SECRET not in str(caught.value) + caplog.text + "".join(capfd.readouterr())
     assert caught.value.__suppress_context__
 
 

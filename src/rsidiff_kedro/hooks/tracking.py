@@ -289,7 +289,7 @@ class TrackingHooks:
             raise TrackingError(
                 f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
                 "conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, start the server, or set tracking.enabled: false"
-            ) from error
+            ) from None  # what it is raised from may show the address with its password
 
     def _experiment(self, client: "MlflowClient") -> str:
         """The experiment's id; it is created when it is first used."""

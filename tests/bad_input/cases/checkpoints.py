@@ -184,7 +184,7 @@ _MODELS = (
     _model("a network's folder is missing", "lacks unet", _remove("unet")),
     _model("weights of a variant alone", "lacks unet", _variant_alone),
     _model("a network's weights are cut", "is cut or no safetensors", _cut(WEIGHTS, 1000)),
-    _model("a network's config is no JSON", "is cut or no JSON", _write("unet/config.json", "{")),
+    _model("a network's config is no JSON", "is not JSON of a pipeline", _write("unet/config.json", "{")),
     _model("a tokenizer without vocabulary", "lacks tokenizer", _remove("tokenizer/tokenizer.json")),
     _model("a tokenizer without a limit", "put the right number into tokenizer_config.json", _without_limit, late=True),
     _model("a network's layer is missing", "conv_in.weight", _without_a_layer),

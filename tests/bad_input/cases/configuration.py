@@ -113,13 +113,13 @@ _TRACKING = (
 )
 
 _CATALOG = "conf/base/catalog.yml"
-_ENTRY = "collected_prompts:\n  type: pandas.ParquetDataset\n"
+_ENTRY = "collected_prompts:\n  type: rsidiff_kedro.datasets.ParquetDataset\n"
 _CATALOGS = (
     _case(
         "a dataset of an unknown kind",
-        "Dataset 'Parket' not found in 'pandas'",
+        "Dataset 'Parket' not found in 'rsidiff_kedro.datasets'",
         RUN,
-        _changed(_CATALOG, _ENTRY, "collected_prompts:\n  type: pandas.Parket\n"),
+        _changed(_CATALOG, _ENTRY, "collected_prompts:\n  type: rsidiff_kedro.datasets.Parket\n"),
     ),
     _case("a dataset of no kind", "'type' is missing", RUN, _changed(_CATALOG, _ENTRY, "collected_prompts:\n")),
     _case(
