@@ -1,6 +1,7 @@
 """The Kedro session of this project: ends a run that a user can do something about with one line, not a traceback."""
 
 import difflib
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,8 +11,13 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
+from safetensors import SafetensorError
 
 from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.faults import GO_ON, disk_fault
+from rsidiff_kedro.safe_text import printable
+
+logger = logging.getLogger(__name__)
 
 FILTERS = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs", "namespaces")
 """What of a pipeline is run, as `session.run` names it."""
@@ -33,15 +39,19 @@ class RsiSession(KedroSession):
         """Run as Kedro does.
 
         Raises:
-            click.ClickException: an `InputError`, or a dataset that cannot be read or written, in one line.
+            click.ClickException: in one line, an `InputError`, an unreadable dataset, a disk that is full or read-only.
         """
         self._asked = options
         try:
             return super().run(*args, **options)
-        except (InputError, DatasetError) as error:
-            if not _is_input(error):
+        except (KeyboardInterrupt, SystemExit):
+            logger.warning("Stopped: %s.", GO_ON)
+            raise
+        except (ValueError, OSError, RuntimeError, SafetensorError, DatasetError) as error:
+            fault = disk_fault(error)
+            if fault is None and not _is_input(error):
                 raise
-            raise click.ClickException(_line(error)) from error
+            raise click.ClickException(printable(fault) if fault else _line(error)) from error
 
     def load_context(self) -> KedroContext:
         """The context; in a run, names that no pipeline has are refused as soon as the number of rounds is known."""
@@ -86,7 +96,7 @@ def _advice(pipeline: Pipeline, filters: Mapping[str, Any]) -> str:
 def _is_input(error: Exception) -> bool:
     """Whether a user can do something; what Kedro wraps of a dataset's own code may be a mistake in it."""
     wrapped = str(error).startswith("Failed while") and not isinstance(error.__cause__, OSError | ValueError)
-    return isinstance(error, InputError) or not wrapped
+    return isinstance(error, InputError) or (isinstance(error, DatasetError) and not wrapped)
 
 
 def _line(error: Exception) -> str:
