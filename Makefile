@@ -1,6 +1,8 @@
 # make rsi   six rounds of self-improvement on the embedded model, then where to look
 # make test  everything that CI checks
 # make prompt-report PROMPTS=path [COLUMN=Prompt CATEGORY=Category]   what the filters drop of a file of prompts
+# make faults      does faults to real runs and writes what came of them into docs/faults.md
+# make kill-table  kills and resumes runs 50 times and writes the table docs/kill-table.md
 # make ui    MLflow and Kedro-Viz on what has been run
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
@@ -15,17 +17,18 @@ BIN := .venv/bin
 READY := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 SIZE ?= small
+TEST_WORKERS ?= 2
 PARITY_PYTHON ?= python3.11
 PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
 
-.PHONY: rsi test lint ui bench parity study base-model prompt-report bad-input clean
+.PHONY: rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table clean
 
 rsi: $(READY)
 	$(BIN)/kedro run --env=$(ENV) --pipeline=rsi --params rounds=$(ROUNDS)
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_WORKERS) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -67,6 +70,12 @@ prompt-report: $(READY)
 
 bad-input: $(READY)
 	$(BIN)/python -m pytest -q tests/bad_input --write-table
+
+faults: $(READY)
+	$(BIN)/python -m pytest -q tests/faults --write-table
+
+kill-table: $(READY)
+	$(BIN)/python benchmarks/kill_test.py --kills 50 --table docs/kill-table.md
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

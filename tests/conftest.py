@@ -51,6 +51,10 @@ hypothesis.settings.load_profile("repeatable")
 Spoil = Callable[[Picture, np.random.Generator], Picture]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-table", action="store_true", help="write the tables of docs/ in place of checking them")
+
+
 def make_project(folder: Path) -> Path:
     """A Kedro project of this package in an empty or new folder."""
     folder.mkdir(parents=True, exist_ok=True)

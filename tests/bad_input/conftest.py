@@ -20,10 +20,6 @@ CHEAP = (
 READ_LATER = ("rsi.round_1.validation_scores", "rsi.round_1.scores", "rsi.round_0.test_scores")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-table", action="store_true", help="write docs/bad-input.md in place of checking it")
-
-
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is out of reach, here and in processes, so that the same is said everywhere."""

@@ -91,6 +91,6 @@ def test_the_table_in_the_docs_is_what_was_said(request: pytest.FixtureRequest) 
     if set(said) != set(CASES):
         pytest.skip(f"only {len(said)} of {len(CASES)} cases were run and passed")
     page = table.render([(case, said[case]) for case in CASES])
-    if request.config.getoption("--write-table", default=False):
+    if request.config.getoption("--write-table"):
         table.PATH.write_text(page, encoding="utf-8")
     assert table.PATH.read_text(encoding="utf-8") == page, "run `make bad-input` and look at what changed"

@@ -205,6 +205,6 @@ def _report(again: dict[str, list[str]], total: int) -> None:
         more = f"; and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
         steps.setdefault("; ".join(own[:SHOWN]) + more or "an input is made again", []).append(step)
     for reason, names in steps.items():
-        others = f" and {len(names) - 1} other steps" if len(names) > 1 else ""
+        others = f" and {len(names) - 1} other step{'s' * (len(names) > 2)}" if len(names) > 1 else ""
         logger.info("%s%s: %s", names[0], others, reason)
     logger.info("%d of %d steps are reused", total - len(again), total)

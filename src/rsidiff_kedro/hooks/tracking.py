@@ -11,18 +11,14 @@ import math
 import os
 import re
 import signal
-import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import click
 import pandas as pd
 from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
@@ -30,12 +26,12 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
 from rsidiff_kedro.datasets.adapter import adapter_json
 from rsidiff_kedro.diffusion.adapters import INFO_NAME, Adapter
 from rsidiff_kedro.diffusion.image_set import ImageSet
-from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_settings, store_errors
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
 from rsidiff_kedro.reporting.gallery import spread_rows
@@ -50,72 +46,10 @@ SHEET_IMAGES = 48
 """Prompts on a round's contact sheet."""
 SHEET_COLUMNS = 8
 _ROUND_DATASET = re.compile(r"(?:rsi|sft)\.round_(\d+)\.(\w+)")
-_SQLITE = "sqlite:///"
+MOST_FAILURES = 3
+"""Failures of MLflow's store, one after the other, after which a run records nothing more."""
 _BATCH = 100
 """MLflow takes no more parameters at once."""
-
-
-class TrackingError(InputError):
-    """mlflow.yml is no good, or the store that it names is not there."""
-
-
-class TrackingSettings(BaseModel):
-    """The part `tracking` of conf/<env>/mlflow.yml.
-
-    Attributes:
-        enabled: off records nothing.
-        experiment: name of the MLflow experiment, created when it is first used.
-        tracking_uri: of the store; a relative sqlite path is taken from the project's root.
-        artifact_location: folder of a new experiment's artifacts, relative to the project's root; a server ignores it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may be a password
-
-    enabled: bool = True
-    experiment: str = "rsidiff_kedro"
-    tracking_uri: str = "sqlite:///mlflow.db"
-    artifact_location: str | None = None
-
-    def absolute_uri(self, root: Path) -> str:
-        """The store's address with a relative sqlite path made absolute; MLFLOW_TRACKING_URI goes first."""
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri
-        if not uri.startswith(_SQLITE):
-            return uri
-        return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).as_posix()}"
-
-    def absolute_artifacts(self, root: Path) -> str | None:
-        """The artifacts' folder as a URI, or None where the store decides."""
-        if self.artifact_location is None or not self.absolute_uri(root).startswith("sqlite"):
-            return None
-        if "://" in self.artifact_location:
-            return self.artifact_location
-        return (root / self.artifact_location).resolve().as_uri()
-
-
-def _read_settings(config: Mapping[str, Any]) -> TrackingSettings:
-    """The settings in mlflow.yml.
-
-    Raises:
-        TrackingError: a key is unknown, or a value of the wrong type.
-    """
-    tracking = config.get("tracking") or {}
-    try:
-        return TrackingSettings.model_validate(tracking)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(["tracking", *map(str, first["loc"])])
-        raise TrackingError(
-            f"mlflow.yml: {name} is {first['input']!r}: {first['msg']}; there are "
-            f"{', '.join(TrackingSettings.model_fields)}"
-        ) from None
-
-
-def _check_server(uri: str) -> None:
-    """Raise OSError at once if nobody listens at a server's address, which MLflow tries for minutes."""
-    address = urlsplit(uri)
-    if address.scheme in ("http", "https") and address.hostname:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname, port), timeout=10).close()
 
 
 class RoundRuns:
@@ -185,6 +119,7 @@ class TrackingHooks:
         self._root = Path()
         self._runs: RoundRuns | None = None
         self._recorded: set[str] = set()
+        self._failures = 0
         self._process = 0
 
     @hook_impl
@@ -193,7 +128,7 @@ class TrackingHooks:
         loader = context.config_loader
         if isinstance(loader, OmegaConfigLoader):
             loader.config_patterns.setdefault("mlflow", ["mlflow*", "mlflow*/**"])
-        self._settings = _read_settings(loader["mlflow"])
+        self._settings = read_settings(loader["mlflow"])
         self._root = Path(context.project_path).resolve()
 
     @hook_impl
@@ -202,29 +137,29 @@ class TrackingHooks:
         self._close("KILLED")  # a run before this one, in a notebook, that was interrupted
         if not self._settings.enabled or not any(_ROUND_DATASET.fullmatch(name) for name in pipeline.all_outputs()):
             return
-        client, experiment_id = self._open_experiment()
         tags = {
             "mlflow.source.name": "kedro run",
             "kedro.run_id": str(run_params["run_id"]),
             "kedro.env": str(run_params.get("env") or "base"),
             "kedro.pipelines": ", ".join(run_params.get("pipeline_names") or ["__default__"]),
         }
-        self._runs = RoundRuns(client, experiment_id, str(run_params["run_id"]), tags)
-        self._recorded = set()
+        parameters = catalog.get("parameters")
+        with store_errors(self._settings.absolute_uri(self._root)):
+            client, experiment_id = connect(self._settings, self._root)
+            self._runs = RoundRuns(client, experiment_id, str(run_params["run_id"]), tags)
+            if parameters is not None:
+                self._runs.log_parameters(parameters.load())
+        self._recorded, self._failures = set(), 0
         self._process = os.getpid()
         atexit.register(self._close, "KILLED")  # Kedro calls no hook on Ctrl-C
         _exit_on_termination()
-        parameters = catalog.get("parameters")
-        if parameters is not None:
-            self._runs.log_parameters(parameters.load())
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         """Record what belongs to a run, as soon as it is there."""
         match = _ROUND_DATASET.fullmatch(dataset_name)
         if match is not None and self._runs is not None and os.getpid() == self._process:
-            with _only_warn(f"the beginning of round {match[1]}"):
-                self._runs.child(int(match[1]))
+            self._try(f"the beginning of round {match[1]}", lambda: self._runs and self._runs.child(int(match[1])))
         self._record(dataset_name, lambda: data)
 
     @hook_impl
@@ -247,74 +182,39 @@ class TrackingHooks:
         if self._runs is None:
             return
         runs = self._runs
-        with _only_warn("the error"):
-            said = printable(without_credentials(f"{type(error).__name__}: {error}"))
-            runs.client.set_tag(runs.parent, "error", said[:1000])
+        said = printable(without_credentials(f"{type(error).__name__}: {error}"))
+        self._try("the error", lambda: runs.client.set_tag(runs.parent, "error", said[:1000]))
         self._close("FAILED")
-
-    def _open_experiment(self) -> tuple["MlflowClient", str]:
-        """`_connect`, with an error that shows no password of the store's address."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self._connect()
-        except (MlflowException, OSError) as error:
-            said = printable(without_credentials(str(error)))[:500]
-            raise click.ClickException(
-                f"MLflow's store cannot be used ({said}); check tracking_uri in conf/<env>/mlflow.yml or "
-                "MLFLOW_TRACKING_URI, or set tracking.enabled: false"
-            ) from None
-
-    def _connect(self) -> tuple["MlflowClient", str]:
-        """A client of the store, and the experiment's id.
-
-        Raises:
-            TrackingError: the store cannot be reached.
-        """
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of MLflow's own use of SQLAlchemy
-            from mlflow import MlflowClient  # which sets its loggers' levels, so that they are turned down after it
-            from mlflow.exceptions import MlflowException
-            from sqlalchemy.exc import SQLAlchemyError
-        uri = self._settings.absolute_uri(self._root)
-        try:
-            with _quiet("alembic", "mlflow"), warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                _check_server(uri)
-                client = MlflowClient(uri)
-                return client, self._experiment(client)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise TrackingError(
-                f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
-                "conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, start the server, or set tracking.enabled: false"
-            ) from None  # what it is raised from may show the address with its password
-
-    def _experiment(self, client: "MlflowClient") -> str:
-        """The experiment's id; it is created when it is first used."""
-        experiment = client.get_experiment_by_name(self._settings.experiment)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        location = self._settings.absolute_artifacts(self._root)
-        return str(client.create_experiment(self._settings.experiment, artifact_location=location))
 
     def _close(self, status: str) -> None:
         """End the open runs, if this process opened some."""
         runs, self._runs = self._runs, None
         atexit.unregister(self._close)
         if runs is not None and os.getpid() == self._process:
-            with _only_warn(f"the status {status}"):
-                runs.close(status)
+            self._try(f"the status {status}", lambda: runs.close(status))
 
     def _record(self, name: str, load: Callable[[], Any]) -> None:
         """Record a dataset of ours; the others, and those of a worker process, are passed over."""
         recorder = self._recorder(name)
         if recorder is None or os.getpid() != self._process:
             return
-        with _only_warn(name):
-            recorder(load())
+        if self._try(name, lambda: recorder(load())):
             self._recorded.add(name)
+
+    def _try(self, what: str, action: Callable[[], Any]) -> bool:
+        """Record something; a store that fails again and again, each time after its own retries, is let alone."""
+        if self._failures == MOST_FAILURES:
+            return False
+        with _only_warn(what):
+            action()
+            self._failures = 0
+            return True
+        self._failures += 1
+        if self._failures == MOST_FAILURES:
+            logger.warning(
+                "Nothing more is recorded there. Later, the same command with --only-missing-outputs does it."
+            )
+        return False
 
     def _recorder(self, name: str) -> Callable[[Any], None] | None:
         """What records this dataset, or None."""
@@ -396,17 +296,3 @@ def _only_warn(what: str) -> Iterator[None]:
     except (MlflowException, OSError, DatasetError) as error:  # the last of a dataset that was pruned
         said = printable(without_credentials(str(error)))
         logger.warning("MLflow could not record %s: %s. The run goes on; its outputs are in the catalog.", what, said)
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """These loggers say only warnings: a new store reports every table and migration otherwise."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [each.level for each in loggers]
-    try:
-        for each in loggers:
-            each.setLevel(logging.WARNING)
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)

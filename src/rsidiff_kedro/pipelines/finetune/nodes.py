@@ -13,8 +13,9 @@ from rsidiff_kedro.lineage.unfinished import unfinished_folder
 from rsidiff_kedro.statistics.distribution import effective_sample_size
 
 
-def start_adapter(model: ModelSettings, settings: FinetuneSettings, seed: int) -> Adapter:
-    """Make the adapter of round 0, with which the model draws as the base does."""
+def start_adapter(model: ModelSettings, rank: int, layers: str, seed: int) -> Adapter:
+    """Make the adapter of round 0, with which the model draws as the base does, whatever it will be trained with."""
+    settings = FinetuneSettings.model_validate({"rank": rank, "layers": layers})
     return training.initial_adapter(load_backbone(model), settings, seed)
 
 

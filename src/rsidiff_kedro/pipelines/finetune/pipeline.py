@@ -10,7 +10,10 @@ def create_pipeline(round_number: int) -> Pipeline:
     """Round 0: the adapter to start from. Later rounds: the training set and the candidate."""
     if round_number == 0:
         start = node(
-            nodes.start_adapter, ["params:model", "params:finetune", "params:seed"], "adapter", name="start_adapter"
+            nodes.start_adapter,
+            ["params:model", "params:finetune.rank", "params:finetune.layers", "params:seed"],
+            "adapter",
+            name="start_adapter",
         )
         return Pipeline([start], tags="finetune")
     build = (

@@ -1,0 +1,142 @@
+"""MLflow's store: what conf/<env>/mlflow.yml says of it, and reaching it."""
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rsidiff_kedro.errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+
+
+class TrackingError(InputError):
+    """mlflow.yml is no good, or the store that it names is not there."""
+
+
+class TrackingSettings(BaseModel):
+    """The part `tracking` of conf/<env>/mlflow.yml.
+
+    Attributes:
+        enabled: off records nothing.
+        experiment: name of the MLflow experiment, created when it is first used.
+        tracking_uri: of the store; a relative sqlite path is taken from the project's root.
+        artifact_location: folder of a new experiment's artifacts, relative to the project's root; a server ignores it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may be a password
+
+    enabled: bool = True
+    experiment: str = "rsidiff_kedro"
+    tracking_uri: str = "sqlite:///mlflow.db"
+    artifact_location: str | None = None
+
+    def absolute_uri(self, root: Path) -> str:
+        """The store's address with a relative sqlite path made absolute; MLFLOW_TRACKING_URI goes first."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri
+        if not uri.startswith(_SQLITE):
+            return uri
+        return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).as_posix()}"
+
+    def absolute_artifacts(self, root: Path) -> str | None:
+        """The artifacts' folder as a URI, or None where the store decides."""
+        if self.artifact_location is None or not self.absolute_uri(root).startswith("sqlite"):
+            return None
+        if "://" in self.artifact_location:
+            return self.artifact_location
+        return (root / self.artifact_location).resolve().as_uri()
+
+
+def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
+    """The settings in mlflow.yml.
+
+    Raises:
+        TrackingError: a key is unknown, or a value of the wrong type.
+    """
+    tracking = config.get("tracking") or {}
+    try:
+        return TrackingSettings.model_validate(tracking)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(["tracking", *map(str, first["loc"])])
+        raise TrackingError(
+            f"mlflow.yml: {name} is {first['input']!r}: {first['msg']}; there are "
+            f"{', '.join(TrackingSettings.model_fields)}"
+        ) from None
+
+
+def _check_server(uri: str) -> None:
+    """Raise OSError at once if nobody listens at a server's address, which MLflow tries for minutes."""
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https") and address.hostname:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=10).close()
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Raise TrackingError, which says what to do, in the place of what MLflow raises of a store that is away."""
+    import_mlflow()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrackingError(
+            f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
+            "conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, start the server, or set tracking.enabled: false"
+        ) from None  # what it is raised from may show the address with its password
+
+
+def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str]:
+    """A client of the store, and the id of the experiment, which is created when it is first used."""
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    uri = settings.absolute_uri(root)
+    with _quiet("alembic", "mlflow"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _check_server(uri)
+        # Two runs that make the same new store at once would stumble over each other's tables.
+        with FileLock(f"{uri.removeprefix(_SQLITE)}.lock") if uri.startswith(_SQLITE) else nullcontext():
+            client = MlflowClient(uri)
+            experiment = client.get_experiment_by_name(settings.experiment)
+            if experiment is not None:
+                return client, str(experiment.experiment_id)
+            location = settings.absolute_artifacts(root)
+            return client, str(client.create_experiment(settings.experiment, artifact_location=location))
+
+
+def import_mlflow() -> None:
+    """Import MLflow without its telemetry and without the warnings of its own use of SQLAlchemy."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import mlflow  # noqa: F401
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """These loggers say only warnings: a new store reports every table and migration otherwise."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [each.level for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.WARNING)
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

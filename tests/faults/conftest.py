@@ -1,0 +1,120 @@
+"""A finished run to break, real processes to break it with, and the table of what came of it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rsidiff_kedro.lineage.records import Records
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "docs" / "faults.md"
+HEADING = """# Faults, and what came of them
+
+Made by `make faults`, which is `python -m pytest tests/faults --write-table`: each row is a real run of the
+environment `test` in a process of its own, to which the fault was done, and what the test saw afterwards. … stands for
+a folder or a version.
+
+| fault | exit code | what is said | afterwards |
+| --- | --- | --- | --- |
+"""
+FAULTS = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """A project in whose folder `kedro` is run, one thread, as a process of its own."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data" / "test"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "kedro", "run", "--env=test", *arguments]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """The exit code and all that was said."""
+        with self.start(*arguments) as process:
+            output, _ = process.communicate(timeout=300)
+        assert "Traceback" not in output, output
+        return process.returncode, output
+
+    def artefacts(self) -> dict[str, dict[str, str]]:
+        """The digests of all outputs by the key of what made them."""
+        return {record.key: record.outputs for record in Records(self.data / "lineage").all()}
+
+
+@pytest.fixture(scope="session")
+def finished(new_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """One round that nobody disturbed."""
+    place = Place(new_project(tmp_path_factory.mktemp("finished") / "project"))
+    code, output = place.run("--params=rounds=1")
+    assert code == 0, output
+    return place
+
+
+@pytest.fixture
+def place(finished: Place, tmp_path: Path) -> Place:
+    """A copy of the finished run."""
+    return Place(shutil.copytree(finished.folder, tmp_path / "project"))
+
+
+@pytest.fixture(scope="session")
+def rows() -> dict[str, str]:
+    return {}
+
+
+@pytest.fixture
+def note(rows: dict[str, str], tmp_path: Path) -> Callable[[str, int, str, str], None]:
+    """`note(fault, code, output, afterwards)`: a row of the table."""
+
+    def note(fault: str, code: int, output: str, afterwards: str) -> None:
+        said = _said(output).replace(str(tmp_path), "…")
+        said = re.sub(r"\d{4}-\d\d-\d\dT[\d.]+Z", "…", re.sub(r"/[\w./…-]*/project/", "…/", said))
+        said = re.sub(r"[0-9a-f]{16}_…", "…", said).replace("|", "\\|")
+        rows[fault] = f"| {fault} | {code} | {said} | {afterwards} |\n"
+
+    return note
+
+
+def _said(output: str) -> str:
+    """The lines that are neither progress nor about the steps."""
+    lines = [line.split("\r")[-1].strip() for line in output.splitlines()]
+    told = re.compile(r"Error: |WARNING |Stopped|.* (?:is damaged|is gone)|Nothing more is recorded")
+    found = dict.fromkeys(line.removeprefix("Error: ") for line in lines if told.match(line))
+    return "<br>".join(found) or "nothing"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def table(rows: dict[str, str], request: pytest.FixtureRequest) -> Iterator[None]:
+    """Writes or checks docs/faults.md once all faults were tried."""
+    yield
+    if len(rows) < FAULTS:
+        return
+    page = HEADING + "".join(rows.values())
+    if request.config.getoption("--write-table"):
+        TABLE.write_text(page, encoding="utf-8")
+    assert TABLE.read_text(encoding="utf-8") == page, "run `make faults` and look at what changed"
