@@ -57,7 +57,7 @@ def lineage(dataset: str, env: str | None, version: str | None) -> None:
     """Show what made a DATASET, such as rsi.round_2.adapter, back to the prompts."""
     from rsidiff_kedro.hooks.lineage import open_records
     from rsidiff_kedro.lineage.records import chain, flat
-    from rsidiff_kedro.safe_text import printable
+    from rsidiff_kedro.untrusted.text import printable
 
     records = open_records(env)
     made = [each for each in records.all() if dataset in each.outputs and version in (None, each.version)]

@@ -13,7 +13,7 @@ from kedro.utils import find_kedro_project
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rsidiff_kedro.safe_text import printable
+from rsidiff_kedro.untrusted.text import printable
 
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError, RecursionError)
 """What YAML, omegaconf and Kedro raise of a broken file."""

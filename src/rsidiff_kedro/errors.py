@@ -1,6 +1,6 @@
 """The base of the errors that a user can do something about."""
 
-from rsidiff_kedro.safe_text import printable, without_credentials
+from rsidiff_kedro.untrusted.text import printable, without_credentials
 
 
 class InputError(ValueError):

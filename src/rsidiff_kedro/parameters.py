@@ -14,9 +14,9 @@ from rsidiff_kedro.prompts.settings import CurationSettings
 from rsidiff_kedro.prompts.sources import SOURCES
 from rsidiff_kedro.rewards.selection import SelectionSettings
 from rsidiff_kedro.rewards.settings import RewardsSettings
-from rsidiff_kedro.safe_text import holds_credential
 from rsidiff_kedro.scenes.settings import BaseModelSettings
 from rsidiff_kedro.statistics.distribution import WeightingSettings
+from rsidiff_kedro.untrusted.text import holds_credential
 
 MAX_ROUNDS = 100
 WORDS = {

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.faults import GO_ON, disk_fault
-from rsidiff_kedro.safe_text import printable
+from rsidiff_kedro.untrusted.text import printable
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.hooks.tracking import TrackingError, TrackingHooks, TrackingSettings, _only_warn
-from rsidiff_kedro.safe_text import holds_credential, without_credentials
+from rsidiff_kedro.untrusted.text import holds_credential, without_credentials
 
 SECRET = "Tr0ub4dor"
 KEY = f"sk-{SECRET}-0123456789abcdef"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
-from rsidiff_kedro.safe_text import printable
+from rsidiff_kedro.untrusted.text import printable
 
 T = TypeVar("T")
 PRUNED = "pruned.txt"

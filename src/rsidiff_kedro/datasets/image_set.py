@@ -22,7 +22,7 @@ from torch import Tensor
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
 from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageFiles, ImageSet
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
-from rsidiff_kedro.tables import TableError, read_parquet
+from rsidiff_kedro.untrusted.tables import TableError, read_parquet
 
 METADATA_NAME = "metadata.parquet"
 LATENTS_NAME = "latents.safetensors"

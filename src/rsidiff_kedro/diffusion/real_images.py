@@ -18,7 +18,7 @@ from rsidiff_kedro.diffusion.image_set import IMAGE_ERRORS, ImageSet
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.prompts.table import prompt_id, writable
 from rsidiff_kedro.rewards.preprocessing import to_rgb
-from rsidiff_kedro.tables import read_parquet
+from rsidiff_kedro.untrusted.tables import read_parquet
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     "metadata.csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),

@@ -35,7 +35,7 @@ from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_set
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
 from rsidiff_kedro.reporting.gallery import spread_rows
-from rsidiff_kedro.safe_text import printable, without_credentials
+from rsidiff_kedro.untrusted.text import printable, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.prompts.filters import RULES
-from rsidiff_kedro.safe_text import printable
+from rsidiff_kedro.untrusted.text import printable
 
 SHOWN = 60
 """Characters of an example."""

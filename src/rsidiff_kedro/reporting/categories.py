@@ -7,8 +7,8 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from rsidiff_kedro.safe_text import printable
 from rsidiff_kedro.statistics.bootstrap import Interval, bootstrap_mean
+from rsidiff_kedro.untrusted.text import printable
 
 ACCURACY = "prompt_accuracy"
 REWARD = "reward/"

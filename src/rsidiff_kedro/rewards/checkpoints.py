@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.model_configs import absurd_size, names_foreign_code
-from rsidiff_kedro.torch_files import ForeignObjectError, TorchFileError, load_torch_file
+from rsidiff_kedro.untrusted.model_configs import absurd_size, names_foreign_code
+from rsidiff_kedro.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
 CONFIG_FILE = "config.json"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.model_configs import absurd_size, names_foreign_code
+from rsidiff_kedro.untrusted.model_configs import absurd_size, names_foreign_code
 
 SHIPPED = Path(__file__).parents[2] / "scenes" / "assets" / "base"
 """The embedded default, `base: scenes`."""

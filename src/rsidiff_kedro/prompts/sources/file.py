@@ -10,7 +10,7 @@ import pandas as pd
 
 from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
 from rsidiff_kedro.prompts.table import prompt_table, writable
-from rsidiff_kedro.tables import TableError, read_parquet
+from rsidiff_kedro.untrusted.tables import TableError, read_parquet
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 

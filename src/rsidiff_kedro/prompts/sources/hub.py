@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
 from rsidiff_kedro.prompts.table import prompt_table
-from rsidiff_kedro.safe_text import without_credentials
+from rsidiff_kedro.untrusted.text import without_credentials
 
 
 class HubSource(Source):
