@@ -28,7 +28,7 @@ rsi: $(READY)
 	$(BIN)/kedro run --env=$(ENV) --pipeline=rsi --params rounds=$(ROUNDS)
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

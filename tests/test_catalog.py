@@ -8,8 +8,8 @@ from kedro.io import DataCatalog
 
 from rsidiff_kedro.parameters import parameter_fields
 
-UNREAD = {"rounds"}
-"""Read by the context, not by a node."""
+UNREAD = {"rounds", "keep", "keep.runs", "keep.rounds"}
+"""Read by the context and by `kedro rsi prune`, not by a node."""
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -49,6 +50,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_hear_interrupts,
         )
 
     @property
@@ -65,6 +67,11 @@ class Place:
     def artefacts(self) -> dict[str, dict[str, str]]:
         """The digests of all outputs by the key of what made them."""
         return {record.key: record.outputs for record in Records(self.data / "lineage").all()}
+
+
+def _hear_interrupts() -> None:
+    """Tests that run in the background have SIGINT ignored, and their processes would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from kedro.pipeline import Pipeline, node
 from mlflow.exceptions import MlflowException
 
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.hooks.tracking import TrackingError, TrackingHooks, TrackingSettings, _only_warn
+from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings
+from rsidiff_kedro.hooks.tracking import TrackingHooks, _only_warn
 from rsidiff_kedro.untrusted.text import holds_credential, without_credentials
 
 SECRET = "Tr0ub4dor"

@@ -41,6 +41,8 @@ class DrawnImages:
             return None
         try:
             latents: Tensor = load_file(self._latents_path(rows))["latents"]
+            if len(latents) != len(rows):
+                return None
             for path in self._image_paths(rows):
                 with Image.open(path, formats=["PNG"]) as image:
                     image.load()

@@ -126,6 +126,16 @@ class LineageHooks:
             self._unfinished.pop(node.name).remove()
 
     @hook_impl
+    def after_node_run(self) -> None:
+        """What runs after this step, be it outside of any run, has no business in its folder."""
+        set_unfinished(None)
+
+    @hook_impl
+    def on_node_error(self) -> None:
+        """The same after a step that failed."""
+        set_unfinished(None)
+
+    @hook_impl
     def on_pipeline_error(self) -> None:
         """Leave unfinished work for a run that goes on with it."""
         for unfinished in self._unfinished.values():
