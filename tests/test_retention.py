@@ -14,7 +14,7 @@ from rsidiff_kedro.cli import cli
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.lineage.records import Record, Records
-from rsidiff_kedro.lineage.unfinished import Unfinished
+from rsidiff_kedro.lineage.unfinished import Unfinished, begin_run
 from rsidiff_kedro.retention import LEFT_OVER
 from rsidiff_kedro.scenes.grammar import parse_caption
 
@@ -147,3 +147,23 @@ def test_a_bad_rule_is_said() -> None:
     result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.runs=0"])
     assert result.exit_code == 2
     assert "'keep.runs' is 0" in result.output
+
+
+def test_nothing_is_deleted_while_a_run_is_going_on(made: Runs) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (2, 3)))
+    active = begin_run(made.data / "unfinished", NEW)
+    result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.rounds=1", "--delete"])
+    assert result.exit_code == 1
+    assert f"run {NEW} is going on; wait for its end" in result.output
+    active.remove()
+    assert "Deleted" in prune("--params=keep.rounds=1", "--delete")
+
+
+def test_each_runs_own_last_rounds_are_kept(made: Runs) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (2, 3, 4)))
+    made.make(MIDDLE, "report", made.make(MIDDLE, "rsi.round_2.images", seed=1), seed=1)
+    made.make(NEW, "rsi.round_2.images", seed=2)
+    listed = prune("--params=keep.rounds=1", "--delete")
+    assert "round_2/images/" + OLD in listed
+    assert MIDDLE not in listed
+    assert NEW not in listed

@@ -111,6 +111,8 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     except ValueError as error:
         raise click.UsageError(" ".join(str(error).split())) from error
     disk = Disk(env)
+    if delete and disk.active():
+        raise click.ClickException(f"run {disk.active()[0]} is going on; wait for its end, it may need what would go")
     found = disk.prunable(keep)
     for each in found:
         click.echo(f"{_megabytes(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")

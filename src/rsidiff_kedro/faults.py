@@ -2,6 +2,9 @@
 
 import errno
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -17,6 +20,7 @@ _LOWER = {
     "preference_selection": "rewards.micro_batch_size",
     "weighting": "rewards.micro_batch_size",
     "finetune": "finetune.micro_batch_size, or set finetune.gradient_checkpointing=true",
+    "base_model": "batch_size of the training in base_model",
     "evaluation": "sampler.micro_batch_size or rewards.micro_batch_size",
     "sft": "finetune.micro_batch_size or sampler.micro_batch_size, or set finetune.gradient_checkpointing=true",
 }
@@ -39,7 +43,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(step: str, stages: set[str]) -> OutOfMemory:
     """The error to raise for a step, which says what to lower."""
     lower = "; or ".join(_LOWER[stage] for stage in sorted(stages & _LOWER.keys())) or "micro_batch_size"
-    return OutOfMemory(f"memory does not suffice for {step}; lower {lower}, or model.resolution; {GO_ON}")
+    return OutOfMemory(
+        f"memory does not suffice for {step}; lower {lower}, or model.resolution, and go on with "
+        "--only-missing-outputs: steps that read what was changed are made again, all others are kept"
+    )
 
 
 def disk_fault(error: BaseException) -> str | None:
@@ -59,3 +66,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while found is not None:
         yield found
         found = found.__cause__ or found.__context__
+
+
+def exit_on_termination() -> None:
+    """Let SIGTERM end the process as an exit does, so that all books are closed; a handler of somebody else stays."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

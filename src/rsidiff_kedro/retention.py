@@ -17,8 +17,8 @@ from kedro.io import DataCatalog, DatasetNotFoundError
 from rsidiff_kedro.configuration import open_configuration
 from rsidiff_kedro.datasets.folder import PRUNED, FolderDataset
 from rsidiff_kedro.hooks.lineage import UNFINISHED, open_records
-from rsidiff_kedro.lineage.records import Record, chain
-from rsidiff_kedro.lineage.unfinished import is_in_use
+from rsidiff_kedro.lineage.records import chain
+from rsidiff_kedro.lineage.unfinished import RUN, is_in_use
 from rsidiff_kedro.parameters import KeepSettings
 
 VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
@@ -29,6 +29,10 @@ BASE_IMAGES = "rsi.round_1.images"
 """Drawn by the base model: every round may weigh by them."""
 LEFT_OVER = 86_400
 """Seconds after which the partial files of a killed run are taken for left over."""
+
+
+Artefact = tuple[str, str]
+"""A dataset's name and a version of it."""
 
 
 @dataclass
@@ -94,44 +98,53 @@ class Disk:
                 use.state = "finished" if record.outputs.keys() & FINISHED else use.state
         return [found[version] for version in sorted(found)]
 
+    def active(self) -> list[str]:
+        """The versions of runs that are going on."""
+        return [_version(folder) for folder in self._unfinished() if folder.name.startswith(RUN) and is_in_use(folder)]
+
     def prunable(self, keep: KeepSettings) -> list[Prunable]:
         """What the rules let go."""
-        used, oldest = self._used(keep.runs)
-        names = {name for record in self.records for name in record.outputs}
-        found = [each for name in sorted(names) for each in self._of_dataset(name, used, oldest, keep.rounds)]
+        needed, stood_on, oldest = self._needed(keep)
+        names = sorted({name for record in self.records for name in record.outputs})
+        found = [each for name in names for each in self._of_dataset(name, needed, stood_on, oldest)]
         return [*found, *self._left_over(oldest)]
 
-    def _used(self, runs: int | None) -> tuple[dict[str, Record], str]:
-        """The records that the newest finished runs and all that are newer stand on; and the oldest such version."""
+    def _needed(self, keep: KeepSettings) -> tuple[set[Artefact], set[Artefact], str]:
+        """What must stay; what kept runs stand on, their old rounds included; the oldest version of a kept run."""
         finished = sorted({each.version for each in self.records if each.outputs.keys() & FINISHED})
-        oldest = finished[-runs] if runs is not None and len(finished) >= runs else ""
-        new = [record for record in self.records if record.version >= oldest]
-        return {each.key: each for record in new for each in chain(self._store, record)}, oldest
+        oldest = finished[-keep.runs] if keep.runs is not None and len(finished) >= keep.runs else ""
+        needed: set[Artefact] = set()
+        stood_on: set[Artefact] = set()
+        for version in sorted({record.version for record in self.records if record.version >= oldest}):
+            made = [record for record in self.records if record.version == version]
+            chains = {each.key: each for record in made for each in chain(self._store, record)}
+            artefacts = {(name, each.version) for each in chains.values() for name in each.outputs}
+            last = max((_round(name) for name, _ in artefacts), default=0)
+            old = {each for each in artefacts if keep.rounds is not None and _is_old(each[0], last - keep.rounds)}
+            needed |= artefacts - old if version in finished else artefacts
+            stood_on |= artefacts
+        return needed, stood_on, oldest
 
-    def _of_dataset(self, name: str, used: dict[str, Record], oldest: str, rounds: int | None) -> Iterator[Prunable]:
+    def _of_dataset(self, name: str, needed: set[Artefact], stood_on: set[Artefact], oldest: str) -> Iterator[Prunable]:
         try:
             dataset = self._catalog.get(name)
         except DatasetNotFoundError:
             return
         if not isinstance(dataset, FolderDataset) or not dataset.large_files:
             return
-        last = max((_round(output) for record in used.values() for output in record.outputs), default=0)
-        versions_in_use = {record.version for record in used.values() if name in record.outputs}
-        match = TRAINING_IMAGES.fullmatch(name)
-        is_old = bool(match and rounds is not None and name != BASE_IMAGES and int(match[1]) <= last - rounds)
         for folder in dataset.version_folder("*").parent.parent.glob("*Z/*"):
             version = folder.parent.name
             if not VERSION.fullmatch(version) or folder.name.startswith(".") or (folder / PRUNED).exists():
                 continue
-            if version not in versions_in_use and version < oldest:
-                yield Prunable(folder, _large(dataset, folder), "no run that is kept stands on it", dataset)
-            elif version in versions_in_use and is_old:
+            if (name, version) in stood_on - needed:
                 yield Prunable(folder, _large(dataset, folder), f"training images of an old round ({name})", dataset)
+            elif (name, version) not in needed and version < oldest:
+                yield Prunable(folder, _large(dataset, folder), "no run that is kept stands on it", dataset)
 
     def _left_over(self, oldest: str) -> Iterator[Prunable]:
         keys = {record.key for record in self.records}
         for folder in self._unfinished():
-            if is_in_use(folder):
+            if is_in_use(folder) or folder.name.startswith(RUN):
                 continue
             if folder.name.split("_")[0] in keys:
                 yield Prunable(folder, size_of(folder), "unfinished work on what another run has finished")
@@ -143,6 +156,11 @@ class Disk:
 
     def _unfinished(self) -> list[Path]:
         return [folder for folder in (self.data / UNFINISHED).glob("*_*") if folder.is_dir()]
+
+
+def _is_old(name: str, last: int) -> bool:
+    match = TRAINING_IMAGES.fullmatch(name)
+    return match is not None and name != BASE_IMAGES and int(match[1]) <= last
 
 
 def size_of(path: Path) -> int:

@@ -14,7 +14,7 @@ from kedro.pipeline import Pipeline
 from safetensors import SafetensorError
 
 from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.faults import GO_ON, disk_fault
+from rsidiff_kedro.faults import GO_ON, disk_fault, exit_on_termination
 from rsidiff_kedro.untrusted.text import printable
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class RsiSession(KedroSession):
             click.ClickException: in one line, an `InputError`, an unreadable dataset, a disk that is full or read-only.
         """
         self._asked = options
+        exit_on_termination()
         try:
             return super().run(*args, **options)
         except (KeyboardInterrupt, SystemExit):

@@ -23,8 +23,8 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 
 CONTEXT_CLASS = RsiContext
 SESSION_CLASS = RsiSession
-# The last comes first: nothing is recorded of a run whose inputs are no good.
-HOOKS = (LineageHooks(), TrackingHooks(), EndingHooks(), MemoryHooks(), InputHooks())
+# Lineage says which versions are read, then inputs are looked at, and only then is anything recorded.
+HOOKS = (InputHooks(), LineageHooks(), TrackingHooks(), EndingHooks(), MemoryHooks())
 CONFIG_LOADER_CLASS = RsiConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

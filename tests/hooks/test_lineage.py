@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,9 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
     monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
     caplog.set_level(logging.INFO, "rsidiff_kedro")
 
-    def run(run_id: str, reuse: bool = True, fails: str = "", **parameters: object) -> list[str]:
+    def run(
+        run_id: str, reuse: bool = True, fails: str = "", only: Sequence[str] = STEPS, **parameters: object
+    ) -> list[str]:
         computed: list[str] = []
 
         def step(name: str) -> Callable[..., object]:
@@ -52,6 +54,8 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
                 node(step("report"), ["scores"], "page", name="report"),
             ]
         )
+        monkeypatch.setattr("rsidiff_kedro.hooks.lineage.pipelines", {"all": pipeline})
+        pipeline = pipeline.only_nodes(*only)
         hooks = LineageHooks()
         hooks._records = Records(tmp_path / "lineage")
         manager = _create_hook_manager()
@@ -63,7 +67,7 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
         except RuntimeError:
             assert fails
         else:
-            assert catalog.load("page")[0] == "report"
+            assert "report" not in only or catalog.load("page")[0] == "report"
         return computed
 
     return run
@@ -174,3 +178,62 @@ def test_a_pruned_output_is_made_again_only_if_a_step_reads_it(tmp_path: Path) -
     catalog = run("3", steps=2)
     assert computed == ["start", "read"]
     assert catalog.load("metrics") == {"sum": 12.0}
+
+
+def test_what_a_step_made_of_a_tampered_input_is_not_taken_for_the_real_thing(run: Run, tmp_path: Path) -> None:
+    run("1")
+    (tmp_path / "images.json" / "1" / "images.json").write_text('["draw", "tampered"]')
+    assert run("2", only=["score"], reuse=False) == ["score"]
+    assert run("3") == ["draw"]
+    page = max((tmp_path / "page.json").glob("*/page.json")).read_text()
+    assert "tampered" not in page
+
+
+def test_a_part_reads_what_its_parameters_make_and_not_the_newest(run: Run, tmp_path: Path, caplog) -> None:
+    run("1", seed=1)
+    run("2", seed=2)
+    run("3", seed=1, only=["score"], steps=9)
+    record = next(each for each in Records(tmp_path / "lineage").all() if each.version == "3")
+    first = next(each for each in Records(tmp_path / "lineage").all() if "images" in each.outputs)
+    assert (first.version, record.inputs["images"]) == ("1", first.key)
+    assert "the newest version is read" not in caplog.text
+    run("4", seed=7, only=["score"])
+    assert "images: not there as these parameters make it; the newest version is read" in caplog.text
+
+
+def test_the_reason_is_the_difference_to_what_is_most_alike(run: Run, caplog) -> None:
+    run("1", seed=1)
+    run("2", seed=2, steps=5)
+    caplog.clear()
+    run("3", seed=1, steps=4)
+    assert "score: steps is 4, was 3" in caplog.text
+
+
+def test_runs_with_the_same_parameters_keep_their_own_records(run: Run, tmp_path: Path) -> None:
+    run("1", reuse=False)
+    run("2", reuse=False)
+    assert sorted({record.version for record in Records(tmp_path / "lineage").all()}) == ["1", "2"]
+    for name in ("images", "scores", "page"):
+        shutil.rmtree(tmp_path / f"{name}.json" / "2")
+    assert run("3") == []
+
+
+def test_what_changes_no_result_makes_nothing_again(run: Run) -> None:
+    run("1", steps={"checkpoint_every": 25, "device": "auto", "steps": 3})
+    assert run("2", steps={"checkpoint_every": 10, "device": "cpu", "steps": 3}) == []
+
+
+def test_an_output_that_is_not_versioned_is_written_where_it_belongs(tmp_path: Path) -> None:
+    pipeline = Pipeline([node(lambda seed: {"a": seed}, "params:seed", "page", name="page")])
+    for run_id in ("1", "2"):
+        catalog = DataCatalog(
+            {"params:seed": MemoryDataset(3), "page": JSONDataset(filepath=str(tmp_path / "page.json"))}
+        )
+        hooks = LineageHooks()
+        hooks._records = Records(tmp_path / "lineage")
+        manager = _create_hook_manager()
+        manager.register(hooks)
+        given = {"only_missing_outputs": True, "run_id": run_id}
+        manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
+        SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=True)
+    assert (tmp_path / "page.json").is_file()

@@ -55,7 +55,7 @@ def test_a_record_is_found_by_its_key(tmp_path: Path) -> None:
 def test_a_record_that_is_cut_is_as_good_as_none(tmp_path: Path) -> None:
     records = Records(tmp_path)
     records.write(RECORD)
-    path = tmp_path / f"{RECORD.key}.json"
+    path = next(tmp_path.glob("*.json"))
     path.write_text(path.read_text()[:50])
     assert records.find(RECORD.key) is None
     assert list(records.all()) == []

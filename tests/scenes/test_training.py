@@ -19,7 +19,7 @@ from rsidiff_kedro.scenes.denoiser import (
     tokenize,
     train_denoiser,
 )
-from rsidiff_kedro.scenes.fitting import Schedule, fit
+from rsidiff_kedro.scenes.fitting import FitError, Schedule, fit
 
 TINY = Network(channels=(16, 16), text_width=16, text_layers=1)
 LATENTS = (4, 8, 8)
@@ -149,3 +149,11 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
 def test_training_lowers_the_loss():
     trained = _regression(None, steps=200)
     assert trained.weight.detach().numpy() == pytest.approx(np.ones((1, 3)), abs=0.05)
+
+
+def test_a_loss_that_is_no_number_ends_a_training_with_what_to_lower(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    schedule = Schedule(3, 1, 1e3, warmup_steps=0)
+    with pytest.raises(FitError, match=r"the loss is nan at step 0; lower its learning_rate \(now 1000.0\)"):
+        fit(network, lambda _: network.weight.sum() * float("nan"), schedule, 0, "toy", tmp_path / "state.safetensors")
+    assert not list(tmp_path.iterdir())

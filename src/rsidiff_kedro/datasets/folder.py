@@ -70,7 +70,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
         folder = self._load_folder()
         if (folder / PRUNED).exists():
             raise DatasetError(
-                f"{folder} was pruned; a run with --only-missing-outputs makes it again if a step needs it"
+                f"{folder} was pruned; a run of all stages with --only-missing-outputs makes it again if need be"
             )
         return self._read(folder)
 

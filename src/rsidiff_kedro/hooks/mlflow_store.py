@@ -47,6 +47,10 @@ class TrackingSettings(BaseModel):
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri
         if not uri.startswith(_SQLITE):
             return uri
+        if {"?", "#"} & set(str(root)):
+            raise TrackingError(
+                f"{root}: SQLite's address cannot hold ? or #; rename the folder, or set tracking_uri in mlflow.yml"
+            )
         return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).as_posix()}"
 
     def absolute_artifacts(self, root: Path) -> str | None:

@@ -10,8 +10,6 @@ import logging
 import math
 import os
 import re
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +29,7 @@ from pydantic import BaseModel
 from rsidiff_kedro.datasets.adapter import adapter_json
 from rsidiff_kedro.diffusion.adapters import INFO_NAME, Adapter
 from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.faults import exit_on_termination
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_settings, store_errors
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
@@ -152,7 +151,7 @@ class TrackingHooks:
         self._recorded, self._failures = set(), 0
         self._process = os.getpid()
         atexit.register(self._close, "KILLED")  # Kedro calls no hook on Ctrl-C
-        _exit_on_termination()
+        exit_on_termination()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -278,12 +277,6 @@ def _round_order(name: str) -> tuple[int, bool, str]:
     if match is None:
         return (10**9, False, name)
     return (int(match[1]), match[2] == "metrics", name)
-
-
-def _exit_on_termination() -> None:
-    """Let SIGTERM end the process as an exit does, so that the runs are closed; a handler of somebody else stays."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 @contextmanager

@@ -25,16 +25,18 @@ LIBRARIES = (
 
 
 @cache
-def code_digest(module: str) -> str:
-    """12 hex digits of the SHA-256 of a module's source and of all modules of this project that it imports.
+def code_digest(*modules: str) -> str:
+    """12 hex digits of the SHA-256 of modules' sources and of all modules of this project that they import.
 
     Imports are read from the source, wherever they stand in it, so that what a function imports counts too. A module
     that is not of this project has the digest of its name.
     """
     digest = hashlib.sha256()
-    for path in sorted(_closure(module)):
+    for path in sorted({path for module in modules for path in _closure(module)}):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12] if _source(module) else hashlib.sha256(module.encode()).hexdigest()[:12]
+    for module in modules:
+        digest.update(b"" if _source(module) else module.encode())
+    return digest.hexdigest()[:12]
 
 
 def _closure(module: str) -> set[Path]:

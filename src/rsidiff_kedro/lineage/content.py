@@ -22,9 +22,13 @@ def fingerprint(path: Path, small: int = 64_000_000) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """16 hex digits of the SHA-256 of every byte of a file, or of a folder's files with their names."""
+    """16 hex digits of the SHA-256 of every byte of a file, or of a folder's files with their names.
+
+    Hidden files of a folder, which file managers leave, do not count.
+    """
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
+    files = (each for each in path.rglob("*") if each.is_file() and not each.name.startswith("."))
+    for file in [path] if path.is_file() else sorted(files):
         with file.open("rb") as opened:
             part = hashlib.file_digest(opened, "sha256").hexdigest()
         digest.update(f"{file.relative_to(path).as_posix()} {part}\n".encode())

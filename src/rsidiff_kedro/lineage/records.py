@@ -57,17 +57,22 @@ class Records:
         self.folder = folder
 
     def find(self, key: str) -> Record | None:
-        """The record with this key; None if there is none that can be read, or what lies in its place has another."""
+        """The newest record with this key; None if there is none that can be read."""
+        return next(iter(self.versions(key)), None)
+
+    def versions(self, key: str) -> list[Record]:
+        """All records with this key, the newest version first."""
         if not _KEY.fullmatch(key):
-            return None
-        return _read(self.folder / f"{key}.json")
+            return []
+        found = (_read(path) for path in sorted(self.folder.glob(f"{key}_*.json"), reverse=True))
+        return [record for record in found if record is not None]
 
     def write(self, record: Record) -> None:
-        """Keep a record, in the place of an older one with its key."""
+        """Keep a record."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{uuid.uuid4().hex[:8]}.partial"
         partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, self.folder / f"{record.key}.json")
+        os.replace(partial, self.folder / f"{_name(record)}.json")
 
     def all(self) -> Iterator[Record]:
         """Every record, those of the oldest versions first."""
@@ -79,10 +84,14 @@ class Records:
         return next((each for each in self.all() if each.version == version and dataset in each.outputs), None)
 
 
+def _name(record: Record) -> str:
+    return f"{record.key}_{record.version}"
+
+
 def _read(path: Path) -> Record | None:
     try:
         record = Record.model_validate_json(path.read_text(encoding="utf-8"))
-        return record if record.key == path.stem else None
+        return record if _name(record) == path.stem else None  # else it lies in the place of another
     except (OSError, ValueError, RecursionError):  # not there, or cut: as good as none
         return None
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCK_NAME = ".lock"
+RUN = "run"
+"""In the place of a step's key: what says that a run is active."""
 
 
 class Unfinished:
@@ -60,6 +62,16 @@ class Unfinished:
         if self._lock is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self.release()
+
+
+def begin_run(root: Path, version: str) -> Unfinished:
+    """A folder that is locked as long as a run is active; those of runs that were killed go."""
+    for folder in root.glob(f"{RUN}_*"):
+        if not is_in_use(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    active = Unfinished(root, RUN, version, resume=False)
+    _ = active.folder
+    return active
 
 
 _current: ContextVar[Unfinished | None] = ContextVar("unfinished", default=None)

@@ -1,5 +1,6 @@
 """One training loop for the embedded model's networks: Muon and AdamW, cosine, moving average, resume after a kill."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rsidiff_kedro.diffusion.training_state import TrainingState
+from rsidiff_kedro.errors import InputError
+
+
+class FitError(InputError):
+    """A network of the embedded model cannot be trained with these settings."""
+
 
 LOGGED_EVERY = 50
 """Steps whose mean loss is one figure of the log."""
@@ -92,6 +99,11 @@ def fit(
         decay = min(schedule.ema_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(state.average, [parameter.detach() for parameter in parameters], 1 - decay)
         state.losses.append(loss.item())
+        if not math.isfinite(state.losses[-1]):
+            raise FitError(
+                f"{title}: the loss is {state.losses[-1]} at step {step}; lower its learning_rate (now "
+                f"{schedule.learning_rate}) in base_model"
+            )
         if checkpoint is not None and (step + 1) % schedule.checkpoint_every == 0:
             state.save(checkpoint)
     with torch.no_grad():
