@@ -1,8 +1,13 @@
 """The Kedro session of this project: ends a run that a user can do something about with one line, not a traceback."""
 
+import atexit
 import difflib
 import logging
+import tempfile
+import time
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +15,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
+from kedro.io.core import generate_timestamp
 from kedro.pipeline import Pipeline
 from safetensors import SafetensorError
 
@@ -43,6 +49,7 @@ class RsiSession(KedroSession):
         """
         self._asked = options
         exit_on_termination()
+        self.session_id = self._store["session_id"] = own_version(self._project_path, self.session_id)
         try:
             return super().run(*args, **options)
         except (KeyboardInterrupt, SystemExit):
@@ -60,6 +67,24 @@ class RsiSession(KedroSession):
         if self._asked is not None:
             check_selection(**self._asked)
         return context
+
+
+def own_version(project: Path, version: str) -> str:
+    """The version, or a later one if a run of this project on this machine has it already.
+
+    A version is a time stamp of milliseconds, and runs that are started together would share one.
+    """
+    claims = Path(tempfile.gettempdir()) / f"rsidiff_kedro_{sha256(str(project).encode()).hexdigest()[:16]}"
+    claims.mkdir(exist_ok=True)
+    while True:
+        try:
+            (claims / version).touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(0.002)
+            version = generate_timestamp()
+        else:
+            atexit.register((claims / version).unlink, missing_ok=True)
+            return version
 
 
 def check_selection(pipeline_names: Iterable[str] | None = None, **options: Any) -> None:
