@@ -81,7 +81,9 @@ def test_images_and_adapters_of_old_runs_go_and_tables_stay(made: Runs) -> None:
     assert listed.count(OLD) == 2
     assert NEW not in listed
     for name in ("images", "adapter"):
-        with pytest.raises(DatasetError, match="was pruned; a run with --only-missing-outputs makes it again"):
+        with pytest.raises(
+            DatasetError, match="was pruned; a run of all stages with --only-missing-outputs makes it again"
+        ):
             made.load(OLD, f"rsi.round_1.{name}")
         assert made.load(NEW, f"rsi.round_1.{name}")
     assert made.load(OLD, "rsi.round_1.metrics") == {"a": 1.0}

@@ -6,6 +6,7 @@ with what a killed run finished of a step (`unfinished/`, in `data/`).
 """
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,11 @@ class LineageHooks:
         for node in tqdm(pipeline.nodes, desc="checking what is there", unit="step", delay=2, leave=False):
             record = self._describe(node, catalog, keys)
             keys |= dict.fromkeys(node.outputs, record.key)
-            lacking = self._pin_to_made(node, catalog, record.key) if self._reuse else [NEVER]
+            lacking = self._pin_to_made(node.outputs, catalog, record.key) if self._reuse else [NEVER]
             if not lacking:
                 reused[node.name] = record
                 continue
-            self._pin(node, catalog, record)
+            self._pin(node.outputs, catalog, record)
             self._planned[node.name] = record
             again[node.name] = _reasons(record, earlier.get(node.name, [])) if lacking == [NEVER] else lacking
         self._make_pruned_again(pipeline, catalog, reused, again)
@@ -109,10 +110,10 @@ class LineageHooks:
         for node in whole.to_outputs(*wanted).nodes:
             keys |= dict.fromkeys(node.outputs, self._describe(node, catalog, keys).key)
             asked = wanted & set(node.outputs)
-            if asked and not self._pin_to_made(node, catalog, keys[node.outputs[0]]):
+            if asked and not self._pin_to_made(asked, catalog, keys[node.outputs[0]]):
                 found |= dict.fromkeys(asked, keys[node.outputs[0]])
             elif asked:
-                self._unpin(node, catalog)
+                self._unpin(asked, catalog)
         other = sorted(name for name in wanted - found.keys() if catalog.exists(name))
         if other:
             more = f" and {len(other) - 1} more" if len(other) > 1 else ""
@@ -133,7 +134,7 @@ class LineageHooks:
                 maker, dataset = makers.get(name), catalog.get(name)
                 if maker and maker.name in reused and isinstance(dataset, FolderDataset) and dataset.is_pruned():
                     self._planned[maker.name] = record = reused.pop(maker.name)
-                    self._pin(maker, catalog, record)
+                    self._pin(maker.outputs, catalog, record)
                     again[maker.name] = [f"{name} was pruned, and is needed"]
 
     @hook_impl
@@ -213,25 +214,25 @@ class LineageHooks:
         record, content = self._records.maker(name, version), content_digest(Path(dataset._get_load_path()))
         return record.key if record is not None and record.outputs.get(name) == content else content
 
-    def _pin_to_made(self, node: Node, catalog: CatalogProtocol, key: str) -> list[str]:
-        """Have the outputs loaded in a version that was made under this key; returns what is wrong if none is sound."""
+    def _pin_to_made(self, names: Iterable[str], catalog: CatalogProtocol, key: str) -> list[str]:
+        """Have outputs of a step loaded in a version made under this key; returns what is wrong if none is sound."""
         lacking = [NEVER]
         for made in self._records.versions(key):
-            lacking = self._pin(node, catalog, made)
+            lacking = self._pin(names, catalog, made)
             if not lacking:
                 break
         return lacking
 
-    def _unpin(self, node: Node, catalog: CatalogProtocol) -> None:
-        for dataset in (catalog.get(name) for name in node.outputs):
+    def _unpin(self, names: Iterable[str], catalog: CatalogProtocol) -> None:
+        for dataset in (catalog.get(name) for name in names):
             if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
                 dataset._version = Version(None, self._run_id)
                 dataset._clear_version_cache()
 
-    def _pin(self, node: Node, catalog: CatalogProtocol, record: Record) -> list[str]:
-        """Have the step's outputs loaded in the record's version; returns what is wrong with them on disk."""
+    def _pin(self, names: Iterable[str], catalog: CatalogProtocol, record: Record) -> list[str]:
+        """Have outputs of a step loaded in the record's version; returns what is wrong with them on disk."""
         problems = []
-        for name in node.outputs:
+        for name in names:
             dataset = catalog.get(name)
             if not isinstance(dataset, AbstractVersionedDataset) or dataset._version is None:
                 problems.append(f"{name} is not versioned, and not reused")
