@@ -101,7 +101,7 @@ def test_lineage_records(tmp_path_factory: pytest.TempPathFactory, answer) -> No
     folder = tmp_path_factory.mktemp("fuzz") / "lineage"
     records = Records(folder)
     records.write(RECORD)
-    path = folder / f"{RECORD.key}.json"
+    path = next(folder.glob("*.json"))
     whole = path.read_bytes()
 
     @examples(200)
@@ -109,8 +109,8 @@ def test_lineage_records(tmp_path_factory: pytest.TempPathFactory, answer) -> No
     def check(content: bytes) -> None:
         path.write_bytes(content)
         found = answer(lambda: records.find(RECORD.key), (), folder)
-        if found is not None:  # time and device alone are no part of the key
-            assert found.model_copy(update={"version": RECORD.version, "device": RECORD.device}) == RECORD
+        if found is not None:  # digests of the outputs and the device alone are no part of the key
+            assert found.model_copy(update={"outputs": RECORD.outputs, "device": RECORD.device}) == RECORD
             assert "/" not in found.version
             assert chain(records, found) == [found]
             assert differences(RECORD, found) == []
