@@ -6,6 +6,7 @@ with what a killed run finished of a step (`unfinished/`, in `data/`).
 """
 
 import logging
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,7 @@ class LineageHooks:
         self._catalog: CatalogProtocol | None = None
         self._reuse = False
         self._run_id = ""
+        self._process = 0
         self._active: Unfinished | None = None
         self._planned: dict[str, Record] = {}
         self._unfinished: dict[str, Unfinished] = {}
@@ -71,7 +73,7 @@ class LineageHooks:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Decide for each step in order whether its outputs may be reused, and say why not."""
-        self._planned, self._unfinished, self._catalog = {}, {}, catalog
+        self._planned, self._unfinished, self._catalog, self._process = {}, {}, catalog, os.getpid()
         self._reuse, self._run_id = bool(run_params["only_missing_outputs"]), str(run_params["run_id"])
         earlier: dict[str, list[Record]] = {}
         for record in self._records.all() if self._reuse else ():
@@ -142,7 +144,7 @@ class LineageHooks:
         """Say where the step may keep unfinished work, and go on with what a killed run left of it."""
         record = self._planned.get(node.name)
         root = self._records.folder.with_name(UNFINISHED)
-        if self._active is None:
+        if self._active is None and os.getpid() == self._process:  # not in a worker of ParallelRunner
             self._active = begin_run(root, self._run_id)
         if record is not None:
             self._unfinished[node.name] = Unfinished(root, record.key, record.version, self._reuse)
