@@ -23,6 +23,17 @@ Run = Callable[..., list[str]]
 STEPS = ["draw", "score", "report"]
 
 
+def run_with_lineage(pipeline: Pipeline, catalog: DataCatalog, folder: Path, run_id: str, reuse: bool = True) -> None:
+    """Run as Kedro does, with the records in this folder."""
+    hooks = LineageHooks()
+    hooks._records = Records(folder / "lineage")
+    manager = _create_hook_manager()
+    manager.register(hooks)
+    given = {"only_missing_outputs": reuse, "run_id": run_id}
+    manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
+    SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=reuse)
+
+
 @pytest.fixture
 def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run("1", steps=3, reuse=True)`: runs draw → score → report as run 1; gives the steps that were computed."""
@@ -55,15 +66,8 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
             ]
         )
         monkeypatch.setattr("rsidiff_kedro.hooks.lineage.pipelines", {"all": pipeline})
-        pipeline = pipeline.only_nodes(*only)
-        hooks = LineageHooks()
-        hooks._records = Records(tmp_path / "lineage")
-        manager = _create_hook_manager()
-        manager.register(hooks)
-        given = {"only_missing_outputs": reuse, "run_id": run_id}
-        manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
         try:
-            SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=reuse)
+            run_with_lineage(pipeline.only_nodes(*only), catalog, tmp_path, run_id, reuse)
         except RuntimeError:
             assert fails
         else:
@@ -161,13 +165,7 @@ def test_a_pruned_output_is_made_again_only_if_a_step_reads_it(tmp_path: Path) -
         catalog = DataCatalog({"params:seed": MemoryDataset(3), "params:steps": MemoryDataset(steps)})
         catalog["adapter"] = AdapterDataset(filepath=str(tmp_path / "adapter"), version=Version(None, run_id))
         catalog["metrics"] = JSONDataset(filepath=str(tmp_path / "metrics"), version=Version(None, run_id))
-        hooks = LineageHooks()
-        hooks._records = Records(tmp_path / "lineage")
-        manager = _create_hook_manager()
-        manager.register(hooks)
-        given = {"only_missing_outputs": True, "run_id": run_id}
-        manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
-        SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=True)
+        run_with_lineage(pipeline, catalog, tmp_path, run_id)
         return catalog
 
     catalog = run("1", steps=1)
@@ -229,11 +227,5 @@ def test_an_output_that_is_not_versioned_is_written_where_it_belongs(tmp_path: P
         catalog = DataCatalog(
             {"params:seed": MemoryDataset(3), "page": JSONDataset(filepath=str(tmp_path / "page.json"))}
         )
-        hooks = LineageHooks()
-        hooks._records = Records(tmp_path / "lineage")
-        manager = _create_hook_manager()
-        manager.register(hooks)
-        given = {"only_missing_outputs": True, "run_id": run_id}
-        manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
-        SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=True)
+        run_with_lineage(pipeline, catalog, tmp_path, run_id)
     assert (tmp_path / "page.json").is_file()

@@ -205,6 +205,8 @@ def test_a_run_that_is_ended_from_outside_is_marked_as_killed(root: Path, end: s
         sys.path[:0] = {[str(Path(__file__).parent), str(SOURCE)]!r}
         from pathlib import Path
         from test_tracking import *
+        from rsidiff_kedro.faults import exit_on_termination
+        exit_on_termination()  # as the session does
         def interrupt(_):
             {end}
         interrupted = node(interrupt, "rsi.round_2.metrics", "rsi.round_3.metrics")

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsidiff_kedro.reporting.categories import ENDS, category_html, category_scores, category_text, has_categories
+from rsidiff_kedro.reporting.categories import (
+    ENDS,
+    OtherPromptsError,
+    category_html,
+    category_scores,
+    category_text,
+    has_categories,
+)
 
 
 def prompts_of(scores: list[pd.DataFrame], *categories: str) -> pd.DataFrame:
@@ -88,3 +95,9 @@ def test_the_html_escapes_categories(scores: list[pd.DataFrame]) -> None:
     html = category_html(table_of(scores, "<script>alert('x')</script>", "a & b"))
     assert "<script" not in html
     assert "&lt;script&gt;" in html and "a &amp; b" in html
+
+
+def test_rounds_of_other_prompts_are_refused(scores: list[pd.DataFrame]) -> None:
+    other = scores[2].assign(prompt_id=scores[2]["prompt_id"] + "x")
+    with pytest.raises(OtherPromptsError, match=r"round 2 was tested on other prompts .* run all stages"):
+        table_of([*scores[:2], other], "photo")

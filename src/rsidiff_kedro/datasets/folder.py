@@ -69,7 +69,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
     def load(self) -> T:
         folder = self._load_folder()
         if (folder / PRUNED).exists():
-            raise DatasetError(
+            raise FolderError(
                 f"{folder} was pruned; a run of all stages with --only-missing-outputs makes it again if need be"
             )
         return self._read(folder)

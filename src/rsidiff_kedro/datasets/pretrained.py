@@ -10,7 +10,8 @@ from kedro.io.core import Version
 from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
-from rsidiff_kedro.diffusion.backbones.folders import check_components, is_loading_error
+from rsidiff_kedro.diffusion.backbones.folders import check_components
+from rsidiff_kedro.untrusted.loading import loading, reason
 
 
 class PretrainedDataset(FolderDataset[Any]):
@@ -49,14 +50,13 @@ class PretrainedDataset(FolderDataset[Any]):
 
     def _read(self, folder: Path) -> Any:
         module, _, name = self._class_name.rpartition(".")
-        try:
+
+        def refuse(error: Exception) -> FolderError:
+            return FolderError(f"{folder} holds no {self._class_name} ({reason(error)}); train it again")
+
+        with loading(refuse):
             check_components(folder)
             return getattr(import_module(module), name).from_pretrained(folder, use_safetensors=True)
-        except Exception as error:
-            if not is_loading_error(error):
-                raise
-            reason = " ".join(str(error).split())[:300]
-            raise FolderError(f"{folder} holds no {self._class_name} ({reason}); train it again") from error
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "class_name": self._class_name}

@@ -5,6 +5,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from rsidiff_kedro.diffusion.adapters import Adapter, check_base
@@ -28,7 +29,7 @@ class InputHooks:
         if any(node.func is build_training_set for node in pipeline.nodes):
             sft = SftSettings.model_validate(catalog["params:sft"].load())
             check_pairs(sft.images, sft.text_column)
-        names = sorted(name for name in pipeline.inputs() if not _is_parameter(name))
+        names = sorted(name for name in pipeline.inputs() if not is_parameter(name))
         missing = [name for name in names if not _is_there(name, catalog)]
         if missing:
             raise MissingInputError(_how_to_make(missing, catalog, run_params.get("load_versions") or {}))
@@ -36,10 +37,6 @@ class InputHooks:
             data = catalog[name].load()
             if isinstance(data, Adapter):
                 check_base(data, _model(catalog).base, name)
-
-
-def _is_parameter(name: str) -> bool:
-    return name == "parameters" or name.startswith("params:")
 
 
 def _is_there(name: str, catalog: CatalogProtocol) -> bool:

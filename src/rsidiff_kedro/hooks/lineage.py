@@ -1,8 +1,9 @@
 """What may be reused: outputs of the same code, parameters, inputs and libraries, and nothing else.
 
-Every run records what made each step's outputs (`lineage/`, in `data/`). A run reads only what it made itself, or, with
-`--only-missing-outputs`, what a record says is the same; a run beside it in the same folder is never read. So it is
-with what a killed run finished of a step (`unfinished/`, in `data/`).
+Every run records what made each step's outputs (`lineage/`, in `data/`). Of what it makes a run reads only its own,
+or, with `--only-missing-outputs`, what a record says is the same; a run beside it in the same folder is never read. So
+it is with what a killed run finished of a step (`unfinished/`, in `data/`). What a part of a pipeline reads of earlier
+runs is what its parameters make, and the newest version, with a warning, only where that is not there.
 """
 
 import logging
@@ -16,7 +17,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
-from kedro.io.core import Version
+from kedro.io.core import Version, is_parameter
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
@@ -103,7 +104,7 @@ class LineageHooks:
         Returns:
             The keys of these inputs; of the others, the newest versions are read, and a line says so.
         """
-        wanted = {name for name in pipeline.inputs() if not _is_parameter(name)} - load_versions.keys()
+        wanted = {name for name in pipeline.inputs() if not is_parameter(name)} - load_versions.keys()
         whole = next((each for each in dict(pipelines).values() if wanted <= each.all_outputs()), None)
         if not wanted or whole is None:
             return {}
@@ -191,7 +192,7 @@ class LineageHooks:
             self._active = None
 
     def _describe(self, node: Node, catalog: CatalogProtocol, keys: dict[str, str]) -> Record:
-        parameters = {name: _resolved(catalog.load(name)) for name in node.inputs if _is_parameter(name)}
+        parameters = {name: _resolved(catalog.load(name)) for name in node.inputs if is_parameter(name)}
         given = node.func.keywords if isinstance(node.func, partial) else {}
         return Record(
             step=node.name,
@@ -202,7 +203,7 @@ class LineageHooks:
             libraries=library_versions(),
             parameters={name.removeprefix("params:"): value for name, value in parameters.items()} | given,
             inputs={
-                name: keys.get(name) or self._origin(name, catalog) for name in node.inputs if not _is_parameter(name)
+                name: keys.get(name) or self._origin(name, catalog) for name in node.inputs if not is_parameter(name)
             },
             device=self._device,
         )
@@ -248,10 +249,6 @@ class LineageHooks:
             elif record.outputs.get(name) != content_digest(Path(dataset._get_load_path())):
                 problems.append(f"{name} is damaged: it is not what was saved")
         return problems
-
-
-def _is_parameter(name: str) -> bool:
-    return name == "parameters" or name.startswith("params:")
 
 
 def _resolved(value: Any, name: str = "") -> Any:

@@ -29,7 +29,6 @@ from pydantic import BaseModel
 from rsidiff_kedro.datasets.adapter import adapter_json
 from rsidiff_kedro.diffusion.adapters import INFO_NAME, Adapter
 from rsidiff_kedro.diffusion.image_set import ImageSet
-from rsidiff_kedro.faults import exit_on_termination
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_settings, store_errors
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
@@ -151,7 +150,6 @@ class TrackingHooks:
         self._recorded, self._failures = set(), 0
         self._process = os.getpid()
         atexit.register(self._close, "KILLED")  # Kedro calls no hook on Ctrl-C
-        exit_on_termination()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:

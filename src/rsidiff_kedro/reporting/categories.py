@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.statistics.bootstrap import Interval, bootstrap_mean
 from rsidiff_kedro.untrusted.text import printable
 
@@ -15,6 +16,10 @@ REWARD = "reward/"
 PAIR = ["prompt_id", "sample_index"]
 ENDS = ("", "_low", "_high", "_gain", "_gain_low", "_gain_high")
 _NOT_MEASURED = Interval(math.nan, math.nan, math.nan)
+
+
+class OtherPromptsError(InputError):
+    """Rounds that were tested on different prompts cannot be compared."""
 
 
 def category_scores(
@@ -32,7 +37,16 @@ def category_scores(
         rewards: their columns to report.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
+
+    Raises:
+        OtherPromptsError: a round was tested on other prompts.
     """
+    for number, scores in enumerate(test_scores):
+        if set(scores["prompt_id"]) != set(prompts["prompt_id"]):
+            raise OtherPromptsError(
+                f"round {number} was tested on other prompts than test_prompts has, as by a run with other parameters; "
+                "run all stages, with --only-missing-outputs to keep what is valid"
+            )
     columns = {"correct": ACCURACY} if "correct" in test_scores[0] else {}
     columns |= {name: f"{REWARD}{name}" for name in rewards}
     categories = prompts.set_index("prompt_id")["category"]

@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.untrusted.loading import loading, reason
 from rsidiff_kedro.untrusted.model_configs import absurd_size, names_foreign_code
 from rsidiff_kedro.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
 CONFIG_FILE = "config.json"
 """Of transformers: of a model in its format, or beside a `.pt` of another size than the official one."""
-_BUILDING_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError)
-"""What building a network raises of a configuration with numbers that do not go together."""
 _NAMED = 3
 """Names of keys that a message gives, of each kind."""
 
@@ -67,7 +66,7 @@ def fetch(source: str, file_name: str, revision: str | None = None) -> Path:
         return path
     try:
         return Path(hf_hub_download(source, file_name, revision=revision))
-    except Exception as error:  # huggingface_hub's, and its HTTP client's, which changes between versions
+    except (OSError, ValueError) as error:  # all of huggingface_hub's derive from these
         raise _not_on_hub(source, file_name, revision, error) from error
 
 
@@ -81,13 +80,10 @@ def check_source(source: str, file_name: str, revision: str | None = None) -> Pa
     if path is not None:
         return path
     try:
-        cached = try_to_load_from_cache(source, file_name, revision=revision)
-        if isinstance(cached, str):
-            return Path(cached)
-        get_hf_file_metadata(hf_hub_url(source, file_name, revision=revision))
-    except Exception as error:  # as in `fetch`
+        found = hf_hub_download(source, file_name, revision=revision, dry_run=True)
+    except (OSError, ValueError) as error:  # as in `fetch`
         raise _not_on_hub(source, file_name, revision, error) from error
-    return None
+    return Path(found.local_path) if found.is_cached else None
 
 
 def _not_on_hub(source: str, file_name: str, revision: str | None, error: Exception) -> CheckpointError:
@@ -136,20 +132,21 @@ def _read(path: Path) -> Any:
             "read; get the official file"
         ) from error
     except (SafetensorError, TorchFileError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{str(path)!r} is cut or no checkpoint ({reason}); download it again") from error
+        first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{str(path)!r} is cut or no checkpoint ({first}); download it again") from error
 
 
 def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise CheckpointError unless the weights are those of the network, no more, no less, each of its shape."""
-    try:
-        with torch.device("meta"):
-            expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
-    except _BUILDING_ERRORS as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise CheckpointError(
-            f"{str(path)!r} belongs to a configuration of which no model can be built ({reason}); save the model again"
-        ) from error
+
+    def refuse(error: Exception) -> CheckpointError:
+        said = reason(error, 120)
+        return CheckpointError(
+            f"{str(path)!r} belongs to a configuration of which no model can be built ({said}); save the model again"
+        )
+
+    with loading(refuse), torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
     missing = [name for name in expected if name not in weights]
     extra = [name for name in weights if name not in expected]
     other = [
@@ -188,19 +185,19 @@ def read_config(kind: Any, path: Path) -> Any:
     Raises:
         CheckpointError: the file is none of this kind, or asks for code of somebody else.
     """
-    try:
+
+    def refuse(error: Exception) -> CheckpointError:
+        return CheckpointError(f"{str(path)!r} is no {kind.__name__} ({reason(error, 120)}); save the model again")
+
+    with loading(refuse):
         content = json.loads(path.read_text(encoding="utf-8"))
-        if names_foreign_code(content):
-            raise CheckpointError(f"{str(path)!r} asks for an attention of somebody else's code, and none is run")
-        size = absurd_size(content)
-        if size is not None:
-            raise CheckpointError(f"{str(path)!r} says {size}, which no model has; save the model again")
+    if names_foreign_code(content):
+        raise CheckpointError(f"{str(path)!r} asks for an attention of somebody else's code, and none is run")
+    size = absurd_size(content)
+    if size is not None:
+        raise CheckpointError(f"{str(path)!r} says {size}, which no model has; save the model again")
+    with loading(refuse):
         return kind.from_json_file(str(path))
-    except CheckpointError:
-        raise
-    except Exception as error:  # transformers checks types with exceptions of its own
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise CheckpointError(f"{str(path)!r} is no {kind.__name__} ({reason}); save the model again") from error
 
 
 def config_beside(checkpoint: str, kind: Any) -> Any | None:

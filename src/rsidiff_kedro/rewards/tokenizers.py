@@ -7,6 +7,7 @@ from typing import Any
 from transformers import BertTokenizerFast, CLIPTokenizerFast
 
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
+from rsidiff_kedro.untrusted.loading import loading, reason
 
 CLIP_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 BERT_FILES = (("tokenizer.json",), ("vocab.txt",))
@@ -40,14 +41,15 @@ def _open(kind: Any, source: str, files: tuple[tuple[str, ...], ...]) -> Any:
         raise CheckpointError(
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
         )
-    try:
-        return kind.from_pretrained(str(folder) if folder.is_dir() else source, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises plain Exceptions for broken files
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            f"the tokenizer {source!r} cannot be opened ({type(error).__name__}: {reason}); "
+
+    def refuse(error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"the tokenizer {source!r} cannot be opened ({type(error).__name__}: {reason(error, 120)}); "
             f"give a folder with {needed}, or check the id, HF_HUB_OFFLINE and the network"
-        ) from error
+        )
+
+    with loading(refuse):
+        return kind.from_pretrained(str(folder) if folder.is_dir() else source, trust_remote_code=False)
 
 
 def _checked(tokenizer: Any, source: str, vocabulary_size: int) -> Any:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import hf_hub_download, is_offline_mode
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, StrictDataclassError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from rsidiff_kedro.diffusion.settings import ModelSettings
@@ -20,17 +19,6 @@ SHIPPED = Path(__file__).parents[2] / "scenes" / "assets" / "base"
 """The embedded default, `base: scenes`."""
 NETWORKS = {"unet", "vae", "text_encoder", "transformer", "text_encoder_2", "text_encoder_3"}
 """The components of a pipeline that have weights."""
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-)
 _LIBRARIES = ["diffusers", "transformers", "stable_diffusion"]
 """Where the classes of a pipeline's components are from; the last is diffusers' own, for the safety checker."""
 _BY_CONFIG = re.compile(r"Auto[A-Z]\w*")
@@ -39,16 +27,6 @@ _BY_CONFIG = re.compile(r"Auto[A-Z]\w*")
 
 class ModelError(InputError):
     """A base model cannot be used."""
-
-
-def is_loading_error(error: Exception) -> bool:
-    """Whether it is what the libraries raise of files that are broken or do not fit each other.
-
-    Memory that does not suffice is none, and of a configuration's wrong types they raise nearly anything else.
-    """
-    if isinstance(error, torch.OutOfMemoryError):
-        return False
-    return isinstance(error, _LOADING_ERRORS) or type(error) is Exception  # the last is how tokenizers says all
 
 
 def model_source(base: str) -> str:

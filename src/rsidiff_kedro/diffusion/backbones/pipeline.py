@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from rsidiff_kedro.devices import usable_devices
 from rsidiff_kedro.diffusion.adapters import Adapter, check_fit
-from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_components, is_loading_error, model_source
+from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_components, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+from rsidiff_kedro.untrusted.loading import loading, reason
 
 MANY_TOKENS = 100_000
 """A tokenizer that was saved without its limit says 10^30."""
@@ -64,7 +65,13 @@ class PipelineBackbone(ABC):
         Raises:
             ModelError: a config, a tokenizer or weights are broken, or do not fit each other.
         """
-        try:
+
+        def refuse(error: Exception) -> ModelError:
+            return ModelError(
+                f"model.base: {model.base!r} cannot be opened ({reason(error)}); save or download it again"
+            )
+
+        with loading(refuse):
             # A hub's files are looked at before a library follows what they say.
             folder = source if Path(source).is_dir() else cls._download(source, model)
             check_components(Path(folder))
@@ -76,13 +83,6 @@ class PipelineBackbone(ABC):
                 **cls.loading_options(model),
             )
             backbone = cls(pipeline.to(find_device(model.device)), model)
-        except Exception as error:
-            if not is_loading_error(error):
-                raise
-            reason = " ".join(str(error).split())[:300]
-            raise ModelError(
-                f"model.base: {model.base!r} cannot be opened ({reason}); save or download it again"
-            ) from error
         backbone.check()
         return backbone
 
