@@ -25,7 +25,7 @@ a folder or a version.
 | fault | exit code | what is said | afterwards |
 | --- | --- | --- | --- |
 """
-FAULTS = 19
+FAULTS = 20
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,38 @@ def test_two_runs_at_once_do_not_meet(new_project, finished, note, tmp_path, tim
     )
 
 
+DAY_BEFORE = """
+import datetime, time_machine
+yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+time_machine.travel(yesterday, tick=True).start()
+"""
+
+
+def test_a_clock_that_jumps_back(new_project, finished, note, tmp_path, monkeypatch) -> None:
+    place = type(finished)(new_project(tmp_path / "project"))
+    ends = [f"--to-outputs={CANDIDATE}", GO_ON]
+    before, _ = place.run("--params=rounds=1,seed=1", *ends)
+    assert before == 0
+    (tmp_path / "sitecustomize.py").write_text(DAY_BEFORE)
+    with monkeypatch.context() as clock:
+        clock.setenv("PYTHONPATH", str(tmp_path))
+        code, output = place.run("--params=rounds=1,seed=0", *ends)
+    assert code == 0, output
+    records = Records(place.data / "lineage")
+    earlier, later = (record for record in records.all() if CANDIDATE in record.outputs)
+    assert earlier.version[:10] < later.version[:10]
+    assert earlier.outputs == undisturbed(finished)
+    again, said = place.run("--params=rounds=1,seed=0", *ends)
+    assert again == 0
+    assert "14 of 14 steps are reused" in said
+    note(
+        "the clock jumps back a day between two runs",
+        code,
+        output,
+        "the second reads what it made itself and not what looks newer; the same command computes nothing",
+    )
+
+
 def undisturbed(finished) -> dict[str, str]:
     """What the run with seed 0 made when it was alone."""
     made: Record = next(each for each in Records(finished.data / "lineage").all() if CANDIDATE in each.outputs)
