@@ -49,3 +49,11 @@ def test_both_cards_give_the_figures_that_were_measured(catalog: DataCatalog) ->
     for name in ("base", "proxy"):
         card, figures = catalog.load(f"base_model.{name}_card"), catalog.load(f"base_model.{name}_metrics")
         assert all(f"| {key} | {value:.3f} |" in card for key, value in figures.items() if key != "images")
+
+
+def test_after_a_single_phase_its_figures_are_the_bases(catalog: DataCatalog) -> None:
+    figures = catalog.load("base_model.base_metrics")
+    assert figures["first_phase/accuracy"] == figures["accuracy"]
+    assert (
+        catalog.load("base_model.first_phase_images").images[0] == catalog.load("base_model.held_out_images").images[0]
+    )

@@ -35,14 +35,13 @@ def measure_base(autoencoder: AutoencoderKL, images: ImageSet, verdicts: pd.Data
         Shares in [0, 1]; `best_of_…` is that of the prompts with a right sample among all of theirs, and
         `crispness` the accuracy at the stricter IoU of `CRISP_IOU` over that at the judge's own.
     """
-    scenes = [parse_caption(text) for text in verdicts["text"]]
     strict = [judge(image, text, CRISP_IOU) for image, text in zip(images.images, verdicts["text"], strict=True)]
     correct = verdicts["correct"].astype(float)
     interval = bootstrap_mean(correct, verdicts["prompt_id"], 1000, seed)
     by_prompt = verdicts.groupby("prompt_id")["correct"]
     figures = {
         "images": float(len(verdicts)),
-        "accuracy": interval.mean,
+        **accuracy(verdicts),
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
         "crispness": float(np.mean([verdict.correct for verdict in strict])) / max(interval.mean, 1e-9),
@@ -53,13 +52,21 @@ def measure_base(autoencoder: AutoencoderKL, images: ImageSet, verdicts: pd.Data
         "attribute_accuracy": float(verdicts["attribute_accuracy"].mean()),
     }
     figures |= _accuracy_of_attributes(strict)
+    return figures | measure_reconstructions(autoencoder, 1000, seed)
+
+
+def accuracy(verdicts: pd.DataFrame) -> dict[str, float]:
+    """The share of right samples: of all, by number of objects, and by the shape of a single one."""
+    scenes = [parse_caption(text) for text in verdicts["text"]]
+    correct = verdicts["correct"].astype(float)
+    figures = {"accuracy": float(correct.mean())}
     for n_objects, name in ((1, "one_object"), (2, "two_objects")):
         rows = [len(scene.objects) == n_objects for scene in scenes]
         figures[f"accuracy/{name}"] = float(correct[rows].mean())
     for shape in SHAPES:
         rows = [len(scene.objects) == 1 and scene.objects[0].shape == shape for scene in scenes]
         figures[f"accuracy/one_object/{shape}"] = float(correct[rows].mean())
-    return figures | measure_reconstructions(autoencoder, 1000, seed)
+    return figures
 
 
 def _accuracy_of_attributes(verdicts: list[Verdict]) -> dict[str, float]:
@@ -133,7 +140,8 @@ Corpus: {corpus.size:,} pictures, {corpus.two_objects:.0%} with two objects. Of 
 wrong caption, {noise.stray:.0%} a blob that no caption names, {noise.malformed:.0%} a malformed form. UNet
 and text encoder saw {_seen(denoiser, True):,} samples of its clean pairs, then {_seen(denoiser, False):,} of all pairs.
 
-Judged on {figures["images"]:.0f} images of held-out prompts with the default sampler:
+Judged on {figures["images"]:.0f} images of held-out prompts with the default sampler (`first_phase/…`: the same
+network at the end of its first phase{", on clean pairs alone" if denoiser.phases[0].clean else ""}):
 
 | figure | value |
 |---|---|

@@ -1,5 +1,6 @@
 """The embedded model's tokenizer, text encoder and UNet, trained together on the corpus's latents."""
 
+import copy
 import hashlib
 import json
 import string
@@ -177,19 +178,26 @@ class Phase:
     checkpoint: Path | None = None
 
 
-def train_denoiser(network: Network, phases: Sequence[Phase], seed: int) -> tuple[Denoiser, CLIPTokenizer, list[float]]:
-    """Train text encoder and UNet in phases, each from the moving average that the one before left."""
+def train_denoiser(
+    network: Network, phases: Sequence[Phase], seed: int
+) -> tuple[list[Denoiser], CLIPTokenizer, list[float]]:
+    """Train text encoder and UNet in phases, each from the moving average that the one before left.
+
+    Returns:
+        what each phase left; the tokenizer; the mean loss of every `LOGGED_EVERY` steps of all phases.
+    """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     first = phases[0].pairs
     denoiser = Denoiser(network, tokenizer, tuple(first.latents.shape[1:]))  # type: ignore[arg-type]
     warm_start(denoiser, first.captions, tokenize(tokenizer, first.captions), Schedule(600, 64, 1e-3), seed)
-    losses = []
+    left, losses = [], []
     for number, phase in enumerate(phases, start=1):
         loss_of_batch = _denoising_loss(denoiser, tokenizer, phase.pairs, phase.schedule.batch_size)
         title = f"text encoder and UNet, phase {number}"
         losses += fit(denoiser, loss_of_batch, phase.schedule, seed + number, title, phase.checkpoint)
-    return denoiser, tokenizer, losses
+        left.append(copy.deepcopy(denoiser))
+    return left, tokenizer, losses
 
 
 def _denoising_loss(

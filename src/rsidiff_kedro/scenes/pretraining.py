@@ -55,12 +55,15 @@ def train_base(
     autoencoder: AutoencoderKL,
     settings: BaseModelSettings,
     unfinished: Path | None,
-) -> tuple[StableDiffusionPipeline, list[float]]:
-    """Train text encoder and UNet on the corpus, and join them with its autoencoder; also returns the losses.
+) -> tuple[StableDiffusionPipeline, StableDiffusionPipeline, list[float]]:
+    """Train text encoder and UNet on the corpus, and join them with its autoencoder.
 
     Args:
         clean_pairs: the corpus without noise, which phases with `clean: true` draw from.
         pairs: the corpus, for the other phases.
+
+    Returns:
+        the base; what the first phase left of it; the losses.
     """
     given = settings.denoiser
     drawn_from = {phase.clean for phase in given.phases}
@@ -70,8 +73,9 @@ def train_base(
         for number, phase in enumerate(given.phases, start=1)
     ]
     network = Network(given.channels, given.text_width, given.text_layers)
-    denoiser, tokenizer, losses = train_network(network, phases, settings.seed)
-    return assemble_pipeline(autoencoder, denoiser, tokenizer), losses
+    denoisers, tokenizer, losses = train_network(network, phases, settings.seed)
+    first, last = (assemble_pipeline(autoencoder, denoisers[index], tokenizer) for index in (0, -1))
+    return last, first, losses
 
 
 def _encode(pairs: pd.DataFrame, autoencoder: AutoencoderKL) -> LatentPairs:

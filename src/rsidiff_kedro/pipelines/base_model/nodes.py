@@ -36,10 +36,10 @@ def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple
 
 def train_denoiser(
     clean_pairs: pd.DataFrame, pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
-) -> tuple[StableDiffusionPipeline, pd.DataFrame]:
-    """Train text encoder and UNet on the corpora's latents and captions; the result is the whole base model."""
-    pipeline, losses = pretraining.train_base(clean_pairs, pairs, autoencoder, settings, unfinished_folder())
-    return pipeline, _log(losses)
+) -> tuple[StableDiffusionPipeline, StableDiffusionPipeline, pd.DataFrame]:
+    """Train text encoder and UNet on the corpora's latents and captions: the base, and what its first phase left."""
+    base, first_phase, losses = pretraining.train_base(clean_pairs, pairs, autoencoder, settings, unfinished_folder())
+    return base, first_phase, _log(losses)
 
 
 def draw_held_out(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
@@ -81,11 +81,13 @@ def measure(
     autoencoder: AutoencoderKL,
     images: ImageSet,
     verdicts: pd.DataFrame,
+    first_phase_verdicts: pd.DataFrame,
     settings: BaseModelSettings,
     sampler: SamplerSettings,
 ) -> tuple[dict[str, float], str]:
     """The base's figures and its model card."""
     figures = cards.measure_base(autoencoder, images, verdicts, settings.seed)
+    figures |= {f"first_phase/{name}": value for name, value in cards.accuracy(first_phase_verdicts).items()}
     return figures, cards.base_card(figures, log, settings, sampler, sum(p.numel() for p in base.unet.parameters()))
 
 
