@@ -24,18 +24,19 @@ FRAME = 2
 """Pixels around an image, before it is enlarged."""
 
 
-def first_samples(arm: Arm, seed: int, number: int, count: int) -> list[Image.Image]:
-    """The first sample of every so manyth test prompt of a round; what the judge finds wrong has a red frame."""
+def first_samples(arm: Arm, seed: int, number: int, count: int) -> tuple[list[Image.Image], int]:
+    """The first sample of every so manyth test prompt of a round, wrong ones in a red frame; and how many are right."""
     folder = newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_images")
     table = pd.read_parquet(folder / "metadata.parquet").query("sample_index == 0")
     chosen = table["image_id"].iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
     scores = pd.read_parquet(newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_scores.parquet"))
     correct = scores.set_index("image_id")["correct"].astype(bool)
     images = [Image.open(folder / "images" / f"{image_id}.png").convert("RGB") for image_id in chosen]
-    return [
+    framed = [
         ImageOps.expand(image, FRAME, "white" if correct[image_id] else "red")
         for image, image_id in zip(images, chosen, strict=True)
     ]
+    return framed, int(correct[chosen].sum())
 
 
 def panels(method: Arm, naive: Arm, seed: int) -> Image.Image:
@@ -43,8 +44,9 @@ def panels(method: Arm, naive: Arm, seed: int) -> Image.Image:
     shown = ((method, 0, "base"), (method, method.rounds, "method"), (naive, naive.rounds, "naive"))
     sheets = []
     for arm, number, title in shown:
-        images = first_samples(arm, seed, number, COLUMNS * ROWS)
-        sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), title if number == 0 else f"{title}, round {number}"))
+        images, right = first_samples(arm, seed, number, COLUMNS * ROWS)
+        name = title if number == 0 else f"{title}, round {number}"
+        sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), f"{name}: {right} of {len(images)} right"))
     return side_by_side(sheets)
 
 
