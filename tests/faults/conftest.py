@@ -20,7 +20,7 @@ HEADING = """# Faults, and what came of them
 
 Made by `make faults`, which is `python -m pytest tests/faults --write-table`: each row is a real run of the
 environment `test` in a process of its own, to which the fault was done, and what the test saw afterwards. … stands for
-a folder or a version.
+a folder, a version or an image.
 
 | fault | exit code | what is said | afterwards |
 | --- | --- | --- | --- |
@@ -101,7 +101,7 @@ def note(rows: dict[str, str], tmp_path: Path) -> Callable[[str, int, str, str],
     def note(fault: str, code: int, output: str, afterwards: str) -> None:
         said = _said(output).replace(str(tmp_path), "…")
         said = re.sub(r"\d{4}-\d\d-\d\dT[\d.]+Z", "…", re.sub(r"/[\w./…-]*/project/", "…/", said))
-        said = re.sub(r"[0-9a-f]{16}_…", "…", said).replace("|", "\\|")
+        said = re.sub(r"[0-9a-f]{16}_…|round_\d+_[0-9a-f]{12}_\d+", "…", said).replace("|", "\\|")
         said = re.sub(r"is full \(.*?\);", "is full (…);", re.sub(r"at step \d+", "at step …", said))  # machines differ
         rows[fault] = f"| {fault} | {code} | {said} | {afterwards} |\n"
 
