@@ -35,6 +35,11 @@ def test_the_base_is_saved_as_float16_safetensors(catalog: DataCatalog) -> None:
     assert {path.parent.name for path in files} == {"unet", "vae", "text_encoder"}
 
 
+def test_no_path_of_the_machine_is_saved_with_the_base(catalog: DataCatalog) -> None:
+    folder = Path(str(catalog.get("base_model.base")._get_load_path()))
+    assert not [path for path in folder.rglob("*.json") if "_name_or_path" in path.read_text()]
+
+
 def test_annotators_answer_about_the_bases_own_images(catalog: DataCatalog) -> None:
     images: ImageSet = catalog.load("base_model.annotated_images")
     answers: pd.DataFrame = catalog.load("base_model.answers")

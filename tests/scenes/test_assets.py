@@ -29,6 +29,11 @@ def test_there_is_no_pickle_among_them():
     assert suffixes <= {".json", ".safetensors", ".md"}
 
 
+def test_no_path_of_a_machine_is_among_them():
+    texts = [path.read_text() for folder in (BASE, PROXY) for path in folder.rglob("*.json")]
+    assert not [text for text in texts if "_name_or_path" in text]
+
+
 def test_an_unmodified_pipeline_loads_the_base_and_draws():
     pipeline = StableDiffusionPipeline.from_pretrained(BASE)
     pipeline.set_progress_bar_config(disable=True)

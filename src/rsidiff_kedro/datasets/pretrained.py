@@ -1,5 +1,6 @@
 """Networks on disk, as the field saves them: a folder that `save_pretrained` writes and `from_pretrained` reads."""
 
+import json
 import os
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +42,10 @@ class PretrainedDataset(FolderDataset[Any]):
 
     def _write(self, data: Any, folder: Path) -> None:
         data.save_pretrained(folder)
+        for path in folder.rglob("config.json"):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            if config.pop("_name_or_path", None) is not None:  # a path of this machine, where diffusers read it from
+                path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for path in folder.rglob("*.safetensors") if self._stored_dtype else ():
             weights = load_file(path)
             save_file({name: self._stored(tensor) for name, tensor in weights.items()}, path, {"format": "pt"})

@@ -4,7 +4,6 @@ from collections import defaultdict
 
 import numpy as np
 import pandas as pd
-import torch
 from diffusers import AutoencoderKL
 from scipy.stats import spearmanr
 
@@ -83,7 +82,7 @@ def measure_reconstructions(autoencoder: AutoencoderKL, count: int, seed: int) -
     rng = np.random.default_rng(seed + 1)
     scenes = [sample_scene(rng, 1 + number % 2) for number in range(count)]
     pixels = np.stack([render(compose(scene, rng)) for scene in scenes])
-    verdicts = judge_images(reconstruct(autoencoder.to(torch.float32), pixels), [scene.caption for scene in scenes])
+    verdicts = judge_images(reconstruct(autoencoder.float(), pixels), [scene.caption for scene in scenes])
     return {"reconstructions/accuracy": float(verdicts["correct"].mean())}
 
 
