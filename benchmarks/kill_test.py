@@ -230,12 +230,13 @@ def compare(project: Project, whole: Project) -> None:
     assert not differing, f"differ from the undisturbed run's: {', '.join(differing)}"
 
 
-def table(kills: list[Kill]) -> str:
+def table(kills: list[Kill], seed: int) -> str:
     """The kills as a page in Markdown."""
     lines = [
         f"# {len(kills)} kills, all resumed",
         "",
-        f"Made by `make kill-table` ({date.today()}): runs of three rounds in the environment `test`, one thread,",
+        f"Made by `python benchmarks/kill_test.py --kills {len(kills)} --seed {seed}` ({date.today()}):",
+        "runs of three rounds in the environment `test`, one thread,",
         "each killed (SIGKILL) at random moments and resumed until it came to its end. After every kill each file",
         "was read to its end, and every image that was finished before was there, and not drawn again; at the end",
         "all artefacts were, byte for byte, those of a run that nobody disturbed. The script ends at the first kill",
@@ -262,7 +263,7 @@ def main() -> None:
         for kill in kill_test(given.kills, Path(folder), given.seed):
             kills.append(kill)
             sys.stderr.write(f"{len(kills)} of {given.kills}: {kill.step} after {kill.seconds:.2f} s\n")
-    (given.table.write_text if given.table else sys.stdout.write)(table(kills))
+    (given.table.write_text if given.table else sys.stdout.write)(table(kills, given.seed))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ def loading(refuse: Callable[[Exception], Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        plain = type(error) is Exception  # how tokenizers says all
+    except Exception as error:  # tokenizers raises plain Exception, which no narrower clause catches alone
+        plain = type(error) is Exception
         if isinstance(error, torch.OutOfMemoryError) or not (plain or isinstance(error, _ERRORS)):
             raise
         raise refuse(error) from error
