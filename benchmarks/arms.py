@@ -25,8 +25,10 @@ STUDY = ROOT / "data" / "study"
 ALL_OFF = {
     "prompt_curation.enabled": "false",
     "preference_selection.enabled": "false",
+    "preference_selection.keep_per_prompt": "3",
     "weighting.enabled": "false",
 }
+"""Random samples, as many a prompt as preference selection keeps on average, rounded."""
 ORACLE = {"preference_selection.rewards.proxy": "0", "preference_selection.rewards.oracle": "1"}
 """Selects by the judge itself: a diagnostic that shows the ceiling."""
 
@@ -106,10 +108,10 @@ def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def metric(arm: Arm, seed: int, number: int, name: str) -> float:
-    """A metric of a round."""
-    path = newest(arm.folder(seed), f"08_reporting/rsi/round_{number}/metrics.json")
-    return float(json.loads(path.read_text())[name])
+def mean_metric(arm: Arm, seeds: Sequence[int], number: int, name: str) -> float:
+    """A metric of a round, its mean over seeds."""
+    paths = [newest(arm.folder(seed), f"08_reporting/rsi/round_{number}/metrics.json") for seed in seeds]
+    return float(np.mean([json.loads(path.read_text())[name] for path in paths]))
 
 
 def bootstrap_over_seeds(values: pd.DataFrame, n_resamples: int = 2000) -> Interval:

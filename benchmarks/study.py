@@ -12,17 +12,18 @@ Runs lie in data/study and are not repeated; an arm and seed takes some 10 minut
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
 import pandas as pd
-from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, metric, run_arms, training_samples
+from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, mean_metric, run_arms, training_samples
 
 from rsidiff_kedro.statistics.distribution import effective_sample_size
 
 NO_GATE = {"evaluation.gate.enabled": "false"}
-HARDER = {"finetune.learning_rate": "2.0e-3", "finetune.replay_rounds": "0"}
-"""A larger learning rate, and each round trains on its own images alone."""
+HARDER = {"finetune.learning_rate": "2.0e-3", "finetune.replay_rounds": "0", "finetune.ema_decay": "0.0"}
+"""A larger learning rate, no average of weights, and each round trains on its own images alone."""
 METHOD, NAIVE = Arm("method", 6, NO_GATE), Arm("naive", 6, NO_GATE | ALL_OFF)
 METHOD_HARDER, NAIVE_HARDER = (
     Arm("method_harder", 6, NO_GATE | HARDER),
@@ -64,10 +65,7 @@ def compare(arms: Sequence[Arm], seeds: Sequence[int], split: str) -> list[str]:
             cells = " | ".join(f"{value:.3f}" for value in by_round)
             lines.append(f"| {arm.name}: {title} | {cells} | {difference(last(table, arm), table, column)} |")
     for arm in arms:
-        values = [
-            sum(metric(arm, seed, number, f"{split}/open_diversity") for seed in seeds) / len(seeds)
-            for number in range(rounds + 1)
-        ]
+        values = [mean_metric(arm, seeds, number, f"{split}/open_diversity") for number in range(rounds + 1)]
         ratio = f"{values[-1] / values[0]:.2f} of the base's"
         lines.append(f"| {arm.name}: open diversity | {' | '.join(f'{value:.3f}' for value in values)} | {ratio} |")
     lines.append("")
@@ -103,7 +101,7 @@ def difference(end: pd.DataFrame, start: pd.DataFrame, column: str, start_round:
 def curation(seeds: Sequence[int]) -> list[str]:
     """How many of the samples that preference selection keeps are right, with the probe and without, at equal cost."""
     # The probe draws 800 images; without it a round draws 150 more, 900 in all.
-    spent = {"synthesis.samples_per_prompt": "5"}
+    spent = {"synthesis.samples_per_prompt": "5", "preference_selection.keep_per_prompt": "5"}
     without = Arm("no_curation", 6, NO_GATE | {"prompt_curation.enabled": "false"} | spent)
     run_arms([METHOD, without], seeds)
     lines = ["| arm | kept samples that are right | test accuracy at round 6 |", "| --- | --- | --- |"]
@@ -137,11 +135,17 @@ def weights(seeds: Sequence[int]) -> list[str]:
 
 LEVERS = {
     "as it is": {},
-    "guidance 1 in synthesis": {"synthesis.sampler.guidance_scale": "1.0"},
+    "the best sample of a prompt alone": {"preference_selection.keep_per_prompt": "1"},
+    "weights over all components": {"weighting.ignored_variance": "0"},
+    "weights from the round's images alone": {"weighting.reference": "round"},
+    "guidance 1 in synthesis, 8 samples a prompt": {
+        "synthesis.sampler.guidance_scale": "1.0",
+        "synthesis.samples_per_prompt": "8",
+        "preference_selection.keep_per_prompt": "8",
+    },
     "guidance 1.5 in synthesis": {"synthesis.sampler.guidance_scale": "1.5"},
     "guidance 3 in synthesis": {"synthesis.sampler.guidance_scale": "3.0"},
     "5 sampler steps in synthesis": {"synthesis.sampler.num_inference_steps": "5"},
-    "8 samples a prompt": {"synthesis.samples_per_prompt": "8"},
     "75 prompts a round": {"prompt_curation.prompts_per_round": "75"},
     "learning rate x 2": {"finetune.learning_rate": "1.6e-3"},
     "learning rate / 4": {"finetune.learning_rate": "2.0e-4"},
@@ -150,21 +154,23 @@ LEVERS = {
     "restart from the base": {"finetune.adapter": "restart"},
     "rank 4": {"finetune.rank": "4"},
     "attention alone": {"finetune.layers": "attention"},
-    "EMA 0.98": {"finetune.ema_decay": "0.98"},
+    "the last weights, no average": {"finetune.ema_decay": "0.0"},
 }
 
 
 def levers(seeds: Sequence[int]) -> list[str]:
     """One lever at a time; validation prompts alone are looked at."""
-    cheap = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "120"}
-    arms = [
-        Arm(name.replace(" ", "_").replace("/", "by"), 6, NO_GATE | cheap | params) for name, params in LEVERS.items()
-    ]
-    run_arms(arms, [100 + seed for seed in seeds])
-    lines = ["| lever | base | round 3 | round 6 |", "| --- | --- | --- | --- |"]
+    cheap = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "160"}
+    arms = [Arm(re.sub(r"\W+", "_", name), 6, NO_GATE | cheap | params) for name, params in LEVERS.items()]
+    seeds = [100 + seed for seed in seeds]
+    run_arms(arms, seeds)
+    lines = ["| lever | accuracy: base, round 3, round 6 | open diversity over the base's: round 3, round 6 |"]
+    lines.append("| --- | --- | --- |")
     for name, arm in zip(LEVERS, arms, strict=True):
-        accuracy = evaluation(arm, [100 + seed for seed in seeds], "validation").groupby("round")["correct"].mean()
-        lines.append(f"| {name} | {accuracy[0]:.3f} | {accuracy[3]:.3f} | {accuracy[6]:.3f} |")
+        accuracy = evaluation(arm, seeds, "validation").groupby("round")["correct"].mean()
+        diversity = [mean_metric(arm, seeds, number, "validation/open_diversity") for number in range(7)]
+        ratios = f"{diversity[3] / diversity[0]:.2f}, {diversity[6] / diversity[0]:.2f}"
+        lines.append(f"| {name} | {accuracy[0]:.3f}, {accuracy[3]:.3f}, {accuracy[6]:.3f} | {ratios} |")
     return lines
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from rsidiff_kedro.diffusion.adapters import Adapter
 from rsidiff_kedro.diffusion.backbones import load_backbone
+from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
 from rsidiff_kedro.parameters import SynthesisSettings
@@ -91,6 +92,19 @@ def test_samples_with_stray_blobs_weigh_less_than_half(scenes, scene_images) -> 
     weights = weigh_samples(drawn, selection, base, WeightingSettings(reference="base"), REWARDS)
     mean = weights.merge(selection, on="image_id").groupby("sample_index")["weight"].mean()
     assert mean[1] < 0.5 * mean[0]
+
+
+def test_kept_images_are_compared_with_the_rounds_images_the_bases_or_both(scenes, scene_images) -> None:
+    base, drawn = scene_images(scenes, 2, seed=1), scene_images(scenes[:60], 2, seed=2)
+    selection = drawn.metadata[["image_id"]].assign(kept=True)
+
+    def distances(base: ImageSet, reference: str) -> list[float]:
+        settings = WeightingSettings(reference=reference)
+        return weigh_samples(drawn, selection, base, settings, REWARDS)["distance"].tolist()
+
+    assert len({distances(base, reference)[0] for reference in ("round", "base", "both")}) == 3
+    # Round 1's images are the base's own, and do not count twice.
+    assert distances(drawn, "both") == distances(drawn, "round")
 
 
 def test_only_kept_images_are_weighed_in_the_order_of_their_draw(scenes, scene_images) -> None:

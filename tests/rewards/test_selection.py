@@ -31,7 +31,8 @@ def settings_with(enabled, rewards):
         rewards=rewards,
         combine=st.sampled_from(["standardize", "rank"]),
         keep_per_prompt=st.integers(1, 4),
-        min_margin=st.floats(-1, 1),
+        max_gap=st.none() | st.floats(0, 2),
+        min_margin=st.none() | st.floats(-1, 1),
         floors=st.sampled_from([{}, {"proxy": 0.0}, {"other": -1.0}]),
     )
 
@@ -62,24 +63,27 @@ def test_a_prompt_keeps_at_most_its_number(scores, settings):
 
 
 @given(tables, enabled_settings)
-def test_only_a_floor_or_a_margin_drops_a_sample_that_ranks_above_a_kept_one(scores, settings):
+def test_only_a_floor_drops_a_sample_that_ranks_above_a_kept_one(scores, settings):
     for _, samples in select(scores, settings).groupby("prompt_id"):
         worst_kept = samples.loc[samples["kept"], "rank"].max()
         above = samples[(samples["rank"] < worst_kept) & ~samples["kept"]]
-        assert set(above["reason"]) <= {"floor", "margin"}
+        assert set(above["reason"]) <= {"floor"}
 
 
 @given(tables, enabled_settings)
-def test_every_kept_sample_passes_floors_and_margin(scores, settings):
-    kept = select(scores, settings).query("kept")
-    assert (kept["margin"] >= settings.min_margin - ROUNDING).all()
+def test_every_kept_sample_passes_floors_margin_and_gap(scores, settings):
+    selection = select(scores, settings)
+    kept = selection.query("kept")
+    best = selection.groupby("prompt_id")["score"].max()[kept["prompt_id"]].to_numpy()
+    assert settings.min_margin is None or (kept["margin"] >= settings.min_margin - ROUNDING).all()
+    assert settings.max_gap is None or (best - kept["score"] <= settings.max_gap + ROUNDING).all()
     assert all((kept[name] >= floor).all() for name, floor in settings.floors.items())
 
 
 @given(tables, settings)
 def test_a_sample_has_a_reason_exactly_if_it_is_dropped(scores, settings):
     selection = select(scores, settings)
-    reasons = {"rank", "margin", "floor"} if settings.enabled else {"not drawn"}
+    reasons = {"rank", "margin", "gap", "floor"} if settings.enabled else {"not drawn"}
     assert set(selection.loc[~selection["kept"], "reason"]) <= reasons
     assert (selection.loc[selection["kept"], "reason"] == "").all()
 
@@ -100,7 +104,9 @@ def test_ranks_count_from_one_down_the_scores(scores, settings):
 
 
 def test_the_rows_stay_in_their_order_with_what_selection_adds():
-    selection = select_samples(scores([0.1, 0.4, 0.3, 0.2]), SelectionSettings(keep_per_prompt=2), seed=0)
+    selection = select_samples(
+        scores([0.1, 0.4, 0.3, 0.2]), SelectionSettings(keep_per_prompt=2, min_margin=0.0), seed=0
+    )
     assert selection["image_id"].tolist() == ["i0", "i1", "i2", "i3"]
     assert selection["rank"].tolist() == [4, 1, 2, 3]
     assert selection["reason"].tolist() == ["margin", "", "", "margin"]
@@ -108,8 +114,15 @@ def test_the_rows_stay_in_their_order_with_what_selection_adds():
 
 
 def test_ties_go_to_the_lower_image_id():
-    selection = select_samples(scores([0.1, 0.1, 0.1, 0.5], "pppq"), SelectionSettings(), seed=0)
+    selection = select_samples(scores([0.1, 0.1, 0.1, 0.5], "pppq"), SelectionSettings(keep_per_prompt=1), seed=0)
     assert selection.query("kept")["image_id"].tolist() == ["i0", "i3"]
+
+
+def test_samples_that_score_about_as_well_as_the_best_of_their_prompt_are_kept():
+    table = scores([5.0, 4.3, 4.1, 1.0, 0.9, -2.0], "pppqqq")
+    selection = select_samples(table, SelectionSettings(max_gap=0.75), seed=0)
+    assert selection["reason"].tolist() == ["", "", "gap", "", "", "gap"]
+    assert select_samples(table, SelectionSettings(max_gap=None), seed=0)["kept"].all()
 
 
 def test_several_rewards_are_standardized_within_the_prompt_before_they_are_weighed():
@@ -133,7 +146,7 @@ def test_one_reward_is_its_own_score_however_several_would_be_combined():
 
 @given(tables, st.floats(0.1, 10), st.floats(-5, 5))
 def test_ranks_do_not_change_with_a_rewards_scale_or_under_any_rising_function(scores, factor, offset):
-    ensemble = SelectionSettings(rewards={"proxy": 1.0, "other": 2.0}, combine="rank", min_margin=-1.0)
+    ensemble = SelectionSettings(rewards={"proxy": 1.0, "other": 2.0}, combine="rank")
     assume(scores["proxy"].nunique() > 1 and scores["other"].nunique() > 1)
     levels = scores["other"].rank(method="dense")
     stretched = scores.assign(other=np.exp(levels) * factor + offset)
@@ -160,7 +173,9 @@ def test_a_sample_that_is_best_by_every_reward_is_first_of_its_prompt(scores, se
 
 def test_a_floor_applies_to_the_reward_and_not_to_its_rank():
     table = scores([0.1, 0.2, 0.3, 0.4], other=[4.0, 3.0, 2.0, 1.0])
-    ensemble = SelectionSettings(rewards={"proxy": 1, "other": 1}, combine="rank", floors={"other": 2.5}, min_margin=-1)
+    ensemble = SelectionSettings(
+        rewards={"proxy": 1, "other": 1}, combine="rank", floors={"other": 2.5}, keep_per_prompt=1
+    )
     assert select_samples(table, ensemble, seed=0)["reason"].tolist() == ["", "rank", "floor", "floor"]
 
 

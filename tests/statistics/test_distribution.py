@@ -56,7 +56,7 @@ def test_weights_follow_their_samples_when_these_are_permuted(distances, setting
 
 def test_two_temperatures_of_spread_past_the_quantile_weigh_a_factor_e_less():
     edge = np.quantile(REFERENCE, 0.9)
-    settings = WeightingSettings(quantile=0.9)
+    settings = WeightingSettings(quantile=0.9, temperature=1.0)
     near, far = weights_of_distances(np.array([0.0, edge + 2 * REFERENCE.std()]), REFERENCE, settings)
     assert near / far == pytest.approx(np.e)
 
@@ -125,3 +125,24 @@ def test_odd_images_of_the_reference_do_not_widen_it() -> None:
     far = [each.squared_distance(odd).mean() / each.squared_distance(typical).mean() for each in (plain, robust)]
     assert far[1] > 1.2 * far[0]
     assert len(robust.own_distances) == round(0.7 * 480)
+
+
+def test_what_is_rare_along_leading_components_is_not_far_and_what_breaks_the_rule_is() -> None:
+    rng = np.random.default_rng(0)
+    usual, rare = (rng.standard_normal((count, 8)) + np.eye(8)[0] * side for count, side in ((380, 10), (20, -10)))
+    odd = rng.standard_normal((50, 8)) + np.eye(8)[0] * 10 + np.eye(8)[7] * 6
+    reference = np.concatenate([usual, rare])
+    whole, minor = (
+        ReferenceDistribution.fit(reference, support_fraction=0.9, ignored_variance=share) for share in (0.0, 0.75)
+    )
+    assert [len(each.leading) for each in (whole, minor)] == [0, 1]
+    times = [each.squared_distance(rare).mean() / each.squared_distance(usual).mean() for each in (whole, minor)]
+    assert times[0] > 5
+    assert times[1] < 1.5
+    assert minor.squared_distance(odd).mean() > 3 * minor.squared_distance(rare).mean()
+
+
+def test_components_are_left_out_only_while_they_explain_no_more_than_the_share() -> None:
+    features = np.random.default_rng(0).standard_normal((500, 3)) * [10, 1, 1]
+    assert len(ReferenceDistribution.fit(features, ignored_variance=0.95).leading) == 0
+    assert len(ReferenceDistribution.fit(features, ignored_variance=0.985).leading) == 1

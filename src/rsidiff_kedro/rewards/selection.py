@@ -1,4 +1,8 @@
-"""Preference selection: keep the best samples of each prompt."""
+"""Preference selection: keep the samples of each prompt that score about as well as its best.
+
+A preference model orders right samples too, by tastes of its own (a background, a size). Keeping the best alone amplifies
+these from round to round, and diversity falls; its verdict counts where scores differ by much (`max_gap`).
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -11,7 +15,7 @@ from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.statistics.random_order import random_order
 
 ROUNDING = 1e-9
-"""A margin may fall short by this: the mean of equal scores is not always their value."""
+"""A margin or gap may miss its limit by this: the mean of equal scores is not always their value."""
 
 
 class SelectionError(InputError):
@@ -28,8 +32,10 @@ class SelectionSettings(BaseModel):
             of each one's "rank" in it (the share of the prompt's other samples that it is above, ties counting half),
             which no outlier moves. One reward is its own score.
         keep_per_prompt: at most this many samples a prompt are kept.
-        min_margin: a kept sample's score is at least this above its prompt's mean score; in the reward's unit, or if
-            there are several in standard deviations within the prompt or shares of the other samples.
+        max_gap: a kept sample's score is at most this below its prompt's best score; in the reward's unit, or if
+            there are several in standard deviations within the prompt or shares of the other samples. None: no limit.
+        min_margin: a kept sample's score is at least this above its prompt's mean score, in the same unit. None: no
+            limit.
         floors: a kept sample's reward is at least this; by reward's name, in the reward's unit.
     """
 
@@ -38,8 +44,9 @@ class SelectionSettings(BaseModel):
     enabled: bool = True
     rewards: dict[str, float] = {"proxy": 1.0}
     combine: Literal["standardize", "rank"] = "standardize"
-    keep_per_prompt: int = Field(default=1, ge=1)
-    min_margin: float = 0.0
+    keep_per_prompt: int = Field(default=4, ge=1)
+    max_gap: float | None = Field(default=0.75, ge=0)
+    min_margin: float | None = None
     floors: dict[str, float] = {}
 
     @field_validator("rewards", "floors", mode="before")
@@ -86,8 +93,8 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     Returns:
         The rows of `scores` in their order, with `score` (the reward, or several combined as
         `settings.combine` says), `rank` (1 is the best of the prompt; ties go by image_id), `margin` (score
-        minus the prompt's mean score), `kept` and `reason`: "" if kept, "floor" or "margin" for the first of these
-        that the sample fails, "rank" if it passes both and enough better ones do, "not drawn" if selection is off.
+        minus the prompt's mean score), `kept` and `reason`: "" if kept, "floor", "margin" or "gap" for the first of
+        these that the sample fails, "rank" if it passes all and enough better ones do, "not drawn" if selection is off.
 
     Raises:
         SelectionError: a column is missing, an image comes twice, a reward is not finite or the same for every
@@ -154,7 +161,11 @@ def _score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
 def _reasons(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
     """The table is in order of rank within each prompt."""
     reason = pd.Series("", index=table.index)
-    reason[table["margin"] < settings.min_margin - ROUNDING] = "margin"
+    if settings.max_gap is not None:
+        gap = table.groupby("prompt_id")["score"].transform("max") - table["score"]
+        reason[gap > settings.max_gap + ROUNDING] = "gap"
+    if settings.min_margin is not None:
+        reason[table["margin"] < settings.min_margin - ROUNDING] = "margin"
     for name, floor in settings.floors.items():
         reason[table[name] < floor] = "floor"
     passed = table[reason == ""]

@@ -1,13 +1,16 @@
 """Distribution-based weights: samples far outside a reference distribution count less in training.
 
-Features of reference images give a shrunk Gaussian; a sample's squared Mahalanobis distance d² to it gives
+Features of reference images give a shrunk Gaussian over their minor principal components; a sample's squared
+Mahalanobis distance d² to it gives
 
     weight = exp(-max(0, d² - q) / (2 T s))
 
 where q is a quantile of the reference's own d², s their standard deviation and T the temperature; the weights
 are then scaled and clipped so that their mean is one. The reference has odd images too: the Gaussian is fitted
 again to the part that lies nearest, which is one concentration step of the minimum covariance determinant
-(Rousseeuw and Van Driessen 1999). RSIDiff (arXiv 2502.09963) names the idea; the formula
+(Rousseeuw and Van Driessen 1999). The leading components are what images legitimately differ in (their background,
+the size of things), where what is rare is not wrong; what breaks the rule of how features go together shows in the
+minor ones (Shyu, Chen, Sarinnapakorn and Chang 2003). RSIDiff (arXiv 2502.09963) names the idea; the formula
 is this project's.
 """
 
@@ -18,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import brentq
 from sklearn.covariance import LedoitWolf, ShrunkCovariance
+from sklearn.decomposition import PCA
 
 from rsidiff_kedro.errors import InputError
 
@@ -36,7 +40,9 @@ class WeightingSettings(BaseModel):
         enabled: off gives every sample the weight one.
         features: the name of the embedding, as `load_features` knows it.
         condition_on_prompts: whether what an image's prompt explains of its features is taken off them first.
-        reference: "round" for all images that the round drew, "base" for the base model's own.
+        reference: "round" for all images that the round drew, "base" for the base model's own, "both" for all of them.
+        ignored_variance: the leading principal components of the reference that together explain at most this share
+            of its variance are left out of the distance, in [0, 1); 0 leaves none out.
         support_fraction: the share of the reference, the nearest, that the Gaussian is fitted to again, in (0, 1].
         shrinkage: of the covariance towards a multiple of the identity, in [0, 1]; None for Ledoit and Wolf's.
         quantile: of the support's own d²; samples up to it keep their full weight.
@@ -51,35 +57,45 @@ class WeightingSettings(BaseModel):
     enabled: bool = True
     features: str = "proxy"
     condition_on_prompts: bool = True
-    reference: Literal["base", "round"] = "round"
+    reference: Literal["round", "base", "both"] = "both"
+    ignored_variance: float = Field(default=0.95, ge=0, lt=1)
     support_fraction: float = Field(default=0.7, gt=0, le=1)
     shrinkage: float | None = Field(default=None, ge=0, le=1)
-    quantile: float = Field(default=0.9, ge=0, le=1)
-    temperature: float = Field(default=1.0, gt=0)
+    quantile: float = Field(default=0.75, ge=0, le=1)
+    temperature: float = Field(default=0.5, gt=0)
     min_weight: float = Field(default=0.0, ge=0, le=1)
     max_weight: float = Field(default=5.0, ge=1)
 
 
 @dataclass(frozen=True)
 class ReferenceDistribution:
-    """A Gaussian over features.
+    """A Gaussian over what the leading principal components leave of features.
 
     Attributes:
         mean: float64 [d].
         precision: the inverse of the shrunk covariance, float64 [d, d].
         own_distances: d² of the features that it was fitted to, float64 [m].
+        leading: the components that are left out, orthonormal rows, float64 [k, d]; k may be 0.
     """
 
     mean: np.ndarray
     precision: np.ndarray
     own_distances: np.ndarray
+    leading: np.ndarray
 
     @classmethod
-    def fit(cls, features: np.ndarray, shrinkage: float | None = None, support_fraction: float = 1.0) -> Self:
+    def fit(
+        cls,
+        features: np.ndarray,
+        shrinkage: float | None = None,
+        support_fraction: float = 1.0,
+        ignored_variance: float = 0.0,
+    ) -> Self:
         """Fit to features [n, d], then again to the `support_fraction` of them that lies nearest.
 
         Args:
             shrinkage: of the covariance, in [0, 1]; None for Ledoit and Wolf's estimate of it.
+            ignored_variance: the leading principal components that explain at most this share are left out.
 
         Raises:
             WeightError: fewer than two rows, a value that is not finite, or features that do not vary.
@@ -90,23 +106,39 @@ class ReferenceDistribution:
                 f"the reference's features of shape {features.shape} must be finite and vary over two images or more; "
                 "take more reference images or another `weighting.features`"
             )
-        fitted = cls._fit_to_all(features, shrinkage)
+        leading = _leading_components(features, ignored_variance)
+        fitted = cls._fit_to_all(features, shrinkage, leading)
         count = max(2, round(support_fraction * len(features)))
         if count == len(features):
             return fitted
         nearest = np.argsort(fitted.own_distances, kind="stable")[:count]
-        return cls._fit_to_all(features[nearest], shrinkage)
+        return cls._fit_to_all(features[nearest], shrinkage, leading)
 
     @classmethod
-    def _fit_to_all(cls, features: np.ndarray, shrinkage: float | None) -> Self:
+    def _fit_to_all(cls, features: np.ndarray, shrinkage: float | None, leading: np.ndarray) -> Self:
         estimator = LedoitWolf() if shrinkage is None else ShrunkCovariance(shrinkage=shrinkage)
-        estimator.fit(features)
-        return cls(estimator.location_, estimator.precision_, estimator.mahalanobis(features))
+        rest = _without(features, leading)
+        estimator.fit(rest)
+        return cls(estimator.location_, estimator.precision_, estimator.mahalanobis(rest), leading)
 
     def squared_distance(self, features: np.ndarray) -> np.ndarray:
-        """Squared Mahalanobis distances, float64 [n], of features [n, d]; about d on average for the reference."""
-        offsets = np.asarray(features, dtype=np.float64) - self.mean
+        """Squared Mahalanobis distances, float64 [n], of features [n, d]; about d - k on average for the reference."""
+        offsets = _without(np.asarray(features, dtype=np.float64), self.leading) - self.mean
         return np.maximum(((offsets @ self.precision) * offsets).sum(axis=1), 0.0)
+
+
+def _leading_components(features: np.ndarray, share: float) -> np.ndarray:
+    """The first principal components that together explain at most this share of the variance, as rows."""
+    if share == 0:
+        return np.empty((0, features.shape[1]))
+    components = PCA(svd_solver="full").fit(features)
+    explained = np.cumsum(components.explained_variance_ratio_)
+    return components.components_[: int((explained <= share).sum())]
+
+
+def _without(features: np.ndarray, leading: np.ndarray) -> np.ndarray:
+    """Features [n, d] without their parts along orthonormal components [k, d]."""
+    return features - features @ leading.T @ leading
 
 
 def weights_of_distances(

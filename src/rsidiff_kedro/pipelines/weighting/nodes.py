@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.diffusion.image_set import ImageSet, concatenate
 from rsidiff_kedro.rewards import load_features
 from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.statistics.conditioning import PromptRegression
@@ -19,12 +19,21 @@ def weigh_samples(
 ) -> pd.DataFrame:
     """Weigh the kept images by their distance to the reference: columns image_id, distance and weight."""
     kept = kept_images(images, selection)
-    reference = base_images if settings.reference == "base" else images
+    reference = _reference_images(images, base_images, settings)
     reference_features, features = _features(reference, kept, settings, models)
-    distribution = ReferenceDistribution.fit(reference_features, settings.shrinkage, settings.support_fraction)
+    distribution = ReferenceDistribution.fit(
+        reference_features, settings.shrinkage, settings.support_fraction, settings.ignored_variance
+    )
     distances = distribution.squared_distance(features)
     weights = weights_of_distances(distances, distribution.own_distances, settings)
     return pd.DataFrame({"image_id": kept.metadata["image_id"], "distance": distances, "weight": weights})
+
+
+def _reference_images(images: ImageSet, base_images: ImageSet, settings: WeightingSettings) -> ImageSet:
+    """What the kept images are compared with; round 1's images are the base model's, and are taken once."""
+    if settings.reference == "round" or images.metadata.equals(base_images.metadata):
+        return images
+    return base_images if settings.reference == "base" else concatenate([base_images, images])
 
 
 def _features(
