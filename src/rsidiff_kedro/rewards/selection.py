@@ -1,7 +1,7 @@
 """Preference selection: keep the samples of each prompt that score about as well as its best.
 
-A preference model orders right samples too, by tastes of its own (a background, a size). Keeping the best alone amplifies
-these from round to round, and diversity falls; its verdict counts where scores differ by much (`max_gap`).
+A preference model orders right samples too, by tastes of its own (a background, a size). Keeping the best alone
+amplifies these from round to round, and diversity falls; its verdict counts where scores differ by much (`max_gap`).
 """
 
 from collections.abc import Iterator, Mapping
