@@ -88,7 +88,7 @@ def test_scores(
             "all weights vanish",
             "rsi.round_1.weights",
             "weighting.temperature=1.0e-9,weighting.quantile=0",
-            "the weights of 6 of 6 samples vanish",
+            "the weights of 6 of 7 samples vanish",
         ),
         (
             "the loss explodes to NaN",

@@ -26,6 +26,7 @@ def parameters(models: Path) -> dict[str, Any]:
         "preference_selection": {
             "rewards": {"proxy": 0, "hpsv2": {"1": 1.0}, "image_reward": 0.5},  # as --params brings a dot
             "combine": "rank",
+            "keep_per_prompt": 1,
             "floors": {"image_reward": -100.0},
         },
         "weighting": {"features": "hpsv2.1"},
