@@ -18,6 +18,7 @@ SIZES = {
     "prompt_curation.validation_size": 2,
     "prompt_curation.test_size": 2,
     "finetune.learning_rate": 0.05,
+    "finetune.ema_decay": 0.0,
     "evaluation.judge": None,
     "evaluation.gate.enabled": False,
 }
