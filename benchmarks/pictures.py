@@ -19,7 +19,7 @@ from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 
 ARMS = {"strategies": (METHOD, NAIVE), "collapse": (METHOD_HARDER, NAIVE_HARDER)}
-COLUMNS, ROWS = 6, 6
+COLUMNS, ROWS = 8, 8
 FRAME = 2
 """Pixels around an image, before it is enlarged."""
 
