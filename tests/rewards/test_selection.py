@@ -201,8 +201,17 @@ def test_without_selection_samples_are_drawn_by_seed_whatever_their_rewards():
     [
         (scores([0.1, np.nan, 0.2, 0.3]), {}, "'proxy' is NaN or infinite for 1 of 4 images, first i1"),
         (scores([0.5] * 4), {}, "'proxy' is 0.5 for all 4 images"),
-        (scores([0.1, 0.2, 0.3, 0.4]), {"min_margin": 9}, r"none of 4 samples is kept \(\{'margin': 4\}\); lower"),
-        (scores([0.1, 0.2, 0.3, 0.4]), {"floors": {"proxy": 2}}, "'floor': 4"),
+        (scores([0.1, 0.2, 0.3, 0.4]), {"min_margin": 9}, r"\{'margin': 4\}\); lower `min_margin` \(9.0\) in"),
+        (
+            scores([0.1, 0.2, 0.3, 0.4]),
+            {"floors": {"proxy": 2}},
+            r"\{'floor': 4\}\); lower `floors` \(\{'proxy': 2.0\}\) in",
+        ),
+        (
+            scores([0.1, 0.2, 0.3, 0.4]).assign(other=[1, 1, 1, 0]),
+            {"max_gap": 0.05, "floors": {"other": 0.5}},
+            r"\(\{'gap': 3, 'floor': 1\}\); raise `max_gap` \(0.05\) and lower `floors`",
+        ),
         (scores([0.1, 0.2, 0.3, 0.4]), {"rewards": {"hps": 1}}, r"lack the columns \['hps'\]; they have"),
         (pd.concat([scores([0.1, 0.2, 0.3, 0.4])] * 2), {}, "image i0 comes twice"),
     ],

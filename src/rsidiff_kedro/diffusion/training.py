@@ -56,7 +56,7 @@ def finetune(
     if len(training_set) == 0 or training_set.latents is None:
         raise TrainingError(
             f"round {round_number} has no images to train on; keep more in preference_selection "
-            "(lower min_margin or the floors, raise keep_per_prompt)"
+            "(raise max_gap, lower min_margin or the floors, raise keep_per_prompt)"
         )
     with OPENING:
         torch.manual_seed(seed * 1_000_003 + round_number)

@@ -111,11 +111,7 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     table["reason"] = _reasons(table, settings) if settings.enabled else _draw(table, settings.keep_per_prompt, seed)
     table["kept"] = table["reason"] == ""
     if not table["kept"].any():
-        raise SelectionError(
-            f"none of {len(table)} samples is kept ({table['reason'].value_counts().to_dict()}); lower "
-            f"`preference_selection.min_margin` ({settings.min_margin}) or `floors` ({settings.floors}), "
-            "or draw more samples a prompt"
-        )
+        raise SelectionError(_why_nothing_is_kept(table["reason"].value_counts().to_dict(), settings))
     added = ["score", "rank", "margin", "kept", "reason"]
     return table.sort_index().set_index(scores.index)[[*scores.columns.difference(added, sort=False), *added]]
 
@@ -171,6 +167,19 @@ def _reasons(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
     passed = table[reason == ""]
     reason[passed.index[passed.groupby("prompt_id").cumcount() >= settings.keep_per_prompt]] = "rank"
     return reason
+
+
+def _why_nothing_is_kept(counts: dict[str, int], settings: SelectionSettings) -> str:
+    limits = {
+        "margin": f"lower `min_margin` ({settings.min_margin})",
+        "gap": f"raise `max_gap` ({settings.max_gap})",
+        "floor": f"lower `floors` ({settings.floors})",
+    }
+    advice = " and ".join(limits[reason] for reason in limits if reason in counts)
+    return (
+        f"none of {sum(counts.values())} samples is kept ({counts}); {advice} in `preference_selection`, "
+        "or draw more samples a prompt"
+    )
 
 
 def _draw(table: pd.DataFrame, keep_per_prompt: int, seed: int) -> pd.Series:
