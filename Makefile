@@ -53,13 +53,12 @@ parity: $(READY) $(PARITY)/.installed
 	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY) $(if $(BERT),--bert $(BERT),)
 
 study: $(READY)
-	$(BIN)/python benchmarks/study.py strategies
-	$(BIN)/python benchmarks/pictures.py
-	$(BIN)/python benchmarks/study.py ceiling
-	$(BIN)/python benchmarks/study.py gate
-	$(BIN)/python benchmarks/study.py collapse
-	$(BIN)/python benchmarks/study.py curation
-	$(BIN)/python benchmarks/study.py weights
+	for experiment in strategies weights collapse gate ceiling curation levers; do \
+		$(BIN)/python benchmarks/study.py $$experiment || exit 1; \
+	done
+	for picture in curves strategies collapse weights; do \
+		$(BIN)/python benchmarks/pictures.py $$picture || exit 1; \
+	done
 
 base-model: $(READY)
 	$(BIN)/kedro run --pipeline=base_model

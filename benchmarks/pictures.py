@@ -1,18 +1,24 @@
-"""Draws the README's pictures from the runs that `benchmarks/study.py` left in data/study.
+"""Draws the README's pictures into docs/images from the runs that `benchmarks/study.py` left in data/study.
 
-    python benchmarks/pictures.py               # docs/images/strategies.png
-    python benchmarks/pictures.py --experiment collapse
-    python benchmarks/pictures.py --experiment weights   # docs/images/weights.png: lowest and highest weights
+    python benchmarks/pictures.py curves      # accuracy and hallucinations by round, method and naive, both regimes
+    python benchmarks/pictures.py strategies  # images of base, method and naive at the last round
+    python benchmarks/pictures.py collapse    # the same in the harder regime
+    python benchmarks/pictures.py weights     # kept samples of the lowest weights and of the highest
 
-A row is what one prompt gives with one noise: with the base, at the method's last round, at naive self-training's last.
-Every so manyth test prompt is shown, none is picked by hand. What the judge finds wrong has a red frame.
+In strategies and collapse an image's place is one prompt and one noise: with the base, at the method's last round, at
+naive self-training's last. Every so manyth test prompt is shown, none is picked by hand. What the judge finds wrong has
+a red frame.
 """
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from arms import ROOT, Arm, newest, training_samples
+from arms import ROOT, Arm, bootstrap_over_seeds, evaluation, newest, training_samples
+from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER
 
@@ -83,16 +89,49 @@ def titled(sheet: Image.Image, title: str) -> Image.Image:
     return canvas
 
 
+def curves(seeds: Sequence[int], path: Path) -> None:
+    """Accuracy and hallucination rate by round with their 95 % intervals: method and naive, the defaults and harder."""
+    figure, grid = plt.subplots(2, 2, figsize=(10, 6), sharex=True, sharey="row", layout="constrained")
+    regimes = (("defaults", METHOD, NAIVE), ("harder regime", METHOD_HARDER, NAIVE_HARDER))
+    for column, (title, method, naive) in enumerate(regimes):
+        for arm, name, color, marker in ((method, "method", "C0", "o"), (naive, "naive", "C1", "s")):
+            table = evaluation(arm, seeds, "test")
+            table["hallucinated"] = table["hallucinations"] > 0
+            draw_rounds(grid[0, column], table, "correct", {"label": name, "color": color, "marker": marker})
+            draw_rounds(grid[1, column], table, "hallucinated", {"label": name, "color": color, "marker": marker})
+        grid[0, column].set_title(title)
+        grid[1, column].set_xlabel("round (0 is the base)")
+    grid[0, 0].set_ylabel("accuracy")
+    grid[1, 0].set_ylabel("hallucination rate")
+    grid[0, 0].legend(loc="upper left")
+    figure.savefig(path, dpi=80)
+
+
+def draw_rounds(axes: Axes, table: pd.DataFrame, column: str, style: dict[str, str]) -> None:
+    """A line over rounds, a band for its interval."""
+    means = table.groupby(["round", "seed", "prompt_id"])[column].mean().rename("value").reset_index()
+    intervals = [bootstrap_over_seeds(rows) for _, rows in means.groupby("round")]
+    numbers = range(len(intervals))
+    axes.plot(numbers, [interval.mean for interval in intervals], **style)
+    lows, highs = [interval.low for interval in intervals], [interval.high for interval in intervals]
+    axes.fill_between(numbers, lows, highs, color=style["color"], alpha=0.2, linewidth=0)
+    axes.grid(visible=True, alpha=0.3)
+
+
 def main() -> None:
-    """Write the picture."""
+    """Draw a picture."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--experiment", choices=[*ARMS, "weights"], default="strategies")
-    options.add_argument("--seed", type=int, default=3)
+    options.add_argument("picture", choices=["curves", *ARMS, "weights"])
+    options.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5], help="images are those of the first")
     given = options.parse_args()
-    path = ROOT / "docs" / "images" / f"{given.experiment}.png"
+    path = ROOT / "docs" / "images" / f"{given.picture}.png"
     path.parent.mkdir(exist_ok=True)
-    picture = extremes(given.seed) if given.experiment == "weights" else panels(*ARMS[given.experiment], given.seed)
-    picture.save(path, optimize=True)
+    if given.picture == "curves":
+        curves(given.seeds, path)
+    elif given.picture == "weights":
+        extremes(given.seeds[0]).save(path, optimize=True)
+    else:
+        panels(*ARMS[given.picture], given.seeds[0]).save(path, optimize=True)
 
 
 if __name__ == "__main__":

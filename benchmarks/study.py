@@ -155,22 +155,27 @@ LEVERS = {
     "rank 4": {"finetune.rank": "4"},
     "attention alone": {"finetune.layers": "attention"},
     "the last weights, no average": {"finetune.ema_decay": "0.0"},
+    "min-SNR loss weighting": {"finetune.min_snr_gamma": "5.0"},
+    "no empty prompts in training": {"finetune.condition_dropout": "0.0"},
 }
+LEVER_ROUNDS = 3
 
 
 def levers(seeds: Sequence[int]) -> list[str]:
-    """One lever at a time; validation prompts alone are looked at."""
+    """One lever at a time over a few rounds; validation prompts alone are looked at."""
     cheap = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "160"}
-    arms = [Arm(re.sub(r"\W+", "_", name), 6, NO_GATE | cheap | params) for name, params in LEVERS.items()]
+    arms = [Arm(re.sub(r"\W+", "_", name), LEVER_ROUNDS, NO_GATE | cheap | params) for name, params in LEVERS.items()]
     seeds = [100 + seed for seed in seeds]
     run_arms(arms, seeds)
-    lines = ["| lever | accuracy: base, round 3, round 6 | open diversity over the base's: round 3, round 6 |"]
+    numbers = range(LEVER_ROUNDS + 1)
+    lines = ["| lever | accuracy by round, from the base on | open diversity over the base's, by round |"]
     lines.append("| --- | --- | --- |")
     for name, arm in zip(LEVERS, arms, strict=True):
         accuracy = evaluation(arm, seeds, "validation").groupby("round")["correct"].mean()
-        diversity = [mean_metric(arm, seeds, number, "validation/open_diversity") for number in range(7)]
-        ratios = f"{diversity[3] / diversity[0]:.2f}, {diversity[6] / diversity[0]:.2f}"
-        lines.append(f"| {name} | {accuracy[0]:.3f}, {accuracy[3]:.3f}, {accuracy[6]:.3f} | {ratios} |")
+        diversity = [mean_metric(arm, seeds, number, "validation/open_diversity") for number in numbers]
+        cells = ", ".join(f"{value:.3f}" for value in accuracy)
+        ratios = ", ".join(f"{value / diversity[0]:.2f}" for value in diversity[1:])
+        lines.append(f"| {name} | {cells} | {ratios} |")
     return lines
 
 
