@@ -25,34 +25,34 @@ from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 
 ARMS = {"strategies": (METHOD, NAIVE), "collapse": (METHOD_HARDER, NAIVE_HARDER)}
-COLUMNS, ROWS = 8, 8
+COLUMNS, ROWS = 12, 8
 FRAME = 2
 """Pixels around an image, before it is enlarged."""
 
 
-def first_samples(arm: Arm, seed: int, number: int, count: int) -> tuple[list[Image.Image], int]:
-    """The first sample of every so manyth test prompt of a round, wrong ones in a red frame; and how many are right."""
+def first_samples(arm: Arm, seed: int, number: int, count: int) -> list[tuple[Image.Image, bool]]:
+    """The first sample of every so manyth test prompt, wrong ones in a red frame; and whether it is right."""
     folder = newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_images")
     table = pd.read_parquet(folder / "metadata.parquet").query("sample_index == 0")
     chosen = table["image_id"].iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
     scores = pd.read_parquet(newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_scores.parquet"))
     correct = scores.set_index("image_id")["correct"].astype(bool)
     images = [Image.open(folder / "images" / f"{image_id}.png").convert("RGB") for image_id in chosen]
-    framed = [
-        ImageOps.expand(image, FRAME, "white" if correct[image_id] else "red")
+    return [
+        (ImageOps.expand(image, FRAME, "white" if correct[image_id] else "red"), bool(correct[image_id]))
         for image, image_id in zip(images, chosen, strict=True)
     ]
-    return framed, int(correct[chosen].sum())
 
 
-def panels(method: Arm, naive: Arm, seed: int) -> Image.Image:
-    """Three contact sheets side by side: base, method, naive."""
+def panels(method: Arm, naive: Arm, seeds: Sequence[int]) -> Image.Image:
+    """Three contact sheets side by side: base, method, naive; as many prompts of each seed."""
     shown = ((method, 0, "base"), (method, method.rounds, "method"), (naive, naive.rounds, "naive"))
     sheets = []
     for arm, number, title in shown:
-        images, right = first_samples(arm, seed, number, COLUMNS * ROWS)
+        samples = [each for seed in seeds for each in first_samples(arm, seed, number, COLUMNS * ROWS // len(seeds))]
         name = title if number == 0 else f"{title}, round {number}"
-        sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), f"{name}: {right} of {len(images)} right"))
+        right = f"{sum(correct for _, correct in samples)} of {len(samples)} right"
+        sheets.append(titled(contact_sheet([image for image, _ in samples], COLUMNS, 1.0), f"{name}: {right}"))
     return side_by_side(sheets)
 
 
@@ -122,7 +122,7 @@ def main() -> None:
     """Draw a picture."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("picture", choices=["curves", *ARMS, "weights"])
-    options.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5], help="images are those of the first")
+    options.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5], help="weights shows the first")
     given = options.parse_args()
     path = ROOT / "docs" / "images" / f"{given.picture}.png"
     path.parent.mkdir(exist_ok=True)
@@ -131,7 +131,7 @@ def main() -> None:
     elif given.picture == "weights":
         extremes(given.seeds[0]).save(path, optimize=True)
     else:
-        panels(*ARMS[given.picture], given.seeds[0]).save(path, optimize=True)
+        panels(*ARMS[given.picture], given.seeds).save(path, optimize=True)
 
 
 if __name__ == "__main__":
