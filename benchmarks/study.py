@@ -100,15 +100,16 @@ def difference(end: pd.DataFrame, start: pd.DataFrame, column: str, start_round:
 
 def curation(seeds: Sequence[int]) -> list[str]:
     """How many of the samples that preference selection keeps are right, with the probe and without, at equal cost."""
-    # The probe draws 800 images; without it a round draws 150 more, 900 in all.
-    spent = {"synthesis.samples_per_prompt": "5", "preference_selection.keep_per_prompt": "5"}
-    without = Arm("no_curation", 6, NO_GATE | {"prompt_curation.enabled": "false"} | spent)
+    # The probe draws 800 images; without it three rounds draw 900 more.
+    rounds, spent = 3, {"synthesis.samples_per_prompt": "6", "preference_selection.keep_per_prompt": "6"}
+    without = Arm("no_curation", rounds, NO_GATE | {"prompt_curation.enabled": "false"} | spent)
     run_arms([METHOD, without], seeds)
-    lines = ["| arm | kept samples that are right | test accuracy at round 6 |", "| --- | --- | --- |"]
+    lines = [f"| arm | kept samples that are right, rounds 1 to {rounds} | test accuracy at round {rounds} |"]
+    lines.append("| --- | --- | --- |")
     for arm in (METHOD, without):
-        kept = training_samples(arm, seeds)["correct"].astype(float)
-        test = last(evaluation(arm, seeds, "test"), arm)["correct"].astype(float)
-        lines.append(f"| {arm.name} | {kept.mean():.3f} | {test.mean():.3f} |")
+        kept = training_samples(arm, seeds).query("round <= @rounds").groupby("round")["correct"].mean()
+        test = evaluation(arm, seeds, "test").query("round == @rounds")["correct"].astype(float).mean()
+        lines.append(f"| {arm.name} | {', '.join(f'{value:.3f}' for value in kept)} | {test:.3f} |")
     return lines
 
 
