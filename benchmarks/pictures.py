@@ -103,7 +103,7 @@ def curves(seeds: Sequence[int], path: Path) -> None:
         grid[1, column].set_xlabel("round (0 is the base)")
     grid[0, 0].set_ylabel("accuracy")
     grid[1, 0].set_ylabel("hallucination rate")
-    grid[0, 0].legend(loc="upper left")
+    grid[0, 0].legend(loc="lower left")
     figure.savefig(path, dpi=80)
 
 
