@@ -8,7 +8,7 @@
     python benchmarks/study.py weights      # what weights have to do with the judge's verdict
     python benchmarks/study.py levers       # one lever at a time, on validation prompts
 
-Runs lie in data/study and are not repeated; an arm and seed takes some 10 minutes of one core.
+Runs lie in data/study and are not repeated; an arm and seed takes 10 to 16 minutes of one core.
 """
 
 import argparse
