@@ -29,8 +29,12 @@ ALL_OFF = {
     "weighting.enabled": "false",
 }
 """Random samples, as many a prompt as preference selection keeps on average, rounded."""
-ORACLE = {"preference_selection.rewards.proxy": "0", "preference_selection.rewards.oracle": "1"}
-"""Selects by the judge itself: a diagnostic that shows the ceiling."""
+ORACLE = {
+    "preference_selection.rewards.proxy": "0",
+    "preference_selection.rewards.oracle": "1",
+    "preference_selection.max_gap": "0",
+}
+"""Selects by the judge itself, the samples that it grades best: a diagnostic that shows the ceiling."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import pandas as pd
 from arms import ROOT, Arm, bootstrap_over_seeds, evaluation, newest, training_samples
 from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER
+from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER, SEEDS
 
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 
@@ -97,8 +97,9 @@ def curves(seeds: Sequence[int], path: Path) -> None:
         for arm, name, color, marker in ((method, "method", "C0", "o"), (naive, "naive", "C1", "s")):
             table = evaluation(arm, seeds, "test")
             table["hallucinated"] = table["hallucinations"] > 0
-            draw_rounds(grid[0, column], table, "correct", {"label": name, "color": color, "marker": marker})
-            draw_rounds(grid[1, column], table, "hallucinated", {"label": name, "color": color, "marker": marker})
+            style = {"label": name, "color": color, "marker": marker}
+            for row, verdict in enumerate(("correct", "hallucinated")):
+                draw_rounds(grid[row, column], table, verdict, style)
         grid[0, column].set_title(title)
         grid[1, column].set_xlabel("round (0 is the base)")
     grid[0, 0].set_ylabel("accuracy")
@@ -122,7 +123,7 @@ def main() -> None:
     """Draw a picture."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("picture", choices=["curves", *ARMS, "weights"])
-    options.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5], help="weights shows the first")
+    options.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="weights shows the first")
     given = options.parse_args()
     path = ROOT / "docs" / "images" / f"{given.picture}.png"
     path.parent.mkdir(exist_ok=True)

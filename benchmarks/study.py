@@ -21,6 +21,8 @@ from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, mean_me
 
 from rsidiff_kedro.statistics.distribution import effective_sample_size
 
+SEEDS = [3, 4, 5]
+"""Seeds on which no default was chosen."""
 NO_GATE = {"evaluation.gate.enabled": "false"}
 HARDER = {"finetune.learning_rate": "1.5e-3", "finetune.replay_rounds": "0"}
 """A larger learning rate, and each round trains on its own images alone."""
@@ -185,7 +187,7 @@ def main() -> None:
     experiments = {each.__name__: each for each in (strategies, ceiling, gate, collapse, curation, weights, levers)}
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("experiment", choices=experiments)
-    options.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
+    options.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     given = options.parse_args()
     sys.stdout.write("\n".join(experiments[given.experiment](given.seeds)) + "\n")
 
