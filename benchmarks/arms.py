@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rsidiff_kedro.scenes.judge import judge_images
+from rsidiff_kedro.pipelines.evaluation.judging import judge_scenes
 from rsidiff_kedro.statistics.bootstrap import Interval
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,10 @@ def evaluation(arm: Arm, seeds: Sequence[int], split: str) -> pd.DataFrame:
 
 
 def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
-    """Every sample that preference selection kept, with its weight and what the judge says of it."""
+    """Every sample that preference selection kept, with its weight and what the judge says of it.
+
+    What is no caption of the grammar is counted as not right: the renderer's world has no picture of it.
+    """
     tables = []
     for seed in seeds:
         for number in range(1, arm.rounds + 1):
@@ -106,9 +109,10 @@ def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
             images = newest(arm.folder(seed), f"03_primary/rsi/round_{number}/images")
             texts = pd.read_parquet(images / "metadata.parquet").set_index("image_id")["text"]
             texts = texts[weights["image_id"]].tolist()
-            pixels = [np.asarray(Image.open(images / "images" / f"{name}.png")) for name in weights["image_id"]]
-            table = weights.join(judge_images(pixels, texts))
-            tables.append(table.assign(arm=arm.name, seed=seed, round=number))
+            pictures = [Image.open(images / "images" / f"{name}.png") for name in weights["image_id"]]
+            table = weights.join(judge_scenes(pictures, texts))
+            correct = table["correct"].fillna(False).astype(bool)
+            tables.append(table.assign(arm=arm.name, seed=seed, round=number, correct=correct))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -1,10 +1,13 @@
 """Experiments on the embedded model, each over several seeds, with what they measured as tables in Markdown.
 
     python benchmarks/study.py strategies   # the method beside naive self-training, gate off
+    python benchmarks/study.py ablation     # selection and weights alone, together, and with curation
     python benchmarks/study.py ceiling      # the method beside selection by the judge
     python benchmarks/study.py gate         # the method with its gate on
-    python benchmarks/study.py collapse     # the method and naive self-training in a harder regime
-    python benchmarks/study.py curation     # what the probe gives at equal cost
+    python benchmarks/study.py long         # the method and naive self-training over twelve rounds
+    python benchmarks/study.py collapse     # the same at a larger learning rate
+    python benchmarks/study.py no_replay    # six rounds, each trained on its own images alone
+    python benchmarks/study.py curation     # what the probe gives at equal cost, for two sources of prompts
     python benchmarks/study.py weights      # what weights have to do with the judge's verdict
     python benchmarks/study.py levers       # one lever at a time, on validation prompts
 
@@ -15,27 +18,41 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from arms import ALL_OFF, ORACLE, Arm, bootstrap_over_seeds, evaluation, mean_metric, run_arms, training_samples
+from arms import ALL_OFF, ORACLE, STUDY, Arm, bootstrap_over_seeds, evaluation, mean_metric, run_arms, training_samples
 
+from rsidiff_kedro.prompts.sources import GrammarSource
+from rsidiff_kedro.scenes.grammar import COLORS, RELATIONS, SHAPES
 from rsidiff_kedro.statistics.distribution import effective_sample_size
 
 SEEDS = [3, 4, 5]
 """Seeds on which no default was chosen."""
 NO_GATE = {"evaluation.gate.enabled": "false"}
-HARDER = {"finetune.learning_rate": "1.5e-3", "finetune.replay_rounds": "0"}
-"""A larger learning rate, and each round trains on its own images alone."""
+HARDER = {"finetune.learning_rate": "2.0e-3"}
+NO_REPLAY = {"finetune.learning_rate": "1.5e-3", "finetune.replay_rounds": "0"}
+"""Each round trains on its own images alone, at a larger learning rate."""
 METHOD, NAIVE = Arm("method", 6, NO_GATE), Arm("naive", 6, NO_GATE | ALL_OFF)
-METHOD_HARDER, NAIVE_HARDER = (
-    Arm("method_harder", 6, NO_GATE | HARDER),
-    Arm("naive_harder", 6, NO_GATE | HARDER | ALL_OFF),
-)
+METHOD_LONG, NAIVE_LONG = Arm("method", 12, NO_GATE), Arm("naive", 12, NO_GATE | ALL_OFF)
+METHOD_HARDER = Arm("method_harder", 12, NO_GATE | HARDER)
+NAIVE_HARDER = Arm("naive_harder", 12, NO_GATE | HARDER | ALL_OFF)
 
 
 def strategies(seeds: Sequence[int]) -> list[str]:
     """The three strategies beside none of them."""
     return compare([METHOD, NAIVE], seeds, "test")
+
+
+def ablation(seeds: Sequence[int]) -> list[str]:
+    """Naive self-training, selection alone, weights alone, both, and curation on top, which is the method."""
+    selection = {key: value for key, value in ALL_OFF.items() if not key.startswith("preference_selection")}
+    weighting = {key: value for key, value in ALL_OFF.items() if not key.startswith("weighting")}
+    both = {key: value for key, value in selection.items() if key in weighting}
+    alone = {"selection": selection, "weighting": weighting, "selection_weighting": both}
+    arms = [Arm(name, 6, NO_GATE | params) for name, params in alone.items()]
+    return compare([METHOD, NAIVE, *arms], seeds, "test")
 
 
 def ceiling(seeds: Sequence[int]) -> list[str]:
@@ -48,9 +65,23 @@ def gate(seeds: Sequence[int]) -> list[str]:
     return compare([Arm("gated", 6, {})], seeds, "test")
 
 
+def long(seeds: Sequence[int]) -> list[str]:
+    """Twice as many rounds."""
+    return compare([METHOD_LONG, NAIVE_LONG], seeds, "test")
+
+
 def collapse(seeds: Sequence[int]) -> list[str]:
-    """A regime in which naive self-training collapses."""
+    """A regime in which naive self-training collapses: twelve rounds, and a learning rate over three times as large."""
     return compare([METHOD_HARDER, NAIVE_HARDER], seeds, "test")
+
+
+def no_replay(seeds: Sequence[int]) -> list[str]:
+    """A regime in which the method declines, too."""
+    arms = [
+        Arm("method_no_replay", 6, NO_GATE | NO_REPLAY),
+        Arm("naive_no_replay", 6, NO_GATE | NO_REPLAY | ALL_OFF),
+    ]
+    return compare(arms, seeds, "test")
 
 
 def compare(arms: Sequence[Arm], seeds: Sequence[int], split: str) -> list[str]:
@@ -101,18 +132,52 @@ def difference(end: pd.DataFrame, start: pd.DataFrame, column: str, start_round:
 
 
 def curation(seeds: Sequence[int]) -> list[str]:
-    """How many of the samples that preference selection keeps are right, with the probe and without, at equal cost."""
-    # The probe draws 800 images; without it three rounds draw 900 more.
-    rounds, spent = 3, {"synthesis.samples_per_prompt": "6", "preference_selection.keep_per_prompt": "6"}
-    without = Arm("no_curation", rounds, NO_GATE | {"prompt_curation.enabled": "false"} | spent)
-    run_arms([METHOD, without], seeds)
-    lines = [f"| arm | kept samples that are right, rounds 1 to {rounds} | test accuracy at round {rounds} |"]
-    lines.append("| --- | --- | --- |")
-    for arm in (METHOD, without):
-        kept = training_samples(arm, seeds).query("round <= @rounds").groupby("round")["correct"].mean()
-        test = evaluation(arm, seeds, "test").query("round == @rounds")["correct"].astype(float).mean()
-        lines.append(f"| {arm.name} | {', '.join(f'{value:.3f}' for value in kept)} | {test:.3f} |")
+    """What the probe gives at equal cost: how many kept samples are right, and the model's accuracy.
+
+    From the grammar, and from a file of which a quarter asks for three objects, which the base never draws.
+    """
+    write_hopeless_prompts(STUDY / HOPELESS_PROMPTS)
+    hopeless = {
+        "prompt_curation.source.kind": "file",
+        "prompt_curation.source.path": f"../{HOPELESS_PROMPTS}",
+        "prompt_curation.evaluation_source.kind": "grammar",
+        "prompt_curation.evaluation_source.evaluation_count": "260",
+    }
+    # The probe draws 800 images; without it a fifth sample a prompt makes 900 more in six rounds.
+    without = {
+        "prompt_curation.enabled": "false",
+        "synthesis.samples_per_prompt": "5",
+        "preference_selection.keep_per_prompt": "5",
+    }
+    arms = [METHOD, Arm("no_curation", 6, NO_GATE | without)]
+    arms += [Arm("hopeless", 6, NO_GATE | hopeless), Arm("hopeless_no_curation", 6, NO_GATE | hopeless | without)]
+    run_arms(arms, seeds)
+    lines = ["| arm | kept samples that are right, rounds 1 to 6 | test accuracy, rounds 0 to 6 | last minus base |"]
+    lines.append("| --- | --- | --- | --- |")
+    for arm in arms:
+        table, kept = evaluation(arm, seeds, "test"), training_samples(arm, seeds)
+        cells = [
+            ", ".join(f"{value:.3f}" for value in rows.groupby("round")["correct"].mean()) for rows in (kept, table)
+        ]
+        lines.append(f"| {arm.name} | {' | '.join(cells)} | {difference(last(table, arm), table, 'correct')} |")
+    ends = [last(evaluation(arm, seeds, "test"), arm) for arm in arms]
+    for start, name in ((0, "grammar"), (2, "file")):
+        lines.append(f"- {name}, with the probe minus without: {difference(*ends[start : start + 2], 'correct', None)}")
     return lines
+
+
+HOPELESS_PROMPTS = "hopeless_prompts.txt"
+
+
+def write_hopeless_prompts(path: Path) -> None:
+    """Write 330 captions of the grammar and 110 of three objects, which no picture that the base draws can match."""
+    captions = GrammarSource(count=330).collect(seed=0).query("split == 'pool'")["text"].tolist()
+    rng = np.random.default_rng(0)
+    for _ in range(110):
+        first, second, third = (f"a {rng.choice(list(COLORS))} {rng.choice(SHAPES)}" for _ in range(3))
+        captions.append(f"{first} {rng.choice(RELATIONS)} {second} {rng.choice(RELATIONS)} {third}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(captions) + "\n")
 
 
 def weights(seeds: Sequence[int]) -> list[str]:
@@ -184,7 +249,8 @@ def levers(seeds: Sequence[int]) -> list[str]:
 
 def main() -> None:
     """Run an experiment and print its table."""
-    experiments = {each.__name__: each for each in (strategies, ceiling, gate, collapse, curation, weights, levers)}
+    every = (strategies, ablation, ceiling, gate, long, collapse, no_replay, curation, weights, levers)
+    experiments = {each.__name__: each for each in every}
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("experiment", choices=experiments)
     options.add_argument("--seeds", type=int, nargs="+", default=SEEDS)

@@ -125,6 +125,20 @@ def test_samples_that_score_about_as_well_as_the_best_of_their_prompt_are_kept()
     assert select_samples(table, SelectionSettings(max_gap=None), seed=0)["kept"].all()
 
 
+def test_a_gap_in_another_unit_than_the_reward_is_told_of(caplog: pytest.LogCaptureFixture):
+    grades = np.tile([0.25, 0.5, 1.0, 0.75], 50)
+    table = scores(list(grades), [f"p{number // 4}" for number in range(200)])
+    with caplog.at_level("WARNING", logger="rsidiff_kedro"):
+        select_samples(table, SelectionSettings(max_gap=0.5), seed=0)
+        select_samples(table, SelectionSettings(max_gap=0.75, keep_per_prompt=1), seed=0)
+        select_samples(table[:60], SelectionSettings(max_gap=0.75), seed=0)
+        assert not caplog.records
+        select_samples(table, SelectionSettings(max_gap=0.75), seed=0)
+    (record,) = caplog.records
+    assert "`preference_selection.max_gap` (0.75) drops 0 of 200 samples" in record.message
+    assert "lie 0.75 apart" in record.message
+
+
 def test_several_rewards_are_standardized_within_the_prompt_before_they_are_weighed():
     table = scores([0.0, 1.0, 0.0, 2.0], "ppqq", other=[100.0, 0.0, 0.0, 300.0])
     selection = select_samples(table, SelectionSettings(rewards={"proxy": 1, "other": 3}), seed=0)

@@ -4,6 +4,7 @@ A preference model orders right samples too, by tastes of its own (a background,
 amplifies these from round to round, and diversity falls; its verdict counts where scores differ by much (`max_gap`).
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -14,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rsidiff_kedro.errors import InputError
 from rsidiff_kedro.statistics.random_order import random_order
 
+logger = logging.getLogger(__name__)
+
+IDLE = 0.01
+"""A `max_gap` that drops a smaller share of many samples is most likely in another unit than the reward."""
 ROUNDING = 1e-9
 """A margin or gap may miss its limit by this: the mean of equal scores is not always their value."""
 
@@ -110,6 +115,8 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     table["rank"] = table.groupby("prompt_id").cumcount() + 1
     table["reason"] = _reasons(table, settings) if settings.enabled else _draw(table, settings.keep_per_prompt, seed)
     table["kept"] = table["reason"] == ""
+    if settings.enabled and settings.max_gap is not None and settings.keep_per_prompt > 1:
+        _warn_of_idle_gap(table, settings.max_gap)
     if not table["kept"].any():
         raise SelectionError(_why_nothing_is_kept(table["reason"].value_counts().to_dict(), settings))
     added = ["score", "rank", "margin", "kept", "reason"]
@@ -167,6 +174,25 @@ def _reasons(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
     passed = table[reason == ""]
     reason[passed.index[passed.groupby("prompt_id").cumcount() >= settings.keep_per_prompt]] = "rank"
     return reason
+
+
+def _warn_of_idle_gap(table: pd.DataFrame, max_gap: float) -> None:
+    """Say so where many samples are to be compared and the limit drops next to none of them."""
+    compared = table[table.groupby("prompt_id")["score"].transform("count") > 1]
+    scores = compared.groupby("prompt_id")["score"]
+    gaps = scores.transform("max") - compared["score"]
+    dropped = int((gaps > max_gap + ROUNDING).sum())
+    if len(gaps) < 100 or dropped >= IDLE * len(gaps):
+        return
+    logger.warning(
+        "`preference_selection.max_gap` (%s) drops %d of %d samples, so that selection chooses hardly at all. It is in "
+        "the unit of the score, in which the best and the worst sample of a prompt lie %.3g apart (median): lower it, "
+        "or set it to null and `keep_per_prompt` to fewer",
+        max_gap,
+        dropped,
+        len(gaps),
+        (scores.max() - scores.min()).median(),
+    )
 
 
 def _why_nothing_is_kept(counts: dict[str, int], settings: SelectionSettings) -> str:
