@@ -53,7 +53,7 @@ parity: $(READY) $(PARITY)/.installed
 	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY) $(if $(BERT),--bert $(BERT),)
 
 study: $(READY)
-	for experiment in strategies weights collapse gate ceiling curation levers; do \
+	for experiment in strategies weights gate collapse harder no_replay ablation ceiling curation levers; do \
 		$(BIN)/python benchmarks/study.py $$experiment || exit 1; \
 	done
 	for picture in curves strategies collapse weights; do \

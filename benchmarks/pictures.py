@@ -1,8 +1,8 @@
 """Draws the README's pictures into docs/images from the runs that `benchmarks/study.py` left in data/study.
 
-    python benchmarks/pictures.py curves      # accuracy and hallucinations by round, method and naive, both regimes
+    python benchmarks/pictures.py curves      # accuracy and hallucinations over twelve rounds, method and naive
     python benchmarks/pictures.py strategies  # images of base, method and naive at the last round
-    python benchmarks/pictures.py collapse    # the same in the harder regime
+    python benchmarks/pictures.py collapse    # the same after twelve rounds
     python benchmarks/pictures.py weights     # kept samples of the lowest weights and of the highest
 
 In strategies and collapse an image's place is one prompt and one noise: with the base, at the method's last round, at
@@ -20,11 +20,11 @@ import pandas as pd
 from arms import ROOT, Arm, bootstrap_over_seeds, evaluation, newest, training_samples
 from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from study import METHOD, METHOD_HARDER, NAIVE, NAIVE_HARDER, SEEDS
+from study import METHOD, METHOD_HARDER, METHOD_LONG, NAIVE, NAIVE_HARDER, NAIVE_LONG, SEEDS
 
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 
-ARMS = {"strategies": (METHOD, NAIVE), "collapse": (METHOD_HARDER, NAIVE_HARDER)}
+ARMS = {"strategies": (METHOD, NAIVE), "collapse": (METHOD_LONG, NAIVE_LONG)}
 COLUMNS, ROWS = 12, 8
 FRAME = 2
 """Pixels around an image, before it is enlarged."""
@@ -90,9 +90,9 @@ def titled(sheet: Image.Image, title: str) -> Image.Image:
 
 
 def curves(seeds: Sequence[int], path: Path) -> None:
-    """Accuracy and hallucination rate by round with their 95 % intervals: method and naive, the defaults and harder."""
+    """Accuracy and hallucination rate by round with their 95 % intervals: the defaults and a larger learning rate."""
     figure, grid = plt.subplots(2, 2, figsize=(10, 6), sharex=True, sharey="row", layout="constrained")
-    regimes = (("defaults", METHOD, NAIVE), ("harder regime", METHOD_HARDER, NAIVE_HARDER))
+    regimes = (("defaults", METHOD_LONG, NAIVE_LONG), ("learning rate 2e-3", METHOD_HARDER, NAIVE_HARDER))
     for column, (title, method, naive) in enumerate(regimes):
         for arm, name, color, marker in ((method, "method", "C0", "o"), (naive, "naive", "C1", "s")):
             table = evaluation(arm, seeds, "test")
