@@ -1,9 +1,10 @@
 """Runs arms of an experiment, each a whole `kedro run` in a folder of its own, and gathers what they measured.
 
-An arm is a name and the parameters in which it differs from `conf/base`. What has run with the same parameters is
-not run again. Arms run side by side, one thread each.
+An arm is a name and the parameters in which it differs from `conf/base`. What has run with the same parameters,
+`conf/base` and code is not run again, and a killed arm goes on. Arms run side by side, one thread each.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,9 @@ from rsidiff_kedro.statistics.bootstrap import Interval
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "data" / "study"
-ALL_OFF = {
-    "prompt_curation.enabled": "false",
-    "preference_selection.enabled": "false",
-    "preference_selection.keep_per_prompt": "3",
-    "weighting.enabled": "false",
-}
+NO_SELECTION = {"preference_selection.enabled": "false", "preference_selection.keep_per_prompt": "3"}
 """Random samples, as many a prompt as preference selection keeps on average, rounded."""
+ALL_OFF = {"prompt_curation.enabled": "false", **NO_SELECTION, "weighting.enabled": "false"}
 ORACLE = {
     "preference_selection.rewards.proxy": "0",
     "preference_selection.rewards.oracle": "1",
@@ -65,18 +63,32 @@ def run_arms(arms: Iterable[Arm], seeds: Sequence[int], workers: int = 2) -> Non
 
 def _run(arm: Arm, seed: int) -> None:
     folder, params = arm.folder(seed), arm.command_line(seed)
-    done = folder / "done.txt"
-    if done.exists() and done.read_text() == params:
+    done, what = folder / "done.txt", f"{params}\n{_project_digest()}"
+    if done.exists() and done.read_text() == what:
         return
     (folder / "src").mkdir(parents=True, exist_ok=True)
     for name in ("conf", "pyproject.toml", ".telemetry"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
-    command = [sys.executable, "-m", "kedro", "run", "--pipeline=rsi", f"--params={params}"]
+    command = [sys.executable, "-m", "kedro", "run", "--pipeline=rsi", f"--params={params}", "--only-missing-outputs"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     with (folder / "log.txt").open("w") as log:
         subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=True)
-    done.write_text(params)
+    done.write_text(what)
+
+
+@cache
+def _project_digest() -> str:
+    """Of all that a run reads beside its parameters: `conf/base` and the package."""
+    paths = [
+        *(ROOT / "conf" / "base").glob("*.yml"),
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "src").rglob("*.safetensors"),
+    ]
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def newest(folder: Path, dataset: str) -> Path:
@@ -100,7 +112,7 @@ def evaluation(arm: Arm, seeds: Sequence[int], split: str) -> pd.DataFrame:
 def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
     """Every sample that preference selection kept, with its weight and what the judge says of it.
 
-    What is no caption of the grammar is counted as not right: the renderer's world has no picture of it.
+    What the judge cannot read, a prompt that is no caption of the grammar, is counted as not right.
     """
     tables = []
     for seed in seeds:

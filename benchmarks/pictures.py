@@ -3,10 +3,10 @@
     python benchmarks/pictures.py curves      # accuracy and hallucinations over twelve rounds, method and naive
     python benchmarks/pictures.py strategies  # images of base, method and naive at the last round
     python benchmarks/pictures.py collapse    # the same after twelve rounds
-    python benchmarks/pictures.py weights     # kept samples of the lowest weights and of the highest
+    python benchmarks/pictures.py weights     # kept samples far from the distribution and near to it
 
 In strategies and collapse an image's place is one prompt and one noise: with the base, at the method's last round, at
-naive self-training's last. Every so manyth test prompt is shown, none is picked by hand. What the judge finds wrong has
+naive self-training's last. Evenly spaced test prompts are shown, none is picked by hand. What the judge finds wrong has
 a red frame.
 """
 
@@ -31,7 +31,7 @@ FRAME = 2
 
 
 def first_samples(arm: Arm, seed: int, number: int, count: int) -> list[tuple[Image.Image, bool]]:
-    """The first sample of every so manyth test prompt, wrong ones in a red frame; and whether it is right."""
+    """The first sample of evenly spaced test prompts, wrong ones in a red frame; and whether it is right."""
     folder = newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_images")
     table = pd.read_parquet(folder / "metadata.parquet").query("sample_index == 0")
     chosen = table["image_id"].iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
@@ -67,11 +67,14 @@ def side_by_side(sheets: list[Image.Image]) -> Image.Image:
 
 
 def extremes(seed: int) -> Image.Image:
-    """The kept samples of the method's lowest weights and of its highest, over all rounds."""
-    table = training_samples(METHOD, [seed]).sort_values("weight", kind="stable")
+    """The method's kept samples farthest from the distribution and nearest to it, over all rounds.
+
+    Weights fall with the distance; near it all are the same full weight.
+    """
+    table = training_samples(METHOD, [seed]).sort_values("distance", ascending=False, kind="stable")
     count = COLUMNS * ROWS
     sheets = []
-    for title, rows in (("lowest weights", table.head(count)), ("highest weights", table.tail(count))):
+    for title, rows in (("farthest: lowest weights", table.head(count)), ("nearest: full weight", table.tail(count))):
         images = []
         for row in rows.itertuples():
             folder = newest(METHOD.folder(seed), f"03_primary/rsi/round_{row.round}/images")

@@ -11,10 +11,12 @@
     python benchmarks/study.py weights      # what weights have to do with the judge's verdict
     python benchmarks/study.py levers       # one lever at a time, on validation prompts
 
-Runs lie in data/study and are not repeated; an arm and seed takes 10 to 16 minutes of one core.
+Runs lie in data/study and are not repeated; six rounds of one arm and seed take 10 to 16 minutes of one core, and all
+experiments with all seeds some 10 hours of two.
 """
 
 import argparse
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -22,14 +24,31 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from arms import ALL_OFF, ORACLE, STUDY, Arm, bootstrap_over_seeds, evaluation, mean_metric, run_arms, training_samples
+from arms import (
+    ALL_OFF,
+    NO_SELECTION,
+    ORACLE,
+    STUDY,
+    Arm,
+    bootstrap_over_seeds,
+    evaluation,
+    mean_metric,
+    run_arms,
+    training_samples,
+)
 
+from rsidiff_kedro.prompts.pool import split_prompts
 from rsidiff_kedro.prompts.sources import GrammarSource
 from rsidiff_kedro.scenes.grammar import COLORS, RELATIONS, SHAPES
 from rsidiff_kedro.statistics.distribution import effective_sample_size
 
 SEEDS = [3, 4, 5]
 """Seeds on which no default was chosen."""
+TRIAL_SEEDS = [100, 101]
+"""Seeds on whose validation prompts the defaults were chosen."""
+LEVER_SEEDS = [103]
+CHEAP = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "160"}
+"""The splits of trials and levers, which look at validation prompts alone."""
 NO_GATE = {"evaluation.gate.enabled": "false"}
 HARDER = {"finetune.learning_rate": "2.0e-3"}
 NO_REPLAY = {"finetune.learning_rate": "1.5e-3", "finetune.replay_rounds": "0"}
@@ -42,17 +61,43 @@ NAIVE_HARDER = Arm("naive_harder", 12, NO_GATE | HARDER | ALL_OFF)
 
 def strategies(seeds: Sequence[int]) -> list[str]:
     """The three strategies beside none of them."""
-    return compare([METHOD, NAIVE], seeds, "test")
+    lines = compare([METHOD, NAIVE], seeds, "test")
+    known = trial_captions()
+    lines.append("- on test captions that no trial of the defaults looked at:")
+    ends = {}
+    for arm in (METHOD, NAIVE):
+        table = evaluation(arm, seeds, "test")
+        table = table[~table["text"].isin(known)]
+        ends[arm.name] = last(table, arm)
+        by_round = table.groupby("round")["correct"].mean()
+        change = difference(ends[arm.name], table, "correct")
+        lines.append(
+            f"  {arm.name} {by_round[0]:.3f} to {by_round[arm.rounds]:.3f}, {change} ({len(ends[arm.name])} images);"
+        )
+    return [*lines, f"  method minus naive: {difference(ends['method'], ends['naive'], 'correct', None)}"]
+
+
+def trial_captions() -> set[str]:
+    """The captions that the trials evaluated: there are few of one object, so that seeds share them."""
+    captions: set[str] = set()
+    for seed in TRIAL_SEEDS:
+        prompts = GrammarSource(count=400, evaluation_count=260).collect(seed)
+        validation, test = split_prompts(prompts, int(CHEAP["prompt_curation.validation_size"]), 10, seed)[1:]
+        captions |= {*validation["text"], *test["text"]}
+    return captions
 
 
 def ablation(seeds: Sequence[int]) -> list[str]:
     """Naive self-training, selection alone, weights alone, both, and curation on top, which is the method."""
-    selection = {key: value for key, value in ALL_OFF.items() if not key.startswith("preference_selection")}
-    weighting = {key: value for key, value in ALL_OFF.items() if not key.startswith("weighting")}
-    both = {key: value for key, value in selection.items() if key in weighting}
-    alone = {"selection": selection, "weighting": weighting, "selection_weighting": both}
-    arms = [Arm(name, 6, NO_GATE | params) for name, params in alone.items()]
-    return compare([METHOD, NAIVE, *arms], seeds, "test")
+    no_curation, no_weighting = {"prompt_curation.enabled": "false"}, {"weighting.enabled": "false"}
+    arms = [
+        NAIVE,
+        Arm("selection", 6, NO_GATE | no_curation | no_weighting),
+        Arm("weighting", 6, NO_GATE | no_curation | NO_SELECTION),
+        Arm("selection_weighting", 6, NO_GATE | no_curation),
+        METHOD,
+    ]
+    return compare(arms, seeds, "test")
 
 
 def ceiling(seeds: Sequence[int]) -> list[str]:
@@ -102,13 +147,13 @@ def compare(arms: Sequence[Arm], seeds: Sequence[int], split: str) -> list[str]:
         ratio = f"{values[-1] / values[0]:.2f} of the base's"
         lines.append(f"| {arm.name}: open diversity | {' | '.join(f'{value:.3f}' for value in values)} | {ratio} |")
     lines.append("")
-    for other in arms[1:]:
-        gap = difference(last(tables[arms[0].name], arms[0]), last(tables[other.name], other), "correct", None)
-        lines.append(f"- {arms[0].name} minus {other.name} at round {rounds}: {gap}")
+    for one, other in itertools.combinations(arms, 2):
+        gap = difference(last(tables[one.name], one), last(tables[other.name], other), "correct", None)
+        lines.append(f"- {one.name} minus {other.name} at round {rounds}: {gap}")
     for arm in arms:
-        ends = [by_seed(tables[arm.name], seed, number) for seed in seeds for number in (0, rounds)]
-        pairs = [f"{base:.3f} to {end:.3f}" for base, end in zip(ends[::2], ends[1::2], strict=True)]
-        lines.append(f"- {arm.name}, by seed: {'; '.join(pairs)}")
+        table = tables[arm.name]
+        ends = [f"{by_seed(table, seed, 0):.3f} to {by_seed(table, seed, rounds):.3f}" for seed in seeds]
+        lines.append(f"- {arm.name}, by seed: {'; '.join(ends)}")
     return lines
 
 
@@ -132,9 +177,9 @@ def difference(end: pd.DataFrame, start: pd.DataFrame, column: str, start_round:
 
 
 def curation(seeds: Sequence[int]) -> list[str]:
-    """What the probe gives at equal cost: how many kept samples are right, and the model's accuracy.
+    """What curation gives at equal cost: how many kept samples are right, and the model's accuracy.
 
-    From the grammar, and from a file of which a quarter asks for three objects, which the base never draws.
+    From the grammar, and from a file of which a quarter asks for three objects, which the base does not draw.
     """
     write_hopeless_prompts(STUDY / HOPELESS_PROMPTS)
     hopeless = {
@@ -143,26 +188,32 @@ def curation(seeds: Sequence[int]) -> list[str]:
         "prompt_curation.evaluation_source.kind": "grammar",
         "prompt_curation.evaluation_source.evaluation_count": "260",
     }
-    # The probe draws 800 images; without it a fifth sample a prompt makes 900 more in six rounds.
+    # The probe draws 800 images for the grammar, some 870 for the file; a fifth sample a prompt makes 900.
     without = {
         "prompt_curation.enabled": "false",
         "synthesis.samples_per_prompt": "5",
         "preference_selection.keep_per_prompt": "5",
     }
-    arms = [METHOD, Arm("no_curation", 6, NO_GATE | without)]
-    arms += [Arm("hopeless", 6, NO_GATE | hopeless), Arm("hopeless_no_curation", 6, NO_GATE | hopeless | without)]
-    run_arms(arms, seeds)
-    lines = ["| arm | kept samples that are right, rounds 1 to 6 | test accuracy, rounds 0 to 6 | last minus base |"]
+    pairs = {
+        "grammar": (METHOD, Arm("no_curation", 6, NO_GATE | without)),
+        "file": (
+            Arm("hopeless", 6, NO_GATE | hopeless),
+            Arm("hopeless_no_curation", 6, NO_GATE | hopeless | without),
+        ),
+    }
+    run_arms([arm for pair in pairs.values() for arm in pair], seeds)
+    lines = ["| prompts | kept samples that are right, by round | test accuracy, by round | last minus base |"]
     lines.append("| --- | --- | --- | --- |")
-    for arm in arms:
-        table, kept = evaluation(arm, seeds, "test"), training_samples(arm, seeds)
-        cells = [
-            ", ".join(f"{value:.3f}" for value in rows.groupby("round")["correct"].mean()) for rows in (kept, table)
-        ]
-        lines.append(f"| {arm.name} | {' | '.join(cells)} | {difference(last(table, arm), table, 'correct')} |")
-    ends = [last(evaluation(arm, seeds, "test"), arm) for arm in arms]
-    for start, name in ((0, "grammar"), (2, "file")):
-        lines.append(f"- {name}, with the probe minus without: {difference(*ends[start : start + 2], 'correct', None)}")
+    for name, pair in pairs.items():
+        tables = [evaluation(arm, seeds, "test") for arm in pair]
+        for arm, table, curated in zip(pair, tables, ("curated", "not curated"), strict=True):
+            kept = training_samples(arm, seeds).groupby("round")["correct"].mean()
+            right = table.groupby("round")["correct"].mean()
+            cells = [", ".join(f"{value:.3f}" for value in values) for values in (kept, right)]
+            change = difference(last(table, arm), table, "correct")
+            lines.append(f"| {name}, {curated} | {' | '.join(cells)} | {change} |")
+        ends = [last(table, arm) for table, arm in zip(tables, pair, strict=True)]
+        lines.append(f"| {name}: the difference | | | {difference(*ends, 'correct', None)} |")
     return lines
 
 
@@ -170,7 +221,7 @@ HOPELESS_PROMPTS = "hopeless_prompts.txt"
 
 
 def write_hopeless_prompts(path: Path) -> None:
-    """Write 330 captions of the grammar and 110 of three objects, which no picture that the base draws can match."""
+    """Write 330 captions of the grammar and 110 of three objects, which the base does not draw."""
     captions = GrammarSource(count=330).collect(seed=0).query("split == 'pool'")["text"].tolist()
     rng = np.random.default_rng(0)
     for _ in range(110):
@@ -232,9 +283,7 @@ LEVER_ROUNDS = 3
 
 def levers(seeds: Sequence[int]) -> list[str]:
     """One lever at a time over a few rounds; validation prompts alone are looked at."""
-    cheap = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "160"}
-    arms = [Arm(re.sub(r"\W+", "_", name), LEVER_ROUNDS, NO_GATE | cheap | params) for name, params in LEVERS.items()]
-    seeds = [100 + seed for seed in seeds]
+    arms = [Arm(re.sub(r"\W+", "_", name), LEVER_ROUNDS, NO_GATE | CHEAP | params) for name, params in LEVERS.items()]
     run_arms(arms, seeds)
     numbers = range(LEVER_ROUNDS + 1)
     lines = ["| lever | accuracy by round, from the base on | open diversity over the base's, by round |"]
@@ -254,9 +303,10 @@ def main() -> None:
     experiments = {each.__name__: each for each in every}
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("experiment", choices=experiments)
-    options.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    options.add_argument("--seeds", type=int, nargs="+", help=f"default: {SEEDS}, of levers {LEVER_SEEDS}")
     given = options.parse_args()
-    sys.stdout.write("\n".join(experiments[given.experiment](given.seeds)) + "\n")
+    seeds = given.seeds or (LEVER_SEEDS if given.experiment == "levers" else SEEDS)
+    sys.stdout.write("\n".join(experiments[given.experiment](seeds)) + "\n")
 
 
 if __name__ == "__main__":
