@@ -5,6 +5,9 @@
 # make kill-table  kills and resumes runs 50 times and writes the table docs/kill-table.md
 # make ui    MLflow and Kedro-Viz on what has been run
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
+# make study   the experiments behind the figures in README.md and docs/scenes.md; some 10 hours of two cores
+# make bench   how fast images are drawn, and what guidance does
+# make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
