@@ -286,14 +286,17 @@ def levers(seeds: Sequence[int]) -> list[str]:
     arms = [Arm(re.sub(r"\W+", "_", name), LEVER_ROUNDS, NO_GATE | CHEAP | params) for name, params in LEVERS.items()]
     run_arms(arms, seeds)
     numbers = range(LEVER_ROUNDS + 1)
-    lines = ["| lever | accuracy by round, from the base on | open diversity over the base's, by round |"]
-    lines.append("| --- | --- | --- |")
-    for name, arm in zip(LEVERS, arms, strict=True):
-        accuracy = evaluation(arm, seeds, "validation").groupby("round")["correct"].mean()
+    tables = [evaluation(arm, seeds, "validation") for arm in arms]
+    lines = [
+        "| lever | accuracy by round, from the base on | last minus as it is | open diversity over the base's, by round |"
+    ]
+    lines.append("| --- | --- | --- | --- |")
+    for name, arm, table in zip(LEVERS, arms, tables, strict=True):
+        accuracy = ", ".join(f"{value:.3f}" for value in table.groupby("round")["correct"].mean())
+        change = "" if arm is arms[0] else difference(last(table, arm), last(tables[0], arms[0]), "correct", None)
         diversity = [mean_metric(arm, seeds, number, "validation/open_diversity") for number in numbers]
-        cells = ", ".join(f"{value:.3f}" for value in accuracy)
         ratios = ", ".join(f"{value / diversity[0]:.2f}" for value in diversity[1:])
-        lines.append(f"| {name} | {cells} | {ratios} |")
+        lines.append(f"| {name} | {accuracy} | {change} | {ratios} |")
     return lines
 
 
