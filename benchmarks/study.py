@@ -287,9 +287,7 @@ def levers(seeds: Sequence[int]) -> list[str]:
     run_arms(arms, seeds)
     numbers = range(LEVER_ROUNDS + 1)
     tables = [evaluation(arm, seeds, "validation") for arm in arms]
-    lines = [
-        "| lever | accuracy by round, from the base on | last minus as it is | open diversity over the base's, by round |"
-    ]
+    lines = ["| lever | accuracy by round, from the base on | last minus as it is | open diversity over the base's |"]
     lines.append("| --- | --- | --- | --- |")
     for name, arm, table in zip(LEVERS, arms, tables, strict=True):
         accuracy = ", ".join(f"{value:.3f}" for value in table.groupby("round")["correct"].mean())
