@@ -4,7 +4,6 @@ An arm is a name and the parameters in which it differs from `conf/base`. What h
 `conf/base` and code is not run again, and a killed arm goes on. Arms run side by side, one thread each.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -19,6 +18,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from rsidiff_kedro.lineage.code import assets_digest, code_digest
+from rsidiff_kedro.lineage.content import content_digest
 from rsidiff_kedro.pipelines.evaluation.judging import judge_scenes
 from rsidiff_kedro.statistics.bootstrap import Interval
 
@@ -79,16 +80,9 @@ def _run(arm: Arm, seed: int) -> None:
 
 @cache
 def _project_digest() -> str:
-    """Of all that a run reads beside its parameters: `conf/base` and the package."""
-    paths = [
-        *(ROOT / "conf" / "base").glob("*.yml"),
-        *(ROOT / "src").rglob("*.py"),
-        *(ROOT / "src").rglob("*.safetensors"),
-    ]
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
-    return digest.hexdigest()
+    """Of what a run reads beside its parameters: `conf/base`, the code, and the networks that come with it."""
+    code = code_digest("rsidiff_kedro.pipeline_registry")
+    return f"{content_digest(ROOT / 'conf' / 'base')} {code} {assets_digest()}"
 
 
 def newest(folder: Path, dataset: str) -> Path:

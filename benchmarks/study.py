@@ -47,6 +47,7 @@ SEEDS = [3, 4, 5]
 TRIAL_SEEDS = [100, 101]
 """Seeds on whose validation prompts the defaults were chosen."""
 LEVER_SEEDS = [103]
+HOPELESS_PROMPTS = "hopeless_prompts.txt"
 CHEAP = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "160"}
 """The splits of trials and levers, which look at validation prompts alone."""
 NO_GATE = {"evaluation.gate.enabled": "false"}
@@ -82,7 +83,8 @@ def trial_captions() -> set[str]:
     captions: set[str] = set()
     for seed in TRIAL_SEEDS:
         prompts = GrammarSource(count=400, evaluation_count=260).collect(seed)
-        validation, test = split_prompts(prompts, int(CHEAP["prompt_curation.validation_size"]), 10, seed)[1:]
+        sizes = [int(CHEAP[f"prompt_curation.{name}_size"]) for name in ("validation", "test")]
+        _, validation, test = split_prompts(prompts, *sizes, seed)
         captions |= {*validation["text"], *test["text"]}
     return captions
 
@@ -215,9 +217,6 @@ def curation(seeds: Sequence[int]) -> list[str]:
         ends = [last(table, arm) for table, arm in zip(tables, pair, strict=True)]
         lines.append(f"| {name}: the difference | | | {difference(*ends, 'correct', None)} |")
     return lines
-
-
-HOPELESS_PROMPTS = "hopeless_prompts.txt"
 
 
 def write_hopeless_prompts(path: Path) -> None:
