@@ -270,11 +270,15 @@ LEVERS = {
     "learning rate / 3": {"finetune.learning_rate": "2.0e-4"},
     "200 steps a round": {"finetune.steps": "200"},
     "only this round's images": {"finetune.replay_rounds": "0"},
+    "this round's images and the base's": {"finetune.replay_rounds": "0", "finetune.replay_base": "true"},
     "restart from the base": {"finetune.adapter": "restart"},
     "rank 4": {"finetune.rank": "4"},
     "attention alone": {"finetune.layers": "attention"},
     "the last weights, no average": {"finetune.ema_decay": "0.0"},
     "min-SNR loss weighting": {"finetune.min_snr_gamma": "5.0"},
+    "logit-normal timesteps, mean 0": {"finetune.logit_mean": "0.0"},
+    "logit-normal timesteps, mean 1": {"finetune.logit_mean": "1.0"},
+    "logit-normal timesteps, mean -1": {"finetune.logit_mean": "-1.0"},
     "no empty prompts in training": {"finetune.condition_dropout": "0.0"},
 }
 LEVER_ROUNDS = 3

@@ -89,6 +89,16 @@ def test_memory_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest
     assert "MISSING" in line(doctor(), "memory: finetune")
 
 
+def test_what_is_replayed_counts_as_written(project: Path) -> None:
+    def images(rounds: int, replay_base: str) -> int:
+        params = f"prompt_curation.prompts_per_round=100,finetune.replay_rounds=0,finetune.replay_base={replay_base}"
+        said = line(doctor(f"--params=rounds={rounds},preference_selection.keep_per_prompt=3,{params}"), "disk")
+        return int(said.split(" for ")[1].split(" images")[0])
+
+    assert images(1, "true") == images(1, "false")
+    assert images(4, "true") - images(4, "false") == 3 * 100 * 3
+
+
 def test_a_disk_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 0, 1))
     assert "MISSING" in line(doctor(), "disk")

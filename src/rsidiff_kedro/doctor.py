@@ -174,7 +174,8 @@ def _disk(parameters: Parameters, folder: Path, data: Path) -> Finding:
     )
     candidates = getattr(curation.source, "count", None) or getattr(curation.source, "limit", None)
     probed = (candidates or 2 * curation.pool_size) * curation.probe.samples_per_prompt * curation.enabled
-    replayed = sum(min(number, parameters.finetune.replay_rounds + 1) for number in range(1, rounds + 1))
+    window, base = parameters.finetune.replay_rounds + 1, parameters.finetune.replay_base
+    replayed = sum(min(number, window) + (base and number > window) for number in range(1, rounds + 1))
     kept = curation.prompts_per_round * parameters.preference_selection.keep_per_prompt
     images = probed + rounds * drawn + (rounds + 1) * evaluated + replayed * kept
     side = parameters.model.resolution or own_resolution(folder, parameters.model)

@@ -107,16 +107,21 @@ def test_an_adapter_changes_the_layers_that_it_names(model, layers):
     assert any(".attn" not in name for name in named) == (layers == "all")
 
 
+@pytest.mark.parametrize("logit_mean", [None, 1.5])
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("family", ["stable_diffusion", "stable_diffusion_xl"])
-def test_the_loss_of_a_unet_is_that_of_diffusers_examples(model, prediction_type, latents):
+def test_the_loss_of_a_unet_is_that_of_diffusers_examples(model, prediction_type, logit_mean, latents):
     backbone = load_backbone(model)
     backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type=prediction_type)
     embeddings = backbone.encode_prompts(TEXTS)
-    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), None)
+    settings = SETTINGS.model_copy(update={"logit_mean": logit_mean})
+    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), settings)
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(latents.shape, generator=generator)
-    timesteps = torch.randint(1000, (2,), generator=generator)
+    if logit_mean is None:
+        timesteps = torch.randint(1000, (2,), generator=generator)
+    else:
+        timesteps = (torch.sigmoid(logit_mean + torch.randn(2, generator=generator)) * 1000).long()
     scheduler = backbone._noising
     arguments = {}
     if embeddings.pooled is not None:
@@ -129,15 +134,17 @@ def test_the_loss_of_a_unet_is_that_of_diffusers_examples(model, prediction_type
     assert ours.mean().item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize(("logit_mean", "scripts_mean"), [(None, 0.0), (1.5, -1.5)])
 @pytest.mark.parametrize("family", ["stable_diffusion_3"])
-def test_the_loss_of_stable_diffusion_3_is_that_of_diffusers_example(model, latents):
+def test_the_loss_of_stable_diffusion_3_is_that_of_diffusers_example(model, logit_mean, scripts_mean, latents):
     backbone = load_backbone(model)
     embeddings = backbone.encode_prompts(TEXTS)
-    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), None)
+    settings = SETTINGS.model_copy(update={"logit_mean": logit_mean})
+    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), settings)
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(latents.shape, generator=generator)
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(backbone.pipeline.scheduler.config)
-    indices = (torch.sigmoid(torch.randn(2, generator=generator)) * 1000).long()
+    indices = (torch.sigmoid(scripts_mean + torch.randn(2, generator=generator)) * 1000).long()
     timesteps, sigmas = scheduler.timesteps[indices], scheduler.sigmas[indices][:, None, None, None]
     prediction = backbone.pipeline.transformer(
         hidden_states=(1.0 - sigmas) * latents + sigmas * noise,
@@ -158,7 +165,8 @@ def test_min_snr_multiplies_each_loss_by_its_weight(model, prediction_type, late
     backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type=prediction_type)
     embeddings = backbone.encode_prompts(TEXTS)
     plain, weighted = (
-        backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), gamma) for gamma in (None, 5.0)
+        backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), settings)
+        for settings in (SETTINGS, SETTINGS.model_copy(update={"min_snr_gamma": 5.0}))
     )
     generator = torch.Generator().manual_seed(3)
     torch.randn(latents.shape, generator=generator)
@@ -168,12 +176,28 @@ def test_min_snr_multiplies_each_loss_by_its_weight(model, prediction_type, late
     assert (weighted / plain).detach().numpy() == pytest.approx(expected.numpy(), rel=1e-4)
 
 
+@each_family
+def test_a_logit_mean_above_zero_trains_on_noisier_images(model, latents):
+    backbone = load_backbone(model)
+    embeddings, seen = backbone.encode_prompts(TEXTS * 16), []
+
+    def look(_, given, named):
+        timesteps = named["timestep"] if "timestep" in named else given[1]
+        seen.append(timesteps.float().mean().item())
+
+    backbone.denoiser.register_forward_pre_hook(look, with_kwargs=True)
+    for mean in (-2.0, 2.0):
+        settings = SETTINGS.model_copy(update={"logit_mean": mean})
+        backbone.training_loss(latents.repeat(16, 1, 1, 1), embeddings, torch.Generator().manual_seed(3), settings)
+    assert seen[0] < 400 and seen[1] > 750  # the shift of Stable Diffusion 3 moves both up
+
+
 @pytest.mark.parametrize("family", ["stable_diffusion"])
 def test_a_model_that_predicts_the_image_cannot_be_fine_tuned(model, latents):
     backbone = load_backbone(model)
     backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type="sample")
     with pytest.raises(InputError, match="'sample'"):
-        backbone.training_loss(latents, backbone.encode_prompts(TEXTS), torch.Generator(), None)
+        backbone.training_loss(latents, backbone.encode_prompts(TEXTS), torch.Generator(), SETTINGS)
 
 
 @pytest.fixture
@@ -192,7 +216,7 @@ def test_weights_of_one_are_the_unweighted_loss(model, latents):
     backbone.denoiser.train()
     embeddings = backbone.encode_prompts([images.metadata["text"][int(row)] for row in order])
     embeddings = embeddings.replace(dropped, backbone.encode_no_prompt())
-    loss = backbone.training_loss(images.latents[order], embeddings, generator, None).mean()
+    loss = backbone.training_loss(images.latents[order], embeddings, generator, SETTINGS).mean()
     assert log["loss"][0] == pytest.approx(loss.item(), rel=1e-5)
 
 

@@ -62,7 +62,7 @@ def test_the_loss_is_the_schedulers_own_velocity_error(model, images):
     backbone = load_backbone(model)
     clear, texts = images.latents[:4], images.metadata["text"].tolist()[:4]
     embeddings = backbone.encode_prompts(texts)
-    losses = backbone.training_loss(clear, embeddings, torch.Generator().manual_seed(3), None)
+    losses = backbone.training_loss(clear, embeddings, torch.Generator().manual_seed(3), SETTINGS)
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(clear.shape, generator=generator)
     timesteps = torch.randint(1000, (4,), generator=generator)

@@ -19,7 +19,7 @@ def history(make_images):
     sets = [build_first_training_set(images[0], keep_first_samples(images[0]), 1)]
     for number in (2, 3):
         new = images[number - 1]
-        sets.append(build_training_set(new, keep_first_samples(new), sets[-1], 5, number))
+        sets.append(build_training_set(new, keep_first_samples(new), sets[-1], 5, False, number))
     return sets
 
 
@@ -43,8 +43,16 @@ def test_earlier_rounds_are_replayed_with_their_round_and_weight(history) -> Non
 @pytest.mark.parametrize(("replay", "rounds"), [(0, {3}), (1, {2, 3}), (2, {1, 2, 3})])
 def test_rounds_older_than_the_window_are_left_out(history, make_images, replay: int, rounds: set[int]) -> None:
     new = make_images("round_3")
-    built = build_training_set(new, keep_first_samples(new), history[1], replay, 3)
+    built = build_training_set(new, keep_first_samples(new), history[1], replay, False, 3)
     assert set(built.metadata["round"]) == rounds
+
+
+@pytest.mark.parametrize(("replay", "rounds"), [(0, {1, 3}), (1, {1, 2, 3})])
+def test_what_the_base_drew_stays_however_old(history, make_images, replay: int, rounds: set[int]) -> None:
+    new = make_images("round_3")
+    built = build_training_set(new, keep_first_samples(new), history[1], replay, True, 3)
+    assert set(built.metadata["round"]) == rounds
+    assert built.metadata["image_id"].is_unique
 
 
 def test_training_metrics_are_finite_numbers(history) -> None:

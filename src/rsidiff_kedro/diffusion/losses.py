@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_snr
 from torch import Tensor
 
+from rsidiff_kedro.diffusion.settings import FinetuneSettings
 from rsidiff_kedro.errors import InputError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -21,16 +22,19 @@ def denoising_loss(
     scheduler: DDPMScheduler,
     latents: Tensor,
     generator: torch.Generator,
-    min_snr_gamma: float | None,
+    settings: FinetuneSettings,
 ) -> Tensor:
     """Mean squared error of the noise (epsilon) or the velocity (v), as the scheduler's config says: [n].
 
-    Timesteps are uniform; noise and timesteps come from the CPU generator. With `min_snr_gamma` each sample's loss is
-    weighted as in Min-SNR (arXiv 2303.09556).
+    Timesteps are uniform, or with `logit_mean` logit-normal; noise and timesteps come from the CPU generator. With
+    `min_snr_gamma` each sample's loss is weighted as in Min-SNR (arXiv 2303.09556).
     """
     noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
     count = scheduler.config.num_train_timesteps
-    timesteps = torch.randint(count, (len(latents),), generator=generator).to(latents.device)
+    if settings.logit_mean is None:
+        timesteps = torch.randint(count, (len(latents),), generator=generator).to(latents.device)
+    else:
+        timesteps = (_logit_normal(settings.logit_mean, len(latents), generator) * count).long().to(latents.device)
     prediction = denoise(scheduler.add_noise(latents, noise, timesteps), timesteps)
     kind = scheduler.config.prediction_type
     if kind not in ("epsilon", "v_prediction"):
@@ -38,25 +42,35 @@ def denoising_loss(
     velocity = kind == "v_prediction"
     target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
     loss = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
-    if min_snr_gamma is None:
+    if settings.min_snr_gamma is None:
         return loss
     snr = compute_snr(scheduler, timesteps)
-    clipped = snr.clamp(max=min_snr_gamma)
+    clipped = snr.clamp(max=settings.min_snr_gamma)
     return loss * (clipped / (snr + 1.0) if velocity else clipped / snr)
 
 
 def flow_matching_loss(
-    denoise: Denoise, scheduler: FlowMatchEulerDiscreteScheduler, latents: Tensor, generator: torch.Generator
+    denoise: Denoise,
+    scheduler: FlowMatchEulerDiscreteScheduler,
+    latents: Tensor,
+    generator: torch.Generator,
+    settings: FinetuneSettings,
 ) -> Tensor:
     """Mean squared error of the flow from latents to noise (rectified flow, arXiv 2403.03206): [n].
 
-    Timesteps are logit-normal with mean 0 and deviation 1, the weighting of that paper; noise and timesteps come from
-    the CPU generator.
+    Timesteps are logit-normal with mean 0, or `logit_mean`, and deviation 1, the weighting of that paper; noise and
+    timesteps come from the CPU generator.
     """
     noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
-    density = compute_density_for_timestep_sampling("logit_normal", len(latents), 0.0, 1.0, generator=generator)
+    # The scheduler's first step is its noisiest.
+    density = _logit_normal(-(settings.logit_mean or 0.0), len(latents), generator)
     steps = (density * scheduler.config.num_train_timesteps).long()
     sigmas = scheduler.sigmas[steps].to(latents.device, latents.dtype)[:, None, None, None]
     timesteps = scheduler.timesteps[steps].to(latents.device)
     prediction = denoise((1.0 - sigmas) * latents + sigmas * noise, timesteps)
     return (prediction.float() - (noise - latents).float()).square().mean(dim=(1, 2, 3))
+
+
+def _logit_normal(mean: float, count: int, generator: torch.Generator) -> Tensor:
+    """Numbers in (0, 1) whose logits are normal with deviation 1: [count]."""
+    return compute_density_for_timestep_sampling("logit_normal", count, mean, 1.0, generator=generator)

@@ -44,6 +44,8 @@ class FinetuneSettings(Settings):
     checkpoint_every: int = Field(25, ge=1)
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
     min_snr_gamma: float | None = Field(None, gt=0)
+    logit_mean: float | None = Field(None, ge=-3.0, le=3.0)
     gradient_checkpointing: bool = False
     adapter: Literal["continue", "restart"] = "continue"
     replay_rounds: int = Field(5, ge=0, le=100)
+    replay_base: bool = False

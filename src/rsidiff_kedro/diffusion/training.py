@@ -156,7 +156,7 @@ def _backward(
         condition = data.embeddings[data.text_rows[rows]].to(backbone.device).replace(without_prompt, data.no_prompt)
         latents = data.latents[rows].to(backbone.device)
         with torch.autocast(backbone.device.type, backbone.dtype, enabled=backbone.dtype != torch.float32):
-            each = backbone.training_loss(latents, condition, generator, settings.min_snr_gamma)
+            each = backbone.training_loss(latents, condition, generator, settings)
         loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)
         loss.backward()
         total += loss.item()

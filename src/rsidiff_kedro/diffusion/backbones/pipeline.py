@@ -16,7 +16,7 @@ from rsidiff_kedro.devices import usable_devices
 from rsidiff_kedro.diffusion.adapters import Adapter, check_fit
 from rsidiff_kedro.diffusion.backbones.folders import ModelError, check_components, model_source
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
-from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.untrusted.loading import loading, reason
 
 MANY_TOKENS = 100_000
@@ -119,7 +119,7 @@ class PipelineBackbone(ABC):
 
     @abstractmethod
     def training_loss(
-        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, min_snr_gamma: float | None
+        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, settings: FinetuneSettings
     ) -> Tensor:
         """The loss of each sample, before its weight: [n]."""
 

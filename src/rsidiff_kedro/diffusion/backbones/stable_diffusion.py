@@ -9,7 +9,7 @@ from torch import Tensor
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.losses import denoising_loss
-from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0"
 _REST = r"proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_shortcut"
@@ -37,7 +37,7 @@ class StableDiffusionBackbone(PipelineBackbone):
         return TextEmbeddings(self.pipeline.text_encoder(tokens.to(self.device)).last_hidden_state)
 
     def training_loss(
-        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, min_snr_gamma: float | None
+        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, settings: FinetuneSettings
     ) -> Tensor:
         """See `denoising_loss`."""
 
@@ -45,4 +45,4 @@ class StableDiffusionBackbone(PipelineBackbone):
             prediction: Tensor = self.pipeline.unet(noisy, timesteps, embeddings.states).sample
             return prediction
 
-        return denoising_loss(denoise, self._noising, latents, generator, min_snr_gamma)
+        return denoising_loss(denoise, self._noising, latents, generator, settings)

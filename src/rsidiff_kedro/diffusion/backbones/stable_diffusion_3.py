@@ -10,7 +10,7 @@ from rsidiff_kedro.diffusion.backbones.folders import ModelError
 from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.losses import flow_matching_loss
-from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
 _REST = r"net\.0\.proj|net\.2"
@@ -57,10 +57,10 @@ class StableDiffusion3Backbone(PipelineBackbone):
         return TextEmbeddings(states, pooled)
 
     def training_loss(
-        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, min_snr_gamma: float | None
+        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, settings: FinetuneSettings
     ) -> Tensor:
         """See `flow_matching_loss`; Min-SNR is not defined for it."""
-        if min_snr_gamma is not None:
+        if settings.min_snr_gamma is not None:
             raise ValueError("flow matching has no Min-SNR weighting")
 
         def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
@@ -72,4 +72,4 @@ class StableDiffusion3Backbone(PipelineBackbone):
             ).sample
             return prediction
 
-        return flow_matching_loss(denoise, self._noising, latents, generator)
+        return flow_matching_loss(denoise, self._noising, latents, generator, settings)

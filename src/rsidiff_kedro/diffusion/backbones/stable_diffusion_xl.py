@@ -10,7 +10,7 @@ from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone
 from rsidiff_kedro.diffusion.backbones.stable_diffusion import UNET_TARGETS
 from rsidiff_kedro.diffusion.embeddings import TextEmbeddings
 from rsidiff_kedro.diffusion.losses import denoising_loss
-from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 
 
 class StableDiffusionXLBackbone(PipelineBackbone):
@@ -41,7 +41,7 @@ class StableDiffusionXLBackbone(PipelineBackbone):
         return TextEmbeddings(torch.zeros_like(empty.states), torch.zeros_like(empty.pooled))
 
     def training_loss(
-        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, min_snr_gamma: float | None
+        self, latents: Tensor, embeddings: TextEmbeddings, generator: torch.Generator, settings: FinetuneSettings
     ) -> Tensor:
         """See `denoising_loss`; the image counts as whole and of its own size."""
         size = latents.shape[-1] * self.pipeline.vae_scale_factor
@@ -52,4 +52,4 @@ class StableDiffusionXLBackbone(PipelineBackbone):
             prediction: Tensor = self.pipeline.unet(noisy, timesteps, embeddings.states, added_cond_kwargs=added).sample
             return prediction
 
-        return denoising_loss(denoise, self._noising, latents, generator, min_snr_gamma)
+        return denoising_loss(denoise, self._noising, latents, generator, settings)

@@ -28,12 +28,21 @@ def build_first_training_set(images: ImageSet, weights: pd.DataFrame, round_numb
 
 
 def build_training_set(
-    images: ImageSet, weights: pd.DataFrame, previous: ImageSet, replay_rounds: int, round_number: int
+    images: ImageSet,
+    weights: pd.DataFrame,
+    previous: ImageSet,
+    replay_rounds: int,
+    replay_base: bool,
+    round_number: int,
 ) -> ImageSet:
-    """The round's kept images, and those of earlier rounds that are not older than `replay_rounds`."""
-    recent = (previous.metadata["round"] >= round_number - replay_rounds).to_numpy().nonzero()[0]
+    """The round's kept images, and those of earlier rounds that are not older than `replay_rounds`.
+
+    With `replay_base`, those of round 1, which the base drew, too.
+    """
+    rounds = previous.metadata["round"]
+    replayed = (rounds >= round_number - replay_rounds) | (replay_base & (rounds == 1))
     own = build_first_training_set(images, weights, round_number)
-    return concatenate([own, previous.select(recent)]) if len(recent) else own
+    return concatenate([own, previous.select(replayed.to_numpy().nonzero()[0])]) if replayed.any() else own
 
 
 def finetune(

@@ -26,7 +26,13 @@ def create_pipeline(round_number: int) -> Pipeline:
         if round_number == 1
         else node(
             bind(nodes.build_training_set, round_number),
-            ["images", "weights", "previous_training_set", "params:finetune.replay_rounds"],
+            [
+                "images",
+                "weights",
+                "previous_training_set",
+                "params:finetune.replay_rounds",
+                "params:finetune.replay_base",
+            ],
             "training_set",
             name="build_training_set",
         )
