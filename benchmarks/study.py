@@ -276,9 +276,9 @@ LEVERS = {
     "attention alone": {"finetune.layers": "attention"},
     "the last weights, no average": {"finetune.ema_decay": "0.0"},
     "min-SNR loss weighting": {"finetune.min_snr_gamma": "5.0"},
-    "logit-normal timesteps, mean 0": {"finetune.logit_mean": "0.0"},
-    "logit-normal timesteps, mean 1": {"finetune.logit_mean": "1.0"},
-    "logit-normal timesteps, mean -1": {"finetune.logit_mean": "-1.0"},
+    "logit-normal timesteps": {"finetune.logit_mean": "0.0"},
+    "logit-normal timesteps, noisier": {"finetune.logit_mean": "1.0"},
+    "logit-normal timesteps, cleaner": {"finetune.logit_mean": "-1.0"},
     "no empty prompts in training": {"finetune.condition_dropout": "0.0"},
 }
 LEVER_ROUNDS = 3
