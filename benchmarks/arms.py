@@ -116,7 +116,7 @@ def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
             texts = pd.read_parquet(images / "metadata.parquet").set_index("image_id")["text"]
             texts = texts[weights["image_id"]].tolist()
             pictures = [Image.open(images / "images" / f"{name}.png") for name in weights["image_id"]]
-            table = weights.join(judge_scenes(pictures, texts))
+            table = weights.assign(text=texts).join(judge_scenes(pictures, texts))
             correct = table["correct"].fillna(False).astype(bool)
             tables.append(table.assign(arm=arm.name, seed=seed, round=number, correct=correct))
     return pd.concat(tables, ignore_index=True)

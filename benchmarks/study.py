@@ -6,6 +6,7 @@
     python benchmarks/study.py gate         # the method with its gate on
     python benchmarks/study.py collapse     # the method and naive self-training over twelve rounds
     python benchmarks/study.py harder       # the same at a learning rate of 2e-3
+    python benchmarks/study.py replay_base  # twelve rounds, the base's images trained on in each
     python benchmarks/study.py no_replay    # six rounds at 1.5e-3, each trained on its own images alone
     python benchmarks/study.py curation     # what the probe gives at equal cost, for two sources of prompts
     python benchmarks/study.py weights      # what weights have to do with the judge's verdict
@@ -33,6 +34,7 @@ from arms import (
     bootstrap_over_seeds,
     evaluation,
     mean_metric,
+    newest,
     run_arms,
     training_samples,
 )
@@ -122,6 +124,12 @@ def harder(seeds: Sequence[int]) -> list[str]:
     return compare([METHOD_HARDER, NAIVE_HARDER], seeds, "test")
 
 
+def replay_base(seeds: Sequence[int]) -> list[str]:
+    """Twelve rounds, in all of which what the base drew is trained on; validation prompts alone are looked at."""
+    arm = Arm("method_replay_base", 12, NO_GATE | {"finetune.replay_base": "true"})
+    return compare([METHOD_LONG, arm], seeds, "validation")
+
+
 def no_replay(seeds: Sequence[int]) -> list[str]:
     """A regime in which the method declines, too."""
     arms = [
@@ -183,7 +191,7 @@ def curation(seeds: Sequence[int]) -> list[str]:
 
     From the grammar, and from a file of which a quarter asks for three objects, which the base does not draw.
     """
-    write_hopeless_prompts(STUDY / HOPELESS_PROMPTS)
+    beyond = write_hopeless_prompts(STUDY / HOPELESS_PROMPTS)
     hopeless = {
         "prompt_curation.source.kind": "file",
         "prompt_curation.source.path": f"../{HOPELESS_PROMPTS}",
@@ -204,30 +212,51 @@ def curation(seeds: Sequence[int]) -> list[str]:
         ),
     }
     run_arms([arm for pair in pairs.values() for arm in pair], seeds)
-    lines = ["| prompts | kept samples that are right, by round | test accuracy, by round | last minus base |"]
-    lines.append("| --- | --- | --- | --- |")
+    head = ("kept samples that are right, by round", "of captions", "test accuracy, by round", "last minus base")
+    lines = [f"| prompts | {' | '.join(head)} |", "| --- | --- | --- | --- | --- |"]
     for name, pair in pairs.items():
         tables = [evaluation(arm, seeds, "test") for arm in pair]
         for arm, table, curated in zip(pair, tables, ("curated", "not curated"), strict=True):
-            kept = training_samples(arm, seeds).groupby("round")["correct"].mean()
-            right = table.groupby("round")["correct"].mean()
-            cells = [", ".join(f"{value:.3f}" for value in values) for values in (kept, right)]
+            samples = training_samples(arm, seeds)
+            captions = samples[~samples["text"].isin(beyond)]
+            by_round = [each.groupby("round")["correct"].mean() for each in (samples, captions, table)]
+            cells = [", ".join(f"{value:.3f}" for value in values) for values in by_round]
             change = difference(last(table, arm), table, "correct")
             lines.append(f"| {name}, {curated} | {' | '.join(cells)} | {change} |")
         ends = [last(table, arm) for table, arm in zip(tables, pair, strict=True)]
-        lines.append(f"| {name}: the difference | | | {difference(*ends, 'correct', None)} |")
+        lines.append(f"| {name}: the difference | | | | {difference(*ends, 'correct', None)} |")
+    return [*lines, "", *dropped_by_probe(pairs["file"][0], seeds, beyond)]
+
+
+def dropped_by_probe(arm: Arm, seeds: Sequence[int], beyond: set[str]) -> list[str]:
+    """How many prompts of three objects the probe saw and dropped, and how many others it called hopeless."""
+    lines = []
+    for seed in seeds:
+        rejected = pd.read_parquet(newest(arm.folder(seed), "03_primary/rejected_prompts.parquet"))
+        seen = pd.read_parquet(newest(arm.folder(seed), "02_intermediate/filtered_prompts.parquet"))
+        dropped = rejected[rejected["rule"] == "hopeless"]["text"].isin(beyond)
+        lines.append(
+            f"- seed {seed}: the probe drops {dropped.sum()} of {seen['text'].isin(beyond).sum()} prompts of three "
+            f"objects as hopeless, and {(~dropped).sum()} others"
+        )
     return lines
 
 
-def write_hopeless_prompts(path: Path) -> None:
-    """Write 330 captions of the grammar and 110 of three objects, which the base does not draw."""
+def write_hopeless_prompts(path: Path) -> set[str]:
+    """Write 330 captions of the grammar and 110 prompts of three objects, which the base does not draw.
+
+    Returns:
+        the prompts of three objects.
+    """
     captions = GrammarSource(count=330).collect(seed=0).query("split == 'pool'")["text"].tolist()
     rng = np.random.default_rng(0)
+    beyond = []
     for _ in range(110):
         first, second, third = (f"a {rng.choice(list(COLORS))} {rng.choice(SHAPES)}" for _ in range(3))
-        captions.append(f"{first} {rng.choice(RELATIONS)} {second} {rng.choice(RELATIONS)} {third}")
+        beyond.append(f"{first} {rng.choice(RELATIONS)} {second} {rng.choice(RELATIONS)} {third}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(captions) + "\n")
+    path.write_text("\n".join(captions + beyond) + "\n")
+    return set(beyond)
 
 
 def weights(seeds: Sequence[int]) -> list[str]:
@@ -303,7 +332,7 @@ def levers(seeds: Sequence[int]) -> list[str]:
 
 def main() -> None:
     """Run an experiment and print its table."""
-    every = (strategies, ablation, ceiling, gate, collapse, harder, no_replay, curation, weights, levers)
+    every = (strategies, ablation, ceiling, gate, collapse, harder, replay_base, no_replay, curation, weights, levers)
     experiments = {each.__name__: each for each in every}
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("experiment", choices=experiments)
