@@ -13,7 +13,7 @@
     python benchmarks/study.py levers       # one lever at a time, on validation prompts
 
 Runs lie in data/study and are not repeated; six rounds of one arm and seed take 10 to 16 minutes of one core, and all
-experiments with all seeds some 10 hours of two.
+experiments with all seeds some 11 hours of two.
 """
 
 import argparse
