@@ -5,7 +5,7 @@
 # make kill-table  kills and resumes runs 50 times and writes the table docs/kill-table.md
 # make ui    MLflow and Kedro-Viz on what has been run
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
-# make study   the experiments behind the figures in README.md and docs/scenes.md; some 10 hours of two cores
+# make study   the experiments behind the figures in README.md and docs/scenes.md; some 11 hours of two cores
 # make bench   how fast images are drawn, and what guidance does
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
@@ -56,7 +56,7 @@ parity: $(READY) $(PARITY)/.installed
 	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY) $(if $(BERT),--bert $(BERT),)
 
 study: $(READY)
-	for experiment in strategies weights gate collapse harder no_replay ablation ceiling curation levers; do \
+	for experiment in strategies weights gate collapse harder replay_base no_replay ablation ceiling curation levers; do \
 		$(BIN)/python benchmarks/study.py $$experiment || exit 1; \
 	done
 	for picture in curves strategies collapse weights; do \
