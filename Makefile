@@ -67,7 +67,7 @@ base-model: $(READY)
 	$(BIN)/kedro run --pipeline=base_model
 
 prompt-report: $(READY)
-	@$(BIN)/python -m rsidiff_kedro.prompt_report $(if $(PROMPTS),"$(PROMPTS)") $(if $(COLUMN),--column "$(COLUMN)") \
+	@$(BIN)/python -m rsidiff_kedro.cli.prompt_report $(if $(PROMPTS),"$(PROMPTS)") $(if $(COLUMN),--column "$(COLUMN)") \
 	$(if $(CATEGORY),--category-column "$(CATEGORY)") $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)") --env $(ENV)
 
 bad-input: $(READY)

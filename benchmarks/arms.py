@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rsidiff_kedro.lineage.code import assets_digest, code_digest
-from rsidiff_kedro.lineage.content import content_digest
-from rsidiff_kedro.pipelines.evaluation.judging import judge_scenes
-from rsidiff_kedro.statistics.bootstrap import Interval
+from rsidiff_kedro.evaluation.intervals import Interval
+from rsidiff_kedro.provenance.code_digest import assets_digest, code_digest
+from rsidiff_kedro.provenance.content_digest import content_digest
+from rsidiff_kedro.scenes.plugins.judge import judge_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "data" / "study"

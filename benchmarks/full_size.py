@@ -14,16 +14,16 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from rsidiff_kedro.diffusion.backbones.pipeline import PipelineBackbone, find_device
-from rsidiff_kedro.diffusion.backbones.stable_diffusion import StableDiffusionBackbone
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusionBackbone
+from rsidiff_kedro.diffusion.model import PipelineBackbone, find_device
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
-from rsidiff_kedro.prompts.table import prompt_table
-from rsidiff_kedro.scenes.denoiser import build_tokenizer
+from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
 
 PROMPTS = prompt_table(["a red circle"], "benchmark")
 

@@ -5,13 +5,14 @@
 
 import sys
 
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
-from rsidiff_kedro.prompts.table import prompt_table
-from rsidiff_kedro.scenes.grammar import parse_caption
-from rsidiff_kedro.scenes.judge import judge_images
-from rsidiff_kedro.scenes.pretraining import held_out_scenes
+from rsidiff_kedro.scenes.pretraining.training import held_out_scenes
+
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.diffusion.families import load_backbone
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.scenes.world.grammar import parse_caption
+from rsidiff_kedro.scenes.world.judge import judge_images
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
 

@@ -27,11 +27,11 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image
+from rsidiff_kedro.pipelines.rsi import create_stages
 from safetensors.torch import load_file
 
-from rsidiff_kedro.lineage.records import Records
 from rsidiff_kedro.pipelines import report
-from rsidiff_kedro.pipelines.rsi import create_stages
+from rsidiff_kedro.provenance.records import Records
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3

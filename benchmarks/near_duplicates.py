@@ -11,9 +11,9 @@ from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
+from rsidiff_kedro.core.prompt_table import normalize_text
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
 from rsidiff_kedro.prompts.sources import FileSource
-from rsidiff_kedro.prompts.table import normalize_text
 
 
 def make_prompts(texts: list[str], count: int) -> list[str]:

@@ -4,11 +4,12 @@ import statistics
 import sys
 import time
 
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
-from rsidiff_kedro.prompts.table import prompt_table
-from rsidiff_kedro.scenes.pretraining import held_out_scenes
+from rsidiff_kedro.scenes.pretraining.training import held_out_scenes
+
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.diffusion.families import load_backbone
+from rsidiff_kedro.diffusion.sampling import sample_images
 
 
 def main() -> None:

@@ -39,10 +39,10 @@ from arms import (
     training_samples,
 )
 
-from rsidiff_kedro.prompts.pool import split_prompts
+from rsidiff_kedro.method.curation import split_prompts
+from rsidiff_kedro.method.weighting import effective_sample_size
 from rsidiff_kedro.prompts.sources import GrammarSource
-from rsidiff_kedro.scenes.grammar import COLORS, RELATIONS, SHAPES
-from rsidiff_kedro.statistics.distribution import effective_sample_size
+from rsidiff_kedro.scenes.world.grammar import COLORS, RELATIONS, SHAPES
 
 SEEDS = [3, 4, 5]
 """Seeds on which no default was chosen."""

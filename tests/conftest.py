@@ -39,11 +39,11 @@ from transformers import (
     T5Tokenizer,
 )
 
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.rewards.head import ScoreHead
-from rsidiff_kedro.scenes.denoiser import build_tokenizer
-from rsidiff_kedro.scenes.grammar import Scene
-from rsidiff_kedro.scenes.renderer import Picture, compose, render
+from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
+from rsidiff_kedro.scenes.world.grammar import Scene
+from rsidiff_kedro.scenes.world.renderer import Picture, compose, render
 
 ROOT = Path(__file__).parents[1]
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)  # slow machines are no failures

@@ -4,9 +4,9 @@ import time
 
 import pytest
 from kedro.pipeline import Pipeline
+from rsidiff_kedro.pipelines.rsi import create_stages
 
 from rsidiff_kedro.pipeline_registry import register_pipelines, set_rounds
-from rsidiff_kedro.pipelines.rsi import create_stages
 
 STAGES = ["prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "evaluation"]
 

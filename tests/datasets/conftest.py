@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageSet
 
 
 @pytest.fixture

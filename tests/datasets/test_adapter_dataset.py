@@ -9,8 +9,8 @@ from kedro.io import DatasetError
 from kedro.io.core import Version
 from safetensors.torch import load_file
 
+from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.datasets import AdapterDataset
-from rsidiff_kedro.diffusion.adapters import Adapter
 
 
 def test_an_adapter_comes_back_as_it_was_saved(tmp_path: Path, adapter: Adapter) -> None:

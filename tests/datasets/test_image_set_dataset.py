@@ -12,8 +12,8 @@ from kedro.io import DatasetError
 from kedro.io.core import Version
 from PIL import Image
 
+from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
 from rsidiff_kedro.datasets import ImageSetDataset
-from rsidiff_kedro.diffusion.image_set import ImageFiles, ImageSet
 
 
 def test_an_image_set_comes_back_as_it_was_saved(tmp_path: Path, image_set: ImageSet) -> None:

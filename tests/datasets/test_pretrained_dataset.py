@@ -9,7 +9,7 @@ from kedro.io import DatasetError
 from safetensors.torch import load_file
 
 from rsidiff_kedro.datasets import PretrainedDataset
-from rsidiff_kedro.diffusion.backbones.folders import SHIPPED
+from rsidiff_kedro.diffusion.model_folder import SHIPPED
 
 PIPELINE = "diffusers.StableDiffusionPipeline"
 

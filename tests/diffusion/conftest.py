@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
 from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.scenes.autoencoder import build_autoencoder
-from rsidiff_kedro.scenes.denoiser import Denoiser, Network, assemble_pipeline, build_tokenizer
+
+from rsidiff_kedro.scenes.pretraining.autoencoder import build_autoencoder
+from rsidiff_kedro.scenes.pretraining.denoiser import Denoiser, Network, assemble_pipeline, build_tokenizer
 
 
 @pytest.fixture(scope="session")

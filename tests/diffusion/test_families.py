@@ -17,14 +17,14 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 from diffusers.training_utils import compute_loss_weighting_for_sd3
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from safetensors.torch import save_file
 
-from rsidiff_kedro.diffusion.adapters import WEIGHTS_NAME
-from rsidiff_kedro.diffusion.backbones import FAMILIES, ModelError, check_finetune, check_model, load_backbone
+from rsidiff_kedro.core.adapter import WEIGHTS_NAME
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_finetune, check_model, load_backbone
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
-from rsidiff_kedro.errors import InputError
 
 SAMPLER = SamplerSettings(num_inference_steps=3, guidance_scale=3.0, micro_batch_size=2)
 PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb"], "text": ["a red circle", "a blue square"]})

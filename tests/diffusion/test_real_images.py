@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-
-from rsidiff_kedro.diffusion.backbones import FAMILIES, load_backbone
-from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
+
+from rsidiff_kedro.diffusion.families import FAMILIES, load_backbone
+from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 
+from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.diffusion import training
-from rsidiff_kedro.diffusion.backbones import PipelineBackbone, load_backbone
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.diffusion.families import PipelineBackbone, load_backbone
 from rsidiff_kedro.diffusion.real_images import encode_pairs
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb", "cc"], "text": ["a red circle", "a blue square", "a cat"]})

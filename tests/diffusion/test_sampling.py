@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, SamplerSettings
 from safetensors.torch import save_file
 
-from rsidiff_kedro.diffusion.adapters import WEIGHTS_NAME
-from rsidiff_kedro.diffusion.backbones import load_backbone
+from rsidiff_kedro.core.adapter import WEIGHTS_NAME
+from rsidiff_kedro.diffusion.families import load_backbone
 from rsidiff_kedro.diffusion.sampling import image_seed, sample_images
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 SAMPLER = SamplerSettings(num_inference_steps=2, guidance_scale=2.0, micro_batch_size=4)

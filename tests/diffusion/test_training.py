@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 import torch
-
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, SamplerSettings
+
+from rsidiff_kedro.diffusion.families import load_backbone
+from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import TrainingError, finetune, initial_adapter
 
 SETTINGS = FinetuneSettings(rank=2, steps=3, batch_size=4, learning_rate=1e-2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rsidiff_kedro.lineage.records import Records
+from rsidiff_kedro.provenance.records import Records
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs" / "faults.md"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rsidiff_kedro.lineage.records import Record, Records, chain
+from rsidiff_kedro.provenance.records import Record, Records, chain
 
 CUT = {
     "an image (PNG) of an earlier stage is cut": "03_primary/rsi/round_1/images/*/images/images/*_0.png",

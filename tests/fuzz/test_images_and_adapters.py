@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 from PIL import Image
-
-from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.image_set import ImageFileError, ImageSet
-from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
 from rsidiff_kedro.diffusion.settings import ModelSettings
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageFileError, ImageSet
+from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
+from rsidiff_kedro.diffusion.families import load_backbone
+from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
 
 
 def small_image_set() -> ImageSet:

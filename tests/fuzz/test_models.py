@@ -10,17 +10,17 @@ from damage import damaged, damaged_json, examples
 from hypothesis import given
 from kedro.io import DatasetError
 from parity import samples
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
 from rsidiff_kedro.datasets import PretrainedDataset
-from rsidiff_kedro.diffusion.backbones import ModelError, load_backbone
-from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.diffusion.families import ModelError, load_backbone
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, check_weights, read_config, read_weights
 from rsidiff_kedro.rewards.head import ScoreHead
-from rsidiff_kedro.rewards.proxy import ProxyConfig, ProxyModel
 from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer, open_clip_tokenizer
-from rsidiff_kedro.scenes.fitting import Schedule, fit
+from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
+from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
 
 
 def small_head() -> ScoreHead:
@@ -135,7 +135,7 @@ def test_the_proxy(tmp_path_factory: pytest.TempPathFactory, name: str, answer) 
     torch.manual_seed(0)
     ProxyModel(ProxyConfig(("red", "circle"), image_size=8, width=8, layers=1)).save_pretrained(folder)
     whole = (folder / name).read_bytes()
-    dataset = PretrainedDataset(filepath=folder, class_name="rsidiff_kedro.rewards.proxy.ProxyModel")
+    dataset = PretrainedDataset(filepath=folder, class_name="rsidiff_kedro.scenes.plugins.proxy.ProxyModel")
 
     @examples(60)
     @given(damaged_json(whole) if name.endswith("json") else damaged(whole))

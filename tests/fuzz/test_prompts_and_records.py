@@ -13,12 +13,12 @@ from hypothesis import given
 from kedro.io import DatasetError
 from kedro_datasets.pandas import ParquetDataset
 
-from rsidiff_kedro.configuration import RsiConfigLoader
-from rsidiff_kedro.lineage.records import Record, Records, chain, differences, flat
+from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS
+from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.prompts.sources import FileSource, PromptSourceError
 from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply
-from rsidiff_kedro.prompts.table import PROMPT_COLUMNS
+from rsidiff_kedro.provenance.records import Record, Records, chain, differences, flat
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
 PROMPTS = pd.DataFrame(

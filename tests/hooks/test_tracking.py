@@ -26,8 +26,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageSet
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
 from rsidiff_kedro.hooks.tracking import TrackingHooks, TrackingSettings, flattened
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -205,7 +205,7 @@ def test_a_run_that_is_ended_from_outside_is_marked_as_killed(root: Path, end: s
         sys.path[:0] = {[str(Path(__file__).parent), str(SOURCE)]!r}
         from pathlib import Path
         from test_tracking import *
-        from rsidiff_kedro.faults import exit_on_termination
+        from rsidiff_kedro.hooks.failures import exit_on_termination
         exit_on_termination()  # as the session does
         def interrupt(_):
             {end}

@@ -8,8 +8,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
-from rsidiff_kedro.diffusion.image_set import ImageSet
-from rsidiff_kedro.rewards.proxy import ProxyModel
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
 ROOT = Path(__file__).parents[2]
 

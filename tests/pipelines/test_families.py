@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline
 from kedro.framework.session import KedroSession
 
-from rsidiff_kedro.diffusion.backbones import FAMILIES
+from rsidiff_kedro.diffusion.families import FAMILIES
 
 SIZES = {
     "prompt_curation.source.count": 12,

@@ -7,7 +7,7 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog
 
-from rsidiff_kedro.scenes.grammar import COLORS, SHAPES
+from rsidiff_kedro.scenes.world.grammar import COLORS, SHAPES
 
 
 @pytest.fixture

@@ -3,24 +3,24 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.image_set import ImageSet
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.method.curation_settings import ProbeSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.diffusion.families import load_backbone
 from rsidiff_kedro.diffusion.training import initial_adapter
+from rsidiff_kedro.method.weighting import WeightingSettings
 from rsidiff_kedro.parameters import SynthesisSettings
 from rsidiff_kedro.pipelines.preference_selection.nodes import score_images
 from rsidiff_kedro.pipelines.prompt_curation import nodes as curation
 from rsidiff_kedro.pipelines.synthesis.nodes import draw_images
 from rsidiff_kedro.pipelines.weighting.nodes import kept_images, weigh_samples
 from rsidiff_kedro.prompts.filters import FilterSettings
-from rsidiff_kedro.prompts.settings import ProbeSettings
-from rsidiff_kedro.prompts.table import prompt_table
-from rsidiff_kedro.rewards.settings import RewardsSettings
-from rsidiff_kedro.scenes.grammar import sample_scene
-from rsidiff_kedro.scenes.renderer import add_stray
-from rsidiff_kedro.statistics.distribution import WeightingSettings
+from rsidiff_kedro.scenes.world.grammar import sample_scene
+from rsidiff_kedro.scenes.world.renderer import add_stray
 
 MODEL = ModelSettings(base="scenes")
 REWARDS = RewardsSettings()

@@ -18,8 +18,8 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from rsidiff_kedro.hooks.ending import EndingHooks
-from rsidiff_kedro.scenes.grammar import sample_scene
-from rsidiff_kedro.scenes.renderer import compose, render
+from rsidiff_kedro.scenes.world.grammar import sample_scene
+from rsidiff_kedro.scenes.world.renderer import compose, render
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = (0, 1, 2)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from rsidiff_kedro.prompts.sources import FileSource, PromptFileError
-from rsidiff_kedro.prompts.sources.base import PromptSourceError
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 
 def texts(path, **settings):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, REJECT_COLUMNS, prompt_id, prompt_table
 from rsidiff_kedro.prompts.filters import RULES, FilterSettings, filter_prompts
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
-from rsidiff_kedro.prompts.table import PROMPT_COLUMNS, REJECT_COLUMNS, prompt_id, prompt_table
 
 
 def count_words(texts):

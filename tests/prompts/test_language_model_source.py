@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import ValidationError
 
+from rsidiff_kedro.core.prompt_table import PromptCountError
 from rsidiff_kedro.prompts.sources import LanguageModelSource, PromptSourceError
-from rsidiff_kedro.prompts.table import PromptCountError
 
 KEY = "sk-very-secret-0123456789"
 

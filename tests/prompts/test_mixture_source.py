@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
+from rsidiff_kedro.core.prompt_table import PromptCountError
 from rsidiff_kedro.prompts.sources import FileSource, GrammarSource, MixtureSource, TemplateSource, collect_prompts
-from rsidiff_kedro.prompts.table import PromptCountError
 
 FOXES = {"kind": "template", "templates": ["fox {n}"], "words": {"n": [str(number) for number in range(30)]}}
 OWLS = {"kind": "template", "templates": ["owl {n}"], "words": {"n": [str(number) for number in range(30)]}}

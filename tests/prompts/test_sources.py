@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, PromptCountError, prompt_id
 from rsidiff_kedro.prompts.sources import (
     FileSource,
     GrammarSource,
     PromptFileError,
     PromptSource,
 )
-from rsidiff_kedro.prompts.table import PROMPT_COLUMNS, PromptCountError, prompt_id
-from rsidiff_kedro.scenes.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
+from rsidiff_kedro.scenes.world.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
 
 PROMPTS = ["a red fox", "a castle, at night", "日本の庭"]
 

@@ -8,7 +8,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.pipelines.report import create_pipeline
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.gallery import gallery_html, spread_rows

@@ -9,7 +9,7 @@ import torch
 from parity import samples
 from safetensors.torch import load_file, save_file
 
-from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.rewards import check_reward, load_reward
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 from rsidiff_kedro.rewards.encoding import DeviceError

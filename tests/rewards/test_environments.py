@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
-
-from rsidiff_kedro.cli import cli
+from rsidiff_kedro.cli.commands import cli
 
 SAMPLER = {"num_inference_steps": 2, "micro_batch_size": 4}
 FAMILIES = {"sd14": "stable_diffusion", "sd3": "stable_diffusion_3"}

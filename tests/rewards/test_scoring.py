@@ -12,11 +12,11 @@ from kedro_datasets.pandas import ParquetDataset
 from parity import samples
 from PIL import Image
 from pydantic import ValidationError
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 from rsidiff_kedro.rewards import scoring
-from rsidiff_kedro.rewards.proxy import ProxyReward
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
-from rsidiff_kedro.rewards.settings import RewardsSettings
+from rsidiff_kedro.scenes.plugins.proxy import ProxyReward
 
 TABLE = pd.DataFrame({"image_id": ["a", "b"], "prompt_id": ["p", "p"], "text": ["a red dog"] * 2})
 IMAGES = samples.images()[:2]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from rsidiff_kedro.diffusion.backbones.folders import SHIPPED as BASE
-from rsidiff_kedro.rewards.proxy import SHIPPED as PROXY
-from rsidiff_kedro.rewards.proxy import ProxyModel
+from rsidiff_kedro.diffusion.model_folder import SHIPPED as BASE
+from rsidiff_kedro.scenes.plugins.proxy import SHIPPED as PROXY
+from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
 
 def size(folder: Path) -> float:

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from rsidiff_kedro.rewards.proxy import SHIPPED as PROXY
-from rsidiff_kedro.rewards.proxy import ProxyModel, ProxyReward
-from rsidiff_kedro.scenes.autoencoder import build_autoencoder
-from rsidiff_kedro.scenes.cards import measure_base, measure_proxy
-from rsidiff_kedro.scenes.grammar import sample_scene
-from rsidiff_kedro.scenes.judge import judge_images
-from rsidiff_kedro.scenes.renderer import add_stray
+from rsidiff_kedro.scenes.plugins.proxy import SHIPPED as PROXY
+from rsidiff_kedro.scenes.plugins.proxy import ProxyModel, ProxyReward
+from rsidiff_kedro.scenes.pretraining.autoencoder import build_autoencoder
+from rsidiff_kedro.scenes.pretraining.cards import measure_base, measure_proxy
+from rsidiff_kedro.scenes.world.grammar import sample_scene
+from rsidiff_kedro.scenes.world.judge import judge_images
+from rsidiff_kedro.scenes.world.renderer import add_stray
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsidiff_kedro.scenes.annotators import annotate, annotated_scenes, label_pairs
-from rsidiff_kedro.scenes.corpus import NoiseRates, corpus_pixels, draw_corpus
-from rsidiff_kedro.scenes.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
-from rsidiff_kedro.scenes.judge import judge
+from rsidiff_kedro.scenes.pretraining.annotators import annotate, annotated_scenes, label_pairs
+from rsidiff_kedro.scenes.pretraining.corpus import NoiseRates, corpus_pixels, draw_corpus
+from rsidiff_kedro.scenes.world.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
+from rsidiff_kedro.scenes.world.judge import judge
 
 
 @pytest.fixture(scope="module")

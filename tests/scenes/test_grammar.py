@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsidiff_kedro.scenes.grammar import (
+from rsidiff_kedro.scenes.world.grammar import (
     RELATIONS,
     CaptionError,
     Scene,

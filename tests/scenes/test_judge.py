@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsidiff_kedro.scenes.annotators import contradict
-from rsidiff_kedro.scenes.grammar import BACKGROUNDS, SHAPES, CaptionError, parse_caption, sample_scene
-from rsidiff_kedro.scenes.judge import judge, judge_images, open_diversity, see
-from rsidiff_kedro.scenes.renderer import FLAWS, Picture, add_flaw, add_stray, compose, render
+from rsidiff_kedro.scenes.pretraining.annotators import contradict
+from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, SHAPES, CaptionError, parse_caption, sample_scene
+from rsidiff_kedro.scenes.world.judge import judge, judge_images, open_diversity, see
+from rsidiff_kedro.scenes.world.renderer import FLAWS, Picture, add_flaw, add_stray, compose, render
 
 N = 5000
 

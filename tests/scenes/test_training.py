@@ -6,9 +6,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
 
-from rsidiff_kedro.scenes.autoencoder import encode, reconstruct, to_pixels, to_tensor, train_autoencoder
-from rsidiff_kedro.scenes.corpus import NoiseRates, corpus_pixels, draw_corpus
-from rsidiff_kedro.scenes.denoiser import (
+from rsidiff_kedro.scenes.pretraining.autoencoder import encode, reconstruct, to_pixels, to_tensor, train_autoencoder
+from rsidiff_kedro.scenes.pretraining.corpus import NoiseRates, corpus_pixels, draw_corpus
+from rsidiff_kedro.scenes.pretraining.denoiser import (
     Denoiser,
     LatentPairs,
     Network,
@@ -19,7 +19,7 @@ from rsidiff_kedro.scenes.denoiser import (
     tokenize,
     train_denoiser,
 )
-from rsidiff_kedro.scenes.fitting import FitError, Schedule, fit
+from rsidiff_kedro.scenes.pretraining.fitting import FitError, Schedule, fit
 
 TINY = Network(channels=(16, 16), text_width=16, text_layers=1)
 LATENTS = (4, 8, 8)

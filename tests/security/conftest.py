@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.core.image_set import ImageSet
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",

@@ -15,10 +15,10 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
 from mlflow.exceptions import MlflowException
 
-from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.untrusted.text import holds_credential, without_credentials
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings
 from rsidiff_kedro.hooks.tracking import TrackingHooks, _only_warn
-from rsidiff_kedro.untrusted.text import holds_credential, without_credentials
 
 SECRET = "Tr0ub4dor"
 KEY = f"sk-{SECRET}-0123456789abcdef"

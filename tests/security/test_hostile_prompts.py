@@ -19,19 +19,19 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from mlflow import MlflowClient
 from PIL import Image
+from rsidiff_kedro.cli.commands import rsi
+from rsidiff_kedro.cli.filter_report import filter_report
 
-from rsidiff_kedro.cli import rsi
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.evaluation.categories import category_html, category_scores, category_text
 from rsidiff_kedro.hooks.tracking import TrackingHooks
-from rsidiff_kedro.lineage.records import Record, Records
 from rsidiff_kedro.pipelines.report.nodes import summarize
-from rsidiff_kedro.prompts.report import filter_report
 from rsidiff_kedro.prompts.sources import FileSource, PromptSourceError
-from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.reporting import figures
-from rsidiff_kedro.reporting.categories import category_html, category_scores, category_text
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 from rsidiff_kedro.reporting.gallery import gallery_html
 from rsidiff_kedro.reporting.report import report_html

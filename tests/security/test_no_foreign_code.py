@@ -14,23 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from kedro.io import DatasetError
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from transformers import CLIPConfig
 
-from rsidiff_kedro.configuration import RsiConfigLoader
+from rsidiff_kedro.cli.prompt_report import report_prompts
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.image_set import ImageFileError
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset, PretrainedDataset
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import ModelError, check_model, load_backbone
-from rsidiff_kedro.diffusion.backbones.folders import SHIPPED
-from rsidiff_kedro.diffusion.image_set import ImageFileError
+from rsidiff_kedro.diffusion.families import ModelError, check_model, load_backbone
+from rsidiff_kedro.diffusion.model_folder import SHIPPED
 from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
-from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.prompt_report import report_prompts
+from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.prompts.sources import FileSource, HubSource, PromptSourceError
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, read_config, read_weights
-from rsidiff_kedro.rewards.proxy import ProxyModel
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
-from rsidiff_kedro.scenes.fitting import Schedule, fit
+from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
+from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
 
 PIPELINE = "diffusers.StableDiffusionPipeline"
 

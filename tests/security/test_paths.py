@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 from PIL import Image
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
+from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import ImageSetDataset
-from rsidiff_kedro.diffusion.backbones import ModelError, check_model, load_backbone
-from rsidiff_kedro.diffusion.backbones.folders import SHIPPED
+from rsidiff_kedro.diffusion.families import ModelError, check_model, load_backbone
+from rsidiff_kedro.diffusion.model_folder import SHIPPED
 from rsidiff_kedro.diffusion.real_images import RealImageError, read_pairs
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
-from rsidiff_kedro.lineage.records import Record, Records
 from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache
-from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.provenance.records import Record, Records
 
 
 @pytest.fixture

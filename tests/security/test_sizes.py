@@ -10,17 +10,17 @@ import pytest
 import torch
 from kedro.io import DatasetError
 from PIL import Image
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from transformers import CLIPConfig
 
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageFileError
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import ModelError, check_model
-from rsidiff_kedro.diffusion.backbones.folders import SHIPPED
-from rsidiff_kedro.diffusion.image_set import ImageFileError
-from rsidiff_kedro.diffusion.settings import ModelSettings
+from rsidiff_kedro.diffusion.families import ModelError, check_model
+from rsidiff_kedro.diffusion.model_folder import SHIPPED
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, read_config
-from rsidiff_kedro.rewards.proxy import ProxyModel
+from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
 
 def png_of(width: int, height: int) -> bytes:

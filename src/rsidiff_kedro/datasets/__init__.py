@@ -1,8 +1,8 @@
-"""Kedro datasets of the project: image sets, adapters, networks, and files; versioned and written atomically."""
+"""Kedro datasets of the project: image sets, training sets, adapters, networks, files; all are written atomically."""
 
-from rsidiff_kedro.datasets.adapter import AdapterDataset
+from rsidiff_kedro.datasets.adapter_folder import AdapterDataset
 from rsidiff_kedro.datasets.files import JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
-from rsidiff_kedro.datasets.image_set import ImageSetDataset
+from rsidiff_kedro.datasets.image_folder import ImageSetDataset, TrainingSetDataset
 from rsidiff_kedro.datasets.pretrained import PretrainedDataset
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "PlotlyDataset",
     "PretrainedDataset",
     "TextDataset",
+    "TrainingSetDataset",
 ]

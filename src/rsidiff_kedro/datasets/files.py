@@ -1,7 +1,5 @@
-"""kedro-datasets' files of one kind or another, each of which appears as a whole or not at all."""
+"""kedro-datasets' single files, each of which appears whole or not at all."""
 
-import os
-import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,23 +8,23 @@ from kedro_datasets.pandas import ParquetDataset as PlainParquetDataset
 from kedro_datasets.plotly import JSONDataset as PlainPlotlyDataset
 from kedro_datasets.text import TextDataset as PlainTextDataset
 
+from rsidiff_kedro.core.files import replacing
+
 
 class WholeFile:
-    """Mixin of a dataset of one local file: it is written under a temporary name beside its place and then renamed."""
+    """Mixin for a dataset of one local file: write under a temporary name in the same folder, then rename."""
 
     _partial: PurePosixPath | None = None
 
     def save(self, data: Any) -> None:
         """Save as the dataset does that this is mixed into."""
-        target = Path(super()._get_save_path())  # type: ignore[misc]
-        self._partial = PurePosixPath(target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial"))
-        try:
-            # Kedro wraps every `save`; the wrapper of this one is enough, that one would look for the file too early.
-            super().save.__func__.__wrapped__(self, data)  # type: ignore[misc]
-            os.replace(self._partial, target)
-        finally:
-            Path(self._partial).unlink(missing_ok=True)
-            self._partial = None
+        with replacing(Path(super()._get_save_path())) as partial:  # type: ignore[misc]
+            self._partial = PurePosixPath(partial)
+            try:
+                # Kedro wraps every `save`. This one's wrapper is enough; that one's would look for the file too early.
+                super().save.__func__.__wrapped__(self, data)  # type: ignore[misc]
+            finally:
+                self._partial = None
 
     def _get_save_path(self) -> PurePosixPath:
         return self._partial or super()._get_save_path()  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What the project's datasets share: a folder of files that appears as a whole or not at all."""
+"""The base class of the project's datasets: a folder of files that appears whole or not at all."""
 
 import os
 import shutil
@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
-from rsidiff_kedro.untrusted.text import printable
+from rsidiff_kedro.core.untrusted.text import printable
 
 T = TypeVar("T")
 PRUNED = "pruned.txt"
-"""A file in a folder whose large files retention deleted."""
+"""Marks a folder whose large files `prune` has deleted."""
 
 
 class FolderError(DatasetError):
@@ -25,12 +25,24 @@ class FolderError(DatasetError):
 
 
 class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
-    """A local folder, versioned or not, written under a temporary name beside its place and then renamed."""
+    """A local folder, versioned or not, written under a temporary name in the same folder and then renamed.
+
+    Args:
+        filepath: the folder.
+        version: given by Kedro where the catalog says `versioned: true`.
+        metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
+    """
 
     large_files: ClassVar[tuple[str, ...]] = ()
-    """Names in the folder that retention may delete; what says how they were made stays."""
+    """Names in the folder that `prune` may delete; the files that say how they were made stay."""
 
-    def __init__(self, filepath: str | os.PathLike[str], version: Version | None, metadata: dict[str, Any] | None):
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         protocol, path = get_protocol_and_path(filepath, version)
         if protocol != "file":
             raise FolderError(
@@ -46,7 +58,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
 
     @abstractmethod
     def _read(self, folder: Path) -> T:
-        """Read what `_write` wrote; raise FolderError where a part is missing or damaged."""
+        """Read what `_write` wrote; raise FolderError if a part is missing or damaged."""
 
     def save(self, data: T) -> None:
         target = Path(self._get_save_path())
@@ -56,7 +68,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
         try:
             self._write(data, partial)
             if target.exists():
-                # Only where versioning is off. A rename cannot replace a folder, so the old one steps aside first.
+                # Only without versioning. A rename cannot replace a folder, so move the old one aside first.
                 replaced = partial.with_suffix(".replaced")
                 target.rename(replaced)
                 partial.rename(target)
@@ -75,12 +87,16 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
         return self._read(folder)
 
     def is_pruned(self) -> bool:
-        """Whether the version that would be loaded has lost its large files to `prune`."""
+        """Tell whether the version that would be loaded has lost its large files to `prune`."""
         return (Path(self._get_load_path()) / PRUNED).exists()
 
     def version_folder(self, version: str) -> Path:
-        """Where a version lies."""
+        """Return the folder of a version."""
         return Path(self._get_versioned_path(version))
+
+    def has_large_files(self, version: str) -> bool:
+        """Tell whether a version still has its large files."""
+        return not (self.version_folder(version) / PRUNED).exists()
 
     def prune(self, version: str) -> None:
         """Delete the large files of a version."""
@@ -109,7 +125,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
 
 
 def require_file(path: Path, what: str) -> Path:
-    """The path itself if it is a file.
+    """Return the path if it is a file.
 
     Raises:
         FolderError: it is missing; the message names it and says what to do.

@@ -1,4 +1,4 @@
-"""Networks on disk, as the field saves them: a folder that `save_pretrained` writes and `from_pretrained` reads."""
+"""Networks on disk: a folder that `save_pretrained` writes and `from_pretrained` reads."""
 
 import json
 import os
@@ -10,9 +10,9 @@ import torch
 from kedro.io.core import Version
 from safetensors.torch import load_file, save_file
 
+from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
-from rsidiff_kedro.diffusion.backbones.folders import check_components
-from rsidiff_kedro.untrusted.loading import loading, reason
+from rsidiff_kedro.diffusion.model_folder import check_components
 
 
 class PretrainedDataset(FolderDataset[Any]):
@@ -21,8 +21,8 @@ class PretrainedDataset(FolderDataset[Any]):
     Args:
         filepath: the folder.
         class_name: the class that reads it, for example `diffusers.AutoencoderKL`.
-        stored_dtype: what its floating-point weights are stored as, for example "float16"; without it as they come.
-            The configuration beside them stays as it came, so that it is read into float32 all the same.
+        stored_dtype: dtype in which floating-point weights are stored, for example "float16"; None keeps theirs. The
+            config is not changed, so the weights are still loaded as float32.
         version: given by Kedro where the catalog says `versioned: true`.
         metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
     """
@@ -36,7 +36,7 @@ class PretrainedDataset(FolderDataset[Any]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(filepath, version, metadata)
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._class_name = class_name
         self._stored_dtype = getattr(torch, stored_dtype) if stored_dtype else None
 

@@ -1,6 +1,6 @@
-"""Training losses, a number a sample: what diffusers' own training examples define, before their mean.
+"""Training losses per sample, as diffusers' own training examples define them before taking the mean.
 
-Of the example for Stable Diffusion 3 it is the loss with `--precondition_outputs=0`, that of the paper.
+Stable Diffusion 3's is that of its example with `--precondition_outputs=0`, which is the paper's.
 """
 
 from collections.abc import Callable
@@ -8,10 +8,24 @@ from collections.abc import Callable
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_snr
+from pydantic import Field
 from torch import Tensor
 
-from rsidiff_kedro.diffusion.settings import FinetuneSettings
-from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.section import Section
+
+
+class LossSettings(Section):
+    """Options of the training loss.
+
+    Attributes:
+        min_snr_gamma: of Min-SNR loss weighting (5 is usual); None for none.
+        logit_mean: mean of logit-normal timesteps, -3 (clean) to 3 (noisy); None for the family's own.
+    """
+
+    min_snr_gamma: float | None = Field(None, gt=0)
+    logit_mean: float | None = Field(None, ge=-3.0, le=3.0)
+
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """The prediction for noisy latents [n, c, h, w] at timesteps [n]: [n, c, h, w]."""
@@ -22,11 +36,11 @@ def denoising_loss(
     scheduler: DDPMScheduler,
     latents: Tensor,
     generator: torch.Generator,
-    settings: FinetuneSettings,
+    settings: LossSettings,
 ) -> Tensor:
-    """Mean squared error of the noise (epsilon) or the velocity (v), as the scheduler's config says: [n].
+    """Compute the mean squared error of the noise (epsilon) or the velocity (v), as the scheduler's config says: [n].
 
-    Timesteps are uniform, or with `logit_mean` logit-normal; noise and timesteps come from the CPU generator. With
+    Timesteps are uniform, or logit-normal with `logit_mean`; noise and timesteps come from the CPU generator. With
     `min_snr_gamma` each sample's loss is weighted as in Min-SNR (arXiv 2303.09556).
     """
     noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
@@ -54,11 +68,11 @@ def flow_matching_loss(
     scheduler: FlowMatchEulerDiscreteScheduler,
     latents: Tensor,
     generator: torch.Generator,
-    settings: FinetuneSettings,
+    settings: LossSettings,
 ) -> Tensor:
-    """Mean squared error of the flow from latents to noise (rectified flow, arXiv 2403.03206): [n].
+    """Compute the mean squared error of the flow from latents to noise (rectified flow, arXiv 2403.03206): [n].
 
-    Timesteps are logit-normal with mean 0, or `logit_mean`, and deviation 1, the weighting of that paper; noise and
+    Timesteps are logit-normal with mean 0 (or `logit_mean`) and deviation 1, the weighting of that paper; noise and
     timesteps come from the CPU generator.
     """
     noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
@@ -72,5 +86,5 @@ def flow_matching_loss(
 
 
 def _logit_normal(mean: float, count: int, generator: torch.Generator) -> Tensor:
-    """Numbers in (0, 1) whose logits are normal with deviation 1: [count]."""
+    """Sample numbers in (0, 1) whose logits are normal with deviation 1: [count]."""
     return compute_density_for_timestep_sampling("logit_normal", count, mean, 1.0, generator=generator)

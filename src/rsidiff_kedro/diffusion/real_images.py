@@ -10,15 +10,42 @@ from typing import Any
 import pandas as pd
 import torch
 from PIL import Image, ImageOps
-from tqdm import tqdm
+from pydantic import Field, field_validator
 
-from rsidiff_kedro.diffusion.backbones import PipelineBackbone
-from rsidiff_kedro.diffusion.drawn_images import DrawnImages
-from rsidiff_kedro.diffusion.image_set import IMAGE_ERRORS, ImageSet
-from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.prompts.table import prompt_id, writable
-from rsidiff_kedro.rewards.preprocessing import to_rgb
-from rsidiff_kedro.untrusted.tables import read_parquet
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
+from rsidiff_kedro.core.prompt_table import prompt_id, writable
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.core.untrusted.tables import read_parquet
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.execution.local import Shard, run_shards, split
+from rsidiff_kedro.execution.partial_results import PartialResults
+
+
+class SftSettings(Section):
+    """Supervised fine-tuning on real pairs.
+
+    Attributes:
+        images: a folder in imagefolder layout.
+        text_column: of its table: the captions.
+        steps: optimizer steps; all other settings are those of `finetune`.
+    """
+
+    images: Path
+    text_column: str = Field(default="text", min_length=1)
+    steps: int = Field(default=600, ge=1)
+
+    @field_validator("images")
+    @classmethod
+    def _expand(cls, images: Path) -> Path:
+        try:
+            return images.expanduser()
+        except RuntimeError:
+            raise ValueError(
+                f"{str(images)!r} is in the home of no user of this machine; give the whole path"
+            ) from None
+
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     "metadata.csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
@@ -99,36 +126,37 @@ def _is_blank(caption: Any) -> bool:
 
 
 def encode_pairs(
-    backbone: PipelineBackbone,
+    model: DiffusionModel,
     folder: Path,
     pairs: pd.DataFrame,
     micro_batch_size: int,
     unfinished: Path | None = None,
-) -> ImageSet:
-    """A training set of the pairs: images cut to the model's square, their latents, and weights of one.
+) -> TrainingSet:
+    """Encode the pairs' images, cut to the model's square, as a training set with weights of one.
 
     Args:
-        pairs: of `read_pairs`.
+        pairs: from `read_pairs`.
         micro_batch_size: images encoded at once.
-        unfinished: as of `sample_images`.
+        unfinished: as in `sample_images`.
 
     Raises:
-        RealImageError: a file is none of `FORMATS`, of more pixels than Pillow opens, or of 32 bits a pixel.
+        RealImageError: a file has none of `FORMATS`, more pixels than Pillow opens, or 32 bits per pixel.
     """
-    side = backbone.latent_shape[1] * backbone.pipeline.vae_scale_factor
-    metadata, encoded, latents = _metadata(pairs), DrawnImages(unfinished), []
-    with tqdm(total=len(pairs), desc="encoding real images", unit="image") as progress:
-        for start in range(0, len(pairs), micro_batch_size):
-            rows = metadata.iloc[start : start + micro_batch_size]
-            found = encoded.find(rows)
-            if found is None:
-                batch = [_open(folder / name, side) for name in pairs["file_name"].loc[rows.index]]
-                filled = batch + batch[-1:] * (micro_batch_size - len(batch))
-                found = backbone.encode_images(filled)[: len(batch)].float().cpu()
-                encoded.add(rows, found, batch)
-            latents.append(found)
-            progress.update(len(rows))
-    return ImageSet(metadata, encoded.images, torch.cat(latents))
+    metadata, kept = _metadata(pairs), PartialResults(unfinished)
+
+    def encode(shard: Shard) -> torch.Tensor:
+        count = shard.stop - shard.start
+        found = kept.load(shard.key, count)
+        if found is None:
+            names = pairs["file_name"].iloc[shard.start : shard.stop]
+            batch = [_open(folder / name, model.image_size) for name in names]
+            padded = batch + batch[-1:] * (micro_batch_size - count)
+            found = model.encode_images(padded)[:count].float().cpu()
+            kept.save(shard.key, found)
+        return found
+
+    shards = list(split(metadata["image_id"].tolist(), micro_batch_size))
+    return TrainingSet(metadata, torch.cat(run_shards(shards, encode, "encoding real images")))
 
 
 @cache
@@ -163,18 +191,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _metadata(pairs: pd.DataFrame) -> pd.DataFrame:
-    ids = [f"real_{number:06d}" for number in range(len(pairs))]
     return pd.DataFrame(
         {
-            "file_name": [f"images/{image_id}.png" for image_id in ids],
-            "image_id": ids,
+            "image_id": [f"real_{number:06d}" for number in range(len(pairs))],
             "prompt_id": pairs["text"].map(prompt_id),
             "text": pairs["text"],
-            "sample_index": 0,
-            "seed": 0,
-            "guidance_scale": 0.0,
-            "num_inference_steps": 0,
-            "checkpoint": "real",
             "round": 0,
             "weight": 1.0,
         }

@@ -1,4 +1,4 @@
-"""Draws images for prompts, each from a seed of its own."""
+"""Generate images for prompts, each from its own seed."""
 
 import hashlib
 from pathlib import Path
@@ -6,24 +6,37 @@ from pathlib import Path
 import pandas as pd
 import torch
 from PIL import Image
-from tqdm import tqdm
+from pydantic import Field
 
-from rsidiff_kedro.devices import OPENING
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import ModelError, PipelineBackbone
-from rsidiff_kedro.diffusion.drawn_images import DrawnImages
-from rsidiff_kedro.diffusion.image_set import IMAGE_COLUMNS, ImageSet
-from rsidiff_kedro.diffusion.settings import SamplerSettings
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.diffusion.model import DiffusionModel, SamplerSettings
+from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.execution.local import Shard, run_shards, split
+from rsidiff_kedro.execution.partial_results import PartialResults
+
+
+class SynthesisSettings(Section):
+    """How a round generates its training images.
+
+    Attributes:
+        samples_per_prompt: images per prompt, of which preference selection keeps the best.
+        sampler: how they are generated.
+    """
+
+    samples_per_prompt: int = Field(ge=1)
+    sampler: SamplerSettings
 
 
 def image_seed(seed: int, purpose: str, prompt_id: str, sample_index: int) -> int:
-    """The seed of one image, in [0, 2^60): a function of these four alone, not of batch, order or worker."""
+    """Return the seed of one image, in [0, 2^60): a function of these four alone, not of batch, order or worker."""
     key = f"{seed}/{purpose}/{prompt_id}/{sample_index}"
     return int(hashlib.sha256(key.encode()).hexdigest()[:15], 16)
 
 
 def sample_images(
-    backbone: PipelineBackbone,
+    model: DiffusionModel,
     adapter: Adapter | None,
     prompts: pd.DataFrame,
     samples_per_prompt: int,
@@ -33,35 +46,39 @@ def sample_images(
     title: str,
     unfinished: Path | None = None,
 ) -> ImageSet:
-    """Draw `samples_per_prompt` images for each row of a prompt table.
+    """Generate `samples_per_prompt` images for each row of a prompt table.
 
-    Arithmetic depends on a batch's shape, so all micro-batches have the same size; the last one is filled up.
+    Arithmetic depends on a batch's shape, so all micro-batches have the same size; the last one is padded.
 
     Args:
-        purpose: goes into the seeds and the image ids; the same purpose draws paired images for two adapters.
-        title: what the progress bar is called.
-        unfinished: a folder in which drawn micro-batches are kept, and not drawn again if they lie there already; the
-            images that are returned lie in it too. None keeps them in memory.
+        adapter: fused or loaded first; None for the base model.
+        purpose: part of the seeds and image ids; the same purpose makes paired images with two adapters.
+        title: of the progress bar.
+        unfinished: a folder that keeps finished micro-batches. A later call reuses what lies there, and the returned
+            images lie in it too. None keeps everything in memory.
+
+    Raises:
+        ModelError: latents are NaN or infinite.
     """
     if adapter is not None:
-        with OPENING:
-            backbone.load_adapter(adapter, trainable=False)
+        model.load_adapter(adapter, trainable=False)
     checkpoint = adapter.digest if adapter is not None else "base"
     metadata = _plan(prompts, samples_per_prompt, sampler, seed, purpose, checkpoint)
-    drawn, latents = DrawnImages(unfinished), []
-    size = sampler.micro_batch_size
-    with tqdm(total=len(metadata), desc=title, unit="image", disable=metadata.empty) as progress:
-        for start in range(0, len(metadata), size):
-            rows = metadata.iloc[start : start + size]
-            found = drawn.find(rows)
-            if found is None:
-                batch = _draw_batch(backbone, rows, sampler)
-                found = batch.float().cpu()
-                drawn.add(rows, found, _decode_batch(backbone, batch, size))
-            latents.append(found)
-            progress.update(len(rows))
-    stacked = torch.cat(latents) if latents else torch.empty((0, *backbone.latent_shape))
-    return ImageSet(metadata, drawn.images, stacked)
+    kept = PartialResults(unfinished)
+
+    def generate(shard: Shard) -> torch.Tensor:
+        rows = metadata.iloc[shard.start : shard.stop]
+        names = rows["file_name"].tolist()
+        found = kept.load(shard.key, len(rows), names)
+        if found is None:
+            latents = _generate_latents(model, rows, sampler)
+            found = latents.float().cpu()
+            kept.save(shard.key, found, names, _decode(model, latents, sampler.micro_batch_size))
+        return found
+
+    shards = list(split(metadata["image_id"].tolist(), sampler.micro_batch_size))
+    latents = run_shards(shards, generate, title)
+    return ImageSet(metadata, kept.images, torch.cat(latents) if latents else torch.empty((0, *model.latent_shape)))
 
 
 def _plan(
@@ -71,28 +88,28 @@ def _plan(
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         for index in range(samples_per_prompt):
             image_id = f"{purpose}_{prompt_id}_{index}"
-            drawn = image_seed(seed, purpose, prompt_id, index)
+            own_seed = image_seed(seed, purpose, prompt_id, index)
             settings = (sampler.guidance_scale, sampler.num_inference_steps, checkpoint)
-            rows.append((f"images/{image_id}.png", image_id, prompt_id, text, index, drawn, *settings))
+            rows.append((f"images/{image_id}.png", image_id, prompt_id, text, index, own_seed, *settings))
     return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
 
 
-def _draw_batch(backbone: PipelineBackbone, rows: pd.DataFrame, sampler: SamplerSettings) -> torch.Tensor:
-    """Latents of one micro-batch, without the rows that only fill it up."""
-    filling = [len(rows) - 1] * (sampler.micro_batch_size - len(rows))
-    full = rows.iloc[[*range(len(rows)), *filling]]
+def _generate_latents(model: DiffusionModel, rows: pd.DataFrame, sampler: SamplerSettings) -> torch.Tensor:
+    """Return the latents of one micro-batch, without its padding."""
+    padding = [len(rows) - 1] * (sampler.micro_batch_size - len(rows))
+    full = rows.iloc[[*range(len(rows)), *padding]]
     generators = [torch.Generator().manual_seed(int(value)) for value in full["seed"]]
-    noise = torch.stack([torch.randn(backbone.latent_shape, generator=each) for each in generators])
-    embeddings = backbone.encode_prompts(list(full["text"]))
-    latents = backbone.generate(noise, embeddings, sampler, generators)[: len(rows)]
+    noise = torch.stack([torch.randn(model.latent_shape, generator=each) for each in generators])
+    conditioning = model.encode_prompts(list(full["text"]))
+    latents = model.generate(noise, conditioning, sampler, generators)[: len(rows)]
     if not torch.isfinite(latents).all():
         raise ModelError(
-            f"the model draws NaN or infinite latents for {rows['text'].iloc[0][:60]!r}; its weights or the adapter "
-            "are broken, or model.dtype is too narrow for it"
+            f"the model generates NaN or infinite latents for {rows['text'].iloc[0][:60]!r}; its weights or the "
+            "adapter are broken, or model.dtype is too narrow for it"
         )
     return latents
 
 
-def _decode_batch(backbone: PipelineBackbone, latents: torch.Tensor, size: int) -> list[Image.Image]:
-    filling = latents[-1:].expand(size - len(latents), -1, -1, -1)
-    return backbone.decode(torch.cat([latents, filling]))[: len(latents)]
+def _decode(model: DiffusionModel, latents: torch.Tensor, size: int) -> list[Image.Image]:
+    padding = latents[-1:].expand(size - len(latents), -1, -1, -1)
+    return model.decode(torch.cat([latents, padding]))[: len(latents)]

@@ -1,40 +1,71 @@
-"""Fine-tunes a LoRA adapter on weighted images, from their latents and text embeddings."""
+"""Fine-tune a LoRA adapter on weighted latents and the conditioning of their prompts."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from rsidiff_kedro.devices import OPENING
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import PipelineBackbone
-from rsidiff_kedro.diffusion.embeddings import TextEmbeddings, concatenate_embeddings
-from rsidiff_kedro.diffusion.image_set import ImageSet
-from rsidiff_kedro.diffusion.settings import FinetuneSettings
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.diffusion.conditioning import Conditioning, join_conditionings
+from rsidiff_kedro.diffusion.losses import LossSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.training_state import TrainingState
-from rsidiff_kedro.errors import InputError
+
+
+class FinetuneSettings(LossSettings):
+    """How a round trains its LoRA adapter; the adapter's scale (alpha over rank) is always one.
+
+    Attributes:
+        rank: of the LoRA factors.
+        layers: which layers get an adapter: attention, or all (attention, feed-forward and convolutions).
+        learning_rate: AdamW's, constant.
+        steps: optimizer steps per round.
+        batch_size: images per step.
+        micro_batch_size: of these, computed at once; None for all.
+        condition_dropout: share of images trained without a prompt, for classifier-free guidance.
+        checkpoint_every: steps between checkpoints, from which a killed run continues.
+        ema_decay: per step, of the weights' moving average that a round ends with; 0 keeps the last weights.
+        gradient_checkpointing: less memory, more time.
+        adapter: continue the parent's adapter, or restart from the base each round.
+    """
+
+    rank: int = Field(16, ge=1, le=512)
+    layers: Literal["attention", "all"] = "all"
+    learning_rate: float = Field(2e-4, gt=0, le=1.0)
+    steps: int = Field(60, ge=1)
+    batch_size: int = Field(32, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    condition_dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    checkpoint_every: int = Field(25, ge=1)
+    ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
+    gradient_checkpointing: bool = False
+    adapter: Literal["continue", "restart"] = "continue"
 
 
 class TrainingError(InputError):
     """Fine-tuning cannot go on; the message says what to change."""
 
 
-def initial_adapter(backbone: PipelineBackbone, settings: FinetuneSettings, seed: int) -> Adapter:
-    """A fresh adapter that changes nothing yet: with it the base model draws as without it."""
-    with OPENING:
-        torch.manual_seed(seed)
-        backbone.add_adapter(settings.rank, settings.layers)
-    info = {"base_model": backbone.name, "revision": backbone.revision, "round": 0, "parent": None, "seed": seed}
-    return Adapter(backbone.export_adapter(), info)
+def initial_adapter(model: DiffusionModel, rank: int, layers: str, seed: int) -> Adapter:
+    """Make a fresh adapter that changes nothing yet: with it the model generates as the base does."""
+    torch.manual_seed(seed)
+    model.add_adapter(rank, layers)
+    info = {"base_model": model.name, "revision": model.revision, "round": 0, "parent": None, "seed": seed}
+    return Adapter(model.export_adapter(), info)
 
 
 def finetune(
-    backbone: PipelineBackbone,
+    model: DiffusionModel,
     parent: Adapter,
-    training_set: ImageSet,
+    training_set: TrainingSet,
     settings: FinetuneSettings,
     seed: int,
     round_number: int,
@@ -43,57 +74,56 @@ def finetune(
     """Train the parent adapter (or a fresh one, `adapter: restart`) on a training set.
 
     Args:
-        training_set: with latents, and in its metadata a `weight` (0 or more) that multiplies each image's loss.
-        unfinished: a folder in which the training's state is kept every `checkpoint_every` steps, and from which it
-            goes on if one lies there. None keeps none.
+        unfinished: a folder that keeps the training's state every `checkpoint_every` steps. A later call continues
+            from what lies there. None keeps none.
 
     Returns:
         The adapter, and a table with the columns step, loss (weighted, of one batch) and learning_rate.
 
     Raises:
-        TrainingError: the training set is empty or has no latents, or the loss is not finite.
+        TrainingError: the training set is empty, or the loss is not finite.
     """
-    if len(training_set) == 0 or training_set.latents is None:
+    if len(training_set) == 0:
         raise TrainingError(
             f"round {round_number} has no images to train on; keep more in preference_selection "
             "(raise max_gap, lower min_margin or the floors, raise keep_per_prompt)"
         )
-    with OPENING:
-        torch.manual_seed(seed * 1_000_003 + round_number)
-        if settings.adapter == "continue":
-            backbone.load_adapter(parent, trainable=True)
-        else:
-            backbone.add_adapter(settings.rank, settings.layers)
-    log = _train(backbone, training_set, settings, seed, round_number, unfinished)
+    torch.manual_seed(seed * 1_000_003 + round_number)
+    if settings.adapter == "continue":
+        model.load_adapter(parent, trainable=True)
+    else:
+        model.add_adapter(settings.rank, settings.layers)
+    log = _train(model, training_set, settings, seed, round_number, unfinished)
     info = {
-        "base_model": backbone.name,
-        "revision": backbone.revision,
+        "base_model": model.name,
+        "revision": model.revision,
         "round": round_number,
         "parent": parent.digest,
         "seed": seed,
         "images": len(training_set),
         "finetune": settings.model_dump(),
     }
-    return Adapter(backbone.export_adapter(), info), log
+    return Adapter(model.export_adapter(), info), log
 
 
 def _train(
-    backbone: PipelineBackbone,
-    training_set: ImageSet,
+    model: DiffusionModel,
+    training_set: TrainingSet,
     settings: FinetuneSettings,
     seed: int,
     round_number: int,
     unfinished: Path | None,
 ) -> pd.DataFrame:
-    parameters = [parameter for parameter in backbone.denoiser.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in model.denoiser.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-4)
     state = TrainingState(parameters, [optimizer], [parameter.detach().clone() for parameter in parameters])
-    data = _encode(backbone, training_set)
-    backbone.release_encoders()
+    update_average = get_ema_multi_avg_fn(settings.ema_decay)
+    data = _encode(model, training_set)
+    model.release_encoders()
     order = _sample_order(len(training_set), settings.steps * settings.batch_size, seed, round_number)
-    backbone.denoiser.train()
+    model.denoiser.train()
     if settings.gradient_checkpointing:
-        backbone.denoiser.enable_gradient_checkpointing()
+        model.denoiser.enable_gradient_checkpointing()
     checkpoint = unfinished / "training.safetensors" if unfinished is not None else None
     start = state.load(checkpoint) if checkpoint is not None else 0
     title = f"round {round_number}: fine-tuning"
@@ -101,15 +131,15 @@ def _train(
         chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         generator = torch.Generator().manual_seed((seed * 1009 + round_number) * 1_000_003 + step)
         optimizer.zero_grad()
-        loss = _backward(backbone, data, chosen, settings, generator)
+        loss = _backward(model, data, chosen, settings, generator)
         _check_finite(loss, step, round_number, settings)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        torch._foreach_lerp_(state.average, [value.detach() for value in parameters], 1 - settings.ema_decay)
+        update_average(state.average, [value.detach() for value in parameters], 0)
         state.losses.append(loss)
         if checkpoint is not None and (step + 1) % settings.checkpoint_every == 0:
             state.save(checkpoint)
-    backbone.denoiser.eval()
+    model.denoiser.eval()
     with torch.no_grad():
         for parameter, mean in zip(parameters, state.average, strict=True):
             parameter.copy_(mean)
@@ -119,44 +149,45 @@ def _train(
 
 @dataclass(frozen=True)
 class _TrainingData:
-    """On the CPU: latents and weights, a row an image; embeddings, a row a text, and each image's row in them."""
+    """On the CPU: latents and weights, one row per image; conditioning, one row per text; each image's text row."""
 
     latents: torch.Tensor
     weights: torch.Tensor
-    embeddings: TextEmbeddings
+    conditioning: Conditioning
     text_rows: torch.Tensor
-    no_prompt: TextEmbeddings
+    no_prompt: Conditioning
 
 
-def _encode(backbone: PipelineBackbone, training_set: ImageSet) -> _TrainingData:
+def _encode(model: DiffusionModel, training_set: TrainingSet) -> _TrainingData:
     texts = list(training_set.metadata["text"])
     distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     cpu = torch.device("cpu")
     return _TrainingData(
-        latents=training_set.latents,  # type: ignore[arg-type]
+        latents=training_set.latents,
         weights=torch.tensor(training_set.metadata["weight"].to_numpy(np.float32)),
-        embeddings=concatenate_embeddings(backbone.encode_prompts([text]).to(cpu) for text in distinct),
+        conditioning=join_conditionings(model.encode_prompts([text]).to(cpu) for text in distinct),
         text_rows=torch.tensor([distinct[text] for text in texts]),
-        no_prompt=backbone.encode_no_prompt(),
+        no_prompt=model.encode_no_prompt(),
     )
 
 
 def _backward(
-    backbone: PipelineBackbone,
+    model: DiffusionModel,
     data: _TrainingData,
     chosen: torch.Tensor,
     settings: FinetuneSettings,
     generator: torch.Generator,
 ) -> float:
-    """Gradients of a batch's mean weighted loss, computed in parts of `micro_batch_size`; returns that loss."""
+    """Compute gradients of a batch's mean weighted loss, in parts of `micro_batch_size`; return that loss."""
     dropped = torch.rand(len(chosen), generator=generator) < settings.condition_dropout
     size = settings.micro_batch_size or len(chosen)
     total = 0.0
     for rows, without_prompt in zip(chosen.split(size), dropped.split(size), strict=True):
-        condition = data.embeddings[data.text_rows[rows]].to(backbone.device).replace(without_prompt, data.no_prompt)
-        latents = data.latents[rows].to(backbone.device)
-        with torch.autocast(backbone.device.type, backbone.dtype, enabled=backbone.dtype != torch.float32):
-            each = backbone.training_loss(latents, condition, generator, settings)
+        condition = data.conditioning.rows(data.text_rows[rows]).to(model.device)
+        condition = condition.replace(without_prompt, data.no_prompt)
+        latents = data.latents[rows].to(model.device)
+        with torch.autocast(model.device.type, model.dtype, enabled=model.dtype != torch.float32):
+            each = model.training_loss(latents, condition, generator, settings)
         loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)
         loss.backward()
         total += loss.item()
@@ -164,7 +195,7 @@ def _backward(
 
 
 def _sample_order(count: int, needed: int, seed: int, round_number: int) -> torch.Tensor:
-    """Positions in the training set: each once before any comes twice."""
+    """Return positions in the training set: each once before any comes twice."""
     generator = torch.Generator().manual_seed(seed * 1009 + round_number)
     epochs = -(-needed // count)
     return torch.cat([torch.randperm(count, generator=generator) for _ in range(epochs)])[:needed]

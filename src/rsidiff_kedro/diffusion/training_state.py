@@ -1,6 +1,5 @@
-"""All that a training needs to go on as if it had never stopped, as one safetensors file."""
+"""Save all that a training needs to continue as if it had never stopped, as one safetensors file."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rsidiff_kedro.core.files import replacing
+
 
 @dataclass(frozen=True)
 class TrainingState:
@@ -17,9 +18,9 @@ class TrainingState:
 
     Attributes:
         parameters: trained in place.
-        optimizers: of these parameters; of their states the tensors are kept, not the groups' settings.
-        average: of the weights, one tensor a parameter.
-        losses: one a step that is done.
+        optimizers: of these parameters; their states' tensors are kept, not the groups' settings.
+        average: moving average of the weights, one tensor per parameter.
+        losses: one per finished step.
     """
 
     parameters: list[torch.nn.Parameter]
@@ -28,7 +29,7 @@ class TrainingState:
     losses: list[float] = field(default_factory=list)
 
     def _own(self) -> Iterator[tuple[str, int, Tensor]]:
-        """Weights and their averages, with their kind and number."""
+        """Yield weights and their averages, with their kind and number."""
         for kind, values in (("parameter", self.parameters), ("average", self.average)):
             yield from ((kind, number, value) for number, value in enumerate(values))
 
@@ -42,13 +43,12 @@ class TrainingState:
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        partial = path.with_suffix(".partial")
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
 
     @torch.no_grad()
     def load(self, path: Path) -> int:
-        """Take over what a file holds; returns the number of steps that are done, 0 if there is no sound file."""
+        """Restore the state from a file; return the number of finished steps, 0 if there is no sound file."""
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError):
@@ -70,7 +70,7 @@ class TrainingState:
 
 
 def _optimizer_state(tensors: dict[str, Tensor], which: int) -> dict[int, dict[str, Tensor]]:
-    """What a file holds of one optimizer, by parameter and name."""
+    """Return one optimizer's tensors by parameter and name."""
     state: dict[int, dict[str, Tensor]] = {}
     prefix = f"optimizer.{which}."
     for key, value in tensors.items():

@@ -1,1 +1,1 @@
-"""Kedro hooks: inputs looked at (inputs), what is recorded (lineage, tracking), memory, and where to look (ending)."""
+"""What Kedro calls: the configuration loader, the session, the runner, and the hooks."""

@@ -1,4 +1,4 @@
-"""Says at the end of a run where to look."""
+"""Say at the end of a run where to look."""
 
 import logging
 from typing import Any
@@ -12,7 +12,7 @@ REPORT = "report"
 
 
 class EndingHooks:
-    """Names the report's file, and how to open MLflow and Kedro-Viz, if the run made a report."""
+    """Name the report's file, and how to open MLflow and Kedro-Viz, if the run made a report."""
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:

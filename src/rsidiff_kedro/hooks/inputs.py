@@ -1,59 +1,75 @@
-"""Looks at all that a run reads, before its first node: data of earlier runs, and the real pairs of `sft`."""
+"""Check everything that a run needs before its first node: requirements of its stages, and data of earlier runs."""
 
 from typing import Any
 
+import click
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
-from rsidiff_kedro.diffusion.adapters import Adapter, check_base
-from rsidiff_kedro.diffusion.real_images import check_pairs
-from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.parameters import SftSettings
-from rsidiff_kedro.pipelines.sft.nodes import build_training_set
+from rsidiff_kedro.core.adapter import Adapter, check_base
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.parameters import Parameters, parse_parameters
+from rsidiff_kedro.pipelines import stages
 
 
 class MissingInputError(InputError):
-    """A run reads what was never made."""
+    """A run reads something that was never made."""
 
 
 class InputHooks:
-    """Stops a run before anything is spent if an input is missing, damaged, or belongs to another model."""
+    """Stop a run before anything is spent if something that it needs is missing, damaged or does not fit."""
+
+    def __init__(self) -> None:
+        self._parameters: Parameters | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember the validated parameters."""
+        self._parameters = parse_parameters(context.config_loader["parameters"])
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Load each input once; images are only listed, so that this takes no time."""
-        if any(node.func is build_training_set for node in pipeline.nodes):
-            sft = SftSettings.model_validate(catalog["params:sft"].load())
-            check_pairs(sft.images, sft.text_column)
+        """Check the requirements of the stages that run, and load each input once; images are only listed.
+
+        Raises:
+            click.UsageError: a requirement is not met.
+            MissingInputError: an input is missing.
+            AdapterError: an adapter belongs to another base model.
+        """
+        assert self._parameters is not None
+        tags = {tag for node in pipeline.nodes for tag in node.tags}
+        used = [stage for stage in stages() if stage.name in tags]
+        try:
+            for requirement in dict.fromkeys(each for stage in used for each in stage.requires(self._parameters)):
+                requirement.check()
+        except ValueError as error:
+            raise click.UsageError(printable(str(error))) from error
         names = sorted(name for name in pipeline.inputs() if not is_parameter(name))
-        missing = [name for name in names if not _is_there(name, catalog)]
+        missing = [name for name in names if not _exists(name, catalog)]
         if missing:
             raise MissingInputError(_how_to_make(missing, catalog, run_params.get("load_versions") or {}))
         for name in names:
             data = catalog[name].load()
             if isinstance(data, Adapter):
-                check_base(data, _model(catalog).base, name)
+                check_base(data, self._parameters.model.base, name)
 
 
-def _is_there(name: str, catalog: CatalogProtocol) -> bool:
+def _exists(name: str, catalog: CatalogProtocol) -> bool:
     dataset = catalog.get(name)
     return dataset is not None and bool(dataset.exists())
 
 
 def _how_to_make(missing: list[str], catalog: CatalogProtocol, load_versions: dict[str, str]) -> str:
     name = missing[0]
-    others = f" (nor are {len(missing) - 1} others)" if len(missing) > 1 else ""
+    others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
     dataset = catalog.get(name)
     if name in load_versions and isinstance(dataset, AbstractVersionedDataset):
         return f"{name} has no version {load_versions[name]!r}{others}; --load-versions takes a folder's name below it"
     makers = [each for each in sorted(pipelines) if name in pipelines[each].all_outputs() and each != "__default__"]
     cure = f"run what makes it first: kedro run --pipelines={makers[0]}" if makers else "raise rounds"
-    return f"{name}, which the run reads, is not there{others}; {cure}"
-
-
-def _model(catalog: CatalogProtocol) -> ModelSettings:
-    return ModelSettings.model_validate(catalog["params:model"].load())
+    return f"{name}, which the run reads, does not exist{others}; {cure}"

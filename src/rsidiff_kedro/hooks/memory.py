@@ -1,4 +1,4 @@
-"""Frees a node's networks before the next node opens its own, and says what to lower where memory does not suffice."""
+"""Free a node's networks before the next node opens its own, and say what to lower when memory runs out."""
 
 import gc
 
@@ -6,11 +6,12 @@ import torch
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline.node import Node
 
-from rsidiff_kedro.faults import is_out_of_memory, out_of_memory
+from rsidiff_kedro.hooks.failures import OutOfMemory, is_out_of_memory
+from rsidiff_kedro.pipelines import stages
 
 
 class MemoryHooks:
-    """Collects garbage after every node; networks hang in cycles, which Python would free at a time of its own."""
+    """Collect garbage after every node: networks sit in reference cycles, which Python would free some time later."""
 
     @hook_impl
     def after_node_run(self) -> None:
@@ -21,6 +22,11 @@ class MemoryHooks:
 
     @hook_impl(trylast=True)
     def on_node_error(self, error: Exception, node: Node) -> None:
-        """Raise OutOfMemory in the place of what a library says."""
+        """Raise OutOfMemory, with advice, instead of what a library says."""
         if is_out_of_memory(error):
-            raise out_of_memory(node.name, set(node.tags)) from error
+            advice = [stage.lower for stage in stages() if stage.name in node.tags and stage.lower]
+            raise OutOfMemory(
+                f"memory ran out in {node.name}; lower {'; or '.join(advice) or 'micro_batch_size'}, or "
+                "model.resolution, and continue with --only-missing-outputs: only steps that read what you changed are "
+                "made again"
+            ) from error

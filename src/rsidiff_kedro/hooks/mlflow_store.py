@@ -1,4 +1,4 @@
-"""MLflow's store: what conf/<env>/mlflow.yml says of it, and reaching it."""
+"""Connect to MLflow's store as conf/<env>/mlflow.yml says."""
 
 import logging
 import os
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
-from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.section import Section
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,10 +23,10 @@ _SQLITE = "sqlite:///"
 
 
 class TrackingError(InputError):
-    """mlflow.yml is no good, or the store that it names is not there."""
+    """mlflow.yml is wrong, or the store that it names cannot be used."""
 
 
-class TrackingSettings(BaseModel):
+class TrackingSettings(Section):
     """The part `tracking` of conf/<env>/mlflow.yml.
 
     Attributes:
@@ -35,7 +36,7 @@ class TrackingSettings(BaseModel):
         artifact_location: folder of a new experiment's artifacts, relative to the project's root; a server ignores it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # it may be a password
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password
 
     enabled: bool = True
     experiment: str = "rsidiff_kedro"
@@ -43,7 +44,7 @@ class TrackingSettings(BaseModel):
     artifact_location: str | None = None
 
     def absolute_uri(self, root: Path) -> str:
-        """The store's address with a relative sqlite path made absolute; MLFLOW_TRACKING_URI goes first."""
+        """Return the store's address with an absolute sqlite path; MLFLOW_TRACKING_URI takes precedence."""
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri
         if not uri.startswith(_SQLITE):
             return uri
@@ -54,7 +55,7 @@ class TrackingSettings(BaseModel):
         return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).as_posix()}"
 
     def absolute_artifacts(self, root: Path) -> str | None:
-        """The artifacts' folder as a URI, or None where the store decides."""
+        """Return the artifacts' folder as a URI, or None where the store decides."""
         if self.artifact_location is None or not self.absolute_uri(root).startswith("sqlite"):
             return None
         if "://" in self.artifact_location:
@@ -63,10 +64,10 @@ class TrackingSettings(BaseModel):
 
 
 def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
-    """The settings in mlflow.yml.
+    """Validate the settings in mlflow.yml.
 
     Raises:
-        TrackingError: a key is unknown, or a value of the wrong type.
+        TrackingError: a key is unknown, or a value has the wrong type.
     """
     tracking = config.get("tracking") or {}
     try:
@@ -81,7 +82,7 @@ def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
 
 
 def _check_server(uri: str) -> None:
-    """Raise OSError at once if nobody listens at a server's address, which MLflow tries for minutes."""
+    """Raise OSError at once if no server listens at the address; MLflow would try for minutes."""
     address = urlsplit(uri)
     if address.scheme in ("http", "https") and address.hostname:
         port = address.port or (443 if address.scheme == "https" else 80)
@@ -90,7 +91,7 @@ def _check_server(uri: str) -> None:
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Raise TrackingError, which says what to do, in the place of what MLflow raises of a store that is away."""
+    """Raise TrackingError, which says what to do, instead of what MLflow raises for a store that it cannot use."""
     import_mlflow()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -102,11 +103,11 @@ def store_errors(uri: str) -> Iterator[None]:
         raise TrackingError(
             f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
             "conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, start the server, or set tracking.enabled: false"
-        ) from None  # what it is raised from may show the address with its password
+        ) from None  # the cause may show the address with its password
 
 
 def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str]:
-    """A client of the store, and the id of the experiment, which is created when it is first used."""
+    """Return a client of the store and the id of the experiment, which is created when it is first used."""
     import_mlflow()
     from mlflow import MlflowClient
 
@@ -114,7 +115,7 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
     with _quiet("alembic", "mlflow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         _check_server(uri)
-        # Two runs that make the same new store at once would stumble over each other's tables.
+        # Two runs that create the same new store at once would fail on each other's tables.
         with FileLock(f"{uri.removeprefix(_SQLITE)}.lock") if uri.startswith(_SQLITE) else nullcontext():
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.experiment)
@@ -134,7 +135,7 @@ def import_mlflow() -> None:
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """These loggers say only warnings: a new store reports every table and migration otherwise."""
+    """Silence these loggers up to warnings; a new store reports every table and migration otherwise."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [each.level for each in loggers]
     try:

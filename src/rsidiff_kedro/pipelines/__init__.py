@@ -1,1 +1,28 @@
-"""Kedro pipelines: one folder a stage, and `rsi`, their composition over the rounds."""
+"""Kedro pipelines: one folder per stage; `STAGES` lists them in the order of the method."""
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.pipelines.stage import Stage
+
+STAGES = (
+    "rsidiff_kedro.pipelines.prompt_curation",
+    "rsidiff_kedro.pipelines.synthesis",
+    "rsidiff_kedro.pipelines.preference_selection",
+    "rsidiff_kedro.pipelines.weighting",
+    "rsidiff_kedro.pipelines.finetune",
+    "rsidiff_kedro.pipelines.gate",
+    "rsidiff_kedro.pipelines.evaluation",
+    "rsidiff_kedro.pipelines.report",
+    "rsidiff_kedro.pipelines.sft",
+    "rsidiff_kedro.scenes.pretraining",
+)
+"""Packages with a `stage`."""
+
+
+@cache
+def stages() -> "tuple[Stage, ...]":
+    """Import all stages."""
+    return tuple(import_module(name).stage for name in STAGES)

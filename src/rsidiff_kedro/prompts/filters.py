@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
+from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, normalize_text
+from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
-from rsidiff_kedro.prompts.table import REJECT_COLUMNS, normalize_text
-from rsidiff_kedro.scenes.grammar import CaptionError, parse_caption
 
 LONG_TEXT, CUT_TEXT = 10_000, 200
 """A dropped text of this many characters or more is cut to that many in the table of dropped prompts."""
@@ -31,7 +31,7 @@ _MARKUP = re.compile(r"https?://\S|www\.\w|</?[a-z][^<>]*>|(?<!\S)--[a-z]", re.I
 """A web address, a tag, a switch."""
 
 
-class FilterSettings(BaseModel):
+class FilterSettings(Section):
     """What a prompt must be.
 
     Attributes:
@@ -45,8 +45,6 @@ class FilterSettings(BaseModel):
         near_duplicate_threshold: Jaccard similarity of character trigrams, in (0, 1], from which two prompts count
             as the same; 1 drops only texts with the very same trigrams.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_words: int = Field(default=2, ge=1)
     min_letter_share: float = Field(default=0.5, ge=0, le=1)
@@ -68,18 +66,20 @@ def filter_prompts(
     settings: FilterSettings,
     count_tokens: Callable[[list[str]], list[int]],
     max_tokens: int,
+    canonical: Callable[[str], str | None] = lambda text: None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split a prompt table into what is kept and what is dropped, each in its order.
+    """Split a prompt table into kept and dropped prompts, each in their order.
 
-    Rules, in the order in which they are tried: those of `RULES`. Prompts that both parse as scenes are the same only
-    if the scenes are. Of prompts that are the same, the first is kept, but one of the split "evaluation" before any
-    other. Evaluation prompts are a benchmark: the rules not_text, markup, too_short and near_duplicate leave them.
+    A prompt is dropped by the first of `RULES` that it breaks. Of prompts that are the same, the first is kept, but
+    one of the split "evaluation" before any other. Evaluation prompts are a benchmark: the heuristic rules not_text,
+    markup, too_short and near_duplicate skip them.
 
     Args:
         prompts: a prompt table.
         settings: see `FilterSettings`.
-        count_tokens: how many tokens the text encoder makes of each text.
-        max_tokens: how many it reads, counted in the same way.
+        count_tokens: counts the tokens of each text for the text encoder.
+        max_tokens: how many the text encoder reads, counted in the same way.
+        canonical: as `Source.canonical`.
 
     Returns:
         The kept prompts with `n_tokens` set, and the dropped ones with `REJECT_COLUMNS`; long texts are cut there.
@@ -96,7 +96,7 @@ def filter_prompts(
     ]
     table["rule"] = pd.Series([rule for rule, _ in broken], dtype=str)
     table["detail"] = pd.Series([detail for _, detail in broken], dtype=str)
-    _mark_duplicates(table, settings.near_duplicate_threshold)
+    _mark_duplicates(table, settings.near_duplicate_threshold, canonical)
     kept = table[table["rule"] == ""].drop(columns=["rule", "detail"])
     rejected = table[table["rule"] != ""][list(REJECT_COLUMNS)].reset_index(drop=True)
     rejected["text"] = [text if len(text) < LONG_TEXT else text[:CUT_TEXT] for text in rejected["text"]]
@@ -153,12 +153,12 @@ def _is_unreadable(sign: str) -> bool:
     return sign == "\ufffd" or (unicodedata.category(sign) in ("Cc", "Co", "Cs") and not sign.isspace())
 
 
-def _mark_duplicates(table: pd.DataFrame, threshold: float) -> None:
+def _mark_duplicates(table: pd.DataFrame, threshold: float, canonical: Callable[[str], str | None]) -> None:
     """Fill in `rule` and `detail` of rows that say what another row says."""
     left = table[table["rule"] == ""]
     left = left.sort_values("split", key=lambda split: split != "evaluation", kind="stable")
-    scenes = [_scene_key(text) for text in left["text"]]
-    keys = pd.Series([scene or prompt for scene, prompt in zip(scenes, left["prompt_id"], strict=True)], left.index)
+    meanings = [canonical(text) for text in left["text"]]
+    keys = pd.Series([same or prompt for same, prompt in zip(meanings, left["prompt_id"], strict=True)], left.index)
     first = keys.drop_duplicates()
     holders = pd.Series(first.index, index=first.array)
     for row in keys.index[keys.duplicated()]:
@@ -166,9 +166,9 @@ def _mark_duplicates(table: pd.DataFrame, threshold: float) -> None:
     if first.empty:
         return
     texts = [normalize_text(text) for text in table.loc[first.index, "text"]]
-    is_scene = pd.Series([scene is not None for scene in scenes], left.index)[first.index]
+    understood = pd.Series([meaning is not None for meaning in meanings], left.index)[first.index]
     held_out = table.loc[first.index, "split"] == "evaluation"
-    twins = find_near_duplicates(texts, threshold, [is_scene.tolist(), held_out.tolist()])
+    twins = find_near_duplicates(texts, threshold, [understood.tolist(), held_out.tolist()])
     for row, twin in zip(first.index, twins, strict=True):
         if twin != -1:
             _mark(table, row, first.index[twin], "near_duplicate", "nearly the same as")
@@ -179,10 +179,3 @@ def _mark(table: pd.DataFrame, row: int, other: int, rule: str, says: str) -> No
     name = f"{table.at[other, 'prompt_id']} ({table.at[other, 'text'][:60]!r})"
     table.at[row, "rule"] = "near_duplicate_of_evaluation" if across else rule
     table.at[row, "detail"] = f"{says} {name}"
-
-
-def _scene_key(text: str) -> str | None:
-    try:
-        return parse_caption(text).key
-    except CaptionError:
-        return None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from rsidiff_kedro.untrusted.text import printable
+from rsidiff_kedro.core.untrusted.text import printable
 
 TARGET_WIDTH = 128
 """Pixels; what `scale_for` brings a picture's longer side near."""

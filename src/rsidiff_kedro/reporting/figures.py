@@ -1,4 +1,4 @@
-"""Plotly figures of the rounds: a point a round, with the interval that the metrics give."""
+"""Plot rounds with plotly: one point per round, with the interval from the metrics."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,35 +9,35 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 Metrics = Mapping[str, float | None]
-"""A round's metrics by name; `<name>_low` and `<name>_high`, where they are there, are the interval's ends."""
+"""A round's metrics by name; `<name>_low` and `<name>_high`, if present, are the interval's ends."""
 
 REWARD_PREFIX = "test/reward/"
 COLORS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#ae3ec9", "#0c8599", "#c2255c")
-"""One a line, told apart in grey too by their markers."""
+"""One per line; markers tell them apart in gray too."""
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
-def accuracy_figure(rounds: Sequence[Metrics]) -> go.Figure:
-    """The judge's accuracy on the test prompts in each round."""
+def accuracy_figure(*rounds: Metrics) -> go.Figure:
+    """Plot the judge's accuracy on the test prompts in each round."""
     keys = {"test/prompt_accuracy": "everything right", "test/attribute_accuracy": "attributes right"}
     return _figure(rounds, keys, "Accuracy on the test prompts, by the judge", "share of images", as_share=True)
 
 
-def reward_figure(rounds: Sequence[Metrics]) -> go.Figure:
-    """Every reward's mean on the test prompts in each round."""
+def reward_figure(*rounds: Metrics) -> go.Figure:
+    """Plot every reward's mean on the test prompts in each round."""
     keys = {f"{REWARD_PREFIX}{name}": escape(name) for name in reward_names(rounds)}  # plotly reads some HTML
     return _figure(rounds, keys, "Reward on the test prompts", "mean reward")
 
 
-def hallucination_rate_figure(rounds: Sequence[Metrics]) -> go.Figure:
-    """How often the judge found forms that are malformed or not asked for."""
+def hallucination_rate_figure(*rounds: Metrics) -> go.Figure:
+    """Plot how often the judge found forms that are malformed or not asked for."""
     keys = {"test/hallucination_rate": "hallucination rate"}
     title = "Hallucinations on the test prompts, by the judge"
     return _figure(rounds, keys, title, "share of images", as_share=True, legend=False)
 
 
-def diversity_figure(rounds: Sequence[Metrics]) -> go.Figure:
-    """The diversity within a prompt, and beside it the distance of the images' distribution to the base's."""
+def diversity_figure(*rounds: Metrics) -> go.Figure:
+    """Plot the diversity within a prompt, and beside it the distance of the images' distribution to the base's."""
     figure = make_subplots(cols=2, subplot_titles=("Diversity within a prompt", "Distance to the base's images"))
     for column, key in enumerate(("test/diversity", "test/distance_to_base"), start=1):
         if not _is_measured(rounds, key):
@@ -50,7 +50,7 @@ def diversity_figure(rounds: Sequence[Metrics]) -> go.Figure:
 
 
 def training_figure(log: pd.DataFrame, title: str) -> go.Figure:
-    """The training loss at each step; `log` has the columns step and loss."""
+    """Plot the training loss at each step; `log` has the columns step and loss."""
     line = go.Scatter(x=log["step"].tolist(), y=log["loss"].tolist(), mode="lines", line_color=COLORS[0])
     figure = go.Figure(line)
     figure.update_layout(xaxis_title="step", yaxis_title="weighted loss")
@@ -58,20 +58,20 @@ def training_figure(log: pd.DataFrame, title: str) -> go.Figure:
 
 
 def reward_names(rounds: Sequence[Metrics]) -> list[str]:
-    """The rewards that the metrics report on the test prompts, in order of their names."""
+    """List the rewards that the metrics report on the test prompts, in order of their names."""
     keys = {key for metrics in rounds for key in metrics if key.startswith(REWARD_PREFIX)}
     ends = {f"{key}{end}" for key in keys for end in ("_low", "_high")}
     return sorted(key.removeprefix(REWARD_PREFIX) for key in keys - ends)
 
 
 def values_of(rounds: Sequence[Metrics], key: str) -> list[float]:
-    """The metric in each round; NaN where it was not measured."""
+    """Return the metric in each round; NaN where it was not measured."""
     found = [metrics.get(key) for metrics in rounds]
     return [math.nan if value is None else float(value) for value in found]
 
 
 def rejected_rounds(rounds: Sequence[Metrics]) -> list[int]:
-    """The rounds whose candidate the gate turned away; the base has no gate."""
+    """List the rounds whose candidate the gate rejected; the base has no gate."""
     return [number for number, value in enumerate(values_of(rounds, "gate/accepted")) if number and value == 0.0]
 
 
@@ -88,7 +88,7 @@ def _figure(
     as_share: bool = False,
     legend: bool = True,
 ) -> go.Figure:
-    """One line a metric; a note in its place where none of them was measured."""
+    """Plot one line per metric; write a note if none of them was measured."""
     figure = go.Figure()
     measured = {key: label for key, label in keys.items() if _is_measured(rounds, key)}
     for index, (key, label) in enumerate(measured.items()):
@@ -103,7 +103,7 @@ def _figure(
 
 
 def _traces(rounds: Sequence[Metrics], key: str, label: str, index: int) -> list[go.Scatter]:
-    """The metric's line with error bars; hollow markers where the gate kept the earlier adapter."""
+    """Return the metric's line with error bars; markers are hollow where the gate kept the earlier adapter."""
     values, low, high = (values_of(rounds, f"{key}{end}") for end in ("", "_low", "_high"))
     rejected = set(rejected_rounds(rounds))
     marker = _MARKERS[index % len(_MARKERS)]
@@ -129,12 +129,12 @@ def _traces(rounds: Sequence[Metrics], key: str, label: str, index: int) -> list
 
 
 def _tick(count: int) -> int:
-    """Every round's number on the axis, or about fifteen of them."""
+    """Return the step between numbers on the axis: every round, or about fifteen of them."""
     return max(1, math.ceil(count / 15))
 
 
 def _say_not_measured(figure: go.Figure, keys: Sequence[str], x: float = 0.5) -> None:
-    """A note at this share of the figure's width; axes without data are not drawn, so it cannot stand in theirs."""
+    """Write a note at this share of the figure's width; axes without data are not shown, so it cannot be in theirs."""
     text = "not measured:<br>" + escape(", ".join(keys))
     figure.add_annotation(text=text, x=x, y=0.5, xref="paper", yref="paper", showarrow=False)
 

@@ -1,4 +1,4 @@
-"""What the rounds changed, in words: paired differences between the base and the last round, with intervals."""
+"""Say in words what the rounds changed: paired differences between the base and the last round, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.evaluation.intervals import Interval, paired_difference
 from rsidiff_kedro.reporting.figures import Metrics, rejected_rounds, reward_names, values_of
-from rsidiff_kedro.statistics.bootstrap import Interval, paired_difference
-
-KEY = ["prompt_id", "sample_index"]
-"""What pairs an image of one round with that of another: the same prompt and the same seed."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "better" or "worse" if the interval leaves zero out, else "no clear change"."""
-        if self.difference.low <= 0.0 <= self.difference.high:
+        """Return "better" or "worse" if the interval excludes zero, else "no clear change"."""
+        if not self.difference.excludes_zero:
             return "no clear change"
         return "better" if (self.difference.mean > 0) == self.higher_is_better else "worse"
 
@@ -49,11 +47,11 @@ def compare_rounds(
             attribute_accuracy and hallucinations.
         last: the other round's table of the same prompts and seeds, in any order.
         rewards: columns to compare beside the judge's.
-        n_resamples: of the bootstrap, which resamples prompts and then samples within.
+        n_resamples: of the bootstrap over prompts.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: the tables differ in their prompts or seeds, or a pair stands twice in one.
+        ValueError: the tables differ in their prompts or seeds, or a pair occurs twice in one.
     """
     pairs = _paired(base, last)
     clusters = pairs.index.get_level_values("prompt_id").to_numpy()
@@ -76,8 +74,8 @@ def compare_rounds(
 
 
 def _paired(base: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
-    """The two tables joined on prompt and sample, the columns with the ends _base and _last."""
-    tables = {"base": base.set_index(KEY).sort_index(), "last": last.set_index(KEY).sort_index()}
+    """Join the two tables on prompt and sample; columns end in _base and _last."""
+    tables = {"base": base.set_index(PAIR).sort_index(), "last": last.set_index(PAIR).sort_index()}
     for name, table in tables.items():
         if table.index.has_duplicates:
             twice = table.index[table.index.duplicated()][0]
@@ -92,9 +90,9 @@ def _paired(base: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
 
 
 def _values(column: pd.Series, name: str) -> np.ndarray:
-    """Numbers an image, NaN where the judge could not read the prompt.
+    """Return one number per image, NaN where the judge could not read the prompt.
 
-    Hallucinations count once an image, as in the hallucination rate.
+    Hallucinations count once per image, as in the hallucination rate.
     """
     numbers = column.to_numpy(dtype=np.float64)
     return np.where(np.isnan(numbers), np.nan, numbers > 0) if name == "hallucinations" else numbers
@@ -108,7 +106,7 @@ def summary_text(
     seed: int,
     by_category: Sequence[str] = (),
 ) -> str:
-    """A dozen lines: what improved from the base to the last round, by how much, how sure, and where to look.
+    """Write a dozen lines: what improved from the base to the last round, by how much, and how sure that is.
 
     Args:
         rounds: every round's metrics, the base first.
@@ -116,7 +114,7 @@ def summary_text(
         last: the last round's.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
-        by_category: lines to put in, of `category_text`.
+        by_category: lines of `category_text`.
     """
     number = len(rounds) - 1
     comparisons = compare_rounds(base, last, reward_names(rounds), n_resamples, seed)
@@ -150,15 +148,15 @@ def _gate_lines(rounds: Sequence[Metrics]) -> list[str]:
     if not rejected:
         return []
     named = ", ".join(str(number) for number in rejected)
-    return [f"The gate turned away the candidates of these rounds, which went on with the adapter before: {named}."]
+    return [f"The gate rejected the candidates of these rounds and kept the earlier adapter: {named}."]
 
 
 def _warnings(comparisons: Sequence[Comparison]) -> list[str]:
-    """What a reader of the rewards alone would miss."""
+    """Warn of what a reader of the rewards alone would miss."""
     accuracy = [item for item in comparisons if item.name == "prompt accuracy"]
     rewards = [item for item in comparisons if item.name.startswith("reward ")]
     if not accuracy:
-        return ["No judge was held out: a reward that was selected by says little about what people would see."]
+        return ["No judge was held out: a reward that selects says little about what people would see."]
     if accuracy[0].verdict == "worse" and any(item.verdict == "better" for item in rewards):
         return ["A reward rose while the judge's accuracy fell: the model learned to please it (reward hacking)."]
     return []

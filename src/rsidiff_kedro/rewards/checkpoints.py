@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.untrusted.loading import loading, reason
-from rsidiff_kedro.untrusted.model_configs import absurd_size, names_foreign_code
-from rsidiff_kedro.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.model_configs import absurd_size, names_foreign_code
+from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
 CONFIG_FILE = "config.json"

@@ -13,10 +13,12 @@ import ftfy
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
+from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards.checkpoints import (
     CONFIG_FILE,
     build_network,
@@ -283,3 +285,43 @@ class AestheticReward(ClipEncoder):
     @staticmethod
     def _head(config: CLIPConfig) -> Any:
         return lambda: ScoreHead(config.projection_dim)
+
+
+class Hpsv2Settings(Section):
+    """HPSv2.1 and HPSv2.0, each with its own file of one source.
+
+    Attributes:
+        checkpoint: a folder with the official files, a file, or a Hugging Face id.
+        revision: of a Hugging Face id: branch, tag or commit.
+        tokenizer: CLIP's: a folder or a Hugging Face id.
+        antialias: how images are made smaller; the two differ by up to 0.025.
+    """
+
+    checkpoint: str = Field(default=Hpsv21Reward.hub_id, min_length=1)
+    revision: str | None = None
+    tokenizer: str = Field(default=VIT_H_14, min_length=1)
+    antialias: bool = False
+
+
+class PickScoreSettings(Section):
+    """PickScore, in transformers' format."""
+
+    checkpoint: str = Field(default=PickScoreReward.hub_id, min_length=1)
+    revision: str | None = None
+    tokenizer: str = Field(default=VIT_H_14, min_length=1)
+
+
+class ClipScoreSettings(Section):
+    """CLIPScore, in transformers' format; without a tokenizer the checkpoint's own."""
+
+    checkpoint: str = Field(default=VIT_L_14, min_length=1)
+    revision: str | None = None
+    tokenizer: str | None = None
+
+
+class AestheticSettings(Section):
+    """LAION's aesthetic predictor: a head, and the CLIP model that it was trained on."""
+
+    checkpoint: str = Field(default=AestheticReward.head_id, min_length=1)
+    revision: str | None = None
+    clip: str = Field(default=VIT_L_14, min_length=1)

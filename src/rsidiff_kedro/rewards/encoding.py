@@ -6,11 +6,12 @@ from typing import Literal, TypeVar
 
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from rsidiff_kedro.devices import usable_devices
-from rsidiff_kedro.errors import InputError
+from rsidiff_kedro.core.devices import usable_devices
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.section import Section
 
 Item = TypeVar("Item")
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -19,12 +20,6 @@ DType = Literal["float32", "bfloat16", "float16"]
 
 class DeviceError(InputError):
     """The device that preference models should compute on is not there."""
-
-
-class Section(BaseModel):
-    """Settings that refuse unknown names and cannot be changed after they were made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Computing(Section):

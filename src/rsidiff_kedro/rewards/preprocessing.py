@@ -9,6 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from rsidiff_kedro.core.image_set import to_rgb
+
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STANDARD_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 """Of CLIP's training images, a channel; BLIP uses them too."""
@@ -55,13 +57,6 @@ def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> 
         corner = (0, start) if upright else (start, 0)
         cropped = whole.crop((*corner, corner[0] + size, corner[1] + size))
     return normalized(_unit_tensor(to_rgb(cropped)))
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: an alpha channel is dropped, 16 bits become 8."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def normalized(pixels: Tensor) -> Tensor:

@@ -1,30 +1,29 @@
-"""Scores of a table of images, a column a reward, with the record of how each was made."""
+"""Score a table of images, one column per reward, and record what each score was made with."""
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-from tqdm import tqdm
 
-from rsidiff_kedro.errors import InputError
-from rsidiff_kedro.rewards import Reward, load_reward
-from rsidiff_kedro.rewards.settings import RewardsSettings
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.execution.local import Shard, run_shards, split
+from rsidiff_kedro.execution.partial_results import PartialResults
+from rsidiff_kedro.rewards.protocol import Reward
+from rsidiff_kedro.rewards.registry import RewardsSettings, load_reward
 
 RECORD = "rewards"
-"""The key of `DataFrame.attrs` with each reward's record; Parquet keeps it."""
-
-
-SCORED_AT_ONCE = 128
+"""The key of `DataFrame.attrs` that holds each reward's record; Parquet keeps it."""
+SHARD_SIZE = 128
 """Images after which scores are kept, rounded up to whole micro-batches."""
 
 
 class ScoreError(InputError):
-    """A preference model gave scores that are no numbers."""
+    """A preference model did not return one finite number per image."""
 
 
 def with_scores(
@@ -34,20 +33,20 @@ def with_scores(
     settings: RewardsSettings,
     unfinished: Path | None = None,
 ) -> pd.DataFrame:
-    """The table with a float32 column a reward.
+    """Return the table with one float32 column per reward.
 
-    `attrs["rewards"]` has for each reward what it was made with: the checkpoint's source, file, size and SHA-256, the
-    tokenizer, dtype, device, micro-batch size and what else changes a score; nothing for the embedded ones.
+    `attrs["rewards"]` records for each reward what its scores depend on: the checkpoint's source, file, size and
+    SHA-256, the tokenizer, dtype, device and micro-batch size; the embedded rewards record nothing.
 
     Args:
-        table: a row an image, with image_id and text.
+        table: one row per image, with image_id, prompt_id and text.
         images: in the table's order.
         names: of rewards; each is opened once, one after the other, and none if there are no images.
-        settings: where they lie.
-        unfinished: a folder in which scores are kept, some at a time, and not computed again if they lie there already.
+        settings: where their checkpoints are.
+        unfinished: a folder that keeps finished shards; a later call reuses what lies there.
 
     Raises:
-        ScoreError: a score is NaN or infinite.
+        ScoreError: a score is NaN or infinite, or there is not one score per image.
         CheckpointError: a checkpoint or tokenizer cannot be used.
     """
     scored, records = table.copy(), {}
@@ -57,7 +56,7 @@ def with_scores(
             continue
         reward = load_reward(name, **settings.options(name))
         size = settings.micro_batch_size
-        scored[name] = _score(reward, name, table, images, size * -(-SCORED_AT_ONCE // size), unfinished)
+        scored[name] = _score(reward, name, table, images, size * -(-SHARD_SIZE // size), unfinished)
         records[name] = getattr(reward, "record", {})
         wrong = scored.loc[~np.isfinite(scored[name]), "image_id"]
         if len(wrong):
@@ -74,38 +73,42 @@ def _score(
     name: str,
     table: pd.DataFrame,
     images: Sequence[Image.Image],
-    at_once: int,
+    shard_size: int,
     unfinished: Path | None,
 ) -> np.ndarray:
-    """Scores of all images, `at_once` at a time, whether they are kept in a folder or not: batches are the same."""
-    texts, parts = table["text"].tolist(), []
-    with tqdm(total=len(images), desc=f"scoring: {name}", unit="image", delay=2) as progress:
-        for start in range(0, len(images), at_once):
-            here = slice(start, start + at_once)
-            kept = None if unfinished is None else unfinished / f"{name}_{start}.safetensors"
-            scores = _read(kept, len(texts[here]))
-            if scores is None:
-                scores = np.asarray(reward.score(images[here], texts[here]), np.float32)
-                _keep(kept, scores)
-            parts.append(scores)
-            progress.update(len(scores))
-    return np.concatenate(parts)
+    """Score all images in shards; shards are the same whether they are kept or not, so batches are too."""
+    texts, kept = table["text"].tolist(), PartialResults(unfinished)
+
+    def score(shard: Shard) -> torch.Tensor:
+        rows = slice(shard.start, shard.stop)
+        found = kept.load(shard.key, shard.stop - shard.start)
+        if found is None:
+            found = torch.from_numpy(_as_scores(reward.score(images[rows], texts[rows]), name, texts[rows]))
+            kept.save(shard.key, found)
+        return found
+
+    keys = [f"{name}_{row}" for row in range(len(images))]
+    whole_prompts = getattr(reward, "by_prompt", False)
+    shards = _by_prompt(keys, table["prompt_id"].tolist(), shard_size) if whole_prompts else split(keys, shard_size)
+    return torch.cat(run_shards(list(shards), score, f"scoring: {name}", delay=2)).numpy()
 
 
-def _read(path: Path | None, count: int) -> np.ndarray | None:
-    """Scores that were kept, float32 [count]; None if there are none that can be read."""
-    if path is None:
-        return None
-    try:
-        scores = load_file(path)["scores"]
-    except (OSError, SafetensorError, KeyError):  # not there yet; or damaged, as by a power cut
-        return None
-    return scores if scores.shape == (count,) and scores.dtype == np.float32 and np.isfinite(scores).all() else None
+def _by_prompt(keys: Sequence[str], prompts: Sequence[Any], size: int) -> Iterator[Shard]:
+    """Cut after `size` rows or more, but never between the samples of one prompt, which stand together."""
+    ends = [row for row in range(1, len(prompts)) if prompts[row] != prompts[row - 1]] + [len(prompts)]
+    cuts = [0]
+    for end in ends:
+        if end - cuts[-1] >= size or end == len(prompts):
+            cuts.append(end)
+    for start, stop in pairwise(cuts):
+        yield Shard(keys[start], start, stop)
 
 
-def _keep(path: Path | None, scores: np.ndarray) -> None:
-    if path is None:
-        return
-    partial = path.with_suffix(".partial")
-    save_file({"scores": scores}, partial)
-    os.replace(partial, path)
+def _as_scores(values: Any, name: str, prompts: Sequence[str]) -> np.ndarray:
+    scores = np.asarray(values, np.float32)
+    if scores.shape != (len(prompts),):
+        raise ScoreError(
+            f"the reward {name!r} returned an array of shape {scores.shape} for {len(prompts)} images; return one "
+            "number per image"
+        )
+    return scores

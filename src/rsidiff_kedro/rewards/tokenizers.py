@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import BertTokenizerFast, CLIPTokenizerFast
 
+from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
-from rsidiff_kedro.untrusted.loading import loading, reason
 
 CLIP_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 BERT_FILES = (("tokenizer.json",), ("vocab.txt",))

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from cases.case import Case, Place
+from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
 from rsidiff_kedro.datasets import AdapterDataset
-from rsidiff_kedro.diffusion.adapters import INFO_NAME, WEIGHTS_NAME, Adapter
 
 ROUND = ("run", "--env=test", "--namespaces=rsi.round_2")
 TEST = ("run", "--env=test", "--nodes=rsi.round_1.draw_test_images")

@@ -1,44 +1,19 @@
-"""Wiring of fine-tuning in one round."""
+"""The nodes of fine-tuning in one round."""
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Node, Pipeline, node
 
+from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.pipelines.finetune import nodes
-from rsidiff_kedro.pipelines.rounds import bind
+from rsidiff_kedro.pipelines.stage import bind
 
 
 def create_pipeline(round_number: int) -> Pipeline:
-    """Round 0: the adapter to start from. Later rounds: the training set and the candidate."""
+    """Create the adapter to start from (round 0), or the training set and the candidate."""
     if round_number == 0:
-        start = node(
-            nodes.start_adapter,
-            ["params:model", "params:finetune.rank", "params:finetune.layers", "params:seed"],
-            "adapter",
-            name="start_adapter",
-        )
-        return Pipeline([start], tags="finetune")
-    build = (
-        node(
-            bind(nodes.build_first_training_set, round_number),
-            ["images", "weights"],
-            "training_set",
-            name="build_training_set",
-        )
-        if round_number == 1
-        else node(
-            bind(nodes.build_training_set, round_number),
-            [
-                "images",
-                "weights",
-                "previous_training_set",
-                "params:finetune.replay_rounds",
-                "params:finetune.replay_base",
-            ],
-            "training_set",
-            name="build_training_set",
-        )
-    )
+        inputs = ["params:model", "params:finetune.rank", "params:finetune.layers", "params:seed"]
+        return Pipeline([node(nodes.start_adapter, inputs, "adapter", name="start_adapter")])
     train = node(
-        bind(nodes.finetune, round_number),
+        bind(nodes.finetune, round_number=round_number),
         ["training_set", "parent", "params:model", "params:finetune", "params:seed"],
         ["candidate", "training_log"],
         name="finetune",
@@ -49,4 +24,16 @@ def create_pipeline(round_number: int) -> Pipeline:
         "training_metrics",
         name="measure_training",
     )
-    return Pipeline([build, train, measure], tags="finetune")
+    return Pipeline([_build_training_set(round_number), train, measure])
+
+
+def _build_training_set(round_number: int) -> Node:
+    """Round 1 has no earlier round to replay."""
+    function = weighted_images if round_number == 1 else nodes.build_training_set
+    earlier = [] if round_number == 1 else ["previous_training_set", "params:replay"]
+    return node(
+        bind(function, round_number=round_number),
+        ["images", "weights", *earlier],
+        "training_set",
+        name="build_training_set",
+    )

@@ -1,23 +1,23 @@
-"""Wiring of preference selection in one round."""
+"""The nodes of preference selection in one round."""
 
 from kedro.pipeline import Pipeline, node
 
+from rsidiff_kedro.method.selection import select_samples
 from rsidiff_kedro.pipelines.preference_selection import nodes
-from rsidiff_kedro.rewards.selection import select_samples
+
+SECTION = "params:preference_selection"
 
 
-def create_pipeline() -> Pipeline:
-    """Scores of a round's images, and which of them are kept."""
-    section = "params:preference_selection"
+def create_pipeline(round_number: int) -> Pipeline:
+    """Create scores of a round's images, and the selection of those that are kept."""
     return Pipeline(
         [
             node(
                 nodes.score_images,
-                ["images", f"{section}.rewards", f"{section}.floors", "params:rewards"],
+                ["images", f"{SECTION}.rewards", f"{SECTION}.floors", "params:rewards"],
                 "scores",
                 name="score_images",
             ),
-            node(select_samples, ["scores", section, "params:seed"], "selection", name="select_samples"),
-        ],
-        tags="preference_selection",
+            node(select_samples, ["scores", SECTION, "params:seed"], "selection", name="select_samples"),
+        ]
     )

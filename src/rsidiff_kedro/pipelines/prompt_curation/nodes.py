@@ -6,50 +6,60 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.image_set import ImageSet
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.lineage.unfinished import unfinished_folder
-from rsidiff_kedro.prompts import filters, pool, sources
+from rsidiff_kedro.execution.unfinished import unfinished_folder
+from rsidiff_kedro.method import curation
+from rsidiff_kedro.method.curation import CurationSettings, ProbeSettings
+from rsidiff_kedro.prompts import filters, sources
 from rsidiff_kedro.prompts.filters import FilterSettings
-from rsidiff_kedro.prompts.settings import CurationSettings, ProbeSettings
+from rsidiff_kedro.prompts.sources.source import Source
+from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
-from rsidiff_kedro.rewards.settings import RewardsSettings
 
-EMBEDDED_AT_ONCE = 64
-"""Prompts in a batch of the text encoder."""
+BATCH_SIZE = 64
+"""Prompts that the text encoder reads at once."""
 
 
 def collect_prompts(source: dict[str, Any], evaluation_source: dict[str, Any] | None, seed: int) -> pd.DataFrame:
     """Read or generate the prompts, those for evaluation from a source of their own if there is one."""
-    adapter = TypeAdapter(sources.PromptSource)
-    training = adapter.validate_python(source)
-    evaluation = adapter.validate_python(evaluation_source) if evaluation_source else None
-    return sources.collect_prompts(training, evaluation, seed)
+    return sources.collect_prompts(*_sources(source, evaluation_source), seed)
 
 
 def filter_prompts(
-    collected: pd.DataFrame, settings: FilterSettings, model: ModelSettings
+    collected: pd.DataFrame,
+    settings: FilterSettings,
+    source: dict[str, Any],
+    evaluation_source: dict[str, Any] | None,
+    base: str,
+    revision: str | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Drop what the model's text encoder cannot read, what is blocked and what says the same twice."""
-    backbone = load_backbone(model)
-    return filters.filter_prompts(collected, settings, backbone.count_tokens, backbone.max_tokens)
+    """Drop prompts that the text encoder cannot read, that are blocked, or that repeat another."""
+    tokenizer = open_prompt_tokenizer(base, revision)
+    used = [each for each in _sources(source, evaluation_source) if each is not None]
+
+    def canonical(text: str) -> str | None:
+        return next((found for each in used if (found := each.canonical(text)) is not None), None)
+
+    return filters.filter_prompts(collected, settings, tokenizer.count, tokenizer.max_tokens, canonical)
 
 
-def draw_probe_images(
+def generate_probe_images(
     candidates: pd.DataFrame, enabled: bool, probe: ProbeSettings, model: ModelSettings, seed: int
 ) -> ImageSet:
-    """Draw a few images of the base model for each candidate; none if curation is off."""
+    """Generate a few images of the base model for each candidate; none if curation is off."""
     return sample_images(
-        load_backbone(model),
+        load_model(model),
         None,
         candidates if enabled else candidates.head(0),
         probe.samples_per_prompt,
         probe.sampler,
         seed,
         purpose="probe",
-        title="probe: drawing",
+        title="probe: generating",
         unfinished=unfinished_folder(),
     )
 
@@ -61,20 +71,24 @@ def score_probe_images(images: ImageSet, probe: ProbeSettings, models: RewardsSe
 
 
 def select_pool(
-    candidates: pd.DataFrame, probe_scores: pd.DataFrame, curation: dict[str, Any], model: ModelSettings, seed: int
+    candidates: pd.DataFrame, probe_scores: pd.DataFrame, settings: dict[str, Any], model: ModelSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Keep the prompts that the model can align with, and of those a diverse pool."""
+    """Choose a diverse pool of the prompts that the model can learn from."""
 
     def embed(texts: list[str]) -> np.ndarray:
-        backbone = load_backbone(model)
-        starts = range(0, len(texts), EMBEDDED_AT_ONCE)
-        states = [backbone.encode_prompts(texts[start : start + EMBEDDED_AT_ONCE]) for start in starts]
-        return np.concatenate([state.states.float().mean(dim=1).cpu().numpy() for state in states])
+        opened = load_model(model)
+        parts = [opened.encode_prompts(texts[row : row + BATCH_SIZE]) for row in range(0, len(texts), BATCH_SIZE)]
+        return np.concatenate([part["prompt_embeds"].float().mean(dim=1).cpu().numpy() for part in parts])
 
-    return pool.select_pool(candidates, probe_scores, CurationSettings.model_validate(curation), seed, embed)
+    return curation.select_pool(candidates, probe_scores, CurationSettings.model_validate(settings), seed, embed)
 
 
 def gather_rejected(by_filter: pd.DataFrame, by_probe: pd.DataFrame) -> pd.DataFrame:
-    """Every dropped prompt with the rule that dropped it, in one table."""
+    """Join all dropped prompts, each with the rule that dropped it, in one table."""
     parts = [part for part in (by_filter, by_probe) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else by_filter
+
+
+def _sources(source: dict[str, Any], evaluation_source: dict[str, Any] | None) -> tuple[Source, Source | None]:
+    adapter: TypeAdapter[Source] = TypeAdapter(sources.PromptSource)
+    return adapter.validate_python(source), adapter.validate_python(evaluation_source) if evaluation_source else None

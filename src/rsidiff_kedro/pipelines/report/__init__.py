@@ -1,5 +1,13 @@
-"""Figures, gallery, report and summary of all rounds."""
+"""Report: figures, gallery, categories and summary of all rounds."""
 
 from rsidiff_kedro.pipelines.report.pipeline import create_pipeline
+from rsidiff_kedro.pipelines.stage import Place, Stage
 
-__all__ = ["create_pipeline"]
+stage = Stage(
+    name="report",
+    place=Place.AFTER,
+    create=create_pipeline,
+    from_all_rounds=("metrics", "test_images", "test_scores"),
+    tracked={"summary": "summary.txt", "report": "report.html"},
+    final="report",
+)

@@ -1,14 +1,14 @@
-"""What the rounds changed, to look at and to read."""
+"""The steps of the report."""
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from rsidiff_kedro.reporting import figures
-from rsidiff_kedro.reporting.categories import category_html, category_scores, category_text, has_categories
+from rsidiff_kedro.evaluation import categories
+from rsidiff_kedro.reporting.category_table import category_html, category_text
+from rsidiff_kedro.reporting.figures import Metrics, reward_names
 from rsidiff_kedro.reporting.gallery import gallery_html
 from rsidiff_kedro.reporting.report import report_html
 from rsidiff_kedro.reporting.summary import summary_text
@@ -16,42 +16,22 @@ from rsidiff_kedro.reporting.summary import summary_text
 logger = logging.getLogger("rsidiff_kedro")
 
 
-def plot_accuracy(*metrics: figures.Metrics) -> go.Figure:
-    """The judge's accuracy, a point a round."""
-    return figures.accuracy_figure(metrics)
-
-
-def plot_reward(*metrics: figures.Metrics) -> go.Figure:
-    """Every reward, a point a round."""
-    return figures.reward_figure(metrics)
-
-
-def plot_hallucination_rate(*metrics: figures.Metrics) -> go.Figure:
-    """The judge's hallucination rate, a point a round."""
-    return figures.hallucination_rate_figure(metrics)
-
-
-def plot_diversity(*metrics: figures.Metrics) -> go.Figure:
-    """Diversity within a prompt and distance to the base, a point a round."""
-    return figures.diversity_figure(metrics)
-
-
 def score_categories(n_resamples: int, seed: int, test_prompts: pd.DataFrame, *rounds: Any) -> pd.DataFrame:
-    """Every round's measures by category; `rounds` are all metrics, then all test scores."""
+    """Measure every round by category; `rounds` are all metrics, then all test scores."""
     metrics, test_scores = rounds[: len(rounds) // 2], rounds[len(rounds) // 2 :]
-    return category_scores(test_prompts, test_scores, figures.reward_names(metrics), n_resamples, seed)
+    return categories.category_scores(test_prompts, test_scores, reward_names(metrics), n_resamples, seed)
 
 
 def summarize(
     n_resamples: int,
     seed: int,
-    categories: pd.DataFrame,
-    base_scores: Any,
-    last_scores: Any,
-    *metrics: figures.Metrics,
+    by_category: pd.DataFrame,
+    base_scores: pd.DataFrame,
+    last_scores: pd.DataFrame,
+    *metrics: Metrics,
 ) -> str:
-    """What improved from the base to the last round, with intervals; also logged."""
-    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, category_text(categories))
+    """Say what improved from the base to the last round, with intervals, and log it."""
+    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, category_text(by_category))
     logger.info("%s", summary)
     return summary
 
@@ -62,16 +42,11 @@ def make_report(
     hallucination_rate: go.Figure,
     diversity: go.Figure,
     summary: str,
-    categories: pd.DataFrame,
+    by_category: pd.DataFrame,
     *rounds: Any,
 ) -> str:
-    """One HTML file of everything; `rounds` are all metrics, then all test images, then all test scores."""
-    metrics, test_images, test_scores = _thirds(rounds)
-    gallery = gallery_html(test_images, test_scores)
-    by_category = category_html(categories) if has_categories(categories) else ""
-    return report_html([accuracy, reward, hallucination_rate, diversity], metrics, gallery, summary, by_category)
-
-
-def _thirds(values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
-    size = len(values) // 3
-    return values[:size], values[size : 2 * size], values[2 * size :]
+    """Write everything into one HTML file; `rounds` are all metrics, then all test images, then all test scores."""
+    size = len(rounds) // 3
+    metrics, test_images, test_scores = rounds[:size], rounds[size : 2 * size], rounds[2 * size :]
+    gallery, table = gallery_html(test_images, test_scores), category_html(by_category)
+    return report_html([accuracy, reward, hallucination_rate, diversity], metrics, gallery, summary, table)

@@ -1,28 +1,30 @@
-"""The wiring of the report."""
+"""The nodes of the report."""
+
+from collections.abc import Mapping
 
 from kedro.pipeline import Pipeline, node
 
 from rsidiff_kedro.pipelines.report import nodes
+from rsidiff_kedro.reporting import figures
 
 
-def create_pipeline(rounds: int) -> Pipeline:
-    """The report over round 0 (the base) to `rounds`.
+def create_pipeline(rounds: Mapping[str, list[str]]) -> Pipeline:
+    """Create plots, categories, summary and report of all rounds.
 
     Args:
-        rounds: how many rounds are trained, 1 or more.
+        rounds: by a dataset's name, its full name in each round, the base first.
     """
-    metrics, images, scores = (
-        [f"rsi.round_{number}.{name}" for number in range(rounds + 1)]
-        for name in ("metrics", "test_images", "test_scores")
-    )
-    plots = ["accuracy_plot", "reward_plot", "hallucination_rate_plot", "diversity_plot"]
+    metrics, images, scores = rounds["metrics"], rounds["test_images"], rounds["test_scores"]
+    plots = {
+        "accuracy_plot": figures.accuracy_figure,
+        "reward_plot": figures.reward_figure,
+        "hallucination_rate_plot": figures.hallucination_rate_figure,
+        "diversity_plot": figures.diversity_figure,
+    }
     bootstrap = ["params:evaluation.bootstrap_resamples", "params:seed"]
     return Pipeline(
         [
-            node(nodes.plot_accuracy, metrics, plots[0], name="plot_accuracy"),
-            node(nodes.plot_reward, metrics, plots[1], name="plot_reward"),
-            node(nodes.plot_hallucination_rate, metrics, plots[2], name="plot_hallucination_rate"),
-            node(nodes.plot_diversity, metrics, plots[3], name="plot_diversity"),
+            *(node(plot, metrics, name, name=f"make_{name}") for name, plot in plots.items()),
             node(
                 nodes.score_categories,
                 [*bootstrap, "test_prompts", *metrics, *scores],
@@ -41,6 +43,5 @@ def create_pipeline(rounds: int) -> Pipeline:
                 "report",
                 name="make_report",
             ),
-        ],
-        tags="report",
+        ]
     )

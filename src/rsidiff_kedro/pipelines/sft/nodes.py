@@ -2,26 +2,27 @@
 
 import pandas as pd
 
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion import training
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.image_set import ImageSet
-from rsidiff_kedro.diffusion.real_images import encode_pairs, read_pairs
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
-from rsidiff_kedro.lineage.unfinished import unfinished_folder
-from rsidiff_kedro.parameters import SftSettings
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.real_images import SftSettings, encode_pairs, read_pairs
+from rsidiff_kedro.diffusion.training import FinetuneSettings
+from rsidiff_kedro.execution.unfinished import unfinished_folder
 
 
-def build_training_set(sft: SftSettings, model: ModelSettings, sampler: SamplerSettings) -> ImageSet:
+def build_training_set(sft: SftSettings, model: ModelSettings, sampler: SamplerSettings) -> TrainingSet:
     """Read the real pairs and encode their images."""
     pairs = read_pairs(sft.images, sft.text_column)
-    return encode_pairs(load_backbone(model), sft.images, pairs, sampler.micro_batch_size, unfinished_folder())
+    return encode_pairs(load_model(model), sft.images, pairs, sampler.micro_batch_size, unfinished_folder())
 
 
 def finetune(
-    training_set: ImageSet, model: ModelSettings, settings: FinetuneSettings, sft: SftSettings, seed: int
+    training_set: TrainingSet, model: ModelSettings, settings: FinetuneSettings, sft: SftSettings, seed: int
 ) -> tuple[Adapter, pd.DataFrame]:
-    """Train an adapter on the pairs for as many steps as all rounds together take; also returns the log."""
-    longer = settings.model_copy(update={"steps": sft.steps})
-    start = training.initial_adapter(load_backbone(model), longer, seed)
-    return training.finetune(load_backbone(model), start, training_set, longer, seed, 1, unfinished_folder())
+    """Train an adapter on the pairs for as many steps as all rounds together take; also return the log."""
+    longer, opened = settings.model_copy(update={"steps": sft.steps}), load_model(model)
+    start = training.initial_adapter(opened, settings.rank, settings.layers, seed)
+    opened.remove_adapter()
+    return training.finetune(opened, start, training_set, longer, seed, 1, unfinished_folder())

@@ -2,32 +2,27 @@
 
 import pandas as pd
 
-from rsidiff_kedro.diffusion.adapters import Adapter
-from rsidiff_kedro.diffusion.backbones import load_backbone
-from rsidiff_kedro.diffusion.image_set import ImageSet
-from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.lineage.unfinished import unfinished_folder
-from rsidiff_kedro.parameters import SynthesisSettings
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.sampling import SynthesisSettings
+from rsidiff_kedro.pipelines import common
 
 
-def draw_images(
+def generate_images(
     prompts: pd.DataFrame,
-    adapter: Adapter,
+    parent: Adapter,
     model: ModelSettings,
     settings: SynthesisSettings,
     seed: int,
     round_number: int,
 ) -> ImageSet:
-    """Draw the round's images with the adapter that the round before it left."""
-    return sample_images(
-        load_backbone(model),
-        adapter,
-        prompts,
-        settings.samples_per_prompt,
-        settings.sampler,
-        seed,
-        purpose=f"round_{round_number}",
-        title=f"round {round_number}: drawing",
-        unfinished=unfinished_folder(),
-    )
+    """Generate the round's images; each round has seeds of its own."""
+    purpose = f"round_{round_number}"
+    samples, sampler = settings.samples_per_prompt, settings.sampler
+    return common.generate_images(parent, prompts, samples, model, sampler, seed, purpose, round_number)
+
+
+def keep_base_images(images: ImageSet) -> ImageSet:
+    """Keep round 1's images, which the base model generated, under a name of their own; they take no more space."""
+    return images

@@ -1,28 +1,28 @@
-"""Wiring of synthesis in one round."""
+"""The nodes of synthesis in one round."""
 
 from kedro.pipeline import Pipeline, node
 
-from rsidiff_kedro.pipelines.rounds import bind
+from rsidiff_kedro.pipelines.stage import bind
 from rsidiff_kedro.pipelines.synthesis import nodes
-from rsidiff_kedro.prompts.pool import draw_round_prompts
+from rsidiff_kedro.prompts.splits import choose_round_prompts
 
 
 def create_pipeline(round_number: int) -> Pipeline:
-    """Prompts and images of a round."""
-    return Pipeline(
-        [
-            node(
-                bind(draw_round_prompts, round_number),
-                ["prompt_pool", "params:prompt_curation.prompts_per_round", "params:seed"],
-                "prompts",
-                name="draw_prompts",
-            ),
-            node(
-                bind(nodes.draw_images, round_number),
-                ["prompts", "parent", "params:model", "params:synthesis", "params:seed"],
-                "images",
-                name="draw_images",
-            ),
-        ],
-        tags="synthesis",
-    )
+    """Create prompts and images of a round, and in round 1 the base model's images."""
+    steps = [
+        node(
+            bind(choose_round_prompts, round_number=round_number),
+            ["prompt_pool", "params:prompt_curation.prompts_per_round", "params:seed"],
+            "prompts",
+            name="choose_prompts",
+        ),
+        node(
+            bind(nodes.generate_images, round_number=round_number),
+            ["prompts", "parent", "params:model", "params:synthesis", "params:seed"],
+            "images",
+            name="generate_images",
+        ),
+    ]
+    if round_number == 1:
+        steps.append(node(nodes.keep_base_images, "images", "base_images", name="keep_base_images"))
+    return Pipeline(steps)

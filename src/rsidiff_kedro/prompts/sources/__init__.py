@@ -1,60 +1,72 @@
-"""Where prompts come from: one module a kind, told apart by the parameter `kind`.
+"""Prompt sources, one module per kind; the parameter `kind` names it."""
 
-A new kind is a subclass of `Source` in a module of its own, and its name in `SimpleSource` (mixture.py) and below.
-"""
-
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import Field
+from pydantic import BeforeValidator, SerializeAsAny
 
-from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source
-from rsidiff_kedro.prompts.sources.file import FileSource, PromptFileError
-from rsidiff_kedro.prompts.sources.grammar import CATEGORIES, GrammarSource
-from rsidiff_kedro.prompts.sources.hub import HubSource
-from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
-from rsidiff_kedro.prompts.sources.mixture import MixtureSource
-from rsidiff_kedro.prompts.sources.template import TemplateSource
+from rsidiff_kedro.core.registry import PluginError, Registry
+from rsidiff_kedro.prompts.sources.source import Source
 
-__all__ = [
-    "CATEGORIES",
-    "SOURCES",
-    "FileSource",
-    "GrammarSource",
-    "HubSource",
-    "LanguageModelSource",
-    "MixtureSource",
-    "PromptFileError",
-    "PromptSource",
-    "PromptSourceError",
-    "Source",
-    "TemplateSource",
-    "collect_prompts",
-]
-
-SOURCES: dict[str, type[Source]] = {
-    source.model_fields["kind"].default: source
-    for source in (GrammarSource, FileSource, HubSource, TemplateSource, LanguageModelSource, MixtureSource)
-}
-"""Every kind of source by its name."""
-
-PromptSource = Annotated[
-    GrammarSource | FileSource | HubSource | TemplateSource | LanguageModelSource | MixtureSource,
-    Field(discriminator="kind"),
-]
+_HERE = "rsidiff_kedro.prompts.sources"
+SOURCES = Registry(
+    "prompt source",
+    "rsidiff_kedro.prompt_sources",
+    {
+        "file": f"{_HERE}.file:FileSource",
+        "hub": f"{_HERE}.hub:HubSource",
+        "template": f"{_HERE}.template:TemplateSource",
+        "language_model": f"{_HERE}.language_model:LanguageModelSource",
+        "mixture": f"{_HERE}.mixture:MixtureSource",
+        "grammar": "rsidiff_kedro.scenes.plugins.prompt_source:GrammarSource",
+    },
+)
 
 
-def collect_prompts(source: Source, evaluation_source: Source | None, seed: int) -> pd.DataFrame:
-    """All prompts, as a prompt table.
+def _parse(value: Any) -> Any:
+    """Validate a section with the class that its `kind` names."""
+    if not isinstance(value, Mapping):
+        return value
+    if not isinstance(value.get("kind"), str):
+        raise ValueError(f"it needs a kind; there are {', '.join(SOURCES.names)}")
+    try:
+        return SOURCES.load(value["kind"]).model_validate(value)
+    except PluginError as error:
+        raise ValueError(str(error)) from None
 
-    With a source of its own for evaluation, its prompts carry the split "evaluation" and those of the other "pool"; of
-    the grammar, each gives its captions for that part alone. Without, the grammar marks its prompts itself, and
-    those of any other source carry the split "".
+
+PromptSource = Annotated[SerializeAsAny[Source], BeforeValidator(_parse)]
+"""A field for a source of any kind."""
+
+
+_kept: dict[str, pd.DataFrame] = {}
+
+
+def collect_prompts(source: Source, evaluation_source: Source | None, seed: int, keep: bool = False) -> pd.DataFrame:
+    """Return all prompts as one prompt table.
+
+    With a source of its own for evaluation, its prompts get the split "evaluation" and the others "pool". Without, a
+    source that separates evaluation prompts marks them itself, and the prompts of any other have the split "".
+
+    Args:
+        keep: keep the table for the next call, which takes it: the check before a run collects, and the run need not
+            do so again.
 
     Raises:
         PromptSourceError: a source cannot be read.
         PromptCountError: it has fewer prompts than its settings ask for.
     """
+    key = f"{source!r} {evaluation_source!r} {seed}"
+    prompts = _kept.pop(key, None)
+    if prompts is None:
+        prompts = _collect(source, evaluation_source, seed)
+    if keep:
+        _kept[key] = prompts
+    return prompts
+
+
+def _collect(source: Source, evaluation_source: Source | None, seed: int) -> pd.DataFrame:
     prompts = source.collect(seed)
     if evaluation_source is None:
         return prompts

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from rsidiff_kedro.prompts.sources.base import PromptSourceError
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 
 class Reply(BaseModel):

@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 import pandas as pd
 
-from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
-from rsidiff_kedro.prompts.table import prompt_table, writable
-from rsidiff_kedro.untrusted.tables import TableError, read_parquet
+from rsidiff_kedro.core.prompt_table import prompt_table, writable
+from rsidiff_kedro.core.untrusted.tables import TableError, read_parquet
+from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, labels, plain_texts
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 

@@ -8,9 +8,9 @@ import huggingface_hub
 import pandas as pd
 from pydantic import Field, model_validator
 
-from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source, labels, plain_texts
-from rsidiff_kedro.prompts.table import prompt_table
-from rsidiff_kedro.untrusted.text import without_credentials
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.core.untrusted.text import without_credentials
+from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, labels, plain_texts
 
 
 class HubSource(Source):

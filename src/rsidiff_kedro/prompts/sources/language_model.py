@@ -13,9 +13,9 @@ from urllib.parse import SplitResult, urlsplit
 import pandas as pd
 from pydantic import Field, StringConstraints, model_validator
 
-from rsidiff_kedro.prompts.sources.base import PromptSourceError, Source
+from rsidiff_kedro.core.prompt_table import PromptCountError, prompt_id, prompt_table
 from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply, send
-from rsidiff_kedro.prompts.table import PromptCountError, prompt_id, prompt_table
+from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source
 
 logger = logging.getLogger(__name__)
 

@@ -5,34 +5,31 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from rsidiff_kedro.prompts.sources.base import Source
-from rsidiff_kedro.prompts.sources.file import FileSource
-from rsidiff_kedro.prompts.sources.grammar import GrammarSource
-from rsidiff_kedro.prompts.sources.hub import HubSource
-from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
-from rsidiff_kedro.prompts.sources.template import TemplateSource
-from rsidiff_kedro.prompts.table import PromptCountError
-from rsidiff_kedro.statistics.random_order import random_order
-
-SimpleSource = Annotated[
-    GrammarSource | FileSource | HubSource | TemplateSource | LanguageModelSource, Field(discriminator="kind")
-]
+from rsidiff_kedro.core.prompt_table import PromptCountError
+from rsidiff_kedro.core.random_order import random_order
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.prompts.sources import PromptSource
+from rsidiff_kedro.prompts.sources.source import Source
 
 
-class MixturePart(BaseModel):
+def _simple(source: Source) -> Source:
+    if isinstance(source, MixtureSource):
+        raise ValueError("a mixture cannot be part of a mixture; list its sources instead")
+    return source
+
+
+class MixturePart(Section):
     """One source of a mixture.
 
     Attributes:
-        share: of the mixture's prompts that it gives, in (0, 1].
-        source: any but another mixture; of the grammar, the captions of the pool.
+        share: of the mixture's prompts, in (0, 1].
+        source: any kind but a mixture; of the grammar, its training captions are used.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     share: float = Field(gt=0, le=1)
-    source: SimpleSource
+    source: Annotated[PromptSource, AfterValidator(_simple)]
 
 
 class MixtureSource(Source):
@@ -67,6 +64,11 @@ class MixtureSource(Source):
     def expected(self) -> int:
         """How many prompts it gives."""
         return self.count
+
+    def canonical(self, text: str) -> str | None:
+        """Return the canonical text of the first source that has one."""
+        found = (part.source.canonical(text) for part in self.sources)
+        return next((each for each in found if each is not None), None)
 
     def within(self, folder: Path) -> Self:
         """Each source with its relative paths taken from this folder."""

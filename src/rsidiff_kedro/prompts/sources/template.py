@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StringConstraints, model_validator
 
-from rsidiff_kedro.prompts.sources.base import Source
-from rsidiff_kedro.prompts.table import prompt_table
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.prompts.sources.source import Source
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 LARGEST = 10**9

@@ -1,0 +1,1 @@
+"""What flows between the parts: image sets, prompt tables, adapters; errors, settings, plug-ins, untrusted input."""

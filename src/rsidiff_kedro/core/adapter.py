@@ -1,0 +1,55 @@
+"""LoRA adapters: weights under diffusers' own names, and where they come from."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsidiff_kedro.core.errors import InputError
+
+WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
+INFO_NAME = "adapter.json"
+
+
+class AdapterError(InputError):
+    """An adapter does not belong to the model; the message names the model that it belongs to."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA weights that an unmodified diffusers pipeline loads with `load_lora_weights`.
+
+    Attributes:
+        weights: tensors by diffusers' key (`unet.….lora_A.weight`).
+        info: base model, round, the parent's digest, training parameters, and what else was recorded.
+    """
+
+    weights: dict[str, Tensor]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Return 12 hex digits of the SHA-256 of names, shapes and values."""
+        digest = hashlib.sha256()
+        for name in sorted(self.weights):
+            tensor = self.weights[name].detach().cpu().contiguous()
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
+        return digest.hexdigest()[:12]
+
+
+def check_base(adapter: Adapter, base: str, name: str) -> None:
+    """Raise AdapterError if the adapter was trained on another base model, as its info says.
+
+    Args:
+        base: the parameter model.base.
+        name: the adapter's, for the message.
+    """
+    trained_on = adapter.info.get("base_model", base)
+    if trained_on != base:
+        raise AdapterError(
+            f"{name} was trained on the base model {trained_on!r}, but model.base is {base!r}; set "
+            f"model.base={trained_on}, or run all rounds anew"
+        )

@@ -1,0 +1,46 @@
+"""What fine-tuning reads: latents, prompts and weights; it needs no images."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+TRAINING_COLUMNS = ("image_id", "prompt_id", "text", "round", "weight")
+"""Columns that every training set has; `weight` (0 or more) multiplies an image's loss."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Latents with their prompts and weights, one row per image.
+
+    Attributes:
+        metadata: the columns of `TRAINING_COLUMNS` and any others.
+        latents: float32 [n, channels, height, width] in the scale that the denoiser sees.
+    """
+
+    metadata: pd.DataFrame
+    latents: torch.Tensor
+
+    def __post_init__(self) -> None:
+        missing = set(TRAINING_COLUMNS) - set(self.metadata.columns)
+        if missing:
+            raise ValueError(f"the metadata of a training set lacks the columns {sorted(missing)}")
+        if len(self.metadata) != len(self.latents):
+            raise ValueError(f"a training set has {len(self.metadata)} rows, but {len(self.latents)} latents")
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> "TrainingSet":
+        """Return the images at these positions, in this order."""
+        positions = [int(row) for row in rows]
+        return TrainingSet(self.metadata.iloc[positions].reset_index(drop=True), self.latents[positions])
+
+
+def join_training_sets(sets: Iterable[TrainingSet]) -> TrainingSet:
+    """Return one training set after the other."""
+    parts = list(sets)
+    metadata = pd.concat([part.metadata for part in parts], ignore_index=True)
+    return TrainingSet(metadata, torch.cat([part.latents for part in parts]))

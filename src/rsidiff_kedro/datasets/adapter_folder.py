@@ -1,0 +1,70 @@
+"""Adapters on disk: the weights under diffusers' names, and a JSON file that says where they come from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kedro_datasets._typing import JSONPreview
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
+from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
+
+
+class AdapterDataset(FolderDataset[Adapter]):
+    """An `Adapter` as a folder that an unmodified diffusers pipeline loads with `load_lora_weights(folder)`.
+
+    `adapter.json` is the adapter's info with the digest of its weights, which loading checks. The preview is that
+    file.
+    """
+
+    large_files = (WEIGHTS_NAME,)
+
+    def _write(self, data: Adapter, folder: Path) -> None:
+        # Sorted, so equal adapters are equal byte for byte.
+        weights = {name: data.weights[name].detach().cpu().contiguous() for name in sorted(data.weights)}
+        save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+        (folder / INFO_NAME).write_text(adapter_json(data), encoding="utf-8")
+
+    def _read(self, folder: Path) -> Adapter:
+        info = _read_info(folder)
+        digest = info.pop("digest", None)
+        path = require_file(folder / WEIGHTS_NAME, "the adapter's weights")
+        try:
+            adapter = Adapter(load_file(path), info)
+        except (SafetensorError, OSError) as error:
+            raise FolderError(f"{path} is no readable safetensors file ({error}); make the adapter anew") from error
+        if adapter.digest != digest:
+            raise FolderError(
+                f"the weights in {path} have the digest {adapter.digest}, but {INFO_NAME} says {digest}: "
+                "one of the two was changed after it was saved; make the adapter anew"
+            )
+        return adapter
+
+    def preview(self) -> JSONPreview:
+        """Show the contents of `adapter.json`."""
+        return JSONPreview(json.dumps(_read_info(self._load_folder())))
+
+
+def adapter_json(adapter: Adapter) -> str:
+    """Return the adapter's info and digest as JSON, keys sorted.
+
+    Raises:
+        FolderError: the info holds a value that JSON cannot.
+    """
+    try:
+        return json.dumps({**adapter.info, "digest": adapter.digest}, indent=2, sort_keys=True) + "\n"
+    except TypeError as error:
+        raise FolderError(f"the adapter's info is no JSON: {error}; record numbers, strings and lists") from error
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = require_file(folder / INFO_NAME, "where the adapter comes from")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FolderError(f"{path} is no readable JSON ({error}); make the adapter anew") from error
+    if not isinstance(info, dict):
+        raise FolderError(f"{path} must hold a JSON object, not {type(info).__name__}; make the adapter anew")
+    return info

@@ -1,0 +1,88 @@
+"""Stable Diffusion 3: transformer, two CLIP text encoders and T5, flow matching."""
+
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+from torch import Tensor
+
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.diffusion.conditioning import Conditioning
+from rsidiff_kedro.diffusion.losses import LossSettings, flow_matching_loss
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
+from rsidiff_kedro.diffusion.model_folder import ModelError
+
+_ATTENTION = r"to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
+_REST = r"net\.0\.proj|net\.2"
+TRANSFORMER_TARGETS = {"attention": rf".*\.({_ATTENTION})", "all": rf".*\.({_ATTENTION}|{_REST})"}
+
+
+class StableDiffusion3Options(Section):
+    """Settings of Stable Diffusion 3 alone.
+
+    Attributes:
+        t5: whether the third text encoder is used; it is the largest network (9.5 GB in bfloat16).
+    """
+
+    t5: bool = True
+
+
+class StableDiffusion3(DiffusionModel):
+    """A `StableDiffusion3Pipeline`; T5 may be missing or left out (`model.options.t5`).
+
+    Both CLIP text encoders read 77 tokens and T5 reads 256; the limit on a prompt is what all of them read.
+    """
+
+    pipeline_class = StableDiffusion3Pipeline
+    components = frozenset(
+        {"transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"}
+    )
+    denoiser_name = "transformer"
+    denoiser_class = SD3Transformer2DModel
+    lora_targets = TRANSFORMER_TARGETS
+    noising_class = FlowMatchEulerDiscreteScheduler
+    has_snr = False
+    Options = StableDiffusion3Options
+
+    @classmethod
+    def loading_options(cls, settings: ModelSettings) -> dict[str, Any]:
+        """Leave out T5 if the settings say so."""
+        left_out = {} if cls.options_of(settings).t5 else {"text_encoder_3": None, "tokenizer_3": None}
+        return {**super().loading_options(settings), **left_out}
+
+    def check(self) -> None:
+        """Check also that the position embeddings cover the resolution."""
+        super().check()
+        config = self.pipeline.transformer.config
+        places, most = self.latent_shape[1] // config.patch_size, config.pos_embed_max_size
+        if most is not None and places > most:
+            largest = most * config.patch_size * self.pipeline.vae_scale_factor
+            raise ModelError(
+                f"model.resolution is {self.resolution}; this model generates {largest} pixels per side at most"
+            )
+
+    @torch.no_grad()
+    def encode_prompts(self, texts: list[str]) -> Conditioning:
+        """Encode texts with the CLIP text encoders and T5 (zeros without it); pooled embeddings are CLIP's."""
+        states, _, pooled, _ = self.pipeline.encode_prompt(
+            texts, texts, texts, device=self.device, do_classifier_free_guidance=False
+        )
+        return Conditioning({"prompt_embeds": states, "pooled_prompt_embeds": pooled})
+
+    def training_loss(
+        self, latents: Tensor, conditioning: Conditioning, generator: torch.Generator, settings: LossSettings
+    ) -> Tensor:
+        """See `flow_matching_loss`; Min-SNR is not defined for it."""
+        if settings.min_snr_gamma is not None:
+            raise ValueError("flow matching has no Min-SNR weighting")
+
+        def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
+            prediction: Tensor = self.pipeline.transformer(
+                hidden_states=noisy,
+                timestep=timesteps,
+                encoder_hidden_states=conditioning["prompt_embeds"],
+                pooled_projections=conditioning["pooled_prompt_embeds"],
+            ).sample
+            return prediction
+
+        return flow_matching_loss(denoise, self._noising, latents, generator, settings)

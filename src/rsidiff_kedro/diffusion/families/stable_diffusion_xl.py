@@ -1,0 +1,52 @@
+"""Stable Diffusion XL: UNet, two CLIP text encoders, conditioning on the image's size."""
+
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor
+
+from rsidiff_kedro.diffusion.conditioning import Conditioning
+from rsidiff_kedro.diffusion.families.stable_diffusion import UNET_TARGETS
+from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
+
+
+class StableDiffusionXL(DiffusionModel):
+    """A `StableDiffusionXLPipeline`."""
+
+    pipeline_class = StableDiffusionXLPipeline
+    components = frozenset({"unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"})
+    lora_targets = UNET_TARGETS
+
+    @classmethod
+    def loading_options(cls, settings: ModelSettings) -> dict[str, Any]:
+        """Leave out the invisible watermark, which the model would learn from its own images."""
+        return {**super().loading_options(settings), "add_watermarker": False}
+
+    @torch.no_grad()
+    def encode_prompts(self, texts: list[str]) -> Conditioning:
+        """Encode texts to the states of both text encoders side by side, and the second's pooled embedding."""
+        states, _, pooled, _ = self.pipeline.encode_prompt(
+            texts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return Conditioning({"prompt_embeds": states, "pooled_prompt_embeds": pooled})
+
+    def encode_no_prompt(self) -> Conditioning:
+        """Return zeros where the pipeline's config says so, as its own sampler does; else encode an empty text."""
+        empty = self.encode_prompts([""])
+        return empty.zeros() if self.pipeline.config.force_zeros_for_empty_prompt else empty
+
+    def training_loss(
+        self, latents: Tensor, conditioning: Conditioning, generator: torch.Generator, settings: LossSettings
+    ) -> Tensor:
+        """See `denoising_loss`; the image counts as uncropped and of its own size."""
+        states, size = conditioning["prompt_embeds"], latents.shape[-1] * self.pipeline.vae_scale_factor
+        sizes = torch.tensor([size, size, 0, 0, size, size], device=self.device, dtype=states.dtype)
+        added = {"text_embeds": conditioning["pooled_prompt_embeds"], "time_ids": sizes.expand(len(latents), -1)}
+
+        def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
+            prediction: Tensor = self.pipeline.unet(noisy, timesteps, states, added_cond_kwargs=added).sample
+            return prediction
+
+        return denoising_loss(denoise, self._noising, latents, generator, settings)

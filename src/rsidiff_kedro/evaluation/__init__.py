@@ -1,0 +1,1 @@
+"""Measure rounds: metrics with intervals, diversity, distance to the base, categories of prompts, judges."""

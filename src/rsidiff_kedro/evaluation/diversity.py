@@ -1,0 +1,63 @@
+"""Measure how much images differ from each other."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+from sklearn.preprocessing import normalize
+
+
+def vendi_score(features: np.ndarray) -> float:
+    """The effective number of different images, in [1, n], by cosine similarity of features [n, d].
+
+    The exponential of the entropy of the similarity matrix's eigenvalues (Friedman and Dieng, arXiv 2210.02410).
+
+    Raises:
+        ValueError: there is no image, or a value is not finite.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    if not features.size or not np.isfinite(features).all():
+        raise ValueError(f"features of shape {features.shape} must be finite and of one image at least")
+    # The squared singular values of the rows are the eigenvalues of their similarity matrix.
+    eigenvalues = np.linalg.svd(normalize(features), compute_uv=False) ** 2
+    shares = eigenvalues[eigenvalues > 1e-12] / eigenvalues.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 1.0
+
+
+def within_prompt_diversity(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -> pd.Series:
+    """Mean pairwise cosine distance, in [0, 2], between the samples of each prompt; a row a prompt, by prompt_id.
+
+    Unlike a Vendi score it means the same at any number of samples a prompt. NaN for a prompt with one sample.
+
+    Args:
+        features: [n, d].
+        prompt_ids: the prompt of each row, [n].
+    """
+    rows = pd.DataFrame(normalize(np.asarray(features, dtype=np.float64)))
+    groups = rows.groupby(pd.Index(prompt_ids, name="prompt_id"))
+    counts = groups.size()
+    # |sum of unit vectors|² = n + the cosine of every ordered pair
+    pairs = (groups.sum() ** 2).sum(axis=1) - (rows**2).sum(axis=1).groupby(pd.Index(prompt_ids)).sum()
+    similarity = pairs / (counts * (counts - 1)).where(counts > 1)
+    return (1 - similarity).clip(0, 2).rename("diversity")
+
+
+def open_diversity(verdicts: pd.DataFrame) -> pd.Series:
+    """Return how much the right samples of a prompt differ in what it leaves open, in [0, 1], by prompt_id.
+
+    The share of open attributes in which two right samples of the prompt differ, averaged over all pairs (a
+    Gini-Simpson index). Prompts with fewer than two right samples are left out. Wrong samples do not count, because
+    they would differ most.
+
+    Args:
+        verdicts: one row per image, with prompt_id, correct and left_open; see `judging.Judge`.
+    """
+    right = verdicts[verdicts["correct"].fillna(False).astype(bool)]
+    values = {}
+    for prompt_id, shown in right.groupby("prompt_id")["left_open"]:
+        samples = [json.loads(text) for text in shown]
+        pairs = list(itertools.combinations(samples, 2))
+        if pairs:
+            values[prompt_id] = float(np.mean([one[key] != other[key] for one, other in pairs for key in one]))
+    return pd.Series(values, name="open_diversity", dtype=float).rename_axis("prompt_id")

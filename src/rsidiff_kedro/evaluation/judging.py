@@ -1,0 +1,62 @@
+"""Judges: held-out measures of whether an image shows what its prompt says; they never select, weight or train."""
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.registry import Registry
+
+JUDGES = Registry("judge", "rsidiff_kedro.judges", {"scenes": "rsidiff_kedro.scenes.plugins.judge:ScenesJudge"})
+
+
+class JudgeError(InputError):
+    """The judge can read none of the prompts."""
+
+
+class Judge(Protocol):
+    """Decides what in an image is right; opened without arguments."""
+
+    def can_read(self, prompt: str) -> bool:
+        """Tell whether the judge understands this prompt."""
+
+    def judge(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> pd.DataFrame:
+        """Return one row per image with these columns.
+
+        correct (bool): the image shows everything that the prompt names, and nothing else.
+        attribute_accuracy (float in [0, 1]): the share of the prompt's attributes that are right.
+        hallucinations (int): things that are malformed or not asked for.
+        left_open (str, optional): a JSON object with what the image shows where the prompt leaves it open, for
+            `open_diversity`.
+        """
+
+
+def load_judge(name: str) -> Judge:
+    """Open a judge by its registered name or `package.module:Class`."""
+    return cast(Judge, JUDGES.load(name)())
+
+
+def judge_readable(name: str, images: Sequence[Image.Image], prompts: Sequence[str]) -> pd.DataFrame:
+    """Judge the images whose prompts the judge can read; the rows of all others are NaN.
+
+    Raises:
+        JudgeError: it can read none.
+    """
+    judge = load_judge(name)
+    rows = [row for row, prompt in enumerate(prompts) if judge.can_read(prompt)]
+    if not rows:
+        raise unreadable(name, prompts[0])
+    verdicts = judge.judge([images[row] for row in rows], [prompts[row] for row in rows])
+    verdicts.index = pd.Index(rows)
+    return verdicts if len(rows) == len(prompts) else verdicts.reindex(np.arange(len(prompts)))
+
+
+def unreadable(name: str, prompt: str) -> JudgeError:
+    """Return the error for a judge that can read no prompt."""
+    return JudgeError(
+        f"evaluation.judge is {name!r}, which can read none of the prompts (the first: {prompt[:60]!r}); set "
+        "evaluation.judge=null"
+    )

@@ -1,0 +1,78 @@
+"""Keep the shards that a step has finished, in memory or in a folder from which a killed run continues."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.image_set import IMAGE_ERRORS, ImageFiles
+
+_VALUES = "values"
+
+
+class PartialResults:
+    """The values (latents, scores) and images of finished shards.
+
+    In a folder, a shard is its PNG files and then one safetensors file, whose name appears last: where it exists, the
+    shard is complete.
+
+    Args:
+        folder: of unfinished work; None keeps everything in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._images: list[Image.Image] = []
+        self._paths: list[Path] = []
+
+    @property
+    def images(self) -> Sequence[Image.Image]:
+        """Return all images loaded or saved so far; lazily where they lie in a folder."""
+        return self._images if self._folder is None else ImageFiles(self._paths)
+
+    def load(self, key: str, count: int, image_names: Sequence[str] = ()) -> Tensor | None:
+        """Return a shard's values [count, …], or None if it must be computed.
+
+        Args:
+            key: of the shard.
+            count: rows of the shard.
+            image_names: of its images; the shard is computed again if one is missing or damaged.
+        """
+        if self._folder is None:
+            return None
+        paths = [self._folder / name for name in image_names]
+        try:
+            values: Tensor = load_file(self._path(key))[_VALUES]
+            for path in paths:
+                with Image.open(path, formats=["PNG"]) as image:
+                    image.load()
+        except (KeyError, SafetensorError, *IMAGE_ERRORS):  # not there yet, or damaged, as by a power cut
+            return None
+        if len(values) != count:
+            return None
+        self._paths += paths
+        return values
+
+    def save(
+        self, key: str, values: Tensor, image_names: Sequence[str] = (), images: Sequence[Image.Image] = ()
+    ) -> None:
+        """Keep a shard's values and images."""
+        if self._folder is None:
+            self._images += images
+            return
+        paths = [self._folder / name for name in image_names]
+        for path, image in zip(paths, images, strict=True):
+            path.parent.mkdir(exist_ok=True)
+            image.save(path)
+        with replacing(self._path(key)) as partial:
+            save_file({_VALUES: values.contiguous()}, partial)
+        self._paths += paths
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / (re.sub(r"[^\w.-]", "_", key) + ".safetensors")

@@ -1,0 +1,149 @@
+"""Read `conf/`: environments may extend each other, and a broken file is reported in one line."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
+from kedro.framework.project import settings
+from kedro.utils import find_kedro_project
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rsidiff_kedro.core.untrusted.text import printable
+
+UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError, RecursionError)
+"""What YAML, omegaconf and Kedro raise for a broken file."""
+OPTIONAL = frozenset({"credentials", "globals"})
+"""Configuration that Kedro itself does not require."""
+MERGED = frozenset({"parameters", "mlflow"})
+"""Configuration of which an environment names only what differs, at any depth."""
+DEFAULT = "scenes"
+"""The environment that the default run environment (`conf/local`) extends."""
+_MOST_LAYERS = 10
+
+
+class RsiConfigLoader(OmegaConfigLoader):
+    """Kedro's loader of `conf/`, with environments that extend others.
+
+    `conf/base` comes first, then what the environment extends (`extends: scenes` in its globals.yml), then the
+    environment itself, then `--params`. A section that names another `kind` than the layer below replaces it.
+
+    Raises:
+        click.UsageError: the environment is unknown, or a file is missing or broken; the command line shows its one
+            line and exits with 2.
+    """
+
+    def __init__(self, conf_source: str, env: str | None = None, **options: Any) -> None:
+        self._conf = Path(conf_source)
+        _check_environment(self._conf, env or str(options.get("default_run_env", "")))
+        super().__init__(conf_source, env, **options)
+        data = self["globals"].get("data")
+        if not isinstance(data, str) or not data:
+            raise click.UsageError(
+                f"'data' in globals.yml is {data!r}; put `data: data`, the folder of all datasets, into "
+                "conf/base/globals.yml"
+            )
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        if key in self or key not in self.config_patterns or not self._conf.is_dir():
+            return super().__getitem__(key)  # set explicitly, unknown, or in an archive
+        self._register_runtime_params_resolver()
+        merged: dict[str, Any] = {}
+        for environment in self._environments():
+            layer = self._layer(key, environment)
+            merged = _merge(merged, layer) if key in MERGED else {**merged, **layer}
+        if not merged and key not in OPTIONAL:
+            raise click.UsageError(f"no {key} in {self._conf}; put the file back")
+        return _merge(merged, self.runtime_params or {}) if key == "parameters" else merged
+
+    def _environments(self) -> list[str]:
+        """List the layers, `base` first."""
+        environment: str | None = self.env or self.default_run_env
+        found: list[str] = []
+        while environment and environment != self.base_env:
+            if environment in found or len(found) == _MOST_LAYERS:
+                raise click.UsageError(
+                    f"the environments {', '.join(found)} extend each other in a circle; correct `extends` in "
+                    "their globals.yml"
+                )
+            _check_environment(self._conf, environment)
+            found.append(environment)
+            environment = self._read("globals", environment).get("extends") or (
+                DEFAULT if environment == self.default_run_env else None
+            )
+        return [self.base_env, *reversed(found)]
+
+    def _layer(self, key: str, environment: str) -> dict[str, Any]:
+        layer = self._read(key, environment)
+        return {name: value for name, value in layer.items() if not name.startswith("_") and name != "extends"}
+
+    def _read(self, key: str, environment: str) -> dict[str, Any]:
+        """Read one environment's files; Kedro finds them and refuses a name that two of them have."""
+        folder = self._conf / environment
+        try:
+            files = self._read_dir_configs(str(folder), self.config_patterns[key], key, set(), key == "credentials")
+            merged = OmegaConf.unsafe_merge(*files.values()) if files else OmegaConf.create({})
+            content = OmegaConf.to_container(merged, resolve=True)
+        except MissingConfigException:
+            return {}
+        except (*UNREADABLE, AttributeError) as error:  # AttributeError: Kedro took a list for a mapping
+            place, reason = self._culprit(key, folder) or (folder, _line(error))
+            raise click.UsageError(f"the {key} in {place} cannot be read: {reason}; correct the file") from error
+        return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+
+    def _culprit(self, key: str, folder: Path) -> tuple[Path, str] | None:
+        """Return the first file that cannot be read by itself, and why; None if the files contradict each other."""
+        for path in sorted({found for pattern in self.config_patterns[key] for found in folder.glob(pattern)}):
+            try:
+                if path.is_file() and not isinstance(OmegaConf.load(path), DictConfig):
+                    return path, "it is a list where `name: value` is needed"
+            except UNREADABLE as error:
+                return path, _line(error)
+        return None
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two layers at any depth; a section of another kind replaces the one below."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = below.get(name)
+        same_kind = isinstance(old, Mapping) and isinstance(value, Mapping) and _kind(value, old) == _kind(old, old)
+        merged[name] = _merge(old, value) if same_kind else value  # type: ignore[arg-type]
+    return merged
+
+
+def _kind(section: Mapping[str, Any], default: Mapping[str, Any]) -> Any:
+    return section.get("kind", default.get("kind"))
+
+
+def _check_environment(conf: Path, env: str) -> None:
+    if not conf.is_dir() or (conf / env).is_dir():  # Kedro checks archives and remote folders itself
+        return
+    known = ", ".join(_environments_in(conf))
+    raise click.UsageError(f"there is no environment {env!r} in {conf}; there are {known}; name one of them")
+
+
+def _environments_in(conf: Path) -> Iterator[str]:
+    yield from sorted(path.name for path in conf.iterdir() if path.is_dir())
+
+
+def _line(error: Exception) -> str:
+    return printable(str(error))
+
+
+def open_configuration(
+    env: str | None = None, params: dict[str, Any] | None = None
+) -> tuple[Path, AbstractConfigLoader]:
+    """Return the root of the project in the working directory, and its configuration as `kedro run` reads it."""
+    root = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(root / settings.CONF_SOURCE),
+        env=env or os.environ.get("KEDRO_ENV"),
+        runtime_params=params or {},
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    return root, loader

@@ -1,0 +1,54 @@
+"""Recognise full disks and missing memory in the errors that libraries raise, and say what to do."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import torch
+
+from rsidiff_kedro.core.errors import InputError
+
+GO_ON = "what is finished is kept, and the same command with --only-missing-outputs continues"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class OutOfMemory(InputError):
+    """A step needs more memory than the machine, or its limit, has."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory of the host or of a GPU ran out."""
+    said = ("can't allocate memory", os.strerror(errno.ENOMEM))
+    return any(
+        isinstance(each, torch.OutOfMemoryError | MemoryError) or any(text in str(each) for text in said)
+        for each in causes(error)
+    )
+
+
+def disk_fault(error: BaseException) -> str | None:
+    """Say what to do if a disk is full or cannot be written; None if that is not the reason."""
+    for each in causes(error):
+        number = each.errno if isinstance(each, OSError) else None
+        if number in _FULL or any(os.strerror(code) in str(each) for code in _FULL):
+            return f"the disk is full ({each}); free some (`kedro rsi runs` shows what runs take): {GO_ON}"
+        if number in _REFUSED or os.strerror(errno.EROFS) in str(each):
+            return f"a file cannot be written ({each}); make the folder writable: {GO_ON}"
+    return None
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what it came from."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def exit_on_termination() -> None:
+    """Let SIGTERM end the process as an exit does, so everything is closed; keep a handler of somebody else."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

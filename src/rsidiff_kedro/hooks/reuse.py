@@ -1,0 +1,323 @@
+"""Decide which outputs may be reused: those of the same code, parameters, inputs and libraries, and nothing else.
+
+Every run records what made each step's outputs (`data/lineage/`). A step's key covers the content of its inputs, so a
+step that makes the same output again changes nothing after it. A run reads only its own outputs or, with
+`--only-missing-outputs`, those whose record has the same key; never those of a run beside it. The same holds for what
+a killed run finished of a step (`data/unfinished/`). A part of a pipeline reads of earlier runs what its parameters
+make, and the newest version, with a warning, only where that does not exist.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.io.core import Version, is_parameter
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from pydantic import BaseModel
+from tqdm import tqdm
+
+from rsidiff_kedro.datasets.folder import FolderDataset
+from rsidiff_kedro.diffusion.model import find_device
+from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
+from rsidiff_kedro.provenance.code_digest import Place, assets_digest, code_digest, library_versions
+from rsidiff_kedro.provenance.content_digest import content_digest, fingerprint
+from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
+from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
+
+logger = logging.getLogger(__name__)
+
+FILES = frozenset({"path", "images", "base", "checkpoint", "tokenizer", "clip", "dataset"})
+"""Parameters that may name a file or folder; its content then counts as part of the value."""
+NOT_IN_KEY = frozenset({"checkpoint_every", "device"})
+"""Parameters that change no result, or that are recorded separately."""
+NEVER = "it was never made"
+SHOWN = 3
+"""Differences named for each step that runs again."""
+
+
+class ReuseHooks:
+    """Pin each output to the version that may be read, and record what made it."""
+
+    def __init__(self) -> None:
+        self._data = Path()
+        self._records = Records(Path())
+        self._device = ""
+        self._catalog: CatalogProtocol | None = None
+        self._reuse = False
+        self._run_id = ""
+        self._active: Unfinished | None = None
+        self._content: dict[str, tuple[str, str]] = {}
+        self._checked: dict[tuple[str, str], str] = {}
+        self._planned: dict[str, Record] = {}
+        self._unfinished: dict[str, Unfinished] = {}
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Find the data folder."""
+        loader = context.config_loader
+        self.use_folder(Path(context.project_path) / loader["globals"]["data"])
+        self._device = find_device(loader["parameters"]["model"]["device"]).type
+
+    def use_folder(self, data: Path) -> None:
+        """Keep records and unfinished work below this folder."""
+        self._data, self._records = data, Records(data / RECORDS)
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Find the inputs of the pipeline, and say which steps are reused and why the others are not."""
+        self._planned, self._unfinished, self._content, self._checked = {}, {}, {}, {}
+        self._catalog, self._reuse = catalog, bool(run_params["only_missing_outputs"])
+        self._run_id = str(run_params["run_id"])
+        self._find_inputs(pipeline, run_params.get("load_versions") or {})
+        for node in pipeline.nodes:
+            self._pin(node.outputs, self._run_id)
+        if self._reuse:
+            self._preview(pipeline)
+
+    def is_reusable(self, node: Node) -> bool:
+        """Decide about a node whose inputs are known: have its outputs reused, or plan to make them."""
+        record = self._describe(node)
+        made = self._sound_record(record)[0] if self._reuse else None
+        if made is not None:
+            self._adopt(made)
+            return True
+        self._plan(node, record)
+        return False
+
+    def make_again(self, node: Node) -> None:
+        """Plan to make the outputs of a node again, though a record says what they are."""
+        self._plan(node, self._describe(node))
+
+    def pruned(self, names: Iterable[str]) -> Iterator[str]:
+        """Yield the datasets whose files `prune` has deleted."""
+        for name in names:
+            dataset = self._dataset(name)
+            if isinstance(dataset, FolderDataset) and dataset.is_pruned():
+                yield name
+
+    def _plan(self, node: Node, record: Record) -> None:
+        self._planned[node.name] = record
+        self._pin(node.outputs, self._run_id)
+
+    def _adopt(self, made: Record) -> None:
+        """Read these outputs in the version that a record names."""
+        self._pin(made.outputs, made.version)
+        self._content |= {name: (digest, made.version) for name, digest in made.outputs.items()}
+
+    def _find_inputs(self, pipeline: Pipeline, load_versions: dict[str, str]) -> None:
+        """Read of earlier runs what these parameters make; where that does not exist, the newest version."""
+        wanted = {name for name in pipeline.inputs() if not is_parameter(name)}
+        free = wanted - load_versions.keys()
+        whole = next((each for each in dict(pipelines).values() if free <= each.all_outputs()), None)
+        missing = set(free)
+        for node in whole.to_outputs(*free).nodes if whole is not None and free else ():
+            if any(not is_parameter(name) and name not in self._content for name in node.inputs):
+                continue  # its own inputs were not found
+            made = self._sound_record(self._describe(node))[0]
+            if made is not None:
+                self._adopt(made)
+                missing -= made.outputs.keys()
+        self._unpin(missing)
+        newest = sorted(name for name in missing if self._catalog is not None and self._catalog.exists(name))
+        if newest and whole is not None:
+            more = f" and {len(newest) - 1} more" if len(newest) > 1 else ""
+            logger.warning(
+                "%s%s: no version was made with these parameters; the newest version is read", newest[0], more
+            )
+        self._content |= {name: self._on_disk(name) for name in wanted - (free - missing)}
+
+    def _on_disk(self, name: str) -> tuple[str, str]:
+        """Return the digest and version of what would be loaded."""
+        dataset = self._dataset(name)
+        if dataset is None or not dataset.exists():
+            return "missing", ""
+        version = str(dataset.resolve_load_version() or "")
+        return content_digest(Path(dataset._get_load_path())), version
+
+    def _preview(self, pipeline: Pipeline) -> None:
+        """Say which steps are reused, as far as that is known before the first step."""
+        content, again, waiting = dict(self._content), dict[str, list[str]](), 0
+        earlier: dict[str, list[Record]] = {}
+        for record in self._records.all():
+            earlier.setdefault(record.step, []).append(record)
+        for node in tqdm(pipeline.nodes, desc="checking finished steps", unit="step", delay=2, leave=False):
+            if any(not is_parameter(name) and name not in self._content for name in node.inputs):
+                waiting += 1
+                continue
+            record = self._describe(node)
+            made, problems = self._sound_record(record)
+            if made is not None:
+                self._adopt(made)
+            else:
+                again[node.name] = problems or _reasons(record, earlier.get(node.name, []))
+        self._content = content
+        _report(again, waiting, len(pipeline.nodes))
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Say where the step keeps unfinished work, and continue what a killed run left of it."""
+        record = self._planned.get(node.name)
+        root = self._data / UNFINISHED
+        if self._active is None:
+            self._active = begin_run(root, self._run_id)
+        if record is not None:
+            self._unfinished[node.name] = Unfinished(root, record.key, record.version, self._reuse)
+        set_unfinished(self._unfinished.get(node.name))
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Once all outputs of the step are saved, keep its record and drop its unfinished work."""
+        record = self._planned.get(node.name)
+        if record is None:
+            return
+        dataset = self._dataset(dataset_name)
+        digest = content_digest(Path(dataset._get_load_path())) if dataset is not None else f"made by {record.key}"
+        record.outputs[dataset_name] = digest
+        self._content[dataset_name] = (digest, record.version)
+        if all(record.outputs.values()):
+            self._records.write(self._planned.pop(node.name))
+            self._unfinished.pop(node.name).remove()
+
+    @hook_impl
+    def after_node_run(self) -> None:
+        """Keep whatever runs after this step out of its folder."""
+        set_unfinished(None)
+
+    @hook_impl
+    def on_node_error(self) -> None:
+        """Do the same after a step that failed."""
+        set_unfinished(None)
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Leave unfinished work for a run that continues it."""
+        for unfinished in self._unfinished.values():
+            unfinished.release()
+        self._end()
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """End the run's mark of being active."""
+        self._end()
+
+    def _end(self) -> None:
+        if self._active is not None:
+            self._active.remove()
+            self._active = None
+
+    def _describe(self, node: Node) -> Record:
+        """Return the record of a node whose inputs are known, without its outputs' digests."""
+        assert self._catalog is not None
+        names = [name for name in node.inputs if not is_parameter(name)]
+        values = {name: _resolved(self._catalog.load(name)) for name in node.inputs if is_parameter(name)}
+        fixed = node.func.keywords if isinstance(node.func, partial) else {}
+        parameters = {name.removeprefix("params:"): value for name, value in values.items()} | fixed
+        return Record(
+            step=node.name,
+            version=self._run_id,
+            outputs=dict.fromkeys(node.outputs, ""),
+            code=code_digest(self._places(node), frozenset(_texts(parameters))),
+            assets=assets_digest(),
+            libraries=library_versions(),
+            parameters=parameters,
+            inputs={name: self._content[name][0] for name in names},
+            origins={name: self._content[name][1] for name in names},
+            device=self._device,
+        )
+
+    def _places(self, node: Node) -> frozenset[Place]:
+        """Return the node's function, and the datasets of this project that write its outputs."""
+        function = node.func.func if isinstance(node.func, partial) else node.func
+        kinds = {type(dataset) for name in node.outputs if (dataset := self._dataset(name)) is not None}
+        return frozenset(Place(each.__module__, each.__qualname__) for each in (function, *kinds))
+
+    def _sound_record(self, record: Record) -> tuple[Record | None, list[str]]:
+        """Return the newest record of the same key whose outputs are what was saved; else what is wrong with them."""
+        problems: list[str] = []
+        for made in self._records.versions(record.key):
+            problems = [problem for name in made.outputs if (problem := self._problem(name, made))]
+            if not problems:
+                return made, []
+        return None, problems
+
+    def _problem(self, name: str, made: Record) -> str:
+        """Say what is wrong with an output on disk, in the version of a record; nothing if it is sound."""
+        dataset = self._dataset(name)
+        if dataset is None or dataset._version is None:
+            return f"{name} is not versioned, and not reused"
+        self._pin([name], made.version)
+        if not dataset.exists():
+            return f"{name} is gone"
+        if isinstance(dataset, FolderDataset) and dataset.is_pruned():
+            return ""
+        if (name, made.version) not in self._checked:
+            self._checked[name, made.version] = content_digest(Path(dataset._get_load_path()))
+        same = self._checked[name, made.version] == made.outputs[name]
+        return "" if same else f"{name} is damaged: it is not what was saved"
+
+    def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any] | None:
+        dataset = self._catalog.get(name) if self._catalog is not None else None
+        return dataset if isinstance(dataset, AbstractVersionedDataset) else None
+
+    def _pin(self, names: Iterable[str], version: str | None) -> None:
+        """Have datasets loaded in a version, and saved in this run's."""
+        for dataset in map(self._dataset, names):
+            if dataset is not None and dataset._version is not None:
+                dataset._version = Version(version, self._run_id)
+                dataset._clear_version_cache()
+
+    def _unpin(self, names: Iterable[str]) -> None:
+        self._pin(names, None)
+
+
+def _resolved(value: Any, name: str = "") -> Any:
+    """Return a parameter as JSON holds it, with the content's digest where it names an existing file."""
+    if isinstance(value, BaseModel):  # Kedro loads what a node declares as settings
+        value = value.model_dump()
+    if isinstance(value, dict):
+        return {str(key): _resolved(part, str(key)) for key, part in value.items() if key not in NOT_IN_KEY}
+    if isinstance(value, list | tuple):
+        return [_resolved(part, name) for part in value]
+    if name in FILES and isinstance(value, str | Path) and Path(value).exists():
+        return f"{value} ({fingerprint(Path(value))})"
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    """Yield every text of a tree, keys included."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _texts(value)
+    elif isinstance(tree, str):
+        yield tree
+
+
+def _reasons(record: Record, earlier: list[Record]) -> list[str]:
+    """Say what makes the step differ from the most similar one."""
+    return min((list(differences(each, record)) for each in earlier), key=len, default=[NEVER]) or [NEVER]
+
+
+def _report(again: dict[str, list[str]], waiting: int, total: int) -> None:
+    """Log why steps run again, those of one reason together."""
+    steps: dict[str, list[str]] = {}
+    for step, reasons in again.items():
+        own = [reason for reason in reasons if not reason.startswith(INPUT)] or reasons
+        more = f"; and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
+        steps.setdefault("; ".join(own[:SHOWN]) + more, []).append(step)
+    for reason, names in steps.items():
+        others = f" and {len(names) - 1} other step{'s' * (len(names) > 2)}" if len(names) > 1 else ""
+        logger.info("%s%s: %s", names[0], others, reason)
+    if waiting:
+        logger.info("%d steps read what these make; each runs unless its inputs turn out the same", waiting)
+    logger.info("%d of %d steps are reused", total - len(again) - waiting, total)

@@ -1,0 +1,240 @@
+"""Prompt curation: train on prompts that the model can learn from, and that cover the others.
+
+A probe generates a few cheap images of the base model per prompt. Prompts with the lowest mean reward are hopeless: the
+model gets them wrong, so its images would not match them. Prompts with the highest are solved. A diverse subset of
+the rest is the pool from which rounds take their prompts.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+from scipy.sparse import issparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
+
+from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, PromptCountError
+from rsidiff_kedro.core.random_order import random_order
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.prompts.filters import FilterSettings
+from rsidiff_kedro.prompts.sources import PromptSource
+from rsidiff_kedro.rewards.protocol import RewardName
+
+
+class ProbeSettings(Section):
+    """The probe: a few images of the base model per prompt.
+
+    Attributes:
+        reward: scores the images.
+        samples_per_prompt: images per prompt.
+        sampler: how they are generated; cheap is enough.
+        drop_lowest: the share of prompts with the lowest mean reward to drop as hopeless, in [0, 1).
+        drop_highest: the share with the highest to drop as solved, in [0, 1); both together are below 1.
+    """
+
+    reward: RewardName
+    samples_per_prompt: int = Field(default=2, ge=1)
+    sampler: SamplerSettings
+    drop_lowest: float = Field(default=0.25, ge=0, lt=1)
+    drop_highest: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.drop_lowest + self.drop_highest >= 1:
+            raise ValueError(
+                f"drop_lowest ({self.drop_lowest}) and drop_highest ({self.drop_highest}) leave no prompt; "
+                "make their sum less than 1"
+            )
+        return self
+
+    def dropped(self, n_prompts: int) -> tuple[int, int]:
+        """Return how many of so many prompts the probe drops at the low and at the high end."""
+        return int(n_prompts * self.drop_lowest), int(n_prompts * self.drop_highest)
+
+
+class CurationSettings(Section):
+    """Prompt curation.
+
+    Attributes:
+        enabled: off skips the probe and the diverse subset: the pool is random.
+        source: where prompts come from.
+        evaluation_source: where validation and test prompts come from; None for the same source. Training prompts
+            that equal one of them, or nearly, are dropped.
+        filters: rules that every prompt must pass.
+        probe: see `ProbeSettings`.
+        diversity: what a diverse subset covers: the prompts' words (TF-IDF), or the model's own text embeddings,
+            averaged over tokens.
+        pool_size: training prompts, from which rounds take theirs.
+        prompts_per_round: prompts of a round.
+        validation_size: prompts on which the gate compares adapters.
+        test_size: prompts for reporting only.
+    """
+
+    enabled: bool = True
+    source: PromptSource
+    evaluation_source: PromptSource | None = None
+    filters: FilterSettings = FilterSettings()
+    probe: ProbeSettings
+    diversity: Literal["words", "text_encoder"] = "words"
+    pool_size: int = Field(default=200, ge=1)
+    prompts_per_round: int = Field(default=100, ge=1)
+    validation_size: int = Field(default=60, ge=1)
+    test_size: int = Field(default=200, ge=1)
+
+    @model_validator(mode="after")
+    def _enough_prompts(self) -> Self:
+        if self.prompts_per_round > self.pool_size:
+            raise ValueError(
+                f"prompts_per_round ({self.prompts_per_round}) is more than pool_size ({self.pool_size}); "
+                "lower the one or raise the other"
+            )
+        evaluation, held_out = self.evaluation_source, self.validation_size + self.test_size
+        name, separate = ("source", self.source) if evaluation is None else ("evaluation_source", evaluation)
+        if separate.expected_evaluation is not None and separate.expected_evaluation < held_out:
+            raise ValueError(
+                f"{name}.evaluation_count ({separate.expected_evaluation}) is less than validation_size and test_size "
+                f"together ({held_out}); raise it"
+            )
+        if self.source.expected is None:
+            return self
+        if self.source.expected_evaluation is None:
+            self.check_counts(self.source.expected, evaluation.expected if evaluation else None)
+            return self
+        left = self.source.expected - (sum(self.probe.dropped(self.source.expected)) if self.enabled else 0)
+        if left < self.pool_size:
+            raise ValueError(
+                f"source.count ({self.source.expected}) leaves {left} prompts for a pool_size of {self.pool_size}; "
+                "raise count, or lower pool_size or the shares that the probe drops"
+            )
+        return self
+
+    def check_counts(self, prompts: int, evaluation_prompts: int | None) -> None:
+        """Check that so many prompts suffice, before any is filtered.
+
+        Args:
+            prompts: of `source`.
+            evaluation_prompts: of `evaluation_source`; None if there is none, or if the number is unknown.
+
+        Raises:
+            PromptCountError: they do not; the message names the sizes.
+        """
+        held_out = self.validation_size + self.test_size
+        sizes = f"validation_size ({self.validation_size}) and test_size ({self.test_size})"
+        if self.evaluation_source is None:
+            parts = [("source", prompts, self.pool_size + held_out, f"pool_size ({self.pool_size}), {sizes}")]
+        else:
+            parts = [("source", prompts, self.pool_size, f"pool_size ({self.pool_size})")]
+            if evaluation_prompts is not None:
+                parts.append(("evaluation_source", evaluation_prompts, held_out, sizes))
+        for name, there, needed, why in parts:
+            if there < needed:
+                raise PromptCountError(
+                    f"{name} holds {there} different prompts, but {why} need {needed}; add prompts or lower these "
+                    "parameters of prompt_curation"
+                )
+
+
+def select_pool(
+    candidates: pd.DataFrame,
+    probe_scores: pd.DataFrame | None,
+    settings: CurationSettings,
+    seed: int,
+    embed: Callable[[list[str]], np.ndarray] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the pool of training prompts, `settings.pool_size` of them, and the dropped candidates.
+
+    With curation, drop the prompts with the lowest mean reward (rule hopeless) and the highest (solved), and take a
+    diverse subset of the others (not_diverse). Without, take a random subset (not_drawn). The result does not depend
+    on the rows' order.
+
+    Args:
+        candidates: a prompt table.
+        probe_scores: one row per probe image: prompt_id and the column of `settings.probe.reward`; None without
+            curation.
+        settings: see `CurationSettings`.
+        seed: of the random choices.
+        embed: embeds texts to [n, d]; needed where `settings.diversity` is "text_encoder".
+
+    Raises:
+        PromptCountError: fewer prompts than `pool_size` are left.
+        ValueError: the probe's scores are missing, not finite, or not of every candidate; or `embed` is missing.
+    """
+    by_words = settings.diversity == "words"
+    if not by_words and embed is None:
+        raise ValueError("diversity 'text_encoder' needs embed")
+    shuffled = candidates.iloc[random_order(candidates["prompt_id"], seed, "pool")].reset_index(drop=True)
+    shuffled = shuffled.assign(rule="", detail="")
+    if settings.enabled:
+        _apply_probe(shuffled, probe_scores, settings)
+    left = shuffled.index[shuffled["rule"] == ""]
+    if len(left) < settings.pool_size:
+        raise PromptCountError(
+            f"{len(left)} of {len(shuffled)} training candidates are left for a pool of {settings.pool_size}; raise "
+            "the number of prompts in `prompt_curation.source`, or lower `pool_size`, `probe.drop_lowest` or "
+            "`probe.drop_highest`"
+        )
+    if settings.enabled:
+        texts = shuffled.loc[left, "text"].tolist()
+        chosen = left[choose_diverse(texts, settings.pool_size, None if by_words else embed)]
+        rule, detail = "not_diverse", f"other prompts cover its {'words' if by_words else 'embedding'}"
+    else:
+        chosen = left[: settings.pool_size]
+        rule, detail = "not_drawn", "the pool was chosen at random"
+    shuffled.loc[left.difference(chosen), ["rule", "detail"]] = rule, detail
+    pool = shuffled.loc[chosen].drop(columns=["rule", "detail"]).reset_index(drop=True)
+    return pool, shuffled.loc[shuffled["rule"] != "", list(REJECT_COLUMNS)].reset_index(drop=True)
+
+
+def _apply_probe(table: pd.DataFrame, probe_scores: pd.DataFrame | None, settings: CurationSettings) -> None:
+    """Fill in `rule` and `detail` of the prompts with the lowest and the highest mean reward."""
+    reward = settings.probe.reward
+    if probe_scores is None or reward not in probe_scores:
+        columns = [] if probe_scores is None else sorted(probe_scores.columns)
+        raise ValueError(f"the probe's scores lack the reward {reward!r}; they have the columns {columns}")
+    # sorted, because a sum's rounding depends on the order
+    by_prompt = probe_scores.sort_values(["prompt_id", reward]).groupby("prompt_id")[reward].mean(skipna=False)
+    means = table["prompt_id"].map(by_prompt).astype(float)
+    if not np.isfinite(means).all():
+        wrong = table.loc[~np.isfinite(means), "prompt_id"]
+        raise ValueError(
+            f"{len(wrong)} of {len(table)} prompts have no finite {reward!r} from the probe, first {wrong.iloc[0]}; "
+            "probe every candidate, and check the reward"
+        )
+    ascending = means.sort_values(kind="stable").index
+    lowest, highest = settings.probe.dropped(len(table))
+    shares = (
+        ("hopeless", ascending[:lowest], "lowest", settings.probe.drop_lowest),
+        ("solved", ascending[len(table) - highest :], "highest", settings.probe.drop_highest),
+    )
+    for rule, rows, end, share in shares:
+        table.loc[rows, "rule"] = rule
+        table.loc[rows, "detail"] = [f"mean {reward} {means[row]:.4g}, of the {end} {share:.0%}" for row in rows]
+
+
+def choose_diverse(texts: list[str], size: int, embed: Callable[[list[str]], np.ndarray] | None = None) -> np.ndarray:
+    """Choose the positions of `size` texts that cover the others: greedy k-center by cosine distance.
+
+    Start with the first text and continue with the one farthest from all chosen; ties go to the earlier text.
+
+    Args:
+        texts: to choose from.
+        size: how many to choose.
+        embed: embeds texts to [n, d]; None for TF-IDF of their words.
+    """
+    if embed is None:
+        vectors = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]").fit_transform(texts)
+    else:
+        vectors = normalize(np.asarray(embed(texts), dtype=np.float64))
+    chosen = [0]
+    nearest = np.full(len(texts), np.inf)
+    while len(chosen) < size:
+        similarity = vectors @ vectors[chosen[-1]].T
+        similarity = similarity.toarray().ravel() if issparse(similarity) else similarity
+        # rounded, so ties stay ties whatever the order of the sums
+        nearest = np.minimum(nearest, np.round(1 - similarity, 9))
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+    return np.array(chosen[:size])

@@ -1,0 +1,63 @@
+"""The gate: accept a candidate adapter only if its images of the validation prompts are no worse than its parent's."""
+
+import pandas as pd
+from pydantic import Field
+
+from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.evaluation.intervals import paired_difference
+
+OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
+"""What a round without a gate reports: it passes, and differs from itself by nothing."""
+
+
+class GateSettings(Section):
+    """When a round's candidate becomes its adapter.
+
+    Attributes:
+        enabled: off accepts every candidate.
+        tolerance: how much mean selection reward a candidate may lose to its parent, in the reward's unit, or in
+            standard deviations if several rewards select.
+        samples_per_prompt: images per validation prompt.
+    """
+
+    enabled: bool = True
+    tolerance: float = Field(default=0.0, ge=0)
+    samples_per_prompt: int = Field(default=2, ge=1)
+
+
+def compare_with_parent(
+    candidate: pd.DataFrame, parent: pd.DataFrame, rewards: dict[str, float], n_resamples: int, seed: int
+) -> dict[str, float]:
+    """Return the mean selection rewards and their paired difference, candidate minus parent, with its interval.
+
+    Several rewards are put on one scale first: each in standard deviations of the parent's, then their weighted mean.
+
+    Args:
+        candidate: scores of the validation images, with prompt_id, sample_index and the rewards.
+        parent: the parent's scores of the same prompts and seeds.
+        rewards: the weight of each reward that selects.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    ours, theirs = (scores.set_index(PAIR).sort_index() for scores in (candidate, parent))
+    if len(rewards) == 1:
+        name = next(iter(rewards))
+        new, old = ours[name].astype(float), theirs[name].astype(float)
+    else:
+        total = sum(rewards.values())
+        scale = {name: weight / total / max(float(theirs[name].std()), 1e-9) for name, weight in rewards.items()}
+        new, old = (sum(part[name].astype(float) * factor for name, factor in scale.items()) for part in (ours, theirs))
+    difference = paired_difference(new, old, ours.index.get_level_values("prompt_id").to_numpy(), n_resamples, seed)
+    return {
+        "candidate_reward": float(new.mean()),
+        "parent_reward": float(old.mean()),
+        "reward_difference": difference.mean,
+        "reward_difference_low": difference.low,
+        "reward_difference_high": difference.high,
+    }
+
+
+def accepts(comparison: dict[str, float], settings: GateSettings) -> bool:
+    """Decide whether the candidate is used; an equal one passes, so a candidate that changed nothing does."""
+    return not settings.enabled or comparison["reward_difference"] >= -settings.tolerance

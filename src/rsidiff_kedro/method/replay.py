@@ -1,0 +1,45 @@
+"""Replay: train each round also on what earlier rounds kept, so it does not forget them."""
+
+import pandas as pd
+from pydantic import Field
+
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.core.training_set import TrainingSet, join_training_sets
+
+
+class ReplaySettings(Section):
+    """Which earlier rounds are trained on again.
+
+    Attributes:
+        rounds: earlier rounds whose kept images are replayed; 0 trains on this round's only.
+        base: replay round 1's kept images, which the base model generated, in every round.
+    """
+
+    rounds: int = Field(default=5, ge=0, le=100)
+    base: bool = False
+
+
+def weighted_images(images: ImageSet, weights: pd.DataFrame, round_number: int) -> TrainingSet:
+    """Return the round's kept images as a training set: their latents, prompts and weights.
+
+    Args:
+        images: the round's, with latents.
+        weights: one row per kept image, with image_id and weight.
+        round_number: recorded with each image.
+    """
+    if images.latents is None:
+        raise ValueError("a training set needs images with latents")
+    rows = images.metadata["image_id"].isin(weights["image_id"]).to_numpy().nonzero()[0]
+    metadata = images.metadata.drop(columns="file_name").iloc[rows].reset_index(drop=True)
+    weight = metadata["image_id"].map(weights.set_index("image_id")["weight"]).astype("float64")
+    return TrainingSet(metadata.assign(round=round_number, weight=weight), images.latents[rows])
+
+
+def with_replay(own: TrainingSet, previous: TrainingSet, settings: ReplaySettings, round_number: int) -> TrainingSet:
+    """Return the round's own images followed by those of earlier rounds that the settings replay."""
+    rounds = previous.metadata["round"]
+    replayed = (rounds >= round_number - settings.rounds) | (settings.base & (rounds == 1))
+    if not replayed.any():
+        return own
+    return join_training_sets([own, previous.select(replayed.to_numpy().nonzero()[0])])

@@ -1,0 +1,49 @@
+"""Node functions that several stages use."""
+
+import pandas as pd
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.evaluation.judging import judge_readable
+from rsidiff_kedro.execution.unfinished import unfinished_folder
+from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.scoring import with_scores
+
+SCORED = ["image_id", "prompt_id", "text", "sample_index"]
+"""Columns of an image set that a table of scores keeps."""
+TITLES = {"validation": "generating for validation", "test": "generating for the test"}
+
+
+def generate_images(
+    adapter: Adapter,
+    prompts: pd.DataFrame,
+    samples_per_prompt: int,
+    model: ModelSettings,
+    sampler: SamplerSettings,
+    seed: int,
+    purpose: str,
+    round_number: int,
+) -> ImageSet:
+    """Generate images of the prompts; the same purpose uses the same seeds in every round."""
+    title = f"round {round_number}: {TITLES.get(purpose, 'generating')}"
+    opened, unfinished = load_model(model), unfinished_folder()
+    return sample_images(opened, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, unfinished)
+
+
+def score_images(
+    images: ImageSet,
+    rewards: list[str],
+    selection_rewards: dict[str, float],
+    judge: str | None,
+    models: RewardsSettings,
+) -> pd.DataFrame:
+    """Score images with every reward that is reported or selects, and with the judge."""
+    names = [*rewards, *selection_rewards]
+    scores = with_scores(images.metadata[SCORED], images.images, names, models, unfinished_folder())
+    if judge is not None:
+        verdicts = judge_readable(judge, images.images, scores["text"].tolist())
+        scores[list(verdicts.columns)] = verdicts  # in place, because a join would lose the rewards' record
+    return scores

@@ -1,0 +1,23 @@
+"""The steps of the gate."""
+
+import pandas as pd
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.method.gate import GateSettings, accepts, compare_with_parent
+
+
+def pass_gate(
+    candidate: Adapter,
+    parent: Adapter,
+    candidate_scores: pd.DataFrame,
+    parent_scores: pd.DataFrame,
+    rewards: dict[str, float],
+    settings: GateSettings,
+    bootstrap_resamples: int,
+    seed: int,
+) -> tuple[Adapter, pd.DataFrame, dict[str, float]]:
+    """Use the candidate if it does not lose to its parent on validation prompts, else keep the parent."""
+    comparison = compare_with_parent(candidate_scores, parent_scores, rewards, bootstrap_resamples, seed)
+    accepted = accepts(comparison, settings)
+    adapter, scores = (candidate, candidate_scores) if accepted else (parent, parent_scores)
+    return adapter, scores, {"accepted": float(accepted), **comparison}

@@ -1,0 +1,139 @@
+"""What must be in order before a run: each stage names its requirements, and the doctor and every run check them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.diffusion.families import check_denoiser, check_loss, check_model
+from rsidiff_kedro.diffusion.real_images import check_pairs
+from rsidiff_kedro.evaluation.judging import load_judge, unreadable
+from rsidiff_kedro.prompts import sources
+from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_reward
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.parameters import Parameters
+
+
+class RequirementError(InputError):
+    """The parameters contradict each other or the prompts; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Something that a stage needs.
+
+    Attributes:
+        subject: what it is about, such as "reward: proxy"; one subject is checked once.
+        check: returns what was found, in a few words; raises a ValueError of one line if it is not in order.
+    """
+
+    subject: str
+    check: Callable[[], str] = field(compare=False)
+
+
+def model_requirement(parameters: "Parameters") -> Requirement:
+    """Require the base model, complete and of the family that is set."""
+
+    def check() -> str:
+        check_model(parameters.model)
+        check_denoiser(parameters.model)
+        check_loss(parameters.model, parameters.finetune)
+        model = parameters.model
+        return f"{model.family}, {model.base}" + (f", revision {model.revision}" if model.revision else "")
+
+    return Requirement("model", check)
+
+
+def reward_requirements(names: Iterable[str], parameters: "Parameters") -> list[Requirement]:
+    """Require preference models with their checkpoints."""
+    return [
+        Requirement(f"reward: {name}", partial(_check, check_reward, name, parameters)) for name in sorted({*names})
+    ]
+
+
+def features_requirement(name: str, parameters: "Parameters") -> Requirement:
+    """Require an image embedding with its checkpoint."""
+    return Requirement(f"features: {name}", partial(_check, check_features, name, parameters))
+
+
+def _check(check: Callable[..., None], name: str, parameters: "Parameters") -> str:
+    options = parameters.rewards.options(name)
+    check(name, **options)
+    checkpoint = options.get("checkpoint")
+    if checkpoint is None:
+        return "needs no checkpoint"
+    size = bytes_of(Path(checkpoint))
+    return f"{checkpoint}, {size_text(size)}" if size else str(checkpoint)
+
+
+def pairs_requirement(parameters: "Parameters") -> Requirement:
+    """Require the real images of supervised fine-tuning."""
+
+    def check() -> str:
+        check_pairs(parameters.sft.images, parameters.sft.text_column)
+        return str(parameters.sft.images)
+
+    return Requirement("real images", check)
+
+
+def section_requirement(name: str, parameters: "Parameters") -> Requirement:
+    """Require a section of the parameters that not every environment has."""
+
+    def check() -> str:
+        if getattr(parameters, name) is None:
+            raise RequirementError(f"the parameters have no section {name!r}; take an environment that has it")
+        return "in the parameters"
+
+    return Requirement(f"section: {name}", check)
+
+
+def prompts_requirement(parameters: "Parameters") -> Requirement:
+    """Require prompts that can be collected, suffice and can be judged, as far as that costs nothing."""
+    return Requirement("prompts", partial(_check_prompts, parameters))
+
+
+def _check_prompts(parameters: "Parameters") -> str:
+    curation = parameters.prompt_curation
+    summary = f"{curation.source.kind}; a pool of {curation.pool_size}, {curation.prompts_per_round} per round"
+    used = [source for source in (curation.source, curation.evaluation_source) if source]
+    if any(source.costs for source in used):
+        for source in used:
+            source.check(parameters.seed)
+        return summary
+    prompts = sources.collect_prompts(curation.source, curation.evaluation_source, parameters.seed, keep=True)
+    if all(source.expected_evaluation is not None for source in used):
+        return summary  # their settings were checked already
+    prompts = prompts.drop_duplicates(["split", "prompt_id"])
+    held_out = prompts["split"] == "evaluation"
+    curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
+    _check_readable(parameters, prompts["text"].tolist())
+    judge = parameters.evaluation.judge
+    judged = prompts["text"][held_out] if held_out.any() else prompts["text"]
+    if judge is not None and not any(map(load_judge(judge).can_read, judged)):
+        raise unreadable(judge, judged.iloc[0])
+    return summary
+
+
+def _check_readable(parameters: "Parameters", prompts: list[str]) -> None:
+    """Raise RequirementError if a reward cannot read one of the prompts that it will score."""
+    for name in sorted(parameters.reward_names):
+        can_read = getattr(REWARDS.load(name), "can_read", None)
+        if can_read is None:
+            continue
+        wrong = next((prompt for prompt in prompts if not can_read(prompt)), None)
+        if wrong is not None:
+            raise RequirementError(f"the reward {name!r} cannot read the prompt {wrong[:60]!r}; use another reward")
+
+
+def bytes_of(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder; 0 if there is none."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files)
+
+
+def size_text(size: float) -> str:
+    """Write a number of bytes in MB or GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

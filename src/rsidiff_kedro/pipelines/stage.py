@@ -1,0 +1,118 @@
+"""A stage: everything that the rest of the project needs to know about one step of the method.
+
+The registry, the links between rounds, retention, tracking, the checks before a run and the advice when memory runs out
+all read it. A new stage is one folder with a `stage` in its `__init__.py`, and one line in `pipelines/__init__.py`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial, update_wrapper
+from typing import TYPE_CHECKING, Any
+
+from kedro.pipeline import Pipeline, pipeline
+
+from rsidiff_kedro.core.section import Section
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.parameters import Parameters
+    from rsidiff_kedro.pipelines.requirements import Requirement
+
+METHOD = "rsi"
+"""The outer namespace of all rounds."""
+
+
+class Place(Enum):
+    """Where a stage stands in a run; it decides which arguments `Stage.create` takes."""
+
+    BEFORE = "once, before the rounds: create()"
+    EVERY_ROUND = "in rounds 0 (the base model) to N: create(round_number)"
+    TRAINED_ROUNDS = "in rounds 1 to N: create(round_number)"
+    AFTER = "once, after the rounds: create({name: [that dataset of each round]})"
+    APART = "in a pipeline of its own: create()"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: of its pipeline (`kedro run --pipeline=<name>`), and the tag of its nodes.
+        place: see `Place`.
+        create: makes its nodes; they name datasets without a namespace.
+        shared: datasets that exist once per run; any other dataset of a round's stage belongs to the round.
+        from_parent: what the stage calls datasets of the round before, and what that round calls them.
+        from_base: what the stage calls datasets of the base model, and their full names.
+        from_all_rounds: datasets of all rounds that a stage after the rounds reads.
+        requires: yields what must be in order before a run, see `Requirement`.
+        lower: the settings to lower when memory runs out in it.
+        tracked: how MLflow records its datasets, by a key of `hooks.tracking.RECORDERS`.
+        prunable: datasets of old rounds whose large files `kedro rsi prune` may delete.
+        final: the dataset, by its full name, with which a run of it is complete.
+        settings: sections of the parameters that this stage adds, by name.
+        namespace: of the datasets of a stage apart.
+    """
+
+    name: str
+    place: Place
+    create: Callable[..., Pipeline]
+    shared: tuple[str, ...] = ()
+    from_parent: Mapping[str, str] = field(default_factory=dict)
+    from_base: Mapping[str, str] = field(default_factory=dict)
+    from_all_rounds: tuple[str, ...] = ()
+    requires: "Callable[[Parameters], Iterable[Requirement]]" = lambda parameters: ()
+    lower: str = ""
+    tracked: Mapping[str, str] = field(default_factory=dict)
+    prunable: frozenset[str] = frozenset()
+    final: str | None = None
+    settings: Mapping[str, type[Section]] = field(default_factory=dict)
+    namespace: str = ""
+
+    def of_rounds(self, rounds: int) -> Pipeline:
+        """Return the stage for a run of so many rounds, under its namespaces and with its tag."""
+        if self.place in (Place.EVERY_ROUND, Place.TRAINED_ROUNDS):
+            first = 0 if self.place is Place.EVERY_ROUND else 1
+            # One Pipeline of a list: adding pipelines one by one takes seconds at a hundred rounds.
+            return Pipeline([self._in_round(number) for number in range(first, rounds + 1)], tags=self.name)
+        if self.place is Place.AFTER:
+            names = {name: [_round(number, name) for number in range(rounds + 1)] for name in self.from_all_rounds}
+            return Pipeline([self.create(names)], tags=self.name)
+        nodes = self.create()
+        return Pipeline([self._link(nodes, self.namespace, {}) if self.namespace else nodes], tags=self.name)
+
+    def _in_round(self, number: int) -> Pipeline:
+        parent = {name: _round(number - 1, theirs) for name, theirs in self.from_parent.items()}
+        return self._link(self.create(number), f"{METHOD}.round_{number}", parent)
+
+    def _link(self, nodes: Pipeline, namespace: str, parent: Mapping[str, str]) -> Pipeline:
+        """Put nodes under a namespace, and link them to shared datasets, the parent round and the base."""
+        links = {**{name: name for name in self.shared}, **parent, **self.from_base}
+        inputs, outputs = nodes.inputs(), nodes.outputs()
+        return pipeline(
+            nodes,
+            namespace=namespace,
+            inputs={name: target for name, target in links.items() if name in inputs},
+            outputs={name: name for name in self.shared if name in outputs},
+            parameters={name for name in inputs if name.startswith("params:")},
+        )
+
+
+def _round(number: int, name: str) -> str:
+    return f"{METHOD}.round_{number}.{name}"
+
+
+def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
+    """Fix arguments of a node function that are no parameters, such as its round's number; keep name and annotations.
+
+    `rounds` must be an input of no node, so more rounds leave the first ones as they are.
+    """
+    bound = partial(function, **fixed)
+    update_wrapper(bound, function)
+    return bound
+
+
+def compose(stages: Sequence[Stage], rounds: int) -> dict[str, Pipeline]:
+    """Return each stage's pipeline by name, and the whole method as `rsi`."""
+    parts = {stage.name: stage.of_rounds(rounds) for stage in stages}
+    whole = [parts[stage.name] for stage in stages if stage.place is not Place.APART]
+    return {METHOD: Pipeline(whole), **parts}

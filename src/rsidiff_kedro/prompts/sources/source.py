@@ -1,0 +1,99 @@
+"""The base class of prompt sources: settings that can be checked, and that give a prompt table."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.section import Section
+
+
+class PromptSourceError(InputError):
+    """A source gives no prompts; the message says why in one line and what to change."""
+
+
+class Source(Section, ABC):
+    """The settings of one kind of source; a field `kind` names it."""
+
+    @classmethod
+    def concrete(cls, value: Mapping[str, Any]) -> type[Section]:
+        """Return the class that the value's `kind` names, or this one if there is no such kind."""
+        from rsidiff_kedro.prompts.sources import SOURCES  # which needs this class
+
+        kind = value.get("kind")
+        return SOURCES.load(kind) if isinstance(kind, str) and kind in SOURCES else cls  # type: ignore[no-any-return]
+
+    @abstractmethod
+    def collect(self, seed: int) -> pd.DataFrame:
+        """Return the prompts as a prompt table, the same for the same settings and seed.
+
+        Raises:
+            PromptSourceError: the source cannot be read.
+            PromptCountError: it has fewer prompts than its settings ask for.
+        """
+
+    def check(self, seed: int) -> None:
+        """Raise what `collect` would raise, before anything is spent."""
+        self.collect(seed)
+
+    def within(self, folder: Path) -> Self:
+        """Return the same source with its relative paths below this folder."""
+        return self
+
+    def canonical(self, text: str) -> str | None:
+        """Return one text for all prompts of this source that mean the same; None if it cannot tell.
+
+        Prompts with a canonical text are compared by it alone, and never as near-duplicates.
+        """
+        return None
+
+    @property
+    def costs(self) -> bool:
+        """Tell whether collecting costs money; such a source is not collected just to be checked."""
+        return False
+
+    @property
+    def expected(self) -> int | None:
+        """Return how many training prompts it gives, if the settings alone say so."""
+        return None
+
+    @property
+    def expected_evaluation(self) -> int | None:
+        """Return how many evaluation prompts it gives, if it separates them itself."""
+        return None
+
+
+def plain_texts(values: pd.Series, where: str, column: str) -> list[str]:
+    """Return a column's values as texts; a missing value is an empty text, which a filter drops by its rule.
+
+    Args:
+        values: one per prompt.
+        where: the file or data set, for the message.
+        column: the column's name, for the message.
+
+    Raises:
+        PromptSourceError: a value is neither a text nor missing.
+    """
+    texts = [_as_text(value) for value in values]
+    wrong = next((row for row, text in enumerate(texts) if text is None), None)
+    if wrong is not None:
+        value = values.iloc[wrong]
+        raise PromptSourceError(
+            f"{where}: column {column!r} holds {str(value)[:40]!r} ({type(value).__name__}) in row {wrong + 1}, but a "
+            "prompt is a text; name the column that holds the prompts"
+        )
+    return [text or "" for text in texts]
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else None
+
+
+def labels(values: pd.Series) -> list[str]:
+    """Return a column's values as categories: numbers become text, a missing value an empty text."""
+    return values.astype(object).where(values.notna(), "").astype(str).tolist()

@@ -1,0 +1,1 @@
+"""Know what made an artifact: code, parameters, inputs and libraries; and which artifacts may be deleted."""

@@ -1,0 +1,83 @@
+"""What a reward and an image embedding look like to the rest of the project."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+from PIL import Image
+from pydantic import AfterValidator
+
+from rsidiff_kedro.core.errors import InputError
+
+RewardName = Annotated[str, AfterValidator(lambda name: {"hpsv2.1": "hpsv2_1", "hpsv2.0": "hpsv2_0"}.get(name, name))]
+"""A reward's name; the official spelling of HPSv2's versions is accepted, but Kedro splits `--params` at dots."""
+
+
+class Reward(Protocol):
+    """Scores how well images fit their prompts.
+
+    Optional members: `check(**options)`, a class method that raises an InputError if the reward cannot be opened;
+    `can_read(prompt)`, which says whether it scores this prompt at all; `record`, a JSON-like dict of what determines
+    its scores.
+    """
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """Return float32 [n], higher is better; comparable within a prompt."""
+
+
+class Features(Protocol):
+    """Embeds images."""
+
+    def embed(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """Return float32 [n, d]."""
+
+
+class PromptReward:
+    """A reward that compares all samples of one prompt: `score_prompt(images, prompt) -> scores`."""
+
+    by_prompt = True
+
+    def __init__(self, plugin: Any) -> None:
+        self._plugin = plugin
+        self.record = getattr(plugin, "record", {})
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """Score each prompt's samples together; the caller passes all of them."""
+        scores = np.empty(len(images), np.float32)
+        for prompt in dict.fromkeys(prompts):
+            rows = [row for row, other in enumerate(prompts) if other == prompt]
+            scores[rows] = self._plugin.score_prompt([images[row] for row in rows], prompt)
+        return scores
+
+
+class FunctionReward:
+    """A plain function as a reward: `function(images, prompts) -> scores`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.score = function
+
+
+def as_reward(plugin: Any, options: Mapping[str, Any], name: str) -> Reward:
+    """Make a reward of what a user may write.
+
+    Args:
+        plugin: a class with `score(images, prompts)` or `score_prompt(images, prompt)`, which is opened with the
+            options, or a function `(images, prompts) -> scores`, which is called with them.
+        options: keyword arguments.
+        name: of the reward, for the message.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    opened = plugin(**options) if isinstance(plugin, type) else plugin
+    if hasattr(opened, "score"):
+        return opened  # type: ignore[no-any-return]
+    if hasattr(opened, "score_prompt"):
+        return PromptReward(opened)
+    if callable(opened) and not isinstance(plugin, type):
+        return FunctionReward(partial(opened, **options) if options else opened)
+    raise InputError(
+        f"the reward {name!r} is no reward: give a function (images, prompts) -> scores, or a class with "
+        "score(images, prompts) or score_prompt(images, prompt)"
+    )

@@ -1,1 +1,0 @@
-"""Numbers about sets of images: reference distributions and weights, diversity, distances, intervals."""

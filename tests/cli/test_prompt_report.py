@@ -1,0 +1,68 @@
+"""The report on a file of prompts."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rsidiff_kedro.cli.prompt_report import prompt_report
+from rsidiff_kedro.diffusion.model_folder import SHIPPED
+
+TABLE = "Prompt\tCategory\na red fox\tAnimals\na red | fox!\tAnimals\nfox\tArts\n" + "fox " * 40 + "\tArts\n"
+
+
+@pytest.fixture
+def prompts(project: Path) -> str:
+    (project / "prompts.tsv").write_text(TABLE)
+    return "prompts.tsv"
+
+
+def report(*arguments: str) -> str:
+    result = CliRunner().invoke(prompt_report, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def error(*arguments: str) -> str:
+    result = CliRunner().invoke(prompt_report, list(arguments))
+    assert result.exit_code == 1 and result.output.startswith("Error: ")
+    assert len(result.output.splitlines()) == 1
+    return result.output
+
+
+def test_every_rule_is_counted_with_an_example(prompts: str) -> None:
+    lines = report(prompts, "--column", "Prompt").splitlines()
+    assert "| kept | 1 | 25.0% |  |" in lines
+    assert "| too_short | 1 | 25.0% | fox (1 words; at least 2 are needed) |" in lines
+    assert any(line.startswith("| near_duplicate | 1 | 25.0% | a red \\| fox! (nearly the same as") for line in lines)
+    assert any(line.startswith("| too_long | 1 |") for line in lines)
+
+
+def test_categories_and_lengths_are_counted(prompts: str) -> None:
+    lines = report(prompts, "--column", "Prompt", "--category-column", "Category").splitlines()
+    assert "| Animals | 2 | 1 |" in lines and "| Arts | 2 | 0 |" in lines
+    assert "| more than 16 | 1 | 25.0% |" in lines
+
+
+def test_it_says_what_was_counted_and_with_which_tokenizer(prompts: str) -> None:
+    text = report(prompts, "--column", "Prompt")
+    assert "4 prompts of prompts.tsv (SHA-256 " in text
+    assert "tokenizer scenes of 169 entries, 16 tokens are read" in text
+    assert "spells the others by letters" in text
+
+
+def test_another_tokenizer_and_limit_can_be_named(prompts: str) -> None:
+    text = report(prompts, "--column", "Prompt", "--tokenizer", str(SHIPPED / "tokenizer"), "--max-tokens", "200")
+    assert "200 tokens are read" in text and "| too_long | 0 | 0.0% |  |" in text
+
+
+def test_without_a_file_the_configured_prompts_are_counted(project: Path) -> None:
+    text = report("--env", "test")
+    assert "36 prompts of the grammar of conf/test" in text and "| kept | 36 | 100.0% |  |" in text
+
+
+def test_what_cannot_be_read_ends_in_one_line(prompts: str, project: Path) -> None:
+    assert "no column 'text'; there are Prompt, Category" in error(prompts)
+    assert "none.txt: no such file" in error("none.txt")
+    assert "no tokenizer in" in error(prompts, "--column", "Prompt", "--tokenizer", str(project))
+    assert "no folder conf/nowhere" in error(prompts, "--env", "nowhere")

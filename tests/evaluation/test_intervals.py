@@ -1,0 +1,70 @@
+"""Bootstrap intervals over prompts and samples."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rsidiff_kedro.evaluation.intervals import bootstrap_mean, paired_difference
+
+rows = st.lists(st.tuples(st.floats(-5, 5), st.sampled_from("abcd")), min_size=1, max_size=30)
+
+
+@settings(max_examples=40)
+@given(rows, st.randoms())
+def test_an_interval_does_not_depend_on_the_order_of_the_images(rows, random):
+    shuffled = random.sample(rows, len(rows))
+    intervals = [
+        bootstrap_mean(np.array([v for v, _ in part]), np.array([c for _, c in part]), 50, seed=1)
+        for part in (rows, shuffled)
+    ]
+    np.testing.assert_allclose(*intervals, atol=1e-9)
+
+
+@settings(max_examples=40)
+@given(rows)
+def test_an_interval_lies_within_the_values(rows):
+    values = np.array([v for v, _ in rows])
+    interval = bootstrap_mean(values, np.array([c for _, c in rows]), 50, seed=0)
+    assert values.min() - 1e-9 <= interval.low <= interval.high <= values.max() + 1e-9
+
+
+def test_prompts_whose_samples_agree_widen_the_interval():
+    rng = np.random.default_rng(0)
+    prompts = np.repeat(np.arange(50), 8)
+    together = np.repeat(rng.normal(size=50), 8)
+    apart = rng.permutation(together)
+    wide, narrow = (bootstrap_mean(values, prompts, 400, seed=0) for values in (together, apart))
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_a_95_percent_interval_covers_the_true_mean_about_that_often():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(100):
+        prompts = np.repeat(np.arange(30), 2)
+        interval = bootstrap_mean(np.repeat(rng.normal(size=30), 2) + rng.normal(size=60), prompts, 200, seed)
+        hits += interval.low <= 0 <= interval.high
+    assert hits >= 88
+
+
+def test_pairing_takes_away_what_both_sides_share():
+    rng = np.random.default_rng(0)
+    base = rng.normal(scale=10, size=100)
+    interval = paired_difference(base + 1, base, np.arange(100), 200, seed=0)
+    np.testing.assert_allclose(interval, 1)
+
+
+def test_values_that_are_not_paired_are_refused():
+    a, b = pd.Series([1.0, 2.0], index=["x", "y"]), pd.Series([1.0, 2.0], index=["y", "x"])
+    with pytest.raises(ValueError, match="same index"):
+        paired_difference(a, b, np.array(["p", "p"]), 10, seed=0)
+    with pytest.raises(ValueError, match="one length"):
+        paired_difference(np.ones(2), np.ones(3), np.array(["p", "p"]), 10, seed=0)
+
+
+@pytest.mark.parametrize("values", [np.array([]), np.array([np.nan])])
+def test_values_that_have_no_mean_are_refused(values):
+    with pytest.raises(ValueError, match="finite"):
+        bootstrap_mean(values, np.zeros(len(values)), 10, seed=0)

@@ -1,0 +1,67 @@
+"""Unfinished work goes on in the run after, and never in two runs at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rsidiff_kedro.execution.unfinished import Unfinished, is_in_use, set_unfinished, unfinished_folder
+
+
+def leave(root: Path, version: str, text: str = "half") -> None:
+    """A run that was killed after it had written a file."""
+    left = Unfinished(root, "key", version, resume=False)
+    (left.folder / "work").write_text(text)
+    left.release()
+
+
+def test_a_resuming_run_goes_on_in_the_newest_folder_of_its_key(tmp_path: Path) -> None:
+    leave(tmp_path, "1", "old")
+    leave(tmp_path, "2", "new")
+    folder = Unfinished(tmp_path, "key", "3", resume=True).folder
+    assert (folder / "work").read_text() == "new"
+    assert not (Unfinished(tmp_path, "other", "4", resume=True).folder / "work").exists()
+
+
+def test_a_run_that_starts_anew_does_not(tmp_path: Path) -> None:
+    leave(tmp_path, "1")
+    assert not (Unfinished(tmp_path, "key", "2", resume=False).folder / "work").exists()
+
+
+def test_two_live_runs_never_share_a_folder(tmp_path: Path) -> None:
+    leave(tmp_path, "1")
+    holds = (
+        "import sys; from pathlib import Path; from rsidiff_kedro.execution.unfinished import Unfinished;"
+        "held = Unfinished(Path(sys.argv[1]), 'key', '2', resume=True); print(held.folder.name, flush=True);"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", holds, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "key_1"
+        assert is_in_use(tmp_path / "key_1")
+        mine = Unfinished(tmp_path, "key", "3", resume=True)
+        assert mine.folder.name == "key_3"
+        mine.release()
+        other.kill()  # without a chance to say goodbye
+    assert not is_in_use(tmp_path / "key_1")
+    assert Unfinished(tmp_path, "key", "4", resume=True).folder.name in ("key_1", "key_3")
+
+
+def test_what_is_finished_leaves_nothing(tmp_path: Path) -> None:
+    done = Unfinished(tmp_path, "key", "1", resume=True)
+    (done.folder / "work").write_text("all")
+    done.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_asks_for_no_folder_makes_none(tmp_path: Path) -> None:
+    Unfinished(tmp_path, "key", "1", resume=True).remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_outside_a_run_nothing_is_kept(tmp_path: Path) -> None:
+    assert unfinished_folder() is None
+    set_unfinished(Unfinished(tmp_path, "key", "1", resume=True))
+    assert unfinished_folder() == tmp_path / "key_1"
+    set_unfinished(None)
+    assert unfinished_folder() is None

@@ -1,0 +1,85 @@
+"""The gate: paired validation rewards of candidate and parent."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.parameters import GateSettings
+from rsidiff_kedro.pipelines.evaluation import gate
+from rsidiff_kedro.pipelines.evaluation.nodes import pass_gate
+
+CANDIDATE, PARENT = Adapter({}, {"round": 1}), Adapter({}, {"round": 0})
+CLOSED, OPEN = GateSettings(), GateSettings(enabled=False)
+
+
+def table(values: list[float], **others: list[float]) -> pd.DataFrame:
+    rows = range(len(values))
+    return pd.DataFrame(
+        {"prompt_id": [f"p{row // 2}" for row in rows], "sample_index": [row % 2 for row in rows], "proxy": values}
+    ).assign(**others)
+
+
+def decide(new: list[float], old: list[float], settings: GateSettings = CLOSED):
+    return pass_gate(CANDIDATE, PARENT, table(new), table(old), {"proxy": 1.0}, settings, 50, 0)
+
+
+def test_a_better_candidate_goes_on_with_its_scores() -> None:
+    adapter, scores, gate = decide([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 3.0])
+    assert adapter is CANDIDATE
+    assert scores["proxy"].max() == 4.0
+    assert gate["accepted"] == 1.0
+    assert gate["reward_difference"] == pytest.approx(0.25)
+
+
+def test_a_worse_candidate_is_left_and_the_parent_goes_on_with_its_own_scores() -> None:
+    adapter, scores, gate = decide([1.0, 2.0], [1.0, 3.0])
+    assert adapter is PARENT
+    assert scores["proxy"].max() == 3.0
+    assert gate["accepted"] == 0.0
+
+
+def test_a_candidate_that_changed_nothing_goes_on() -> None:
+    assert decide([1.0, 2.0], [1.0, 2.0])[0] is CANDIDATE
+
+
+def test_the_tolerance_is_what_a_candidate_may_lose() -> None:
+    assert decide([1.0, 2.0], [1.0, 2.2], GateSettings(tolerance=0.2))[0] is CANDIDATE
+    assert decide([1.0, 2.0], [1.0, 2.2], GateSettings(tolerance=0.05))[0] is PARENT
+
+
+def test_without_the_gate_every_candidate_goes_on_and_the_difference_is_still_reported() -> None:
+    adapter, _, gate = decide([1.0, 2.0], [2.0, 3.0], OPEN)
+    assert adapter is CANDIDATE
+    assert gate["reward_difference"] == pytest.approx(-1.0)
+
+
+def test_images_are_paired_whatever_the_order_of_the_rows() -> None:
+    new, old = table([1.0, 2.0, 3.0, 4.0]), table([0.0, 1.0, 2.0, 3.0]).iloc[::-1]
+    gate = pass_gate(CANDIDATE, PARENT, new, old, {"proxy": 1.0}, CLOSED, 50, 0)[2]
+    assert gate["reward_difference_low"] == gate["reward_difference_high"] == 1.0
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(-9, 9)] * 4), min_size=2, max_size=12),
+    st.floats(0.01, 100),
+    st.floats(-100, 100),
+)
+def test_an_ensembles_verdict_does_not_change_with_the_unit_of_a_reward(rows, factor, offset) -> None:
+    new, old, others, before = (list(map(float, column)) for column in zip(*rows, strict=True))
+    assume(np.std(old) > 0 and np.std(before) > 0)
+    differences = []
+    for scale, shift in ((1.0, 0.0), (factor, offset)):
+        candidate = table(new, other=[value * scale + shift for value in others])
+        parent = table(old, other=[value * scale + shift for value in before])
+        differences.append(gate.compare(candidate, parent, {"proxy": 1.0, "other": 2.0}, 10, 0)["reward_difference"])
+    assert differences[0] == pytest.approx(differences[1], abs=1e-6)
+
+
+def test_several_rewards_count_in_their_parents_standard_deviations() -> None:
+    old = table([0.0, 1.0, 0.0, 1.0], other=[0.0, 1000.0, 0.0, 1000.0])
+    new = table([1.0, 2.0, 1.0, 2.0], other=[-900.0, 100.0, -900.0, 100.0])
+    gate = pass_gate(CANDIDATE, PARENT, new, old, {"proxy": 1.0, "other": 1.0}, CLOSED, 50, 0)[2]
+    assert gate["accepted"] == 1.0

@@ -1,0 +1,247 @@
+"""Preference selection."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rsidiff_kedro.method.selection import ROUNDING, SelectionError, SelectionSettings, select_samples
+
+reward = st.floats(-3, 3, width=32)
+tables = st.lists(st.tuples(st.sampled_from("pqr"), reward, reward), min_size=2, max_size=24).map(
+    lambda rows: pd.DataFrame(
+        {
+            "image_id": [f"i{number:02}" for number in range(len(rows))],
+            "prompt_id": [prompt for prompt, _, _ in rows],
+            "sample_index": 0,
+            "proxy": [first for _, first, _ in rows],
+            "other": [second for _, _, second in rows],
+        }
+    )
+)
+ONE, SEVERAL = {"proxy": 1.0}, {"proxy": 1.0, "other": 2.0}
+
+
+def settings_with(enabled, rewards):
+    return st.builds(
+        SelectionSettings,
+        enabled=enabled,
+        rewards=rewards,
+        combine=st.sampled_from(["standardize", "rank"]),
+        keep_per_prompt=st.integers(1, 4),
+        max_gap=st.none() | st.floats(0, 2),
+        min_margin=st.none() | st.floats(-1, 1),
+        floors=st.sampled_from([{}, {"proxy": 0.0}, {"other": -1.0}]),
+    )
+
+
+settings = settings_with(st.booleans(), st.sampled_from([ONE, SEVERAL]))
+enabled_settings = settings_with(st.just(True), st.sampled_from([ONE, SEVERAL]))
+ensembles = settings_with(st.just(True), st.just(SEVERAL))
+
+
+def select(scores, settings):
+    """The selection; examples with nothing to select are another test's."""
+    try:
+        return select_samples(scores, settings, seed=3)
+    except SelectionError:
+        assume(False)
+
+
+def scores(rewards, prompts="pppp", **columns):
+    ids = [f"i{number}" for number in range(len(rewards))]
+    table = {"image_id": ids, "prompt_id": list(prompts), "sample_index": range(len(rewards)), "proxy": rewards}
+    return pd.DataFrame(table | columns)
+
+
+@given(tables, settings)
+def test_a_prompt_keeps_at_most_its_number(scores, settings):
+    kept = select(scores, settings).query("kept")
+    assert kept.groupby("prompt_id").size().max() <= settings.keep_per_prompt
+
+
+@given(tables, enabled_settings)
+def test_only_a_floor_drops_a_sample_that_ranks_above_a_kept_one(scores, settings):
+    for _, samples in select(scores, settings).groupby("prompt_id"):
+        worst_kept = samples.loc[samples["kept"], "rank"].max()
+        above = samples[(samples["rank"] < worst_kept) & ~samples["kept"]]
+        assert set(above["reason"]) <= {"floor"}
+
+
+@given(tables, enabled_settings)
+def test_every_kept_sample_passes_floors_margin_and_gap(scores, settings):
+    selection = select(scores, settings)
+    kept = selection.query("kept")
+    best = selection.groupby("prompt_id")["score"].max()[kept["prompt_id"]].to_numpy()
+    assert settings.min_margin is None or (kept["margin"] >= settings.min_margin - ROUNDING).all()
+    assert settings.max_gap is None or (best - kept["score"] <= settings.max_gap + ROUNDING).all()
+    assert all((kept[name] >= floor).all() for name, floor in settings.floors.items())
+
+
+@given(tables, settings)
+def test_a_sample_has_a_reason_exactly_if_it_is_dropped(scores, settings):
+    selection = select(scores, settings)
+    reasons = {"rank", "margin", "gap", "floor"} if settings.enabled else {"not drawn"}
+    assert set(selection.loc[~selection["kept"], "reason"]) <= reasons
+    assert (selection.loc[selection["kept"], "reason"] == "").all()
+
+
+@given(tables, settings, st.randoms())
+def test_the_selection_does_not_depend_on_the_order_of_the_rows(scores, settings, random):
+    shuffled = scores.sample(frac=1, random_state=random.randrange(2**31))
+    selections = [select(table, settings).set_index("image_id").sort_index() for table in (scores, shuffled)]
+    pd.testing.assert_frame_equal(*selections)
+
+
+@given(tables, settings)
+def test_ranks_count_from_one_down_the_scores(scores, settings):
+    for _, samples in select(scores, settings).groupby("prompt_id"):
+        ordered = samples.sort_values("rank")
+        assert ordered["rank"].tolist() == list(range(1, len(samples) + 1))
+        assert ordered["score"].is_monotonic_decreasing
+
+
+def test_the_rows_stay_in_their_order_with_what_selection_adds():
+    selection = select_samples(
+        scores([0.1, 0.4, 0.3, 0.2]), SelectionSettings(keep_per_prompt=2, min_margin=0.0), seed=0
+    )
+    assert selection["image_id"].tolist() == ["i0", "i1", "i2", "i3"]
+    assert selection["rank"].tolist() == [4, 1, 2, 3]
+    assert selection["reason"].tolist() == ["margin", "", "", "margin"]
+    np.testing.assert_allclose(selection["margin"], [-0.15, 0.15, 0.05, -0.05])
+
+
+def test_ties_go_to_the_lower_image_id():
+    selection = select_samples(scores([0.1, 0.1, 0.1, 0.5], "pppq"), SelectionSettings(keep_per_prompt=1), seed=0)
+    assert selection.query("kept")["image_id"].tolist() == ["i0", "i3"]
+
+
+def test_samples_that_score_about_as_well_as_the_best_of_their_prompt_are_kept():
+    table = scores([5.0, 4.3, 4.1, 1.0, 0.9, -2.0], "pppqqq")
+    selection = select_samples(table, SelectionSettings(max_gap=0.75), seed=0)
+    assert selection["reason"].tolist() == ["", "", "gap", "", "", "gap"]
+    assert select_samples(table, SelectionSettings(max_gap=None), seed=0)["kept"].all()
+
+
+def test_a_gap_in_another_unit_than_the_reward_is_told_of(caplog: pytest.LogCaptureFixture):
+    grades = np.tile([0.25, 0.5, 1.0, 0.75], 50)
+    table = scores(list(grades), [f"p{number // 4}" for number in range(200)])
+    with caplog.at_level("WARNING", logger="rsidiff_kedro"):
+        select_samples(table, SelectionSettings(max_gap=0.5), seed=0)
+        select_samples(table, SelectionSettings(max_gap=0.75, keep_per_prompt=1), seed=0)
+        select_samples(table[:60], SelectionSettings(max_gap=0.75), seed=0)
+        assert not caplog.records
+        select_samples(table, SelectionSettings(max_gap=0.75), seed=0)
+    (record,) = caplog.records
+    assert "`preference_selection.max_gap` (0.75) drops 0 of 200 samples" in record.message
+    assert "lie 0.75 apart" in record.message
+
+
+def test_several_rewards_are_standardized_within_the_prompt_before_they_are_weighed():
+    table = scores([0.0, 1.0, 0.0, 2.0], "ppqq", other=[100.0, 0.0, 0.0, 300.0])
+    selection = select_samples(table, SelectionSettings(rewards={"proxy": 1, "other": 3}), seed=0)
+    np.testing.assert_allclose(selection["score"], [0.5, -0.5, -1, 1])
+
+
+def test_several_rewards_may_be_combined_by_their_ranks_within_the_prompt():
+    table = scores([0.0, 1.0, 2.0, 9.0], "pppq", other=[5.0, 5.0, -1e6, 0.0])
+    selection = select_samples(table, SelectionSettings(rewards={"proxy": 1, "other": 3}, combine="rank"), seed=0)
+    np.testing.assert_allclose(selection["score"], [0.5625, 0.6875, 0.25, 0.5])  # one of 3, ties half, alone 0.5
+
+
+def test_one_reward_is_its_own_score_however_several_would_be_combined():
+    chosen = [
+        select_samples(scores([0.1, 0.4], "pp"), SelectionSettings(combine=way), 0) for way in ("rank", "standardize")
+    ]
+    pd.testing.assert_frame_equal(*chosen)
+
+
+@given(tables, st.floats(0.1, 10), st.floats(-5, 5))
+def test_ranks_do_not_change_with_a_rewards_scale_or_under_any_rising_function(scores, factor, offset):
+    ensemble = SelectionSettings(rewards={"proxy": 1.0, "other": 2.0}, combine="rank")
+    assume(scores["proxy"].nunique() > 1 and scores["other"].nunique() > 1)
+    levels = scores["other"].rank(method="dense")
+    stretched = scores.assign(other=np.exp(levels) * factor + offset)
+    first, second = (select_samples(table, ensemble, 0) for table in (scores, stretched))
+    np.testing.assert_array_equal(first["score"], second["score"])
+
+
+@given(tables, ensembles)
+def test_an_ensembles_score_is_between_its_rewards_bounds(scores, settings):
+    selection = select(scores, settings)
+    if settings.combine == "rank":
+        assert selection["score"].between(0, 1).all()
+    means = selection.groupby("prompt_id")["score"].mean()
+    np.testing.assert_allclose(means, 0.5 if settings.combine == "rank" else 0.0, atol=1e-5)
+
+
+@given(tables, enabled_settings)
+def test_a_sample_that_is_best_by_every_reward_is_first_of_its_prompt(scores, settings):
+    for _, samples in select(scores, settings).groupby("prompt_id"):
+        names = list(settings.rewards)
+        best = samples[(samples[names] == samples[names].max()).all(axis=1)]
+        assert best.empty or best["rank"].min() == 1
+
+
+def test_a_floor_applies_to_the_reward_and_not_to_its_rank():
+    table = scores([0.1, 0.2, 0.3, 0.4], other=[4.0, 3.0, 2.0, 1.0])
+    ensemble = SelectionSettings(
+        rewards={"proxy": 1, "other": 1}, combine="rank", floors={"other": 2.5}, keep_per_prompt=1
+    )
+    assert select_samples(table, ensemble, seed=0)["reason"].tolist() == ["", "rank", "floor", "floor"]
+
+
+def test_a_reward_with_a_dot_in_its_name_can_be_set_on_the_command_line():
+    """Kedro takes the dots of `--params preference_selection.rewards.hpsv2.1=1` for levels."""
+    merged = {"proxy": 0, "hpsv2.1": 3, "hpsv2": {"1": 1}}
+    settings = SelectionSettings(rewards=merged, floors={"hpsv2": {"1": 0.2}})
+    assert settings.rewards == {"hpsv2.1": 1.0}
+    assert settings.floors == {"hpsv2.1": 0.2}
+
+
+def test_without_selection_samples_are_drawn_by_seed_whatever_their_rewards():
+    off = SelectionSettings(enabled=False, keep_per_prompt=2)
+    first = select_samples(scores([0.1, 0.2, 0.3, 0.4]), off, seed=5)
+    other = select_samples(scores([np.nan, 0.0, -1.0, 0.0]), off, seed=5)
+    assert first["kept"].tolist() == other["kept"].tolist() and first["kept"].sum() == 2
+    drawn = {tuple(select_samples(scores([0.1] * 4), off, seed)["kept"]) for seed in range(20)}
+    assert len(drawn) > 2
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "message"),
+    [
+        (scores([0.1, np.nan, 0.2, 0.3]), {}, "'proxy' is NaN or infinite for 1 of 4 images, first i1"),
+        (scores([0.5] * 4), {}, "'proxy' is 0.5 for all 4 images"),
+        (scores([0.1, 0.2, 0.3, 0.4]), {"min_margin": 9}, r"\{'margin': 4\}\); lower `min_margin` \(9.0\) in"),
+        (
+            scores([0.1, 0.2, 0.3, 0.4]),
+            {"floors": {"proxy": 2}},
+            r"\{'floor': 4\}\); lower `floors` \(\{'proxy': 2.0\}\) in",
+        ),
+        (
+            scores([0.1, 0.2, 0.3, 0.4]).assign(other=[1, 1, 1, 0]),
+            {"max_gap": 0.05, "floors": {"other": 0.5}},
+            r"\(\{'gap': 3, 'floor': 1\}\); raise `max_gap` \(0.05\) and lower `floors`",
+        ),
+        (scores([0.1, 0.2, 0.3, 0.4]), {"rewards": {"hps": 1}}, r"lack the columns \['hps'\]; they have"),
+        (pd.concat([scores([0.1, 0.2, 0.3, 0.4])] * 2), {}, "image i0 comes twice"),
+    ],
+)
+def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, message):
+    with pytest.raises(SelectionError, match=message):
+        select_samples(table, SelectionSettings(**changed), seed=0)
+
+
+@pytest.mark.parametrize("rewards", [{}, {"proxy": 0}, {"proxy": -1}, {"proxy": np.inf}])
+def test_weights_of_rewards_that_no_mean_can_have_are_refused(rewards):
+    with pytest.raises(ValidationError):
+        SelectionSettings(rewards=rewards)
+
+
+def test_a_weight_of_zero_leaves_a_reward_out():
+    assert SelectionSettings(rewards={"proxy": 0, "other": 2.0}).rewards == {"other": 2.0}
+    with pytest.raises(ValidationError, match="one reward at least"):
+        SelectionSettings(rewards={"proxy": 0})

@@ -1,0 +1,171 @@
+"""What runs take on disk is listed, and old images and adapters go, but never what a kept run stands on."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from kedro.framework.context import KedroContext
+from kedro.io import DatasetError
+from rsidiff_kedro.cli.commands import cli
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.execution.unfinished import Unfinished, begin_run
+from rsidiff_kedro.provenance.records import Record, Records
+from rsidiff_kedro.provenance.retention import LEFT_OVER
+from rsidiff_kedro.scenes.world.grammar import parse_caption
+
+OLD, MIDDLE, NEW = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2, 3))
+
+
+class Runs:
+    """Writes what runs would, without running."""
+
+    def __init__(self, project: Path, load_context: Callable[..., KedroContext], images: ImageSet) -> None:
+        self._context = load_context(env="test")
+        self._images = images
+        self.data = project / "data" / "test"
+        self.records = Records(self.data / "lineage")
+
+    def make(self, version: str, name: str, *inputs: Record, seed: int = 0) -> Record:
+        """Save a dataset as a step of this run would, and its record."""
+        kinds = {"images": self._images, "report": "<html>", "metrics": {"a": 1.0}}
+        adapter = Adapter({"unet.a": torch.full((2,), float(seed))}, {"round": 1})
+        self._context._get_catalog(save_version=version).save(
+            name, kinds.get(name.split("_")[-1].split(".")[-1], adapter)
+        )
+        record = Record(
+            step=name,
+            version=version,
+            outputs={name: "digest"},
+            code="",
+            assets="",
+            libraries={},
+            parameters={"seed": seed},
+            inputs={next(iter(each.outputs)): each.key for each in inputs},
+        )
+        self.records.write(record)
+        return record
+
+    def load(self, version: str, name: str) -> object:
+        return self._context._get_catalog(load_versions={name: version}).load(name)
+
+
+@pytest.fixture
+def made(project: Path, load_context: Callable[..., KedroContext], scene_images: Callable[..., ImageSet]) -> Runs:
+    return Runs(project, load_context, scene_images([parse_caption("a red circle")], 2))
+
+
+def prune(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_without_rules_nothing_goes(made: Runs) -> None:
+    made.make(OLD, "report", made.make(OLD, "rsi.round_1.images"))
+    assert "Nothing to delete" in prune("--delete")
+
+
+def test_images_and_adapters_of_old_runs_go_and_tables_stay(made: Runs) -> None:
+    for seed, version in enumerate((OLD, NEW)):
+        images = made.make(version, "rsi.round_1.images", seed=seed)
+        metrics = made.make(version, "rsi.round_1.metrics", made.make(version, "rsi.round_1.adapter", images))
+        made.make(version, "report", metrics)
+    assert "Nothing was deleted" in prune("--params=keep.runs=1")
+    assert made.load(OLD, "rsi.round_1.adapter")
+    listed = prune("--params=keep.runs=1", "--delete")
+    assert listed.count(OLD) == 2
+    assert NEW not in listed
+    for name in ("images", "adapter"):
+        with pytest.raises(
+            DatasetError, match="was pruned; a run of all stages with --only-missing-outputs makes it again"
+        ):
+            made.load(OLD, f"rsi.round_1.{name}")
+        assert made.load(NEW, f"rsi.round_1.{name}")
+    assert made.load(OLD, "rsi.round_1.metrics") == {"a": 1.0}
+    assert "Nothing to delete" in prune("--params=keep.runs=1", "--delete")
+
+
+def test_what_a_kept_run_went_on_from_stays(made: Runs) -> None:
+    adapter = made.make(OLD, "rsi.round_1.adapter", made.make(OLD, "rsi.round_1.images"))
+    made.make(OLD, "report", adapter)
+    made.make(NEW, "report", made.make(NEW, "rsi.round_2.adapter", adapter), seed=1)
+    assert "Nothing to delete" in prune("--params=keep.runs=1", "--delete")
+
+
+def test_a_run_that_is_not_finished_counts_for_none(made: Runs) -> None:
+    made.make(OLD, "report", made.make(OLD, "rsi.round_1.images"))
+    made.make(NEW, "rsi.round_1.images", seed=1)
+    assert "Nothing to delete" in prune("--params=keep.runs=1", "--delete")
+
+
+def test_training_images_of_old_rounds_go_but_for_the_bases(made: Runs) -> None:
+    rounds = [made.make(OLD, f"rsi.round_{number}.images") for number in (1, 2, 3, 4)]
+    made.make(OLD, "report", *rounds, made.make(OLD, "rsi.round_2.test_images"))
+    prune("--params=keep.rounds=1", "--delete")
+    left = [path.parts[-5] for path in made.data.glob("03_primary/rsi/*/images/*/images/images")]
+    assert sorted(left) == ["round_1", "round_4"]
+    assert made.load(OLD, "rsi.round_2.test_images")
+
+
+def test_what_killed_runs_left_goes_when_it_is_of_no_use(made: Runs) -> None:
+    done = made.make(OLD, "report")
+    finished = Unfinished(made.data / "unfinished", done.key, MIDDLE, resume=False)
+    useful = Unfinished(made.data / "unfinished", "other", MIDDLE, resume=False)
+    live = Unfinished(made.data / "unfinished", done.key, NEW, resume=False)
+    folders = [each.folder for each in (finished, useful, live)]
+    finished.release()
+    useful.release()
+    partial = made.data / "03_primary" / "rsi" / ".images.1234.partial"
+    partial.mkdir(parents=True)
+    recent = partial.with_name(".images.5678.partial")
+    recent.mkdir()
+    os.utime(partial, (0, partial.stat().st_mtime - LEFT_OVER - 60))
+    prune("--delete")
+    assert [folder.exists() for folder in folders] == [False, True, True]
+    assert (partial.exists(), recent.exists()) == (False, True)
+
+
+def test_runs_are_listed_with_their_size_and_state(made: Runs) -> None:
+    made.make(OLD, "report", made.make(OLD, "rsi.round_3.images"))
+    made.make(MIDDLE, "rsi.round_1.adapter")
+    running = Unfinished(made.data / "unfinished", "key", NEW, resume=False)
+    (running.folder / "work").write_bytes(b"0" * 2_000_000)
+    result = CliRunner().invoke(cli, ["rsi", "runs", "--env=test"])
+    lines = [line.split() for line in result.output.splitlines()]
+    assert [line[:3] for line in lines[1:4]] == [
+        [OLD, "finished", "3"],
+        [MIDDLE, "stopped", "1"],
+        [NEW, "running", "0"],
+    ]
+    assert lines[3][-2:] == ["2.0", "MB"]
+
+
+def test_a_bad_rule_is_said() -> None:
+    result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.runs=0"])
+    assert result.exit_code == 2
+    assert "'keep.runs' is 0" in result.output
+
+
+def test_nothing_is_deleted_while_a_run_is_going_on(made: Runs) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (2, 3)))
+    active = begin_run(made.data / "unfinished", NEW)
+    result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.rounds=1", "--delete"])
+    assert result.exit_code == 1
+    assert f"run {NEW} is going on; wait for its end" in result.output
+    active.remove()
+    assert "Deleted" in prune("--params=keep.rounds=1", "--delete")
+
+
+def test_each_runs_own_last_rounds_are_kept(made: Runs) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (2, 3, 4)))
+    made.make(MIDDLE, "report", made.make(MIDDLE, "rsi.round_2.images", seed=1), seed=1)
+    made.make(NEW, "rsi.round_2.images", seed=2)
+    listed = prune("--params=keep.rounds=1", "--delete")
+    assert "round_2/images/" + OLD in listed
+    assert MIDDLE not in listed
+    assert NEW not in listed
