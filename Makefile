@@ -5,7 +5,7 @@
 # make kill-table  kills and resumes runs 50 times and writes the table docs/kill-table.md
 # make ui    MLflow and Kedro-Viz on what has been run
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
-# make study   the experiments behind the figures in README.md and docs/scenes.md; some 11 hours of two cores
+# make study   the experiments behind the figures in README.md and docs/results.md; some 11 hours of two cores
 # make bench   how fast images are drawn, and what guidance does
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11

@@ -1,7 +1,7 @@
 """Runs arms of an experiment, each a whole `kedro run` in a folder of its own, and gathers what they measured.
 
-An arm is a name and the parameters in which it differs from `conf/base`. What has run with the same parameters,
-`conf/base` and code is not run again, and a killed arm goes on. Arms run side by side, one thread each.
+An arm is a name and the parameters in which it differs from the default environment. What has run with the same
+parameters, `conf/` and code is not run again, and a killed arm continues. Arms run side by side, one thread each.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,14 @@ import pandas as pd
 from PIL import Image
 
 from rsidiff_kedro.evaluation.intervals import Interval
-from rsidiff_kedro.provenance.code_digest import assets_digest, code_digest
+from rsidiff_kedro.evaluation.judging import judge_readable
+from rsidiff_kedro.provenance.code_digest import PACKAGE, assets_digest
 from rsidiff_kedro.provenance.content_digest import content_digest
-from rsidiff_kedro.scenes.plugins.judge import judge_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "data" / "study"
 NO_SELECTION = {"preference_selection.enabled": "false", "preference_selection.keep_per_prompt": "3"}
-"""Random samples, as many a prompt as preference selection keeps on average, rounded."""
+"""Random samples, as many per prompt as preference selection keeps on average, rounded."""
 ALL_OFF = {"prompt_curation.enabled": "false", **NO_SELECTION, "weighting.enabled": "false"}
 ORACLE = {
     "preference_selection.rewards.proxy": "0",
@@ -38,7 +39,7 @@ ORACLE = {
 
 @dataclass(frozen=True)
 class Arm:
-    """A name, the number of rounds, and the parameters in which it differs from `conf/base`."""
+    """A name, the number of rounds, and the parameters in which it differs from the default environment."""
 
     name: str
     rounds: int
@@ -80,9 +81,10 @@ def _run(arm: Arm, seed: int) -> None:
 
 @cache
 def _project_digest() -> str:
-    """Of what a run reads beside its parameters: `conf/base`, the code, and the networks that come with it."""
-    code = code_digest("rsidiff_kedro.pipeline_registry")
-    return f"{content_digest(ROOT / 'conf' / 'base')} {code} {assets_digest()}"
+    """Return a digest of what a run reads beside its parameters: `conf/`, the code, and the networks that it ships."""
+    conf = [content_digest(ROOT / "conf" / name) for name in ("base", "scenes", "local")]
+    code = [content_digest(path) for path in sorted(PACKAGE.rglob("*.py"))]
+    return f"{sha256(' '.join([*conf, *code]).encode()).hexdigest()[:16]} {assets_digest()}"
 
 
 def newest(folder: Path, dataset: str) -> Path:
@@ -116,7 +118,7 @@ def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
             texts = pd.read_parquet(images / "metadata.parquet").set_index("image_id")["text"]
             texts = texts[weights["image_id"]].tolist()
             pictures = [Image.open(images / "images" / f"{name}.png") for name in weights["image_id"]]
-            table = weights.assign(text=texts).join(judge_scenes(pictures, texts))
+            table = weights.assign(text=texts).join(judge_readable("scenes", pictures, texts))
             correct = table["correct"].fillna(False).astype(bool)
             tables.append(table.assign(arm=arm.name, seed=seed, round=number, correct=correct))
     return pd.concat(tables, ignore_index=True)
@@ -132,7 +134,7 @@ def bootstrap_over_seeds(values: pd.DataFrame, n_resamples: int = 2000) -> Inter
     """The mean of `value` with its 95 % interval, resampling seeds, and prompts within each.
 
     Args:
-        values: a row a prompt: seed, prompt_id and value, the prompt's mean.
+        values: one row per prompt: seed, prompt_id and value, the prompt's mean.
     """
     by_seed = [group["value"].to_numpy(float) for _, group in values.groupby("seed")]
     rng = np.random.default_rng(0)

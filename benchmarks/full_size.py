@@ -1,6 +1,6 @@
-"""What a Stable Diffusion 1.4 of full size takes, with random weights: python benchmarks/full_size.py
+"""Measure what a Stable Diffusion 1.4 of full size takes, with random weights: python benchmarks/full_size.py
 
-Draws one image of 512 pixels in 8 steps with guidance, and takes one LoRA step on it, with and without gradient
+Generates one image of 512 pixels in 8 steps with guidance, and takes one LoRA step on it, with and without gradient
 checkpointing, each in a process of its own. Prints seconds of the CPU (without building the model) and the peak of
 memory.
 """
@@ -11,25 +11,23 @@ import resource
 import sys
 from collections.abc import Callable
 
-import pandas as pd
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusionBackbone
-from rsidiff_kedro.diffusion.model import PipelineBackbone, find_device
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings, find_device
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import finetune, initial_adapter
+from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
 
 PROMPTS = prompt_table(["a red circle"], "benchmark")
 
 
-def build_backbone(device: str, dtype: str) -> StableDiffusionBackbone:
-    """Networks of the sizes of CompVis/stable-diffusion-v1-4, with random weights."""
+def build_model(device: str, dtype: str) -> StableDiffusion:
+    """Build networks of the sizes of CompVis/stable-diffusion-v1-4, with random weights."""
     torch.manual_seed(0)
     text = CLIPTextConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768
@@ -53,52 +51,51 @@ def build_backbone(device: str, dtype: str) -> StableDiffusionBackbone:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    model = ModelSettings(base="random", device=device, dtype=dtype)
-    return StableDiffusionBackbone(pipeline.to(find_device(device), getattr(torch, dtype)), model)
+    settings = ModelSettings(base="random", device=device, dtype=dtype)
+    return StableDiffusion(pipeline.to(find_device(device), getattr(torch, dtype)), settings)
 
 
-def draw(backbone: PipelineBackbone) -> None:
-    """One image."""
+def generate(model: DiffusionModel) -> None:
+    """Generate one image."""
     sampler = SamplerSettings(num_inference_steps=8, guidance_scale=7.5, micro_batch_size=1)
-    images = sample_images(backbone, None, PROMPTS, 1, sampler, 0, "benchmark", "drawing")
+    images = sample_images(model, None, PROMPTS, 1, sampler, 0, "benchmark", "generating")
     assert images.images[0].size == (512, 512)
 
 
-def train(backbone: PipelineBackbone, gradient_checkpointing: bool) -> None:
-    """One step of a batch of one."""
+def train(model: DiffusionModel, gradient_checkpointing: bool) -> None:
+    """Take one step of a batch of one."""
     settings = FinetuneSettings(
         rank=16, layers="attention", steps=1, batch_size=1, gradient_checkpointing=gradient_checkpointing
     )
-    latents = torch.randn((1, *backbone.latent_shape), generator=torch.Generator().manual_seed(0))
-    columns = {"file_name": "", "image_id": "a", "sample_index": 0, "seed": 0, "guidance_scale": 7.5}
-    rows = PROMPTS[["prompt_id", "text"]].assign(**columns, num_inference_steps=8, checkpoint="base", weight=1.0)
-    parent = initial_adapter(backbone, settings, seed=0)
-    backbone.denoiser.delete_adapters("default")
-    finetune(backbone, parent, ImageSet(pd.DataFrame(rows), [None], latents), settings, 0, 1)  # type: ignore[list-item]
+    latents = torch.randn((1, *model.latent_shape), generator=torch.Generator().manual_seed(0))
+    rows = PROMPTS[["prompt_id", "text"]].assign(image_id="a", round=1, weight=1.0)
+    parent = initial_adapter(model, settings.rank, settings.layers, seed=0)
+    model.remove_adapter()
+    finetune(model, parent, TrainingSet(rows, latents), settings, 0, 1)
 
 
-PARTS: dict[str, Callable[[PipelineBackbone], None]] = {
-    "one image of 512 pixels, 8 steps with guidance": draw,
-    "one LoRA step of one image": lambda backbone: train(backbone, False),
-    "one LoRA step of one image, gradient checkpointing": lambda backbone: train(backbone, True),
+PARTS: dict[str, Callable[[DiffusionModel], None]] = {
+    "one image of 512 pixels, 8 steps with guidance": generate,
+    "one LoRA step of one image": lambda model: train(model, False),
+    "one LoRA step of one image, gradient checkpointing": lambda model: train(model, True),
 }
 
 
 def cpu_seconds() -> float:
-    """What this process has computed, on all its threads; other work on the machine hardly changes it."""
+    """Return the CPU time of this process, all its threads; other work on the machine hardly changes it."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def measure(name: str, device: str, dtype: str) -> None:
     """Print one part's line."""
-    backbone = build_backbone(device, dtype)
-    parameters = sum(parameter.numel() for parameter in backbone.denoiser.parameters())
+    model = build_model(device, dtype)
+    parameters = sum(parameter.numel() for parameter in model.denoiser.parameters())
     start = cpu_seconds()
-    PARTS[name](backbone)
+    PARTS[name](model)
     seconds = cpu_seconds() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if backbone.device.type == "cuda":
+    if model.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated()
     sys.stdout.write(f"| {name} | {parameters / 1e6:.0f} M | {seconds:.1f} s | {peak / 1e9:.1f} GB |\n")
 

@@ -1,16 +1,15 @@
-"""How often the shipped model is right by guidance scale: python benchmarks/guidance_scale.py
+"""Measure how often the shipped model is right by guidance scale: python benchmarks/guidance_scale.py
 
 100 held-out prompts, 2 images each, the same noise for every scale; seconds a scale on two cores.
 """
 
 import sys
 
-from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
-from rsidiff_kedro.scenes.pretraining.training import held_out_scenes
-
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import load_backbone
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.scenes.pretraining.networks import held_out_scenes
 from rsidiff_kedro.scenes.world.grammar import parse_caption
 from rsidiff_kedro.scenes.world.judge import judge_images
 
@@ -20,11 +19,11 @@ SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
 def main() -> None:
     """Print a table in Markdown."""
     prompts = prompt_table([scene.caption for scene in held_out_scenes(60, 40, seed=1)], source="grammar")
-    backbone = load_backbone(ModelSettings())
+    model = load_model(ModelSettings(base="scenes"))
     lines = ["| guidance scale | right | one object | two objects | malformed | not asked for |", "|" + " --- |" * 6]
     for scale in SCALES:
         images = sample_images(
-            backbone, None, prompts, 2, SamplerSettings(guidance_scale=scale), 1, "benchmark", f"guidance scale {scale}"
+            model, None, prompts, 2, SamplerSettings(guidance_scale=scale), 1, "benchmark", f"guidance scale {scale}"
         )
         texts = images.metadata["text"].tolist()
         verdicts = judge_images(images.images, texts)

@@ -1,11 +1,10 @@
-"""Kills runs at random moments and resumes them: nothing is lost, nothing half-written, the end is the same.
+"""Kill runs at random moments and resume them: nothing is lost, nothing half-written, the end is the same.
 
     python benchmarks/kill_test.py --kills 50 --table docs/kill-table.md
 
 A run of three rounds in the environment `test` is killed (SIGKILL) in a step of one stage after the other, in random
-order and at a random moment of the step, and goes on each time with `--only-missing-outputs`; after the last kill with
-two workers. When it comes to its end, every artefact is compared with those of a run that nobody disturbed and that had
-one worker, and the next run begins in a new folder.
+order and at a random moment of the step, and continues each time with `--only-missing-outputs`. When it comes to its
+end, every artifact is compared with those of a run that nobody disturbed, and the next run begins in a new folder.
 """
 
 import argparse
@@ -27,15 +26,15 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image
-from rsidiff_kedro.pipelines.rsi import create_stages
 from safetensors.torch import load_file
 
-from rsidiff_kedro.pipelines import report
+from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines.stage import Place, compose
 from rsidiff_kedro.provenance.records import Records
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
-STAGES = ("prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "evaluation", "report")
+METHOD = tuple(stage for stage in stages() if stage.place is not Place.APART)
 TO_THE_END = "none"
 _STARTED = re.compile(r"Running node: .* -> \[([\w.]+)")  # by its first output: the name is without its namespace
 _REUSED = re.compile(r"(\d+) of (\d+) steps are reused")
@@ -67,13 +66,12 @@ class Project:
         """Where the environment `test` keeps its data."""
         return self.folder / "data" / "test"
 
-    def start(self, workers: int = 1) -> subprocess.Popen[str]:
-        """A run that says which step it is at."""
+    def start(self) -> subprocess.Popen[str]:
+        """Start a run that says which step it is at."""
         command = [sys.executable, "-m", "kedro", "run", "--pipelines=rsi", "--env=test", "--only-missing-outputs"]
         environment = os.environ | {"KEDRO_LOGGING_CONFIG": str(self.folder / "logging.json"), "OMP_NUM_THREADS": "1"}
-        runner = ["--runner=ParallelRunner", f"--runner-params=max_workers={workers}"] if workers > 1 else []
         return subprocess.Popen(
-            [*command, f"--params=rounds={ROUNDS}", *runner],
+            [*command, f"--params=rounds={ROUNDS}"],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -82,7 +80,7 @@ class Project:
         )
 
     def images(self) -> dict[Path, str]:
-        """The digests of all images that are not hidden, those of unfinished steps included."""
+        """Return the digests of all images that are not hidden, those of unfinished steps included."""
         found = {}
         for path in self.data.rglob("images/*.png"):
             if not any(part.startswith(".") for part in path.parts):
@@ -90,7 +88,7 @@ class Project:
         return found
 
     def check(self) -> None:
-        """Raise AssertionError if an artefact is half-written, or a finished image is gone or was drawn again."""
+        """Raise AssertionError if an artifact is half-written, or a finished image is gone or was generated again."""
         for path in self.data.rglob("*"):
             hidden = any(part.startswith(".") for part in path.relative_to(self.data).parts)
             if path.is_file() and not hidden and "unfinished" not in path.parts:
@@ -110,18 +108,18 @@ class Project:
         found: set[Path] = set()
         for folder in self.data.glob("unfinished/*/images"):
             firsts = {path.stem for path in folder.parent.glob("*.safetensors")}
-            drawn = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
-            batches = (drawn[start : start + size] for start in range(0, len(drawn), size))
+            images = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
+            batches = (images[start : start + size] for start in range(0, len(images), size))
             found.update(path for batch in batches if firsts & {path.stem for path in batch} for path in batch)
         return found
 
-    def artefacts(self) -> dict[str, dict[str, str]]:
-        """The digests of all outputs, by the key of what made them."""
+    def artifacts(self) -> dict[str, dict[str, str]]:
+        """Return the digests of all outputs, by the key of what made them."""
         return {record.key: record.outputs for record in Records(self.data / "lineage").all()}
 
 
 def _read(path: Path) -> None:
-    """Read an artefact to its end."""
+    """Read an artifact to its end."""
     if path.suffix == ".png":
         with Image.open(path) as image:
             image.load()
@@ -136,7 +134,7 @@ def _read(path: Path) -> None:
 
 
 def make_project(folder: Path) -> Project:
-    """An empty folder with the project's configuration, whose logs name each step as it begins."""
+    """Make an empty folder with the project's configuration, whose logs name each step as it begins."""
     folder.mkdir()
     shutil.copytree(ROOT / "conf", folder / "conf")
     for name in ("pyproject.toml", ".telemetry"):
@@ -150,13 +148,13 @@ def make_project(folder: Path) -> Project:
 
 
 def steps() -> dict[str, tuple[str, str]]:
-    """The name and the stage of every step of the run, by its first output."""
-    pipelines = {**create_stages(ROUNDS), "report": report.create_pipeline(ROUNDS)}
-    return {node.outputs[0]: (node.name, stage) for stage, pipeline in pipelines.items() for node in pipeline.nodes}
+    """Return the name and the stage of every step of the run, by its first output."""
+    pipelines = compose(METHOD, ROUNDS)
+    return {node.outputs[0]: (node.name, each.name) for each in METHOD for node in pipelines[each.name].nodes}
 
 
 def undisturbed(project: Project) -> dict[str, float]:
-    """Run to the end; returns the seconds that each step took."""
+    """Run to the end; return the seconds that each step took."""
     begun: list[tuple[str, float]] = []
     with project.start() as process:
         assert process.stdout is not None
@@ -169,9 +167,9 @@ def undisturbed(project: Project) -> dict[str, float]:
 
 
 def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: random.Random, run: int) -> Kill | str:
-    """Resume, and kill in the next step of a stage at a random moment; what was reused, if the run came to its end."""
+    """Resume, and kill in the next step of a stage at a random moment; return what was reused if it came to its end."""
     known, reused, kill = steps(), "", None
-    with project.start(workers=2 if stage == TO_THE_END else 1) as process:
+    with project.start() as process:
         assert process.stdout is not None
         for line in process.stdout:
             if match := _REUSED.search(line):
@@ -192,7 +190,7 @@ def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: rand
 
 
 def kill_test(kills: int, folder: Path, seed: int = 0, order: Sequence[str] = ()) -> Iterator[Kill]:
-    """Kill and resume so many times; raises AssertionError as soon as something is lost, half-written or different.
+    """Kill and resume so many times; raise AssertionError as soon as something is lost, half-written or different.
 
     Args:
         order: of the stages to kill in; random ones after these.
@@ -206,7 +204,7 @@ def kill_test(kills: int, folder: Path, seed: int = 0, order: Sequence[str] = ()
         run += 1
         project, finished = make_project(folder / f"run_{run}"), False
         while not finished:
-            waiting = waiting or rng.sample(STAGES, len(STAGES))
+            waiting = waiting or rng.sample([each.name for each in METHOD], len(METHOD))
             stage = waiting.pop() if done < kills else TO_THE_END
             result = kill_once(project, stage, seconds, rng, run)
             project.check()
@@ -223,23 +221,23 @@ def kill_test(kills: int, folder: Path, seed: int = 0, order: Sequence[str] = ()
 
 
 def compare(project: Project, whole: Project) -> None:
-    """Raise AssertionError unless every artefact is, byte for byte, that of the undisturbed run."""
-    ours, theirs = project.artefacts(), whole.artefacts()
-    assert ours.keys() == theirs.keys(), "the resumed run has other artefacts than the undisturbed one"
+    """Raise AssertionError unless every artifact is, byte for byte, that of the undisturbed run."""
+    ours, theirs = project.artifacts(), whole.artifacts()
+    assert ours.keys() == theirs.keys(), "the resumed run has other artifacts than the undisturbed one"
     differing = [name for key, outputs in ours.items() for name in outputs if outputs[name] != theirs[key][name]]
     assert not differing, f"differ from the undisturbed run's: {', '.join(differing)}"
 
 
 def table(kills: list[Kill], seed: int) -> str:
-    """The kills as a page in Markdown."""
+    """Return the kills as a page in Markdown."""
     lines = [
         f"# {len(kills)} kills, all resumed",
         "",
         f"Made by `python benchmarks/kill_test.py --kills {len(kills)} --seed {seed}` ({date.today()}):",
         "runs of three rounds in the environment `test`, one thread,",
         "each killed (SIGKILL) at random moments and resumed until it came to its end. After every kill each file",
-        "was read to its end, and every image that was finished before was there, and not drawn again; at the end",
-        "all artefacts were, byte for byte, those of a run that nobody disturbed. The script ends at the first kill",
+        "was read to its end, and every image that was finished before was there, and not generated again; at the end",
+        "all artifacts were, byte for byte, those of a run that nobody disturbed. The script ends at the first kill",
         "of which that is not true.",
         "",
         "| # | run | stage | killed in | after s | images of the step on disk | training steps kept | reused before |",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rsidiff_kedro.core.prompt_table import normalize_text
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
-from rsidiff_kedro.prompts.sources import FileSource
+from rsidiff_kedro.prompts.sources.file import FileSource
 
 
 def make_prompts(texts: list[str], count: int) -> list[str]:

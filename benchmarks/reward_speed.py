@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 PARITY = Path(__file__).resolve().parent / "parity"
-CASES = (("hpsv2.1", 4, 4.0), ("image_reward", 4, 2.0), ("image_reward", 16, 3.0))
+CASES = (("hpsv2_1", 4, 4.0), ("image_reward", 4, 2.0), ("image_reward", 16, 3.0))
 """Model, prompts, and how many times less CPU time is asked for."""
 
 

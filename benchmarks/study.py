@@ -39,9 +39,9 @@ from arms import (
     training_samples,
 )
 
-from rsidiff_kedro.method.curation import split_prompts
 from rsidiff_kedro.method.weighting import effective_sample_size
-from rsidiff_kedro.prompts.sources import GrammarSource
+from rsidiff_kedro.prompts.splits import split_prompts
+from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 from rsidiff_kedro.scenes.world.grammar import COLORS, RELATIONS, SHAPES
 
 SEEDS = [3, 4, 5]
@@ -52,9 +52,9 @@ LEVER_SEEDS = [103]
 HOPELESS_PROMPTS = "hopeless_prompts.txt"
 CHEAP = {"prompt_curation.test_size": "10", "prompt_curation.validation_size": "160"}
 """The splits of trials and levers, which look at validation prompts alone."""
-NO_GATE = {"evaluation.gate.enabled": "false"}
+NO_GATE = {"gate.enabled": "false"}
 HARDER = {"finetune.learning_rate": "2.0e-3"}
-NO_REPLAY = {"finetune.learning_rate": "1.5e-3", "finetune.replay_rounds": "0"}
+NO_REPLAY = {"finetune.learning_rate": "1.5e-3", "replay.rounds": "0"}
 """Each round trains on its own images alone, at a larger learning rate."""
 METHOD, NAIVE = Arm("method", 6, NO_GATE), Arm("naive", 6, NO_GATE | ALL_OFF)
 METHOD_LONG, NAIVE_LONG = Arm("method", 12, NO_GATE), Arm("naive", 12, NO_GATE | ALL_OFF)
@@ -126,7 +126,7 @@ def harder(seeds: Sequence[int]) -> list[str]:
 
 def replay_base(seeds: Sequence[int]) -> list[str]:
     """Twelve rounds, in all of which what the base drew is trained on; validation prompts alone are looked at."""
-    arm = Arm("method_replay_base", 12, NO_GATE | {"finetune.replay_base": "true"})
+    arm = Arm("method_replay_base", 12, NO_GATE | {"replay.base": "true"})
     return compare([METHOD_LONG, arm], seeds, "validation")
 
 
@@ -298,8 +298,8 @@ LEVERS = {
     "learning rate x 2": {"finetune.learning_rate": "1.2e-3"},
     "learning rate / 3": {"finetune.learning_rate": "2.0e-4"},
     "200 steps a round": {"finetune.steps": "200"},
-    "only this round's images": {"finetune.replay_rounds": "0"},
-    "this round's images and the base's": {"finetune.replay_rounds": "0", "finetune.replay_base": "true"},
+    "only this round's images": {"replay.rounds": "0"},
+    "this round's images and the base's": {"replay.rounds": "0", "replay.base": "true"},
     "restart from the base": {"finetune.adapter": "restart"},
     "rank 4": {"finetune.rank": "4"},
     "attention alone": {"finetune.layers": "attention"},

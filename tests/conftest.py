@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def make_project(folder: Path) -> Path:
-    """A Kedro project of this package in an empty or new folder."""
+    """Make a Kedro project of this package in an empty or new folder."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(ROOT / "conf", folder / "conf")
     for name in ("pyproject.toml", ".telemetry"):
@@ -74,7 +74,7 @@ def new_project() -> Callable[[Path], Path]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project folder, which is the working directory too."""
+    """Return an empty project folder, which is the working directory too."""
     folder = make_project(tmp_path / "project")
     monkeypatch.chdir(folder)
     monkeypatch.delenv("KEDRO_ENV", raising=False)
@@ -83,7 +83,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def load_context(project: Path) -> Callable[..., KedroContext]:
-    """Makes a context in the empty project: `load_context({"rounds": 2}, env="test")`."""
+    """Return a function that makes a context in the empty project: `load_context({"rounds": 2}, env="test")`."""
 
     def load(runtime_params: dict[str, Any] | None = None, env: str | None = None) -> KedroContext:
         with KedroSession.create(project, env=env, runtime_params=runtime_params) as session:
@@ -94,17 +94,17 @@ def load_context(project: Path) -> Callable[..., KedroContext]:
 
 @pytest.fixture(scope="session")
 def scene_images() -> Callable[..., ImageSet]:
-    """`scene_images(scenes, samples_per_prompt)`: see `draw_scenes`."""
-    return draw_scenes
+    """`scene_images(scenes, samples_per_prompt)`: see `render_scenes`."""
+    return render_scenes
 
 
-def draw_scenes(
+def render_scenes(
     scenes: Sequence[Scene],
     samples: int,
     seed: int = 0,
     spoil: dict[int, Spoil] | None = None,
 ) -> ImageSet:
-    """Renderings of the scenes, `samples` each; those of a sample index in `spoil` are spoiled by its function."""
+    """Render the scenes, `samples` times each; those of a sample index in `spoil` are spoiled by its function."""
     rng = np.random.default_rng(seed)
     rows, images = [], []
     for number, scene in enumerate(scenes):
@@ -151,7 +151,7 @@ def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 @pytest.fixture(scope="session")
 def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`hpsv2.1`, `image_reward`, `clip` (transformers' format), `aesthetic`, `clip_tokenizer`, `bert_tokenizer`."""
+    """`hpsv2_1`, `image_reward`, `clip` (transformers' format), `aesthetic`, `clip_tokenizer`, `bert_tokenizer`."""
     folder = tmp_path_factory.mktemp("rewards")
     samples.save_models(folder, "small")
     vocabulary = len(json.loads((folder / "clip_tokenizer" / "vocab.json").read_text()))
@@ -163,7 +163,7 @@ def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbered(network: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """The network with weights of `samples.random_weights`."""
+    """Return the network with weights of `samples.random_weights`."""
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     network.load_state_dict(samples.random_weights(shapes, seed))
     return network.eval()
@@ -220,7 +220,7 @@ def build_stable_diffusion_3() -> StableDiffusion3Pipeline:
         pooled_projection_dim=32,
         pos_embed_max_size=16,
     )
-    # Initialised with zeros, as diffusers does, it would draw the same whatever the prompt.
+    # Initialised with zeros, as diffusers does, it would generate the same whatever the prompt.
     for parameter in transformer.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)

@@ -6,7 +6,8 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 
-from rsidiff_kedro.parameters import parameter_fields
+from rsidiff_kedro.core.validation import fields_of
+from rsidiff_kedro.parameters import schema
 
 UNREAD = {"rounds", "keep", "keep.runs", "keep.rounds"}
 """Read by the context and by `kedro rsi prune`, not by a node."""
@@ -60,7 +61,7 @@ def test_every_parameter_is_read_by_a_node() -> None:
     def is_read(name: str) -> bool:
         return any(name == other or name.startswith(f"{other}.") or other.startswith(f"{name}.") for other in read)
 
-    assert {name for name, _ in parameter_fields() if not is_read(name)} == UNREAD
+    assert {name for name, _ in fields_of(schema()) if not is_read(name)} == UNREAD
 
 
 def test_every_parameter_that_a_node_reads_exists(context) -> None:

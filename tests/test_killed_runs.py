@@ -5,9 +5,9 @@ from pathlib import Path
 from kill_test import kill_test
 
 
-def test_five_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
-    stages = ("prompt_curation", "synthesis", "weighting", "finetune", "evaluation")
-    kills = list(kill_test(5, tmp_path, order=stages))
+def test_six_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
+    stages = ("prompt_curation", "synthesis", "weighting", "finetune", "gate", "evaluation")
+    kills = list(kill_test(6, tmp_path, order=stages))
     assert [kill.stage for kill in kills] == list(stages)
     reused = [int(kill.reused.split()[0]) for kill in kills]
     assert reused == sorted(reused)

@@ -2,6 +2,9 @@
 
 import math
 import re
+import sys
+import uuid
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import reduce
 from pathlib import Path
@@ -9,21 +12,37 @@ from typing import Any
 
 import pytest
 import yaml
-from kedro.config import OmegaConfigLoader
 from pydantic import TypeAdapter
 
 from rsidiff_kedro import settings
-from rsidiff_kedro.parameters import ParameterError, Parameters, parameter_fields, parse_parameters
-from rsidiff_kedro.prompts.sources import SOURCES, FileSource, PromptSource, TemplateSource
+from rsidiff_kedro.core.validation import fields_of
+from rsidiff_kedro.parameters import ParameterError, parse_parameters, schema
+from rsidiff_kedro.prompts.sources import SOURCES, PromptSource
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.sources.template import TemplateSource
+from rsidiff_kedro.scenes.pretraining.pretraining_settings import BaseModelSettings
 
 ROOT = Path(__file__).parents[1]
 
 
 def load(env: str | None = None, **runtime: Any) -> dict[str, Any]:
-    loader = OmegaConfigLoader(
+    loader = settings.CONFIG_LOADER_CLASS(
         str(ROOT / "conf"), env=env, runtime_params=runtime or None, **settings.CONFIG_LOADER_ARGS
     )
     return loader["parameters"]
+
+
+def names_written_in(path: Path) -> set[str]:
+    """Return what a file of parameters names, in YAML or in a comment of the form `# name, name: set`."""
+
+    def as_yaml(comment: re.Match[str]) -> str:
+        return "\n".join(f"{comment[1]}{name}: null" for name in comment[2].split(", "))
+
+    text = path.read_text()
+    # A section that holds nothing but such comments is written as `{}`, with the comment behind it or below.
+    text = re.sub(r"^( *)(\w+): \{\} +(# [a-z_, ]+: set)\b.*$", r"\1\2: {}\n\1  \3", text, flags=re.MULTILINE)
+    text = re.sub(r"^( *)# ([a-z_, ]+): set\b.*$", as_yaml, text, flags=re.MULTILINE)
+    return names_in(yaml.safe_load(re.sub(r": \{\}(?=.*\n +[a-z])", ":", text)))
 
 
 def names_in(tree: dict[str, Any], prefix: str = "") -> set[str]:
@@ -51,22 +70,40 @@ def test_the_test_environment_shrinks_only_what_it_names() -> None:
     assert parameters.sampler.guidance_scale == parse_parameters(load()).sampler.guidance_scale
 
 
+@pytest.mark.parametrize("environment", ["sd14", "sd3"])
+def test_the_parameters_of_stable_diffusion_are_valid(environment: str) -> None:
+    parameters = parse_parameters(load(environment))
+    assert parameters.prompt_curation.source.kind == "hub"
+    assert not parameters.model_extra
+
+
+def test_conf_base_alone_lacks_what_depends_on_the_model() -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_parameters(load("base"))
+    lacking = ["model.base", "prompt_curation.source", "preference_selection.rewards", "weighting.features"]
+    assert all(f"parameter '{name}' is missing; set it" in str(caught.value) for name in lacking)
+
+
 def test_every_parameter_is_written_down_in_conf_base() -> None:
-    known = {name for name, _ in parameter_fields() if "source." not in name}
-    assert known - names_in(load()) == set()
+    files = [*(ROOT / "conf/base").glob("parameters*.yml"), ROOT / "conf/scenes/parameters_base_model.yml"]
+    known = {name for name, _ in fields_of(schema()) if "source." not in name}
+    assert known - set().union(*map(names_written_in, files)) == set()
+    assert {name for name in names_written_in(files[-1]) if not name.startswith("base_model")} == set()
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", SOURCES.names)
 def test_every_kind_of_source_is_written_down_in_conf_base_with_all_its_parameters(kind: str) -> None:
     text = (ROOT / "conf/base/parameters_prompt_curation.yml").read_text()
     part = re.search(rf"kind: {kind}\b.*?(?=kind: |$)" if kind != "mixture" else "kind: mixture.*", text, re.DOTALL)
     assert part is not None
-    assert {name for name in SOURCES[kind].model_fields if f" {name}:" not in f" {part[0]}"} == set()
+    assert {name for name in SOURCES.load(kind).model_fields if f" {name}:" not in f" {part[0]}"} == set()
 
 
 def test_every_section_refuses_unknown_names() -> None:
-    models = [field.annotation for _, field in parameter_fields() if hasattr(field.annotation, "model_config")]
-    assert all(model.model_config["extra"] == "forbid" for model in [Parameters, *models])
+    models = [field.annotation for _, field in fields_of(schema()) if hasattr(field.annotation, "model_config")]
+    models += [SOURCES.load(kind) for kind in SOURCES.names]
+    assert len(models) > 20
+    assert all(model.model_config["extra"] == "forbid" for model in [schema(), BaseModelSettings, *models])
 
 
 @pytest.mark.parametrize("rounds", [0, -1, 101, "abc", 1.5, True, None, "2; drop"])
@@ -95,7 +132,7 @@ def test_a_parameter_at_the_wrong_depth_is_answered_with_the_right_one() -> None
     assert "did you mean 'prompt_curation.pool_size'?" in message_for(pool_size=3)
 
 
-def test_a_misspelled_source_setting_is_named_without_the_unions_tag() -> None:
+def test_a_misspelled_source_setting_is_answered_with_the_nearest_of_its_kind() -> None:
     message = message_for(prompt_curation={"source": {"cuont": 3}})
     assert "'prompt_curation.source.cuont'; did you mean 'prompt_curation.source.count'?" in message
 
@@ -104,10 +141,10 @@ def test_a_misspelled_source_setting_is_named_without_the_unions_tag() -> None:
 def test_no_parameter_is_infinite_or_no_number(value: float) -> None:
     names = [
         f"{name}.proxy" if "dict" in str(field.annotation) else name
-        for name, field in parameter_fields()
+        for name, field in fields_of(schema())
         if re.search(r"\bfloat\b", str(field.annotation)) and "source." not in name
     ]
-    assert {"evaluation.gate.tolerance", "preference_selection.floors.proxy", "finetune.min_snr_gamma"} <= set(names)
+    assert {"gate.tolerance", "preference_selection.floors.proxy", "finetune.min_snr_gamma"} <= set(names)
     shipped = load()
     for name in names:
         tree = deepcopy(shipped)
@@ -123,12 +160,12 @@ def test_all_problems_come_in_one_line() -> None:
     assert "\n" not in message
 
 
-def test_the_grammars_settings_are_left_over_when_the_source_becomes_a_file() -> None:
+def test_the_grammars_settings_are_dropped_when_the_source_becomes_a_file() -> None:
     parameters = parse_parameters(load(prompt_curation={"source": {"kind": "file", "path": "prompts.txt"}}))
     assert isinstance(parameters.prompt_curation.source, FileSource)
 
 
-def test_the_grammars_settings_are_left_over_when_the_source_becomes_templates() -> None:
+def test_the_grammars_settings_are_dropped_when_the_source_becomes_templates() -> None:
     source = {
         "kind": "template",
         "templates": ["a {color} fox"],
@@ -173,3 +210,64 @@ def test_an_evaluation_source_is_checked_as_the_other_is() -> None:
 def test_a_misspelled_setting_of_a_file_source_is_still_refused() -> None:
     source = {"kind": "file", "path": "prompts.txt", "colum": "prompt"}
     assert "did you mean 'prompt_curation.source.column'?" in message_for(prompt_curation={"source": source})
+
+
+OWN = """
+from typing import Literal
+
+from pydantic import Field
+
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.prompts.sources.source import Source
+
+
+class Countdown(Source):
+    kind: Literal["{kind}"] = "{kind}"
+    start: int = Field(ge=1, le=9999)
+
+    def collect(self, seed):
+        return prompt_table([f"{{number}} foxes" for number in range(self.start, 0, -1)], "countdown")
+"""
+
+
+@pytest.fixture
+def own_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Write a source into a module that can be imported; return its kind."""
+    module = f"own_source_{uuid.uuid4().hex}"
+    (tmp_path / f"{module}.py").write_text(OWN.format(kind=f"{module}:Countdown"))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield f"{module}:Countdown"
+    sys.modules.pop(module, None)
+
+
+def test_a_source_may_be_of_a_users_own_kind(own_kind: str) -> None:
+    parameters = parse_parameters(load(prompt_curation={"source": {"kind": own_kind, "start": 900}}))
+    assert len(parameters.prompt_curation.source.collect(0)) == 900
+    assert parameters.model_dump()["prompt_curation"]["source"] == {"kind": own_kind, "start": 900}
+
+
+def test_a_wrong_setting_of_a_users_own_kind_is_named_with_its_range_or_with_the_nearest(own_kind: str) -> None:
+    source = {"kind": own_kind, "start": 0}
+    assert "'prompt_curation.source.start' is 0" in (message := message_for(prompt_curation={"source": source}))
+    assert "(allowed: >= 1 and <= 9999)" in message
+    misspelled = message_for(prompt_curation={"source": {"kind": own_kind, "strat": 3}})
+    assert "'prompt_curation.source.strat'; did you mean 'prompt_curation.source.start'?" in misspelled
+    assert "parameter 'prompt_curation.source.start' is missing; set it" in misspelled
+
+
+def test_an_unknown_kind_of_source_is_answered_with_those_there_are() -> None:
+    message = message_for(prompt_curation={"source": {"kind": "flie"}})
+    assert "parameter 'prompt_curation.source': unknown prompt source 'flie'; there are file, hub, template," in message
+
+
+def test_the_gate_is_accepted_where_it_was_in_earlier_versions() -> None:
+    parameters = parse_parameters(load(evaluation={"gate": {"tolerance": 0.25}}))
+    assert parameters.gate.tolerance == 0.25
+    assert parameters.gate == parse_parameters(load(gate={"tolerance": 0.25})).gate
+    assert parameters.evaluation == parse_parameters(load()).evaluation
+
+
+def test_a_wrong_setting_of_the_gate_is_named_where_the_gate_is_now() -> None:
+    assert "parameter 'gate.tolerance' is -1" in message_for(evaluation={"gate": {"tolerance": -1}})
+    assert "'gate.tolerence'; did you mean 'gate.tolerance'?" in message_for(evaluation={"gate": {"tolerence": 1}})
+    assert "unknown parameter 'evaluation.gate'" in message_for(evaluation={"gate": 3})

@@ -4,11 +4,13 @@ import time
 
 import pytest
 from kedro.pipeline import Pipeline
-from rsidiff_kedro.pipelines.rsi import create_stages
+from kedro.pipeline.node import Node
 
 from rsidiff_kedro.pipeline_registry import register_pipelines, set_rounds
+from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines.stage import Place, Stage, bind, compose
 
-STAGES = ["prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "evaluation"]
+STAGES = ["prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "gate", "evaluation"]
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +19,11 @@ def three_rounds() -> None:
 
 
 def whole(rounds: int) -> Pipeline:
-    return Pipeline(list(create_stages(rounds).values()))
+    """Return the method without what reads all rounds at once."""
+    return compose([stage for stage in stages() if stage.place is not Place.AFTER], rounds)["rsi"]
 
 
-def node_of(pipeline: Pipeline, output: str):
+def node_of(pipeline: Pipeline, output: str) -> Node:
     return next(node for node in pipeline.nodes if output in node.outputs)
 
 
@@ -53,7 +56,7 @@ def test_a_stage_holds_that_stage_of_every_round(stage: str) -> None:
 
 def test_one_round_can_be_taken_by_its_namespace() -> None:
     outputs = whole(3).only_nodes_with_namespaces(["rsi.round_2"]).all_outputs()
-    assert {"rsi.round_2.images", "rsi.round_2.candidate", "rsi.round_2.metrics"} <= outputs
+    assert {"rsi.round_2.images", "rsi.round_2.candidate", "rsi.round_2.gate", "rsi.round_2.metrics"} <= outputs
     assert all(name.startswith("rsi.round_2.") for name in outputs)
 
 
@@ -67,7 +70,8 @@ def test_a_round_starts_from_the_adapter_that_passed_the_gate_before_it() -> Non
 def test_weights_compare_every_round_with_the_bases_own_images() -> None:
     pipeline = whole(3)
     for number in (1, 2, 3):
-        assert "rsi.round_1.images" in node_of(pipeline, f"rsi.round_{number}.weights").inputs
+        assert "base_images" in node_of(pipeline, f"rsi.round_{number}.weights").inputs
+    assert node_of(pipeline, "base_images").inputs == ["rsi.round_1.images"]
 
 
 def test_the_training_set_grows_out_of_the_one_before_it() -> None:
@@ -79,6 +83,7 @@ def test_the_training_set_grows_out_of_the_one_before_it() -> None:
 def test_the_judge_and_the_test_prompts_take_no_part_in_what_goes_on() -> None:
     ancestors = whole(3).to_outputs("rsi.round_3.adapter")
     assert not [name for name in ancestors.all_inputs() if "test_" in name and not name.startswith("params:")]
+    assert "rsi.round_3.validation_images" in ancestors.all_outputs()
 
 
 def test_rounds_is_an_input_of_no_node() -> None:
@@ -90,6 +95,30 @@ def test_more_rounds_leave_the_first_ones_as_they_are() -> None:
         return {str(node) for node in pipeline.nodes}
 
     assert described(whole(2)) < described(whole(4))
+
+
+def test_the_gate_alone_decides_about_validation_images() -> None:
+    outputs = register_pipelines()["gate"].all_outputs()
+    kinds = {name.rpartition(".")[2] for name in outputs}
+    assert kinds == {"validation_images", "candidate_scores", "validation_scores", "adapter", "gate"}
+    assert not [name for name in register_pipelines()["evaluation"].all_outputs() if "validation" in name]
+
+
+def test_a_stage_that_is_added_is_part_of_the_method_and_a_pipeline_of_its_own() -> None:
+    def count(images: object, previous: object, seed: int, round_number: int) -> int:
+        return round_number
+
+    def create(round_number: int) -> Pipeline:
+        function = bind(count, round_number=round_number)
+        return Pipeline([Node(function, ["images", "previous", "params:seed"], "counted", name="count")])
+
+    added = Stage("counting", Place.TRAINED_ROUNDS, create, from_parent={"previous": "prompts"})
+    composed = compose([*stages(), added], 3)
+    made = node_of(composed["rsi"], "rsi.round_3.counted")
+    assert made.inputs == ["rsi.round_3.images", "rsi.round_2.prompts", "params:seed"]
+    assert {node.name for node in composed["counting"].nodes} == {f"rsi.round_{number}.count" for number in (1, 2, 3)}
+    assert all("counting" in node.tags for node in composed["counting"].nodes)
+    assert set(composed["rsi"].nodes) - set(composed["counting"].nodes) == set(compose(stages(), 3)["rsi"].nodes)
 
 
 def test_a_hundred_rounds_are_built_in_seconds() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import samples
 
-from rsidiff_kedro.rewards import load_reward
+from rsidiff_kedro.rewards.registry import load_reward
 
-TOKENIZERS = {"hpsv2.1": "clip_tokenizer", "image_reward": "bert_tokenizer"}
+TOKENIZERS = {"hpsv2_1": "clip_tokenizer", "image_reward": "bert_tokenizer"}
 
 
 def open_reward(folder: Path, name: str):

@@ -47,7 +47,7 @@ def open_hpsv2(size: str, folder: Path):
     create = img_score.create_model_and_transforms
     # Its starting weights are a download of 4 GB that the checkpoint then replaces.
     img_score.create_model_and_transforms = lambda name, pretrained, **options: create(name, None, **options)
-    return functools.partial(img_score.score, cp=str(folder / "hpsv2.1" / "HPS_v2.1_compressed.pt"))
+    return functools.partial(img_score.score, cp=str(folder / "hpsv2_1" / "HPS_v2.1_compressed.pt"))
 
 
 def open_image_reward(size: str, folder: Path):
@@ -84,7 +84,7 @@ def score(size: str, folder: Path) -> None:
     """Score every image with every prompt."""
     images, prompts = samples.images(), samples.PROMPTS
     hpsv2, scores = open_hpsv2(size, folder), {}
-    scores["hpsv2.1"] = [float(value) for prompt in prompts for value in hpsv2(images, prompt)]
+    scores["hpsv2_1"] = [float(value) for prompt in prompts for value in hpsv2(images, prompt)]
     import hpsv2 as package
 
     package.img_score.model_dict.clear()
@@ -103,7 +103,7 @@ def measure(size: str, folder: Path, name: str, n_prompts: str) -> None:
     """
     images, prompts = samples.speed_inputs(int(n_prompts))
     unwanted = 0.0
-    if name == "hpsv2.1":
+    if name == "hpsv2_1":
         hpsv2 = open_hpsv2(size, folder)
         hpsv2([], "")
         loading = start = time.process_time()

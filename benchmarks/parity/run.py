@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BOUNDS = {"hpsv2.1": 1e-5, "image_reward": 2e-5}
+BOUNDS = {"hpsv2_1": 1e-5, "image_reward": 2e-5}
 """The largest difference that is accepted, float32 on the CPU."""
 
 

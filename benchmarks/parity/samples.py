@@ -291,20 +291,20 @@ def save_bert_tokenizer(folder: Path, size: int = 30522) -> None:
 
 
 def save_models(folder: Path, size: str, merges: list[tuple[str, str]] | None = None) -> None:
-    """What both sides read: `hpsv2.1/`, `image_reward/`, `clip_tokenizer/` and `bert_tokenizer/`.
+    """Write what both sides read: `hpsv2_1/`, `image_reward/`, `clip_tokenizer/` and `bert_tokenizer/`.
 
     Without merges the vocabulary of CLIP is a small one.
     """
     clip, blip = CLIP_SIZES[size], BLIP_SIZES[size]
     vocabulary = save_clip_tokenizer(folder / "clip_tokenizer", merges or small_merges())
     save_bert_tokenizer(folder / "bert_tokenizer")
-    for name in ("hpsv2.1", "image_reward"):
+    for name in ("hpsv2_1", "image_reward"):
         (folder / name).mkdir(exist_ok=True)
-    save_open_clip(folder / "hpsv2.1" / "HPS_v2.1_compressed.pt", clip, vocabulary)
+    save_open_clip(folder / "hpsv2_1" / "HPS_v2.1_compressed.pt", clip, vocabulary)
     save_image_reward(folder / "image_reward" / "ImageReward.pt", blip)
     (folder / "image_reward" / "med_config.json").write_text(json.dumps(med_config(blip)))
     if size != "full":  # which is the size that both sides take unless they are told
-        (folder / "hpsv2.1" / "config.json").write_text(json.dumps(clip_config(clip, vocabulary)))
+        (folder / "hpsv2_1" / "config.json").write_text(json.dumps(clip_config(clip, vocabulary)))
         (folder / "image_reward" / "config.json").write_text(json.dumps(blip_config(blip)))
 
 

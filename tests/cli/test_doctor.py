@@ -1,11 +1,13 @@
 """`kedro rsi doctor` says what a run would lack, all of it at once, and computes nothing."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from rsidiff_kedro.cli.commands import cli
+
+from rsidiff_kedro.cli import cli
 
 
 def doctor(*arguments: str) -> Result:
@@ -43,7 +45,7 @@ def test_weights_are_counted_in_each_family(project: Path, family_folder, family
     result = doctor(f"--params=evaluation.judge=null,model.family={family},model.base={family_folder(family)}")
     assert result.exit_code == 0, result.output
     assert line(result, "weights: vae")
-    assert "of 32 pixels a side" in line(result, "disk")
+    assert "of 32 pixels per side" in line(result, "disk")
 
 
 def test_lacking_weights_are_said(project: Path, family_folder) -> None:
@@ -79,23 +81,32 @@ def test_no_mistake_ends_in_a_traceback(project: Path, argument: str, code: int)
     assert isinstance(result.exception, SystemExit)
 
 
-def test_preference_models_are_named_with_their_size(project: Path) -> None:
-    assert line(doctor(), "reward: proxy").endswith("comes with the package")
+def test_preference_models_are_named_with_their_size(project: Path, reward_folder: Path) -> None:
+    checkpoint = reward_folder / "clip"
+    size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
+    folders = f"checkpoint={checkpoint},rewards.clip_score.tokenizer={reward_folder / 'clip_tokenizer'}"
+    result = doctor(f"--params=evaluation.rewards=[clip_score],rewards.clip_score.{folders}")
+    assert line(result, "reward: proxy").endswith("needs no checkpoint")
+    assert line(result, "reward: clip_score").endswith(f"{checkpoint}, {size / 1e6:.0f} MB")
 
 
 def test_memory_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsidiff_kedro.cli.doctor._device_memory", lambda device: 1_000_000)
+    module = sys.modules["rsidiff_kedro.cli.doctor"]  # the package's attribute of that name is the command
+    monkeypatch.setattr(module, "_device_memory", lambda device: 1_000_000)
     assert "MISSING" in line(doctor(), "memory: finetune")
 
 
 def test_what_is_replayed_counts_as_written(project: Path) -> None:
-    def images(rounds: int, replay_base: str) -> int:
-        params = f"prompt_curation.prompts_per_round=100,finetune.replay_rounds=0,finetune.replay_base={replay_base}"
+    def gigabytes(rounds: int, base: str) -> float:
+        params = f"prompt_curation.prompts_per_round=100,replay.rounds=0,replay.base={base},model.resolution=1024"
         said = line(doctor(f"--params=rounds={rounds},preference_selection.keep_per_prompt=3,{params}"), "disk")
-        return int(said.split(" for ")[1].split(" images")[0])
+        size, unit = said.split("about ")[1].split()[:2]
+        assert unit == "GB"
+        return float(size)
 
-    assert images(1, "true") == images(1, "false")
-    assert images(4, "true") - images(4, "false") == 3 * 100 * 3
+    latents = 3 * 100 * 3  # the base's, in rounds 2 to 4
+    assert gigabytes(1, "true") == gigabytes(1, "false")
+    assert gigabytes(4, "true") - gigabytes(4, "false") == pytest.approx(latents * 1024**2 / 1e9, abs=0.1)
 
 
 def test_a_disk_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

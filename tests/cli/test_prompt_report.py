@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rsidiff_kedro.cli.prompt_report import prompt_report
-from rsidiff_kedro.diffusion.model_folder import SHIPPED
+from rsidiff_kedro.cli.prompt_report import prompts as prompt_report
+from rsidiff_kedro.scenes import BASE_FOLDER
 
 TABLE = "Prompt\tCategory\na red fox\tAnimals\na red | fox!\tAnimals\nfox\tArts\n" + "fox " * 40 + "\tArts\n"
 
@@ -47,22 +47,27 @@ def test_categories_and_lengths_are_counted(prompts: str) -> None:
 def test_it_says_what_was_counted_and_with_which_tokenizer(prompts: str) -> None:
     text = report(prompts, "--column", "Prompt")
     assert "4 prompts of prompts.tsv (SHA-256 " in text
-    assert "tokenizer scenes of 169 entries, 16 tokens are read" in text
+    assert "tokenizer scenes with 169 entries; 16 tokens are read" in text
     assert "spells the others by letters" in text
 
 
 def test_another_tokenizer_and_limit_can_be_named(prompts: str) -> None:
-    text = report(prompts, "--column", "Prompt", "--tokenizer", str(SHIPPED / "tokenizer"), "--max-tokens", "200")
+    text = report(prompts, "--column", "Prompt", "--tokenizer", str(BASE_FOLDER / "tokenizer"), "--max-tokens", "200")
     assert "200 tokens are read" in text and "| too_long | 0 | 0.0% |  |" in text
 
 
 def test_without_a_file_the_configured_prompts_are_counted(project: Path) -> None:
     text = report("--env", "test")
-    assert "36 prompts of the grammar of conf/test" in text and "| kept | 36 | 100.0% |  |" in text
+    assert "36 prompts of the grammar source in conf/;" in text and "| kept | 36 | 100.0% |  |" in text
 
 
 def test_what_cannot_be_read_ends_in_one_line(prompts: str, project: Path) -> None:
     assert "no column 'text'; there are Prompt, Category" in error(prompts)
     assert "none.txt: no such file" in error("none.txt")
     assert "no tokenizer in" in error(prompts, "--column", "Prompt", "--tokenizer", str(project))
-    assert "no folder conf/nowhere" in error(prompts, "--env", "nowhere")
+
+
+def test_an_unknown_environment_is_a_usage_error(prompts: str) -> None:
+    result = CliRunner().invoke(prompt_report, [prompts, "--env", "nowhere"])
+    assert result.exit_code == 2
+    assert "there is no environment 'nowhere'" in result.output.splitlines()[-1]

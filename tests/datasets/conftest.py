@@ -1,4 +1,9 @@
-"""A small image set and a small adapter."""
+"""A small image set, training set and adapter, and a folder on another file system."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +13,7 @@ from PIL import Image
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.training_set import TrainingSet
 
 
 @pytest.fixture
@@ -29,6 +35,24 @@ def image_set() -> ImageSet:
     )
     images = [Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)) for _ in range(5)]
     return ImageSet(metadata, images, torch.randn(5, 4, 4, 4, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture
+def training_set(image_set: ImageSet) -> TrainingSet:
+    """The latents and prompts of the image set, with weights."""
+    assert image_set.latents is not None
+    metadata = image_set.metadata.drop(columns="file_name").assign(round=1, weight=[0.0, 0.25, 0.5, 1.0, 2.0])
+    return TrainingSet(metadata, image_set.latents)
+
+
+@pytest.fixture
+def other_file_system(tmp_path: Path) -> Iterator[Path]:
+    """A folder to which nothing in `tmp_path` can be hard-linked."""
+    place = Path("/dev/shm")
+    if not os.access(place, os.W_OK) or place.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

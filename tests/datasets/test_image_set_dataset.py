@@ -51,13 +51,46 @@ def test_hugging_face_datasets_reads_the_folder(tmp_path: Path, image_set: Image
     assert np.array_equal(row["image"].convert("RGB"), image_set.images[position])
 
 
-def test_images_on_disk_are_copied_byte_for_byte(tmp_path: Path, image_set: ImageSet) -> None:
+def test_images_on_disk_are_linked_and_take_no_more_space(tmp_path: Path, image_set: ImageSet) -> None:
     first, second = ImageSetDataset(filepath=tmp_path / "a"), ImageSetDataset(filepath=tmp_path / "b")
     first.save(image_set)
     second.save(first.load().select([3, 1]))
     names = sorted(path.name for path in (tmp_path / "b/images").iterdir())
     assert names == ["round_1-p1-0.png", "round_1-p3-0.png"]
-    assert all((tmp_path / "a/images" / n).read_bytes() == (tmp_path / "b/images" / n).read_bytes() for n in names)
+    assert all((tmp_path / "a/images" / name).samefile(tmp_path / "b/images" / name) for name in names)
+
+
+def test_linked_images_outlive_those_that_they_were_linked_to(tmp_path: Path, image_set: ImageSet) -> None:
+    first = ImageSetDataset(filepath=tmp_path / "a", version=Version(None, "v1"))
+    second = ImageSetDataset(filepath=tmp_path / "b")
+    first.save(image_set)
+    second.save(first.load())
+    first.prune("v1")
+    assert not (tmp_path / "a/v1/a/images").exists()
+    assert all(np.array_equal(a, b) for a, b in zip(image_set.images, second.load().images, strict=True))
+
+
+def test_images_of_another_file_system_are_copied_byte_for_byte(
+    tmp_path: Path, image_set: ImageSet, other_file_system: Path
+) -> None:
+    first, second = ImageSetDataset(filepath=other_file_system / "a"), ImageSetDataset(filepath=tmp_path / "b")
+    first.save(image_set)
+    second.save(first.load())
+    for image_id in image_set.metadata["image_id"]:
+        source, copy = (folder / f"images/{image_id}.png" for folder in (other_file_system / "a", tmp_path / "b"))
+        assert not copy.samefile(source)
+        assert copy.read_bytes() == source.read_bytes()
+
+
+def test_images_on_disk_of_another_format_are_saved_as_png(tmp_path: Path, image_set: ImageSet) -> None:
+    paths = [tmp_path / f"{row}.jpg" for row in range(len(image_set))]
+    for image, path in zip(image_set.images, paths, strict=True):
+        image.save(path, format="PNG")
+    dataset = ImageSetDataset(filepath=tmp_path / "set")
+    dataset.save(replace(image_set, images=ImageFiles(paths)))
+    saved = tmp_path / "set/images/round_1-p0-0.png"
+    assert not saved.samefile(paths[0])
+    assert all(np.array_equal(a, b) for a, b in zip(image_set.images, dataset.load().images, strict=True))
 
 
 def test_versions_lie_where_kedro_looks_for_them(tmp_path: Path, image_set: ImageSet) -> None:
@@ -94,9 +127,9 @@ def test_an_image_id_that_cannot_name_a_file_is_refused(tmp_path: Path, image_se
         dataset.save(replace(image_set, metadata=image_set.metadata.assign(image_id=ids)))
 
 
-def test_an_image_id_that_stands_twice_is_refused(tmp_path: Path, image_set: ImageSet) -> None:
+def test_an_image_id_that_is_not_unique_is_refused(tmp_path: Path, image_set: ImageSet) -> None:
     dataset = ImageSetDataset(filepath=tmp_path / "set")
-    with pytest.raises(DatasetError, match="more than once"):
+    with pytest.raises(DatasetError, match="not unique"):
         dataset.save(replace(image_set, metadata=image_set.metadata.assign(image_id="same")))
 
 

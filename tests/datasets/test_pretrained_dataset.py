@@ -9,13 +9,13 @@ from kedro.io import DatasetError
 from safetensors.torch import load_file
 
 from rsidiff_kedro.datasets import PretrainedDataset
-from rsidiff_kedro.diffusion.model_folder import SHIPPED
+from rsidiff_kedro.scenes import BASE_FOLDER
 
 PIPELINE = "diffusers.StableDiffusionPipeline"
 
 
 def test_weights_are_stored_as_asked_and_read_into_float32(tmp_path: Path) -> None:
-    saved = StableDiffusionPipeline.from_pretrained(SHIPPED)
+    saved = StableDiffusionPipeline.from_pretrained(BASE_FOLDER)
     dataset = PretrainedDataset(filepath=tmp_path / "base", class_name=PIPELINE, stored_dtype="float16")
     dataset.save(saved)
     stored = load_file(tmp_path / "base/text_encoder/model.safetensors")

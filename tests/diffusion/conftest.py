@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from rsidiff_kedro.diffusion.settings import ModelSettings
 
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.scenes.pretraining.autoencoder import build_autoencoder
 from rsidiff_kedro.scenes.pretraining.denoiser import Denoiser, Network, assemble_pipeline, build_tokenizer
 

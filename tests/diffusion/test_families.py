@@ -1,4 +1,4 @@
-"""Each family draws, trains and exports as diffusers does, and is recognised before anything is computed."""
+"""Each family generates, trains and exports as diffusers does, and is recognised before anything is computed."""
 
 import shutil
 
@@ -17,36 +17,37 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 from diffusers.training_utils import compute_loss_weighting_for_sd3
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from safetensors.torch import save_file
 
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_finetune, check_model, load_backbone
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import finetune, initial_adapter
+from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 
 SAMPLER = SamplerSettings(num_inference_steps=3, guidance_scale=3.0, micro_batch_size=2)
 PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb"], "text": ["a red circle", "a blue square"]})
 SETTINGS = FinetuneSettings(rank=2, steps=2, batch_size=4, learning_rate=1e-2)
 TEXTS = PROMPTS["text"].tolist()
 
-each_family = pytest.mark.parametrize("family", list(FAMILIES))
+each_family = pytest.mark.parametrize("family", FAMILIES.names)
 
 
-def draw(model, adapter=None, sampler=SAMPLER):
-    return sample_images(load_backbone(model), adapter, PROMPTS, 2, sampler, 0, "test", "drawing")
+def generate(model, adapter=None, sampler=SAMPLER):
+    return sample_images(load_model(model), adapter, PROMPTS, 2, sampler, 0, "test", "generating")
 
 
 def train(model, settings=SETTINGS, weight=1.0):
-    images = draw(model)
-    images.metadata["weight"] = weight
-    parent = initial_adapter(load_backbone(model), settings, seed=0)
-    return finetune(load_backbone(model), parent, images, settings, 0, 1)
+    images = generate(model)
+    training_set = TrainingSet(images.metadata.assign(round=1, weight=weight), images.latents)
+    parent = initial_adapter(load_model(model), settings.rank, settings.layers, seed=0)
+    return finetune(load_model(model), parent, training_set, settings, 0, 1)
 
 
-def draw_with_diffusers(folder, images, row, adapter_folder=None, guidance_scale=3.0, **components):
-    """The image of a row, drawn by an unmodified pipeline from the same text and seed."""
+def generate_with_diffusers(folder, images, row, adapter_folder=None, guidance_scale=3.0, **components):
+    """Return a row's image as an unmodified pipeline generates it from the same text and seed."""
     pipeline = DiffusionPipeline.from_pretrained(folder, **components)
     pipeline.set_progress_bar_config(disable=True)
     if adapter_folder is not None:
@@ -57,7 +58,7 @@ def draw_with_diffusers(folder, images, row, adapter_folder=None, guidance_scale
 
 
 def difference(one, other):
-    """The largest difference of two images, in steps of 1/255."""
+    """Return the largest difference of two images, in steps of 1/255."""
     return int(np.abs(np.asarray(one, int) - np.asarray(other, int)).max())
 
 
@@ -68,31 +69,31 @@ def model(family_folder, family):
 
 @each_family
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_a_family_draws_what_an_unmodified_pipeline_draws(family_folder, model, family, guidance_scale):
-    images = draw(model, sampler=SAMPLER.model_copy(update={"guidance_scale": guidance_scale}))
+def test_a_family_generates_what_an_unmodified_pipeline_generates(family_folder, model, family, guidance_scale):
+    images = generate(model, sampler=SAMPLER.model_copy(update={"guidance_scale": guidance_scale}))
     for row in (0, 3):
-        theirs = draw_with_diffusers(family_folder(family), images, row, guidance_scale=guidance_scale)
+        theirs = generate_with_diffusers(family_folder(family), images, row, guidance_scale=guidance_scale)
         assert difference(theirs, images.images[row]) <= 1
 
 
 @each_family
-def test_a_trained_adapter_draws_the_same_in_an_unmodified_pipeline(family_folder, model, family, tmp_path):
+def test_a_trained_adapter_generates_the_same_in_an_unmodified_pipeline(family_folder, model, family, tmp_path):
     adapter, _ = train(model, SETTINGS.model_copy(update={"learning_rate": 0.05}))
-    images = draw(model, adapter)
+    images = generate(model, adapter)
     save_file(adapter.weights, tmp_path / WEIGHTS_NAME)
-    assert difference(draw_with_diffusers(family_folder(family), images, 3, tmp_path), images.images[3]) <= 1
-    assert difference(draw(model).images[3], images.images[3]) > 3
+    assert difference(generate_with_diffusers(family_folder(family), images, 3, tmp_path), images.images[3]) <= 1
+    assert difference(generate(model).images[3], images.images[3]) > 3
 
 
 @pytest.mark.parametrize(
     "scheduler", [PNDMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, DDPMScheduler]
 )
-def test_images_are_drawn_with_the_pipelines_own_scheduler(family_folder, scheduler, tmp_path):
+def test_images_are_generated_with_the_pipelines_own_scheduler(family_folder, scheduler, tmp_path):
     pipeline = StableDiffusionPipeline.from_pretrained(family_folder("stable_diffusion"))
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, skip_prk_steps=True)
     pipeline.save_pretrained(tmp_path)
-    images = draw(ModelSettings(base=str(tmp_path)))
-    assert difference(draw_with_diffusers(tmp_path, images, 0), images.images[0]) <= 1
+    images = generate(ModelSettings(base=str(tmp_path)))
+    assert difference(generate_with_diffusers(tmp_path, images, 0), images.images[0]) <= 1
 
 
 @each_family
@@ -111,24 +112,25 @@ def test_an_adapter_changes_the_layers_that_it_names(model, layers):
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("family", ["stable_diffusion", "stable_diffusion_xl"])
 def test_the_loss_of_a_unet_is_that_of_diffusers_examples(model, prediction_type, logit_mean, latents):
-    backbone = load_backbone(model)
-    backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type=prediction_type)
-    embeddings = backbone.encode_prompts(TEXTS)
+    opened = load_model(model)
+    opened._noising = DDPMScheduler.from_config(opened.pipeline.scheduler.config, prediction_type=prediction_type)
+    conditioning = opened.encode_prompts(TEXTS)
     settings = SETTINGS.model_copy(update={"logit_mean": logit_mean})
-    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), settings)
+    ours = opened.training_loss(latents, conditioning, torch.Generator().manual_seed(3), settings)
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(latents.shape, generator=generator)
     if logit_mean is None:
         timesteps = torch.randint(1000, (2,), generator=generator)
     else:
         timesteps = (torch.sigmoid(logit_mean + torch.randn(2, generator=generator)) * 1000).long()
-    scheduler = backbone._noising
+    scheduler = opened._noising
     arguments = {}
-    if embeddings.pooled is not None:
+    if "pooled_prompt_embeds" in conditioning.tensors:
         ids = torch.tensor([[32.0, 32.0, 0.0, 0.0, 32.0, 32.0]] * 2)
-        arguments = {"added_cond_kwargs": {"time_ids": ids, "text_embeds": embeddings.pooled}}
+        added = {"time_ids": ids, "text_embeds": conditioning["pooled_prompt_embeds"]}
+        arguments = {"added_cond_kwargs": added}
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    prediction = backbone.pipeline.unet(noisy, timesteps, embeddings.states, **arguments).sample
+    prediction = opened.pipeline.unet(noisy, timesteps, conditioning["prompt_embeds"], **arguments).sample
     target = noise if prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
     expected = torch.nn.functional.mse_loss(prediction, target)
     assert ours.mean().item() == pytest.approx(expected.item(), rel=1e-6)
@@ -137,20 +139,20 @@ def test_the_loss_of_a_unet_is_that_of_diffusers_examples(model, prediction_type
 @pytest.mark.parametrize(("logit_mean", "scripts_mean"), [(None, 0.0), (1.5, -1.5)])
 @pytest.mark.parametrize("family", ["stable_diffusion_3"])
 def test_the_loss_of_stable_diffusion_3_is_that_of_diffusers_example(model, logit_mean, scripts_mean, latents):
-    backbone = load_backbone(model)
-    embeddings = backbone.encode_prompts(TEXTS)
+    opened = load_model(model)
+    conditioning = opened.encode_prompts(TEXTS)
     settings = SETTINGS.model_copy(update={"logit_mean": logit_mean})
-    ours = backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), settings)
+    ours = opened.training_loss(latents, conditioning, torch.Generator().manual_seed(3), settings)
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(latents.shape, generator=generator)
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(backbone.pipeline.scheduler.config)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(opened.pipeline.scheduler.config)
     indices = (torch.sigmoid(scripts_mean + torch.randn(2, generator=generator)) * 1000).long()
     timesteps, sigmas = scheduler.timesteps[indices], scheduler.sigmas[indices][:, None, None, None]
-    prediction = backbone.pipeline.transformer(
+    prediction = opened.pipeline.transformer(
         hidden_states=(1.0 - sigmas) * latents + sigmas * noise,
         timestep=timesteps,
-        encoder_hidden_states=embeddings.states,
-        pooled_projections=embeddings.pooled,
+        encoder_hidden_states=conditioning["prompt_embeds"],
+        pooled_projections=conditioning["pooled_prompt_embeds"],
     ).sample
     weighting = compute_loss_weighting_for_sd3("logit_normal", sigmas)
     # The example with --precondition_outputs=0.
@@ -161,16 +163,16 @@ def test_the_loss_of_stable_diffusion_3_is_that_of_diffusers_example(model, logi
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("family", ["stable_diffusion"])
 def test_min_snr_multiplies_each_loss_by_its_weight(model, prediction_type, latents):
-    backbone = load_backbone(model)
-    backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type=prediction_type)
-    embeddings = backbone.encode_prompts(TEXTS)
+    opened = load_model(model)
+    opened._noising = DDPMScheduler.from_config(opened.pipeline.scheduler.config, prediction_type=prediction_type)
+    conditioning = opened.encode_prompts(TEXTS)
     plain, weighted = (
-        backbone.training_loss(latents, embeddings, torch.Generator().manual_seed(3), settings)
+        opened.training_loss(latents, conditioning, torch.Generator().manual_seed(3), settings)
         for settings in (SETTINGS, SETTINGS.model_copy(update={"min_snr_gamma": 5.0}))
     )
     generator = torch.Generator().manual_seed(3)
     torch.randn(latents.shape, generator=generator)
-    signal = backbone._noising.alphas_cumprod[torch.randint(1000, (2,), generator=generator)]
+    signal = opened._noising.alphas_cumprod[torch.randint(1000, (2,), generator=generator)]
     snr = signal / (1 - signal)
     expected = snr.clamp(max=5.0) / (snr if prediction_type == "epsilon" else snr + 1)
     assert (weighted / plain).detach().numpy() == pytest.approx(expected.numpy(), rel=1e-4)
@@ -178,26 +180,26 @@ def test_min_snr_multiplies_each_loss_by_its_weight(model, prediction_type, late
 
 @each_family
 def test_a_logit_mean_above_zero_trains_on_noisier_images(model, latents):
-    backbone = load_backbone(model)
-    embeddings, seen = backbone.encode_prompts(TEXTS * 16), []
+    opened = load_model(model)
+    conditioning, seen = opened.encode_prompts(TEXTS * 16), []
 
     def look(_, given, named):
         timesteps = named["timestep"] if "timestep" in named else given[1]
         seen.append(timesteps.float().mean().item())
 
-    backbone.denoiser.register_forward_pre_hook(look, with_kwargs=True)
+    opened.denoiser.register_forward_pre_hook(look, with_kwargs=True)
     for mean in (-2.0, 2.0):
         settings = SETTINGS.model_copy(update={"logit_mean": mean})
-        backbone.training_loss(latents.repeat(16, 1, 1, 1), embeddings, torch.Generator().manual_seed(3), settings)
+        opened.training_loss(latents.repeat(16, 1, 1, 1), conditioning, torch.Generator().manual_seed(3), settings)
     assert seen[0] < 400 and seen[1] > 750  # the shift of Stable Diffusion 3 moves both up
 
 
 @pytest.mark.parametrize("family", ["stable_diffusion"])
 def test_a_model_that_predicts_the_image_cannot_be_fine_tuned(model, latents):
-    backbone = load_backbone(model)
-    backbone._noising = DDPMScheduler.from_config(backbone.pipeline.scheduler.config, prediction_type="sample")
+    opened = load_model(model)
+    opened._noising = DDPMScheduler.from_config(opened.pipeline.scheduler.config, prediction_type="sample")
     with pytest.raises(InputError, match="'sample'"):
-        backbone.training_loss(latents, backbone.encode_prompts(TEXTS), torch.Generator(), SETTINGS)
+        opened.training_loss(latents, opened.encode_prompts(TEXTS), torch.Generator(), SETTINGS)
 
 
 @pytest.fixture
@@ -208,15 +210,15 @@ def latents():
 @each_family
 def test_weights_of_one_are_the_unweighted_loss(model, latents):
     log = train(model)[1]
-    backbone, images = load_backbone(model), draw(model)
+    opened, images = load_model(model), generate(model)
     order = torch.randperm(4, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1_000_003)
     dropped = torch.rand(4, generator=generator) < SETTINGS.condition_dropout
-    backbone.add_adapter(2, "all")
-    backbone.denoiser.train()
-    embeddings = backbone.encode_prompts([images.metadata["text"][int(row)] for row in order])
-    embeddings = embeddings.replace(dropped, backbone.encode_no_prompt())
-    loss = backbone.training_loss(images.latents[order], embeddings, generator, SETTINGS).mean()
+    opened.add_adapter(2, "all")
+    opened.denoiser.train()
+    conditioning = opened.encode_prompts([images.metadata["text"][int(row)] for row in order])
+    conditioning = conditioning.replace(dropped, opened.encode_no_prompt())
+    loss = opened.training_loss(images.latents[order], conditioning, generator, SETTINGS).mean()
     assert log["loss"][0] == pytest.approx(loss.item(), rel=1e-5)
 
 
@@ -226,34 +228,34 @@ def test_bfloat16_trains_an_adapter_of_float32(model):
     adapter, log = train(narrow)
     assert np.isfinite(log["loss"]).all()
     assert {value.dtype for value in adapter.weights.values()} == {torch.float32}
-    assert (draw(narrow, adapter).latents - draw(narrow).latents).abs().max() > 0
+    assert (generate(narrow, adapter).latents - generate(narrow).latents).abs().max() > 0
 
 
 @each_family
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_goes_on_from_the_adapters_exact_values(model, dtype):
     adapter, _ = train(model)
-    backbone = load_backbone(model.model_copy(update={"dtype": dtype}))
-    backbone.load_adapter(adapter, trainable=True)
-    exported = backbone.export_adapter()
+    opened = load_model(model.model_copy(update={"dtype": dtype}))
+    opened.load_adapter(adapter, trainable=True)
+    exported = opened.export_adapter()
     assert exported.keys() == adapter.weights.keys()
     assert all(torch.equal(exported[name], value) for name, value in adapter.weights.items())
 
 
-def test_an_autoencoder_with_a_latent_mean_draws_the_same_in_an_unmodified_pipeline(family_folder, tmp_path):
+def test_an_autoencoder_with_a_latent_mean_generates_the_same_in_an_unmodified_pipeline(family_folder, tmp_path):
     folder = shutil.copytree(family_folder("stable_diffusion_xl"), tmp_path / "model")
     autoencoder = AutoencoderKL.from_pretrained(folder / "vae")
     autoencoder.register_to_config(latents_mean=[0.1, 0.2, -0.3, 0.4], latents_std=[2.0, 3.0, 4.0, 5.0])
     autoencoder.save_pretrained(folder / "vae")
     model = ModelSettings(family="stable_diffusion_xl", base=str(folder))
-    images = draw(model)
-    assert difference(draw_with_diffusers(folder, images, 0), images.images[0]) <= 1
-    backbone = load_backbone(model)
-    pixels = backbone.pipeline.image_processor.preprocess([images.images[0]])
-    plain = backbone.pipeline.vae.encode(pixels).latent_dist.mode()[0]
+    images = generate(model)
+    assert difference(generate_with_diffusers(folder, images, 0), images.images[0]) <= 1
+    opened = load_model(model)
+    pixels = opened.pipeline.image_processor.preprocess([images.images[0]])
+    plain = opened.pipeline.vae.encode(pixels).latent_dist.mode()[0]
     mean, deviation = torch.tensor([0.1, 0.2, -0.3, 0.4]), torch.tensor([2.0, 3.0, 4.0, 5.0])
-    expected = (plain - mean[:, None, None]) * backbone.pipeline.vae.config.scaling_factor / deviation[:, None, None]
-    assert torch.allclose(backbone.encode_images([images.images[0]])[0], expected, atol=1e-5)
+    expected = (plain - mean[:, None, None]) * opened.pipeline.vae.config.scaling_factor / deviation[:, None, None]
+    assert torch.allclose(opened.encode_images([images.images[0]])[0], expected, atol=1e-5)
 
 
 @each_family
@@ -267,31 +269,33 @@ def test_less_memory_gives_the_same_adapter(model):
 def test_micro_batches_share_one_step(model):
     adapter, log = train(model, SETTINGS.model_copy(update={"micro_batch_size": 3}))
     assert len(log) == SETTINGS.steps
-    assert adapter.digest != train(model)[0].digest  # its noise is drawn in another order
+    assert adapter.digest != train(model)[0].digest  # its noise is sampled in another order
 
 
 @each_family
 def test_the_resolution_can_be_another_than_the_models_own(model):
-    images = draw(model.model_copy(update={"resolution": 48}))
+    images = generate(model.model_copy(update={"resolution": 48}))
     assert images.images[0].size == (48, 48)
     assert images.latents.shape[1:] == (4, 24, 24)
 
 
-def test_stable_diffusion_3_draws_and_trains_without_t5(family_folder):
-    model = ModelSettings(family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3")), t5=False)
-    images = draw(model)
+def test_stable_diffusion_3_generates_and_trains_without_t5(family_folder):
+    model = ModelSettings(
+        family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3")), options={"t5": False}
+    )
+    images = generate(model)
     left_out = {"text_encoder_3": None, "tokenizer_3": None}
-    theirs = draw_with_diffusers(family_folder("stable_diffusion_3"), images, 0, **left_out)
+    theirs = generate_with_diffusers(family_folder("stable_diffusion_3"), images, 0, **left_out)
     assert difference(theirs, images.images[0]) <= 1
     assert np.isfinite(train(model)[1]["loss"]).all()
 
 
 @each_family
 def test_fine_tuning_frees_text_encoders_and_autoencoder(model):
-    backbone = load_backbone(model)
-    backbone.release_encoders()
-    left = [name for name, part in backbone.pipeline.components.items() if isinstance(part, torch.nn.Module)]
-    assert left == [backbone.denoiser_name]
+    opened = load_model(model)
+    opened.release_encoders()
+    left = [name for name, part in opened.pipeline.components.items() if isinstance(part, torch.nn.Module)]
+    assert left == [opened.denoiser_name]
 
 
 @each_family
@@ -303,23 +307,23 @@ def test_a_folder_of_another_family_is_refused_with_the_setting_to_change(family
 
 def test_an_unknown_family_is_answered_with_those_there_are():
     with pytest.raises(ModelError, match="there are stable_diffusion, stable_diffusion_xl, stable_diffusion_3"):
-        check_model(ModelSettings(family="flux"))
+        check_model(ModelSettings(family="flux", base="scenes"))
 
 
 def test_min_snr_is_refused_where_it_is_not_defined():
     settings = SETTINGS.model_copy(update={"min_snr_gamma": 5.0})
-    check_finetune(ModelSettings(), settings)
+    check_loss(ModelSettings(base="scenes"), settings)
     with pytest.raises(ModelError, match="min_snr_gamma=null"):
-        check_finetune(ModelSettings(family="stable_diffusion_3"), settings)
+        check_loss(ModelSettings(family="stable_diffusion_3", base="scenes"), settings)
 
 
 def test_a_resolution_beyond_the_models_positions_is_refused(family_folder):
     model = ModelSettings(family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3")), resolution=96)
-    with pytest.raises(ModelError, match="draws 64 pixels a side at most"):
-        load_backbone(model)
+    with pytest.raises(ModelError, match="generates 64 pixels per side at most"):
+        load_model(model)
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_opened(family_folder):
     absent = next(name for name in ("cuda", "mps") if not getattr(torch, name).is_available())
     with pytest.raises(ModelError, match=f"model.device is '{absent}'"):
-        check_model(ModelSettings(device=absent))
+        check_model(ModelSettings(base="scenes", device=absent))

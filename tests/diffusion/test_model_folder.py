@@ -8,10 +8,10 @@ import sys
 
 import pandas as pd
 import pytest
-from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from safetensors.torch import load_file, save_file
 
-from rsidiff_kedro.diffusion.families import check_model, load_backbone
+from rsidiff_kedro.diffusion.families import check_model, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.model_folder import ModelError
 from rsidiff_kedro.diffusion.sampling import sample_images
 
@@ -61,14 +61,14 @@ def test_an_index_without_components_is_refused(copy):
 
 
 def test_tokens_are_counted_with_start_and_end_and_not_cut(model):
-    backbone = load_backbone(model)
-    assert backbone.count_tokens(["a red circle", "", "a " * 40]) == [5, 2, 42]
-    assert backbone.max_tokens == 16
+    tokenizer = load_model(model).tokenizer
+    assert tokenizer.count(["a red circle", "", "a " * 40]) == [5, 2, 42]
+    assert tokenizer.max_tokens == 16
 
 
 @pytest.fixture
 def hub_cache(model_folder, tmp_path):
-    """A hub cache with one model, `someone/small` at the revision `main`."""
+    """Return a hub cache with one model, `someone/small` at the revision `main`."""
     commit = "0" * 40
     repository = tmp_path / "hub" / "models--someone--small"
     shutil.copytree(model_folder, repository / "snapshots" / commit)
@@ -87,7 +87,7 @@ def test_components_that_are_left_out_may_be_missing(copy):
     name_in_index(copy, "safety_checker", "feature_extractor", "image_encoder")
     model = ModelSettings(base=str(copy))
     check_model(model)
-    assert load_backbone(model).pipeline.safety_checker is None
+    assert load_model(model).pipeline.safety_checker is None
 
 
 def spoil_weights(folder, change):
@@ -119,7 +119,7 @@ def lose_the_token_limit(folder):
 def test_a_broken_model_ends_in_one_line(copy, spoil):
     spoil(copy)
     with pytest.raises(ModelError, match=r"model\.base"):
-        load_backbone(ModelSettings(base=str(copy)))
+        load_model(ModelSettings(base=str(copy)))
 
 
 def test_weights_of_a_variant_alone_are_not_enough(copy):
@@ -137,16 +137,16 @@ def test_a_tokenizer_without_its_vocabulary_is_refused(copy):
 def test_a_model_of_nan_is_stopped_at_its_first_image(copy):
     spoil_weights(copy, lambda tensors: tensors["conv_in.weight"].fill_(float("nan")))
     prompts = pd.DataFrame({"prompt_id": ["aa"], "text": ["a red circle"]})
-    backbone = load_backbone(ModelSettings(base=str(copy)))
+    opened = load_model(ModelSettings(base=str(copy)))
     with pytest.raises(ModelError, match="NaN or infinite"):
-        sample_images(backbone, None, prompts, 1, SamplerSettings(num_inference_steps=1), 0, "test", "drawing")
+        sample_images(opened, None, prompts, 1, SamplerSettings(num_inference_steps=1), 0, "test", "generating")
 
 
 def load_offline(cache):
     code = (
-        "from rsidiff_kedro.diffusion.families import load_backbone\n"
-        "from rsidiff_kedro.diffusion.settings import ModelSettings\n"
-        "print(load_backbone(ModelSettings(base='someone/small')).latent_shape)"
+        "from rsidiff_kedro.diffusion.families import load_model\n"
+        "from rsidiff_kedro.diffusion.model import ModelSettings\n"
+        "print(load_model(ModelSettings(base='someone/small')).latent_shape)"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -164,4 +164,4 @@ def test_a_half_downloaded_model_is_refused_without_a_network(hub_cache):
 def test_a_model_of_the_hub_that_asks_for_foreign_code_is_refused(hub_cache):
     config = next(hub_cache.rglob("text_encoder/config.json"))
     config.write_text(json.dumps(json.loads(config.read_text()) | {"attn_implementation": "owner/kernel"}))
-    assert "none is run" in load_offline(hub_cache).stderr
+    assert "foreign code is not run" in load_offline(hub_cache).stderr

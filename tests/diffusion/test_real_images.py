@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 
-from rsidiff_kedro.diffusion.families import FAMILIES, load_backbone
+from rsidiff_kedro.diffusion.families import FAMILIES, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
-from rsidiff_kedro.diffusion.training import finetune, initial_adapter
+from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three images of other sizes and modes, with a table."""
+    """Return a folder of three images of other sizes and modes, with a table."""
     rng = np.random.default_rng(0)
     (tmp_path / "pictures").mkdir()
     for name, mode, size in (("a.png", "RGB", (48, 32)), ("b.jpg", "L", (20, 90)), ("c.png", "RGBA", (32, 32))):
@@ -29,32 +29,52 @@ def folder(tmp_path):
     return tmp_path
 
 
+def given_to_the_model(folder, family_folder):
+    """Return the images, cut and converted, that the autoencoder encodes; padding is left out."""
+    opened, given = load_model(ModelSettings(base=str(family_folder("stable_diffusion")))), []
+    encode = opened.encode_images
+
+    def look(images):
+        given.extend(images)
+        return encode(images)
+
+    opened.encode_images = look
+    training_set = encode_pairs(opened, folder, read_pairs(folder, "caption"), micro_batch_size=2)
+    assert not training_set.metadata.columns.difference(["image_id", "prompt_id", "text", "round", "weight"]).size
+    return given[: len(training_set)]
+
+
 def refused(folder, column="caption"):
     with pytest.raises(RealImageError) as caught:
         read_pairs(folder, column)
     return str(caught.value)
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", FAMILIES.names)
 def test_pairs_train_an_adapter_of_each_family(folder, family_folder, family):
     model = ModelSettings(family=family, base=str(family_folder(family)))
-    images = encode_pairs(load_backbone(model), folder, read_pairs(folder, "caption"), micro_batch_size=2)
-    assert images.metadata["text"].tolist() == ["a", "b", "c"]
-    assert images.latents.shape == (3, 4, 16, 16)
-    assert {image.size for image in images.images} == {(32, 32)}
+    training_set = encode_pairs(load_model(model), folder, read_pairs(folder, "caption"), micro_batch_size=2)
+    assert training_set.metadata["text"].tolist() == ["a", "b", "c"]
+    assert training_set.metadata["weight"].tolist() == [1.0, 1.0, 1.0]
+    assert training_set.latents.shape == (3, 4, 16, 16)
     settings = FinetuneSettings(rank=2, steps=2, batch_size=2)
-    parent = initial_adapter(load_backbone(model), settings, 0)
-    assert finetune(load_backbone(model), parent, images, settings, 0, 1)[0].digest != parent.digest
+    parent = initial_adapter(load_model(model), settings.rank, settings.layers, 0)
+    assert finetune(load_model(model), parent, training_set, settings, 0, 1)[0].digest != parent.digest
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+def test_the_model_is_given_rgb_squares_of_its_size(folder, family_folder):
+    images = given_to_the_model(folder, family_folder)
+    assert [(image.mode, image.size) for image in images] == [("RGB", (32, 32))] * 3
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
 def test_latents_have_the_scale_that_decoding_takes_off(folder, family_folder, family):
-    backbone = load_backbone(ModelSettings(family=family, base=str(family_folder(family))))
-    config = backbone.pipeline.vae.config
+    opened = load_model(ModelSettings(family=family, base=str(family_folder(family))))
+    config = opened.pipeline.vae.config
     image = Image.new("RGB", (32, 32), "red")
-    pixels = backbone.pipeline.image_processor.preprocess([image])
-    plain = backbone.pipeline.vae.encode(pixels).latent_dist.mode()
-    scaled = backbone.encode_images([image])
+    pixels = opened.pipeline.image_processor.preprocess([image])
+    plain = opened.pipeline.vae.encode(pixels).latent_dist.mode()
+    scaled = opened.encode_images([image])
     assert np.allclose(scaled / config.scaling_factor + (config.shift_factor or 0.0), plain, atol=1e-5)
 
 
@@ -72,11 +92,10 @@ def test_what_else_a_file_says_is_left_behind(folder, tmp_path, family_folder):
     exif[0x010E], exif[0x8825] = "taken at home", {1: "N", 2: (52.0, 30.0, 0.0)}
     with Image.open(folder / "pictures" / "a.png") as image:
         image.save(folder / "pictures" / "a.png", exif=exif, icc_profile=b"a profile")
-    backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
-    images = encode_pairs(backbone, folder, read_pairs(folder, "caption"), micro_batch_size=2)
-    images.images[0].save(tmp_path / "saved.png")
+    first = given_to_the_model(folder, family_folder)[0]
+    first.save(tmp_path / "saved.png")
     saved = (tmp_path / "saved.png").read_bytes()
-    assert not images.images[0].info
+    assert not first.info
     assert b"eXIf" not in saved
     assert b"iCCP" not in saved
 
@@ -150,7 +169,7 @@ def test_a_broken_table_is_refused(folder):
 
 
 def png_of_size(width, height):
-    """A PNG file that says that it has this size, and holds no pixels."""
+    """Return a PNG file that says that it has this size, and holds no pixels."""
     chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT", b"IEND")
     parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
     return b"".join([b"\x89PNG\r\n\x1a\n", *parts])
@@ -167,18 +186,17 @@ def png_of_size(width, height):
 )
 def test_a_file_that_is_no_image_is_named(folder, family_folder, content, said):
     (folder / "pictures" / "a.png").write_bytes(content)
-    backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
+    opened = load_model(ModelSettings(base=str(family_folder("stable_diffusion"))))
     with pytest.raises(RealImageError, match=f"a.png: {said}"):
-        encode_pairs(backbone, folder, read_pairs(folder, "caption"), 2)
+        encode_pairs(opened, folder, read_pairs(folder, "caption"), 2)
 
 
 def encoded(folder, family_folder, pixels):
-    """The training image that this array's image becomes, as a number a channel, [0, 255]."""
+    """Return what the model is given of this array's image, as one mean per channel, [0, 255]."""
     Image.fromarray(pixels).save(folder / "deep.tiff")
     (folder / "metadata.csv").write_text("file_name,caption\ndeep.tiff,a\n")
-    backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
-    images = encode_pairs(backbone, folder, read_pairs(folder, "caption"), 1).images
-    return np.asarray(images[0]).reshape(-1, 3).mean(axis=0).tolist()
+    (image,) = given_to_the_model(folder, family_folder)
+    return np.asarray(image).reshape(-1, 3).mean(axis=0).tolist()
 
 
 def test_an_image_of_16_bits_keeps_its_brightness(folder, family_folder):

@@ -4,18 +4,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsidiff_kedro.evaluation.categories import (
-    ENDS,
-    OtherPromptsError,
-    category_html,
-    category_scores,
-    category_text,
-    has_categories,
-)
+from rsidiff_kedro.evaluation.categories import ENDS, OtherPromptsError, category_scores, has_categories, measures
+
+
+def scores_of(number: int) -> pd.DataFrame:
+    """Return scores of two samples of ten prompts; a later round has more of them right."""
+    rows = [(f"p{prompt}", sample, (prompt + sample) % 10) for prompt in range(10) for sample in range(2)]
+    table = pd.DataFrame(rows, columns=["prompt_id", "sample_index", "level"])
+    correct, proxy = table["level"] < 2 + 3 * number, table["level"] / 10 + 0.2 * number
+    return table.assign(correct=correct, proxy=proxy).drop(columns="level")
+
+
+@pytest.fixture
+def scores() -> list[pd.DataFrame]:
+    return [scores_of(number) for number in range(3)]
 
 
 def prompts_of(scores: list[pd.DataFrame], *categories: str) -> pd.DataFrame:
-    """The prompts of these scores, with these categories in turn."""
+    """Return the prompts of these scores, with these categories in turn."""
     ids = sorted(set(scores[0]["prompt_id"]))
     return pd.DataFrame({"prompt_id": ids, "category": [categories[n % len(categories)] for n in range(len(ids))]})
 
@@ -24,7 +30,7 @@ def table_of(scores: list[pd.DataFrame], *categories: str) -> pd.DataFrame:
     return category_scores(prompts_of(scores, *categories), scores, ["proxy"], 200, 0)
 
 
-def test_there_is_a_row_a_round_and_category(scores: list[pd.DataFrame]) -> None:
+def test_there_is_a_row_per_round_and_category(scores: list[pd.DataFrame]) -> None:
     table = table_of(scores, "photo", "anime", "anime")
     assert table[["round", "category", "n_prompts", "n_images"]].values.tolist() == [
         [number, *row] for number in range(3) for row in (["anime", 6, 12], ["photo", 4, 8])
@@ -56,7 +62,7 @@ def test_gains_are_paired_whatever_the_order_of_the_rows(scores: list[pd.DataFra
 def test_without_a_judge_there_are_rewards_alone(scores: list[pd.DataFrame]) -> None:
     table = table_of([each.drop(columns="correct") for each in scores], "photo", "anime")
     assert not [column for column in table.columns if "accuracy" in column]
-    assert "reward proxy" in category_text(table)[0]
+    assert measures(table) == ["reward/proxy"]
 
 
 def test_a_category_that_the_judge_cannot_read_is_not_measured(scores: list[pd.DataFrame]) -> None:
@@ -66,35 +72,22 @@ def test_a_category_that_the_judge_cannot_read_is_not_measured(scores: list[pd.D
         each.assign(correct=each["correct"].astype(object).mask(each["prompt_id"].isin(unread))) for each in scores
     ]
     table = category_scores(prompts, partly, ["proxy"], 50, 0)
-    assert np.isnan(table.loc[table["category"] == "photo", "prompt_accuracy"]).all()
-    assert "not measured" in category_html(table)
+    columns = [f"prompt_accuracy{end}" for end in ENDS]
+    assert np.isnan(table.loc[table["category"] == "photo", columns]).all(axis=None)
+    assert np.isfinite(table.loc[table["category"] == "anime", columns]).all(axis=None)
 
 
-def test_the_text_has_a_line_a_category(scores: list[pd.DataFrame]) -> None:
-    lines = category_text(table_of(scores, "photo", "anime"))
-    assert lines[0] == "By category, judged accuracy of the base and of round 2:"
-    assert [line.split()[0] for line in lines[1:]] == ["anime", "photo"]
-    assert "5 prompts" in lines[1] and "+0.600 [" in lines[1]
+def test_prompts_of_one_category_have_none(scores: list[pd.DataFrame]) -> None:
+    assert not has_categories(table_of(scores, ""))
+    assert has_categories(table_of(scores, "photo", "anime"))
 
 
-def test_prompts_without_categories_have_no_table(scores: list[pd.DataFrame]) -> None:
-    table = table_of(scores, "")
-    assert not has_categories(table)
-    assert category_text(table) == []
-
-
-def test_the_html_shows_each_measure_and_marks_what_changed_for_sure(scores: list[pd.DataFrame]) -> None:
-    html = category_html(table_of(scores, "photo", "anime"))
-    assert html.count("<tr>") == 2 + 2
-    assert '<td class="right"><span>+0.4</span>' in html
-    worse = [scores[0], scores[1], scores[2].assign(proxy=scores[0]["proxy"] - 1)]
-    assert '<td class="wrong"><span>-1</span>' in category_html(table_of(worse, "photo", "anime"))
-
-
-def test_the_html_escapes_categories(scores: list[pd.DataFrame]) -> None:
-    html = category_html(table_of(scores, "<script>alert('x')</script>", "a & b"))
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html and "a &amp; b" in html
+def test_a_category_of_one_prompt_has_means_without_intervals(scores: list[pd.DataFrame]) -> None:
+    prompts = prompts_of(scores, "photo").assign(category=["anime"] + ["photo"] * 9)
+    row = category_scores(prompts, scores, ["proxy"], 50, 0).set_index(["round", "category"]).loc[(2, "anime")]
+    assert (row["n_prompts"], row["n_images"]) == (1, 2)
+    assert (row["reward/proxy"], row["reward/proxy_gain"]) == pytest.approx((0.45, 0.4))
+    assert np.isnan([row[f"reward/proxy{end}"] for end in ENDS if end.endswith(("_low", "_high"))]).all()
 
 
 def test_rounds_of_other_prompts_are_refused(scores: list[pd.DataFrame]) -> None:

@@ -1,12 +1,14 @@
-"""Bootstrap intervals over prompts and samples."""
+"""Bootstrap intervals over prompts."""
+
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rsidiff_kedro.evaluation.intervals import bootstrap_mean, paired_difference
+from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean, paired_difference
 
 rows = st.lists(st.tuples(st.floats(-5, 5), st.sampled_from("abcd")), min_size=1, max_size=30)
 
@@ -26,7 +28,9 @@ def test_an_interval_does_not_depend_on_the_order_of_the_images(rows, random):
 @given(rows)
 def test_an_interval_lies_within_the_values(rows):
     values = np.array([v for v, _ in rows])
-    interval = bootstrap_mean(values, np.array([c for _, c in rows]), 50, seed=0)
+    prompts = np.array([c for _, c in rows])
+    assume(len(set(prompts)) > 1)
+    interval = bootstrap_mean(values, prompts, 50, seed=0)
     assert values.min() - 1e-9 <= interval.low <= interval.high <= values.max() + 1e-9
 
 
@@ -68,3 +72,40 @@ def test_values_that_are_not_paired_are_refused():
 def test_values_that_have_no_mean_are_refused(values):
     with pytest.raises(ValueError, match="finite"):
         bootstrap_mean(values, np.zeros(len(values)), 10, seed=0)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=20), st.integers(2, 4))
+def test_identical_samples_of_a_prompt_tell_no_more_than_one_of_them(means, copies):
+    prompts = np.arange(len(means))
+    once = bootstrap_mean(np.array(means), prompts, 50, seed=3)
+    repeated = bootstrap_mean(np.repeat(means, copies), np.repeat(prompts, copies), 50, seed=3)
+    np.testing.assert_allclose(repeated, once, atol=1e-9)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 8])
+def test_an_interval_is_the_theoretical_one_of_the_prompts_means(samples):
+    """By the central limit theorem: 1.96 standard errors of the mean of the prompts' means to either side."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 1)) + rng.normal(size=(400, samples))
+    interval = bootstrap_mean(values.ravel(), np.repeat(np.arange(400), samples), 4000, seed=0)
+    half = 1.96 * values.mean(axis=1).std() / np.sqrt(400)
+    assert interval.mean == pytest.approx(values.mean())
+    assert (interval.mean - interval.low, interval.high - interval.mean) == pytest.approx((half, half), rel=0.06)
+
+
+def test_a_prompt_counts_by_its_samples_in_the_mean_and_in_every_resample():
+    values, prompts = np.array([0.0, 0.0, 0.0, 4.0]), np.array(["a", "a", "a", "b"])
+    interval = bootstrap_mean(values, prompts, 200, seed=0)
+    assert interval == (1.0, 0.0, 4.0)  # resamples are a and a, a and b, or b and b
+
+
+def test_a_single_prompt_says_nothing_about_others():
+    interval = bootstrap_mean(np.array([1.0, 2.0, 6.0]), np.array(["a"] * 3), 50, seed=0)
+    assert interval.mean == 3.0 and math.isnan(interval.low) and math.isnan(interval.high)
+    assert not interval.excludes_zero
+
+
+def test_an_interval_excludes_zero_if_it_lies_on_one_side_of_it():
+    lying = [Interval(0.0, *ends).excludes_zero for ends in ((0.1, 2), (-2, -0.1), (-1, 1), (0, 1), (-1, 0))]
+    assert lying == [True, True, False, False, False]

@@ -1,36 +1,51 @@
-"""What a round reports, and how the judge's table is made."""
+"""What a round reports."""
 
 import math
 
 import numpy as np
 import pandas as pd
-import pytest
-from rsidiff_kedro.rewards.settings import RewardsSettings
+from PIL import Image
 
-from rsidiff_kedro.evaluation.metrics import comparison_metrics, score_metrics, with_intervals
-from rsidiff_kedro.pipelines.evaluation.nodes import measure, measure_base, score_images
-from rsidiff_kedro.scenes.plugins.judge import judge_scenes
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.evaluation.metrics import EvaluationSettings, comparison_metrics, score_metrics, with_intervals
+from rsidiff_kedro.pipelines.common import score_images
+from rsidiff_kedro.pipelines.evaluation.nodes import measure
+from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.scenes.world.grammar import parse_caption
 
-EVALUATION = {"rewards": ["proxy"], "judge": "scenes", "bootstrap_resamples": 20}
-OPEN = {"accepted": 1.0, "reward_difference": 0.1, "reward_difference_low": 0.0, "reward_difference_high": 0.2}
+SETTINGS = EvaluationSettings(rewards=["proxy"], judge="scenes", features="proxy", bootstrap_resamples=20)
+GATE = {"accepted": 1.0, "reward_difference": 0.1, "reward_difference_low": 0.0, "reward_difference_high": 0.2}
 
 
-def scores_of(images) -> pd.DataFrame:
+def noise_of(scene_images, seed: int) -> ImageSet:
+    """Return images of three captions, two samples each, that show nothing."""
+    captions = ["a red circle", "a blue square", "a green triangle"]
+    metadata = scene_images([parse_caption(caption) for caption in captions], 2).metadata
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(metadata), 32, 32, 3), np.uint8)
+    return ImageSet(metadata, [Image.fromarray(image) for image in pixels])
+
+
+def scores_of(images: ImageSet) -> pd.DataFrame:
     return score_images(images, ["proxy"], {"proxy": 1.0}, "scenes", RewardsSettings())
 
 
-def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_no_image_shows(make_images) -> None:
-    base, later = make_images("test"), make_images("testing")
-    args = ({"proxy": 1.0}, EVALUATION, RewardsSettings(), 0)
-    of_base = measure_base(base, scores_of(base), scores_of(base), *args)
-    of_round = measure(later, scores_of(later), base, scores_of(base), scores_of(later), OPEN, *args)
-    assert of_base.keys() == of_round.keys()
-    for metrics in (of_base, of_round):
+def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_no_image_shows(scene_images) -> None:
+    base, later = noise_of(scene_images, 0), noise_of(scene_images, 1)
+    base_scores, scores = scores_of(base), scores_of(later)
+    settings = ({"proxy": 1.0}, SETTINGS, RewardsSettings(), 0)
+    of_base = measure(base, base_scores, base_scores, *settings)
+    of_round = measure(later, scores, scores, *settings, base, base_scores, GATE)
+    of_no_gate = measure(later, scores, scores, *settings, base, base_scores)
+    assert of_base.keys() == of_round.keys() == of_no_gate.keys()
+    for metrics in (of_base, of_round, of_no_gate):
         assert {name.removesuffix("_low").removesuffix("_high") for name, x in metrics.items() if math.isnan(x)} <= {
             "test/open_diversity",  # of noise, no image is right
             "validation/open_diversity",
         }
     assert (of_base["gate/accepted"], of_base["test/win_rate_over_base/proxy"]) == (1.0, 0.5)
+    assert of_base["test/distance_to_base"] < 1e-9 < of_round["test/distance_to_base"]
+    assert of_round["test/win_rate_over_base/proxy"] != 0.5
+    assert (of_round["gate/reward_difference"], of_no_gate["gate/reward_difference"]) == (0.1, 0.0)
 
 
 def test_every_mean_lies_in_its_interval() -> None:
@@ -39,7 +54,7 @@ def test_every_mean_lies_in_its_interval() -> None:
     assert metrics["x_low"] <= metrics["x"] <= metrics["x_high"]
 
 
-def test_win_rate_counts_a_draw_as_half_and_pairs_by_prompt_and_sample() -> None:
+def test_win_rate_counts_a_tie_as_half_and_pairs_by_prompt_and_sample() -> None:
     base = pd.DataFrame({"prompt_id": ["a", "b", "c"], "sample_index": 0, "proxy": [1.0, 1.0, 1.0]})
     ours = pd.DataFrame({"prompt_id": ["c", "b", "a"], "sample_index": 0, "proxy": [0.0, 1.0, 2.0]})
     wins, prompts = comparison_metrics(ours, base, ["proxy"])["win_rate_over_base/proxy"]
@@ -51,12 +66,9 @@ def test_without_a_judge_there_are_no_judged_metrics() -> None:
     assert set(score_metrics(scores, ["proxy"])) == {"reward/proxy"}
 
 
-def test_prompts_that_are_no_captions_are_left_unjudged(make_images) -> None:
-    images = make_images("test", n_prompts=1).images
-    verdicts = judge_scenes(images, ["a red circle", "a castle at dawn"])
-    assert verdicts["correct"].isna().tolist() == [False, True]
-
-
-def test_prompts_of_which_none_is_a_caption_are_refused(make_images) -> None:
-    with pytest.raises(ValueError, match=r"set evaluation\.judge=null"):
-        judge_scenes(make_images("test", 1).images, ["a castle", "a ship"])
+def test_of_one_prompt_there_is_a_mean_without_an_interval_and_of_none_nothing() -> None:
+    one, none = (np.array([1.0, 2.0]), np.array(["a", "a"])), (np.array([]), np.array([]))
+    metrics = with_intervals({"one": one, "none": none}, 20, 0)
+    assert metrics.pop("one") == 1.5
+    assert list(metrics) == ["one_low", "one_high", "none", "none_low", "none_high"]
+    assert all(map(math.isnan, metrics.values()))

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 from PIL import Image
-from rsidiff_kedro.diffusion.settings import ModelSettings
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageFileError, ImageSet
-from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
-from rsidiff_kedro.diffusion.families import load_backbone
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset, TrainingSetDataset
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
 
 
@@ -72,6 +73,42 @@ def test_image_sets(image_set_folder: Path, name: str, answer) -> None:
         if images is not None:
             assert {image.mode for image in images} == {"RGB"}
             assert answer(dataset.preview, DatasetError, image_set_folder)
+
+    try:
+        check()
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.fixture(scope="session")
+def training_set_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fuzz") / "training_set"
+    images = small_image_set()
+    assert images.latents is not None
+    metadata = images.metadata.drop(columns="file_name").assign(round=[1, 1, 2])
+    TrainingSetDataset(filepath=folder).save(TrainingSet(metadata, images.latents))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["metadata.parquet", "latents.safetensors"])
+def test_training_sets(training_set_folder: Path, name: str, answer) -> None:
+    path = training_set_folder / name
+    whole = path.read_bytes()
+    others = [each.read_bytes() for each in training_set_folder.rglob("*") if each.is_file() and each != path]
+    dataset = TrainingSetDataset(filepath=training_set_folder)
+
+    @examples(120)
+    @given(damaged(whole, others))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        loaded = answer(dataset.load, DatasetError, training_set_folder)
+        if loaded is None:
+            return
+        assert len(loaded.metadata) == len(loaded.latents)
+        assert all(isinstance(text, str) for text in loaded.metadata["text"])
+        assert loaded.latents.isfinite().all() and loaded.latents.dim() == 4
+        assert np.isfinite(loaded.metadata["weight"]).all()
+        assert answer(dataset.preview, DatasetError, training_set_folder)
 
     try:
         check()
@@ -165,14 +202,14 @@ def test_tables_of_real_images(real_images: Path, tmp_path_factory: pytest.TempP
 
 @pytest.mark.parametrize("kind", list(pictures()))
 def test_real_images(real_images: Path, kind: str, answer, family_folder) -> None:
-    backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
+    model = load_model(ModelSettings(base=str(family_folder("stable_diffusion"))))
     pairs = pd.DataFrame({"file_name": [f"{kind}.png"], "text": ["a"]})
 
     @examples(40)
     @given(damaged(pictures()[kind]))
     def check(content: bytes) -> None:
         (real_images / f"{kind}.png").write_bytes(content)
-        encoded = answer(lambda: encode_pairs(backbone, real_images, pairs, 1), RealImageError, real_images)
+        encoded = answer(lambda: encode_pairs(model, real_images, pairs, 1), RealImageError, real_images)
         if encoded is not None:
             assert encoded.images[0].size == (32, 32)
             assert encoded.images[0].mode == "RGB"

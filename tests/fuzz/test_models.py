@@ -10,12 +10,12 @@ from damage import damaged, damaged_json, examples
 from hypothesis import given
 from kedro.io import DatasetError
 from parity import samples
-from rsidiff_kedro.diffusion.settings import ModelSettings
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
 from rsidiff_kedro.datasets import PretrainedDataset
-from rsidiff_kedro.diffusion.families import ModelError, load_backbone
+from rsidiff_kedro.diffusion.families import ModelError, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, check_weights, read_config, read_weights
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer, open_clip_tokenizer
@@ -175,9 +175,9 @@ def test_model_folders(tmp_path_factory: pytest.TempPathFactory, family_folder, 
     def check(content: bytes) -> None:
         path.unlink()
         path.write_bytes(content)
-        backbone = answer(lambda: load_backbone(ModelSettings(base=str(folder))), ModelError, folder)
-        if backbone is not None:
-            assert len(backbone.latent_shape) == 3
+        model = answer(lambda: load_model(ModelSettings(base=str(folder))), ModelError, folder)
+        if model is not None:
+            assert len(model.latent_shape) == 3
 
     check()
 

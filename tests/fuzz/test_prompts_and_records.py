@@ -16,8 +16,9 @@ from kedro_datasets.pandas import ParquetDataset
 from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
-from rsidiff_kedro.prompts.sources import FileSource, PromptSourceError
 from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
 from rsidiff_kedro.provenance.records import Record, Records, chain, differences, flat
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
@@ -93,14 +94,14 @@ RECORD = Record(
     libraries={"torch": "2.0"},
     parameters={"finetune": {"steps": 3, "targets": ["a"]}, "seed": 0},
     inputs={"images": "0123456789abcdef"},
+    origins={"images": "2025-12-31T00.00.00.000Z"},
     device="cpu",
 )
 
 
 def test_lineage_records(tmp_path_factory: pytest.TempPathFactory, answer) -> None:
     folder = tmp_path_factory.mktemp("fuzz") / "lineage"
-    records = Records(folder)
-    records.write(RECORD)
+    Records(folder).write(RECORD)
     path = next(folder.glob("*.json"))
     whole = path.read_bytes()
 
@@ -108,14 +109,17 @@ def test_lineage_records(tmp_path_factory: pytest.TempPathFactory, answer) -> No
     @given(damaged_json(whole))
     def check(content: bytes) -> None:
         path.write_bytes(content)
-        found = answer(lambda: records.find(RECORD.key), (), folder)
-        if found is not None:  # digests of the outputs and the device alone are no part of the key
-            assert found.model_copy(update={"outputs": RECORD.outputs, "device": RECORD.device}) == RECORD
-            assert "/" not in found.version
-            assert chain(records, found) == [found]
-            assert differences(RECORD, found) == []
-            assert flat(found.parameters)
-        assert len(list(records.all())) == (found is not None)
+        records = Records(folder)  # a new one each time, as it reads a file once
+        found = answer(lambda: records.versions(RECORD.key), (), folder)
+        for record in found:
+            # Digests of the outputs, the origins of the inputs and the device are no part of the key.
+            free = {"outputs": RECORD.outputs, "origins": RECORD.origins, "device": RECORD.device}
+            assert record.model_copy(update=free) == RECORD
+            assert "/" not in record.version
+            assert chain(found, record) == [record]
+            assert list(differences(RECORD, record)) == []
+            assert flat(record.parameters)
+        assert records.all() == found
 
     check()
 
@@ -142,15 +146,17 @@ def test_tables_of_the_catalog(tmp_path_factory: pytest.TempPathFactory) -> None
     check()
 
 
-@pytest.mark.parametrize("name", ["parameters.yml", "parameters_prompt_curation.yml", "parameters_rewards.yml"])
+@pytest.mark.parametrize(
+    "name", ["base/parameters_prompt_curation.yml", "base/parameters_rewards.yml", "scenes/parameters.yml"]
+)
 def test_parameters(tmp_path_factory: pytest.TempPathFactory, name: str, answer) -> None:
     folder = tmp_path_factory.mktemp("fuzz") / "conf"
     shutil.copytree(Path(__file__).parents[2] / "conf", folder)
-    path = folder / "base" / name
+    path = folder / name
     whole = path.read_bytes()
 
     def load() -> Parameters:
-        return parse_parameters(RsiConfigLoader(str(folder), env="base", **CONFIG_LOADER_ARGS)["parameters"])
+        return parse_parameters(RsiConfigLoader(str(folder), **CONFIG_LOADER_ARGS)["parameters"])
 
     assert load()
 

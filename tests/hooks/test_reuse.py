@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,32 +12,32 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline, node
-from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.datasets import AdapterDataset
-from rsidiff_kedro.hooks.reuse import LineageHooks
+from rsidiff_kedro.hooks.reuse import ReuseHooks
+from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.provenance.records import Records
 
 Run = Callable[..., list[str]]
-STEPS = ["draw", "score", "report"]
+STEPS = ["generate", "score", "report"]
 
 
-def run_with_lineage(pipeline: Pipeline, catalog: DataCatalog, folder: Path, run_id: str, reuse: bool = True) -> None:
+def run_with_records(pipeline: Pipeline, catalog: DataCatalog, folder: Path, run_id: str, reuse: bool = True) -> None:
     """Run as Kedro does, with the records in this folder."""
-    hooks = LineageHooks()
-    hooks._records = Records(folder / "lineage")
+    hooks = ReuseHooks()
+    hooks.use_folder(folder)
     manager = _create_hook_manager()
     manager.register(hooks)
     given = {"only_missing_outputs": reuse, "run_id": run_id}
     manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
-    SequentialRunner().run(pipeline, catalog, manager, only_missing_outputs=reuse)
+    RsiRunner().run(pipeline, catalog, manager, only_missing_outputs=reuse)
 
 
 @pytest.fixture
 def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`run("1", steps=3, reuse=True)`: runs draw → score → report as run 1; gives the steps that were computed."""
+    """`run("1", steps=3, reuse=True)`: runs generate → score → report as run 1; gives the steps that were computed."""
     monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
     caplog.set_level(logging.INFO, "rsidiff_kedro")
 
@@ -60,14 +61,14 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
             catalog[name] = JSONDataset(filepath=str(tmp_path / f"{name}.json"), version=Version(None, run_id))
         pipeline = Pipeline(
             [
-                node(step("draw"), ["params:seed"], "images", name="draw"),
+                node(step("generate"), ["params:seed"], "images", name="generate"),
                 node(step("score"), ["images", "params:steps"], "scores", name="score"),
                 node(step("report"), ["scores"], "page", name="report"),
             ]
         )
         monkeypatch.setattr("rsidiff_kedro.hooks.reuse.pipelines", {"all": pipeline})
         try:
-            run_with_lineage(pipeline.only_nodes(*only), catalog, tmp_path, run_id, reuse)
+            run_with_records(pipeline.only_nodes(*only), catalog, tmp_path, run_id, reuse)
         except RuntimeError:
             assert fails
         else:
@@ -91,7 +92,7 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_says_so(run: Run, cap
     run("1")
     assert run("2", steps=4) == ["score", "report"]
     assert "score: steps is 4, was 3" in caplog.text
-    assert "report: an input is made again" in caplog.text
+    assert "1 step reads what these make; each runs unless its inputs turn out the same" in caplog.text
     assert "1 of 3 steps are reused" in caplog.text
 
 
@@ -102,15 +103,15 @@ def test_going_back_to_earlier_parameters_reuses_what_they_made(run: Run) -> Non
 
 
 def test_a_run_that_failed_goes_on_where_it_stopped(run: Run) -> None:
-    assert run("1", fails="score") == ["draw", "score"]
+    assert run("1", fails="score") == ["generate", "score"]
     assert run("2") == ["score", "report"]
 
 
 def test_a_deleted_output_is_made_again(run: Run, tmp_path: Path, caplog) -> None:
     run("1")
     shutil.rmtree(tmp_path / "images.json" / "1")
-    assert run("2") == ["draw"]
-    assert "draw: images is gone" in caplog.text
+    assert run("2") == ["generate"]
+    assert "generate: images is gone" in caplog.text
 
 
 def test_an_output_without_a_record_is_not_trusted(run: Run, tmp_path: Path) -> None:
@@ -131,9 +132,9 @@ def test_a_run_does_not_read_what_a_run_beside_it_made(run: Run, tmp_path: Path)
 
 def test_a_damaged_output_is_made_again(run: Run, tmp_path: Path, caplog) -> None:
     run("1")
-    (tmp_path / "images.json" / "1" / "images.json").write_text('["dr')
-    assert run("2") == ["draw"]
-    assert "draw: images is damaged: it is not what was saved" in caplog.text
+    (tmp_path / "images.json" / "1" / "images.json").write_text('["gen')
+    assert run("2") == ["generate"]
+    assert "generate: images is damaged: it is not what was saved" in caplog.text
 
 
 def test_a_clock_that_jumps_back_misleads_nobody(run: Run, tmp_path: Path) -> None:
@@ -143,46 +144,88 @@ def test_a_clock_that_jumps_back_misleads_nobody(run: Run, tmp_path: Path) -> No
     assert run("2026-02-01T09.00.02.000Z", seed=1) == []
 
 
-def test_a_pruned_output_is_made_again_only_if_a_step_reads_it(tmp_path: Path) -> None:
-    computed: list[str] = []
+@pytest.fixture
+def run_pruned(tmp_path: Path) -> Callable[..., tuple[list[str], DataCatalog]]:
+    """`run_pruned("1", steps=1, prune=["adapter"])`: runs start → train → read as run 1, and then prunes.
 
-    def start(seed: int) -> Adapter:
-        computed.append("start")
-        return Adapter({"unet.a": torch.full((2,), float(seed))})
+    Returns the steps that were computed, and the catalog.
+    """
 
-    def read(adapter: Adapter, steps: int) -> dict[str, float]:
-        computed.append("read")
-        return {"sum": float(adapter.weights["unet.a"].sum()) * steps}
+    def run(run_id: str, steps: int, prune: Sequence[str] = ()) -> tuple[list[str], DataCatalog]:
+        computed: list[str] = []
 
-    pipeline = Pipeline(
-        [
-            node(start, "params:seed", "adapter", name="start"),
-            node(read, ["adapter", "params:steps"], "metrics", name="read"),
-        ]
-    )
+        def start(seed: int) -> Adapter:
+            computed.append("start")
+            return Adapter({"unet.a": torch.full((2,), float(seed))})
 
-    def run(run_id: str, steps: int) -> DataCatalog:
+        def train(adapter: Adapter) -> Adapter:
+            computed.append("train")
+            return Adapter({"unet.a": adapter.weights["unet.a"] + 1})
+
+        def read(adapter: Adapter, steps: int) -> dict[str, float]:
+            computed.append("read")
+            return {"sum": float(adapter.weights["unet.a"].sum()) * steps}
+
+        pipeline = Pipeline(
+            [
+                node(start, "params:seed", "adapter", name="start"),
+                node(train, "adapter", "candidate", name="train"),
+                node(read, ["candidate", "params:steps"], "metrics", name="read"),
+            ]
+        )
         catalog = DataCatalog({"params:seed": MemoryDataset(3), "params:steps": MemoryDataset(steps)})
-        catalog["adapter"] = AdapterDataset(filepath=str(tmp_path / "adapter"), version=Version(None, run_id))
+        for name in ("adapter", "candidate"):
+            catalog[name] = AdapterDataset(filepath=str(tmp_path / name), version=Version(None, run_id))
         catalog["metrics"] = JSONDataset(filepath=str(tmp_path / "metrics"), version=Version(None, run_id))
-        run_with_lineage(pipeline, catalog, tmp_path, run_id)
-        return catalog
+        run_with_records(pipeline, catalog, tmp_path, run_id)
+        for name in prune:
+            catalog[name].prune(run_id)
+        return computed, catalog
 
-    catalog = run("1", steps=1)
-    catalog["adapter"].prune("1")
-    computed.clear()
-    run("2", steps=1)
-    assert computed == []
-    catalog = run("3", steps=2)
-    assert computed == ["start", "read"]
-    assert catalog.load("metrics") == {"sum": 12.0}
+    return run
+
+
+def test_a_pruned_output_is_made_again_only_if_a_step_reads_it(run_pruned: Callable[..., Any]) -> None:
+    run_pruned("1", steps=1, prune=["candidate"])
+    assert run_pruned("2", steps=1)[0] == []
+    computed, catalog = run_pruned("3", steps=2)
+    assert computed == ["train", "read"]
+    assert catalog.load("metrics") == {"sum": 16.0}
+
+
+def test_what_a_pruned_output_was_made_from_is_made_again_if_it_is_pruned_too(run_pruned: Callable[..., Any]) -> None:
+    run_pruned("1", steps=1, prune=["adapter", "candidate"])
+    assert run_pruned("2", steps=1)[0] == []
+    computed, catalog = run_pruned("3", steps=2)
+    assert computed == ["start", "train", "read"]
+    assert catalog.load("metrics") == {"sum": 16.0}
+
+
+def test_a_pruned_output_that_no_running_step_reads_stays_pruned(run_pruned: Callable[..., Any]) -> None:
+    run_pruned("1", steps=1, prune=["adapter"])
+    computed, catalog = run_pruned("2", steps=2)
+    assert computed == ["read"]
+    assert catalog["adapter"].is_pruned()
+
+
+def test_a_record_names_the_version_that_was_read_after_a_pruned_one(
+    run_pruned: Callable[..., Any], tmp_path: Path
+) -> None:
+    run_pruned("1", steps=1, prune=["candidate"])
+    run_pruned("2", steps=2)
+    records = Records(tmp_path / "lineage").all()
+    read = next(each for each in records if each.step == "read" and each.version == "2")
+    made = next(each for each in records if each.step == "train" and each.version == "2")
+    assert read.origins == {"candidate": "2"}
+    assert read.inputs == made.outputs
+    assert run_pruned("3", steps=2)[0] == []
 
 
 def test_what_a_step_made_of_a_tampered_input_is_not_taken_for_the_real_thing(run: Run, tmp_path: Path) -> None:
     run("1")
-    (tmp_path / "images.json" / "1" / "images.json").write_text('["draw", "tampered"]')
+    (tmp_path / "images.json" / "1" / "images.json").write_text('["generate", "tampered"]')
     assert run("2", only=["score"], reuse=False) == ["score"]
-    assert run("3") == ["draw"]
+    assert run("3") == ["generate"]
     page = max((tmp_path / "page.json").glob("*/page.json")).read_text()
     assert "tampered" not in page
 
@@ -193,10 +236,10 @@ def test_a_part_reads_what_its_parameters_make_and_not_the_newest(run: Run, tmp_
     run("3", seed=1, only=["score"], steps=9)
     record = next(each for each in Records(tmp_path / "lineage").all() if each.version == "3")
     first = next(each for each in Records(tmp_path / "lineage").all() if "images" in each.outputs)
-    assert (first.version, record.inputs["images"]) == ("1", first.key)
+    assert (first.version, record.origins["images"], record.inputs["images"]) == ("1", "1", first.outputs["images"])
     assert "the newest version is read" not in caplog.text
     run("4", seed=7, only=["score"])
-    assert "images: not there as these parameters make it; the newest version is read" in caplog.text
+    assert "images: no version was made with these parameters; the newest version is read" in caplog.text
 
 
 def test_the_reason_is_the_difference_to_what_is_most_alike(run: Run, caplog) -> None:
@@ -221,11 +264,67 @@ def test_what_changes_no_result_makes_nothing_again(run: Run) -> None:
     assert run("2", steps={"checkpoint_every": 10, "device": "cpu", "steps": 3}) == []
 
 
-def test_an_output_that_is_not_versioned_is_written_where_it_belongs(tmp_path: Path) -> None:
-    pipeline = Pipeline([node(lambda seed: {"a": seed}, "params:seed", "page", name="page")])
-    for run_id in ("1", "2"):
-        catalog = DataCatalog(
-            {"params:seed": MemoryDataset(3), "page": JSONDataset(filepath=str(tmp_path / "page.json"))}
+@pytest.fixture
+def run_chain(tmp_path: Path) -> Callable[..., list[str]]:
+    """`run_chain("1", seed=2)`: runs halve → double → name as run 1; returns the steps that were computed.
+
+    `halve` makes the same of 2 and 3; what it makes is versioned, not versioned, or kept in memory.
+    """
+
+    def run(run_id: str, seed: int, versioned: bool = True, in_memory: bool = False) -> list[str]:
+        computed: list[str] = []
+
+        def halve(seed: int) -> dict[str, int]:
+            computed.append("halve")
+            return {"half": seed // 2}
+
+        def double(halved: dict[str, int]) -> dict[str, int]:
+            computed.append("double")
+            return {"twice": halved["half"] * 2}
+
+        def name(doubled: dict[str, int]) -> dict[str, str]:
+            computed.append("name")
+            return {"name": str(doubled["twice"])}
+
+        pipeline = Pipeline(
+            [
+                node(halve, "params:seed", "halved", name="halve"),
+                node(double, "halved", "doubled", name="double"),
+                node(name, "doubled", "named", name="name"),
+            ]
         )
-        run_with_lineage(pipeline, catalog, tmp_path, run_id)
-    assert (tmp_path / "page.json").is_file()
+        catalog = DataCatalog({"params:seed": MemoryDataset(seed)})
+        if not in_memory:
+            version = Version(None, run_id) if versioned else None
+            catalog["halved"] = JSONDataset(filepath=str(tmp_path / "halved.json"), version=version)
+        for each in ("doubled", "named"):
+            catalog[each] = JSONDataset(filepath=str(tmp_path / f"{each}.json"), version=Version(None, run_id))
+        run_with_records(pipeline, catalog, tmp_path, run_id)
+        assert catalog.load("named") == {"name": str(seed // 2 * 2)}
+        return computed
+
+    return run
+
+
+def test_a_change_that_makes_the_same_again_stops_there(run_chain: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert run_chain("1", seed=2) == ["halve", "double", "name"]
+    assert run_chain("2", seed=3) == ["halve"]
+    assert not (tmp_path / "doubled.json" / "2").exists()
+    assert run_chain("3", seed=3) == []
+    assert run_chain("4", seed=4) == ["halve", "double", "name"]
+
+
+def test_an_output_that_is_not_versioned_is_never_reused_and_lies_where_it_belongs(
+    run_chain: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    run_chain("1", seed=2, versioned=False)
+    assert run_chain("2", seed=2, versioned=False) == ["halve"]
+    assert (tmp_path / "halved.json").is_file()
+    assert run_chain("3", seed=3, versioned=False) == ["halve"]  # the same content, so what reads it is reused
+    assert run_chain("4", seed=4, versioned=False) == ["halve", "double", "name"]
+
+
+def test_an_output_in_memory_is_never_reused_and_stands_for_what_made_it(run_chain: Callable[..., list[str]]) -> None:
+    run_chain("1", seed=2, in_memory=True)
+    assert run_chain("2", seed=2, in_memory=True) == ["halve"]
+    assert run_chain("3", seed=3, in_memory=True) == ["halve", "double"]  # its content has no digest

@@ -29,6 +29,7 @@ from PIL import Image
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
 from rsidiff_kedro.hooks.tracking import TrackingHooks, TrackingSettings, flattened
+from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
 SOURCE = Path(__file__).parents[2] / "src"
 PARAMETERS = {"seed": 0, "sampler": {"guidance_scale": 3.0}, "rewards": ["proxy"], "floors": {}}
@@ -56,7 +57,7 @@ def context_of(root: Path, text: str = "{experiment: rounds, artifact_location: 
     (root / "conf/base").mkdir(parents=True, exist_ok=True)
     (root / "conf/local").mkdir(exist_ok=True)
     (root / "conf/base/mlflow.yml").write_text(f"tracking: {text}\n")
-    loader = OmegaConfigLoader(str(root / "conf"), base_env="base", default_run_env="local")
+    loader = OmegaConfigLoader(str(root / "conf"), **CONFIG_LOADER_ARGS)
     return SimpleNamespace(config_loader=loader, project_path=root)
 
 

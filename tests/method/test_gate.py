@@ -7,9 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.parameters import GateSettings
-from rsidiff_kedro.pipelines.evaluation import gate
-from rsidiff_kedro.pipelines.evaluation.nodes import pass_gate
+from rsidiff_kedro.method.gate import GateSettings, compare_with_parent
+from rsidiff_kedro.pipelines.gate.nodes import pass_gate
 
 CANDIDATE, PARENT = Adapter({}, {"round": 1}), Adapter({}, {"round": 0})
 CLOSED, OPEN = GateSettings(), GateSettings(enabled=False)
@@ -74,7 +73,8 @@ def test_an_ensembles_verdict_does_not_change_with_the_unit_of_a_reward(rows, fa
     for scale, shift in ((1.0, 0.0), (factor, offset)):
         candidate = table(new, other=[value * scale + shift for value in others])
         parent = table(old, other=[value * scale + shift for value in before])
-        differences.append(gate.compare(candidate, parent, {"proxy": 1.0, "other": 2.0}, 10, 0)["reward_difference"])
+        compared = compare_with_parent(candidate, parent, {"proxy": 1.0, "other": 2.0}, 10, 0)
+        differences.append(compared["reward_difference"])
     assert differences[0] == pytest.approx(differences[1], abs=1e-6)
 
 
@@ -83,3 +83,10 @@ def test_several_rewards_count_in_their_parents_standard_deviations() -> None:
     new = table([1.0, 2.0, 1.0, 2.0], other=[-900.0, 100.0, -900.0, 100.0])
     gate = pass_gate(CANDIDATE, PARENT, new, old, {"proxy": 1.0, "other": 1.0}, CLOSED, 50, 0)[2]
     assert gate["accepted"] == 1.0
+
+
+def test_of_a_single_prompt_the_difference_is_reported_without_an_interval_and_still_decides() -> None:
+    for new, chosen in (([1.0, 2.0], CANDIDATE), ([0.0, 1.0], PARENT)):
+        adapter, _, gate = decide(new, [0.5, 1.5])
+        assert adapter is chosen
+        assert np.isnan([gate["reward_difference_low"], gate["reward_difference_high"]]).all()

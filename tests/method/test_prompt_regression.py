@@ -1,19 +1,20 @@
-"""Conditioning: what the prompts explain is taken off the features, and nothing else."""
+"""Regression on prompts: what the prompts explain is subtracted from the features, and nothing else."""
 
 import numpy as np
-from rsidiff_kedro.method.conditioning import PromptRegression
+
+from rsidiff_kedro.method.weighting import PromptRegression
 
 COLORS = {"red": (1.0, 0.0), "green": (0.0, 1.0), "blue": (0.5, 0.5)}
 
 
 def colored(rng: np.random.Generator, count: int) -> tuple[list[str], np.ndarray]:
-    """Prompts that name a color, and features that follow the color with a little noise."""
+    """Return prompts that name a color, and features that follow the color with a little noise."""
     names = rng.choice(list(COLORS), count)
     features = np.array([COLORS[name] for name in names]) + 0.01 * rng.standard_normal((count, 2))
     return [f"a {name} circle" for name in names], features
 
 
-def test_what_the_words_say_is_taken_off() -> None:
+def test_what_the_words_say_is_subtracted() -> None:
     rng = np.random.default_rng(0)
     fitted = PromptRegression.fit(*colored(rng, 300))
     prompts, features = colored(rng, 100)

@@ -42,8 +42,13 @@ enabled_settings = settings_with(st.just(True), st.sampled_from([ONE, SEVERAL]))
 ensembles = settings_with(st.just(True), st.just(SEVERAL))
 
 
+def by_proxy(**changed):
+    """Return settings that select by the reward "proxy"."""
+    return SelectionSettings(**({"rewards": ONE} | changed))
+
+
 def select(scores, settings):
-    """The selection; examples with nothing to select are another test's."""
+    """Return the selection; examples with nothing to select are another test's."""
     try:
         return select_samples(scores, settings, seed=3)
     except SelectionError:
@@ -104,9 +109,7 @@ def test_ranks_count_from_one_down_the_scores(scores, settings):
 
 
 def test_the_rows_stay_in_their_order_with_what_selection_adds():
-    selection = select_samples(
-        scores([0.1, 0.4, 0.3, 0.2]), SelectionSettings(keep_per_prompt=2, min_margin=0.0), seed=0
-    )
+    selection = select_samples(scores([0.1, 0.4, 0.3, 0.2]), by_proxy(keep_per_prompt=2, min_margin=0.0), seed=0)
     assert selection["image_id"].tolist() == ["i0", "i1", "i2", "i3"]
     assert selection["rank"].tolist() == [4, 1, 2, 3]
     assert selection["reason"].tolist() == ["margin", "", "", "margin"]
@@ -114,26 +117,26 @@ def test_the_rows_stay_in_their_order_with_what_selection_adds():
 
 
 def test_ties_go_to_the_lower_image_id():
-    selection = select_samples(scores([0.1, 0.1, 0.1, 0.5], "pppq"), SelectionSettings(keep_per_prompt=1), seed=0)
+    selection = select_samples(scores([0.1, 0.1, 0.1, 0.5], "pppq"), by_proxy(keep_per_prompt=1), seed=0)
     assert selection.query("kept")["image_id"].tolist() == ["i0", "i3"]
 
 
 def test_samples_that_score_about_as_well_as_the_best_of_their_prompt_are_kept():
     table = scores([5.0, 4.3, 4.1, 1.0, 0.9, -2.0], "pppqqq")
-    selection = select_samples(table, SelectionSettings(max_gap=0.75), seed=0)
+    selection = select_samples(table, by_proxy(max_gap=0.75), seed=0)
     assert selection["reason"].tolist() == ["", "", "gap", "", "", "gap"]
-    assert select_samples(table, SelectionSettings(max_gap=None), seed=0)["kept"].all()
+    assert select_samples(table, by_proxy(max_gap=None), seed=0)["kept"].all()
 
 
 def test_a_gap_in_another_unit_than_the_reward_is_told_of(caplog: pytest.LogCaptureFixture):
     grades = np.tile([0.25, 0.5, 1.0, 0.75], 50)
     table = scores(list(grades), [f"p{number // 4}" for number in range(200)])
     with caplog.at_level("WARNING", logger="rsidiff_kedro"):
-        select_samples(table, SelectionSettings(max_gap=0.5), seed=0)
-        select_samples(table, SelectionSettings(max_gap=0.75, keep_per_prompt=1), seed=0)
-        select_samples(table[:60], SelectionSettings(max_gap=0.75), seed=0)
+        select_samples(table, by_proxy(max_gap=0.5), seed=0)
+        select_samples(table, by_proxy(max_gap=0.75, keep_per_prompt=1), seed=0)
+        select_samples(table[:60], by_proxy(max_gap=0.75), seed=0)
         assert not caplog.records
-        select_samples(table, SelectionSettings(max_gap=0.75), seed=0)
+        select_samples(table, by_proxy(max_gap=0.75), seed=0)
     (record,) = caplog.records
     assert "`preference_selection.max_gap` (0.75) drops 0 of 200 samples" in record.message
     assert "lie 0.75 apart" in record.message
@@ -152,9 +155,7 @@ def test_several_rewards_may_be_combined_by_their_ranks_within_the_prompt():
 
 
 def test_one_reward_is_its_own_score_however_several_would_be_combined():
-    chosen = [
-        select_samples(scores([0.1, 0.4], "pp"), SelectionSettings(combine=way), 0) for way in ("rank", "standardize")
-    ]
+    chosen = [select_samples(scores([0.1, 0.4], "pp"), by_proxy(combine=way), 0) for way in ("rank", "standardize")]
     pd.testing.assert_frame_equal(*chosen)
 
 
@@ -193,16 +194,16 @@ def test_a_floor_applies_to_the_reward_and_not_to_its_rank():
     assert select_samples(table, ensemble, seed=0)["reason"].tolist() == ["", "rank", "floor", "floor"]
 
 
-def test_a_reward_with_a_dot_in_its_name_can_be_set_on_the_command_line():
-    """Kedro takes the dots of `--params preference_selection.rewards.hpsv2.1=1` for levels."""
-    merged = {"proxy": 0, "hpsv2.1": 3, "hpsv2": {"1": 1}}
-    settings = SelectionSettings(rewards=merged, floors={"hpsv2": {"1": 0.2}})
-    assert settings.rewards == {"hpsv2.1": 1.0}
-    assert settings.floors == {"hpsv2.1": 0.2}
+def test_a_version_of_hpsv2_can_be_set_on_the_command_line_whichever_spelling_the_files_have():
+    """Kedro takes the dots of `--params` for levels, so the registered name has none; files may have the official."""
+    merged = {"proxy": 0, "hpsv2.1": 3, "hpsv2_1": 1}
+    settings = SelectionSettings(rewards=merged, floors={"hpsv2.1": 0.2})
+    assert settings.rewards == {"hpsv2_1": 1.0}
+    assert settings.floors == {"hpsv2_1": 0.2}
 
 
-def test_without_selection_samples_are_drawn_by_seed_whatever_their_rewards():
-    off = SelectionSettings(enabled=False, keep_per_prompt=2)
+def test_without_selection_samples_are_chosen_by_seed_whatever_their_rewards():
+    off = by_proxy(enabled=False, keep_per_prompt=2)
     first = select_samples(scores([0.1, 0.2, 0.3, 0.4]), off, seed=5)
     other = select_samples(scores([np.nan, 0.0, -1.0, 0.0]), off, seed=5)
     assert first["kept"].tolist() == other["kept"].tolist() and first["kept"].sum() == 2
@@ -232,7 +233,7 @@ def test_without_selection_samples_are_drawn_by_seed_whatever_their_rewards():
 )
 def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, message):
     with pytest.raises(SelectionError, match=message):
-        select_samples(table, SelectionSettings(**changed), seed=0)
+        select_samples(table, by_proxy(**changed), seed=0)
 
 
 @pytest.mark.parametrize("rewards", [{}, {"proxy": 0}, {"proxy": -1}, {"proxy": np.inf}])

@@ -20,6 +20,7 @@ REFERENCE = np.random.default_rng(0).chisquare(16, size=500)
 distances = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 100))
 settings = st.builds(
     WeightingSettings,
+    features=st.just("proxy"),
     quantile=st.floats(0, 1),
     temperature=st.floats(0.1, 10),
     min_weight=st.floats(0, 1),
@@ -27,8 +28,13 @@ settings = st.builds(
 )
 
 
+def weighting(**changed):
+    """Return settings; these tests compute no features."""
+    return WeightingSettings(features="proxy", **changed)
+
+
 def weigh(distances, settings):
-    """The weights; examples whose weights vanish are another test's."""
+    """Return the weights; examples whose weights vanish are another test's."""
     try:
         return weights_of_distances(distances, REFERENCE, settings)
     except WeightError:
@@ -56,42 +62,42 @@ def test_weights_follow_their_samples_when_these_are_permuted(distances, setting
 
 def test_two_temperatures_of_spread_past_the_quantile_weigh_a_factor_e_less():
     edge = np.quantile(REFERENCE, 0.9)
-    settings = WeightingSettings(quantile=0.9, temperature=1.0)
+    settings = weighting(quantile=0.9, temperature=1.0)
     near, far = weights_of_distances(np.array([0.0, edge + 2 * REFERENCE.std()]), REFERENCE, settings)
     assert near / far == pytest.approx(np.e)
 
 
 def test_samples_within_the_quantile_all_weigh_the_same():
     typical = REFERENCE[np.quantile(REFERENCE, 0.9) > REFERENCE]
-    np.testing.assert_allclose(weights_of_distances(typical, REFERENCE, WeightingSettings(quantile=0.9)), 1)
+    np.testing.assert_allclose(weights_of_distances(typical, REFERENCE, weighting(quantile=0.9)), 1)
 
 
 def test_without_weighting_all_weights_are_one():
-    off = WeightingSettings(enabled=False)
+    off = weighting(enabled=False)
     np.testing.assert_array_equal(weights_of_distances(np.array([0.0, 1e6]), REFERENCE, off), [1, 1])
 
 
 def test_weights_that_all_vanish_are_an_error_that_names_the_temperature():
     with pytest.raises(WeightError, match=r"4 of 4 samples vanish.*weighting\.temperature"):
-        weights_of_distances(np.full(4, 1e6), REFERENCE, WeightingSettings())
+        weights_of_distances(np.full(4, 1e6), REFERENCE, weighting())
 
 
 def test_more_vanished_weights_than_max_weight_makes_up_for_are_an_error():
     mostly_far = np.array([1.0] + [1e6] * 9)
     with pytest.raises(WeightError, match=r"9 of 10 samples vanish.*0\.5.*max_weight"):
-        weights_of_distances(mostly_far, REFERENCE, WeightingSettings(max_weight=5))
+        weights_of_distances(mostly_far, REFERENCE, weighting(max_weight=5))
 
 
 @pytest.mark.parametrize("bad", [np.array([1.0, np.nan]), np.array([])])
 def test_distances_that_are_no_numbers_are_an_error(bad):
     with pytest.raises(WeightError, match="finite"):
-        weights_of_distances(bad, REFERENCE, WeightingSettings())
+        weights_of_distances(bad, REFERENCE, weighting())
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": 0}, {"max_weight": 0.5}, {"min_weight": 1.5}, {"shrinkage": 2}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):
-        WeightingSettings(**wrong)
+        weighting(**wrong)
 
 
 @pytest.mark.parametrize("shrinkage", [None, 0.1])

@@ -13,7 +13,7 @@ from rsidiff_kedro.core.image_set import ImageSet
 
 @pytest.fixture
 def make_images() -> Callable[..., ImageSet]:
-    """`make_images("round_1", n_prompts, samples_per_prompt)`: noise of 32 x 32 pixels with latents."""
+    """Return `make_images("round_1", n_prompts, samples_per_prompt)`: noise of 32 x 32 pixels with latents."""
 
     def make(purpose: str, n_prompts: int = 3, samples: int = 2, text: str = "a red circle") -> ImageSet:
         rng = np.random.default_rng(len(purpose) + n_prompts)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> DataCatalog:
-    """The catalog after a whole run in a folder of its own."""
+    """Return the catalog after a whole run in a folder of its own."""
     folder = tmp_path_factory.mktemp("base_model") / "project"
     (folder / "src").mkdir(parents=True)
     (folder / "conf").symlink_to(ROOT / "conf")

@@ -20,7 +20,7 @@ SIZES = {
     "finetune.learning_rate": 0.05,
     "finetune.ema_decay": 0.0,
     "evaluation.judge": None,
-    "evaluation.gate.enabled": False,
+    "gate.enabled": False,
 }
 
 
@@ -35,7 +35,7 @@ def nested(flat: dict[str, object]) -> dict[str, object]:
     return tree
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", FAMILIES.names)
 def test_the_last_rounds_images_are_those_of_diffusers_with_its_adapter(
     project: Path, family_folder, family: str
 ) -> None:
@@ -49,13 +49,13 @@ def test_the_last_rounds_images_are_those_of_diffusers_with_its_adapter(
     pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     base, adapted = [], []
-    for drawn in (base, adapted):
+    for generated in (base, adapted):
         for row in range(len(images)):
             generator = torch.Generator().manual_seed(int(images.metadata["seed"][row]))
             text = images.metadata["text"][row]
             image = pipeline(text, generator=generator, num_inference_steps=3, guidance_scale=2.0).images[0]
-            drawn.append(np.asarray(image, int))
-        if drawn is base:
+            generated.append(np.asarray(image, int))
+        if generated is base:
             pipeline.load_lora_weights(adapter)
     ours = [np.asarray(image, int) for image in images.images]
     assert np.abs(np.stack(adapted) - np.stack(ours)).max() <= 1

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from rsidiff_kedro.pipelines.finetune.nodes import build_first_training_set, build_training_set, measure_training
+from rsidiff_kedro.method.replay import ReplaySettings, weighted_images
+from rsidiff_kedro.pipelines.finetune.nodes import build_training_set, measure_training
 
 
 def keep_first_samples(images) -> pd.DataFrame:
@@ -14,12 +15,12 @@ def keep_first_samples(images) -> pd.DataFrame:
 
 @pytest.fixture
 def history(make_images):
-    """Training sets of rounds 1, 2, 3 that replay everything."""
+    """Return training sets of rounds 1, 2, 3 that replay everything."""
     images = [make_images(f"round_{n}") for n in (1, 2, 3)]
-    sets = [build_first_training_set(images[0], keep_first_samples(images[0]), 1)]
+    sets = [weighted_images(images[0], keep_first_samples(images[0]), 1)]
     for number in (2, 3):
         new = images[number - 1]
-        sets.append(build_training_set(new, keep_first_samples(new), sets[-1], 5, False, number))
+        sets.append(build_training_set(new, keep_first_samples(new), sets[-1], ReplaySettings(rounds=5), number))
     return sets
 
 
@@ -43,14 +44,14 @@ def test_earlier_rounds_are_replayed_with_their_round_and_weight(history) -> Non
 @pytest.mark.parametrize(("replay", "rounds"), [(0, {3}), (1, {2, 3}), (2, {1, 2, 3})])
 def test_rounds_older_than_the_window_are_left_out(history, make_images, replay: int, rounds: set[int]) -> None:
     new = make_images("round_3")
-    built = build_training_set(new, keep_first_samples(new), history[1], replay, False, 3)
+    built = build_training_set(new, keep_first_samples(new), history[1], ReplaySettings(rounds=replay), 3)
     assert set(built.metadata["round"]) == rounds
 
 
 @pytest.mark.parametrize(("replay", "rounds"), [(0, {1, 3}), (1, {1, 2, 3})])
-def test_what_the_base_drew_stays_however_old(history, make_images, replay: int, rounds: set[int]) -> None:
+def test_what_the_base_generated_stays_however_old(history, make_images, replay: int, rounds: set[int]) -> None:
     new = make_images("round_3")
-    built = build_training_set(new, keep_first_samples(new), history[1], replay, True, 3)
+    built = build_training_set(new, keep_first_samples(new), history[1], ReplaySettings(rounds=replay, base=True), 3)
     assert set(built.metadata["round"]) == rounds
     assert built.metadata["image_id"].is_unique
 

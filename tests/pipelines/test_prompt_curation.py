@@ -12,7 +12,7 @@ from rsidiff_kedro.scenes.world.grammar import COLORS, SHAPES
 
 @pytest.fixture
 def catalog(project: Path) -> DataCatalog:
-    """The catalog after prompt curation of a file and a folder of lists, one prompt being in both."""
+    """Return the catalog after prompt curation of a file and a folder of lists, one prompt being in both."""
     training = [f"a {color} {shape} in snow" for color in COLORS for shape in SHAPES]
     (project / "prompts.txt").write_text("\n".join([*training, "a red circle at night"]))
     (project / "benchmark").mkdir()

@@ -24,16 +24,16 @@ def parameters(models: Path) -> dict[str, Any]:
     return {
         "rounds": 1,
         "preference_selection": {
-            "rewards": {"proxy": 0, "hpsv2": {"1": 1.0}, "image_reward": 0.5},  # as --params brings a dot
+            "rewards": {"proxy": 0, "hpsv2_1": 1.0, "image_reward": 0.5},
             "combine": "rank",
             "keep_per_prompt": 1,
             "floors": {"image_reward": -100.0},
         },
-        "weighting": {"features": "hpsv2.1"},
-        "evaluation": {"features": "hpsv2.1", "rewards": ["proxy"]},
+        "weighting": {"features": "hpsv2_1"},
+        "evaluation": {"features": "hpsv2_1", "rewards": ["proxy"]},
         "rewards": {
             "device": "cpu",
-            "hpsv2": {"checkpoint": "weights/hpsv2.1", "tokenizer": "weights/clip_tokenizer", "antialias": True},
+            "hpsv2": {"checkpoint": "weights/hpsv2_1", "tokenizer": "weights/clip_tokenizer", "antialias": True},
             "image_reward": {"checkpoint": "weights/image_reward", "tokenizer": "weights/bert_tokenizer"},
         },
     }
@@ -61,15 +61,15 @@ def catalog(project: Path, parameters: dict[str, Any]):
 
 def test_images_are_selected_by_both_rewards(catalog) -> None:
     selection = catalog.load("rsi.round_1.selection")
-    assert selection[["hpsv2.1", "image_reward"]].std().gt(0).all()
+    assert selection[["hpsv2_1", "image_reward"]].std().gt(0).all()
     assert selection["score"].between(0, 1).all()
     assert selection.groupby("prompt_id")["kept"].sum().max() == 1
 
 
 def test_what_the_scores_were_made_with_lies_beside_them(catalog, project: Path) -> None:
     for name in ("rsi.round_1.scores", "rsi.round_1.validation_scores", "rsi.round_0.test_scores"):
-        record = catalog.load(name).attrs["rewards"]["hpsv2.1"]
-        assert record["checkpoint"] == str(project / "weights" / "hpsv2.1")
+        record = catalog.load(name).attrs["rewards"]["hpsv2_1"]
+        assert record["checkpoint"] == str(project / "weights" / "hpsv2_1")
         assert len(record["sha256"]) == 64
         assert record["antialias"] is True
         assert record["dtype"] == "float32"
@@ -78,7 +78,7 @@ def test_what_the_scores_were_made_with_lies_beside_them(catalog, project: Path)
 def test_both_rewards_are_reported_for_every_round(catalog) -> None:
     for number in (0, 1):
         metrics = catalog.load(f"rsi.round_{number}.metrics")
-        assert {"test/reward/hpsv2.1", "test/reward/image_reward", "test/reward/proxy"} <= metrics.keys()
+        assert {"test/reward/hpsv2_1", "test/reward/image_reward", "test/reward/proxy"} <= metrics.keys()
 
 
 def test_mlflow_has_the_options_of_the_rewards(project: Path) -> None:
@@ -88,4 +88,4 @@ def test_mlflow_has_the_options_of_the_rewards(project: Path) -> None:
         run for run in client.search_runs([experiment.experiment_id]) if "mlflow.parentRunId" not in run.data.tags
     ]
     assert parents[0].data.params["rewards.hpsv2.antialias"] == "True"
-    assert parents[0].data.params["preference_selection.rewards.hpsv2.1"] == "1.0"
+    assert parents[0].data.params["preference_selection.rewards.hpsv2_1"] == "1.0"

@@ -3,22 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
-from rsidiff_kedro.method.curation_settings import ProbeSettings
-from rsidiff_kedro.rewards.settings import RewardsSettings
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import load_backbone
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.sampling import SynthesisSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
+from rsidiff_kedro.method.curation import ProbeSettings
 from rsidiff_kedro.method.weighting import WeightingSettings
-from rsidiff_kedro.parameters import SynthesisSettings
 from rsidiff_kedro.pipelines.preference_selection.nodes import score_images
 from rsidiff_kedro.pipelines.prompt_curation import nodes as curation
-from rsidiff_kedro.pipelines.synthesis.nodes import draw_images
+from rsidiff_kedro.pipelines.synthesis.nodes import generate_images
 from rsidiff_kedro.pipelines.weighting.nodes import kept_images, weigh_samples
 from rsidiff_kedro.prompts.filters import FilterSettings
+from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.scenes.world.grammar import sample_scene
 from rsidiff_kedro.scenes.world.renderer import add_stray
 
@@ -30,7 +30,7 @@ PROMPTS = prompt_table(["a red circle", "a large blue square left of a small gre
 
 @pytest.fixture(scope="module")
 def adapter() -> Adapter:
-    return initial_adapter(load_backbone(MODEL), FinetuneSettings(rank=2), 0)
+    return initial_adapter(load_model(MODEL), 2, "all", 0)
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,21 @@ def scenes():
 
 def test_a_prompt_longer_than_the_text_encoder_reads_is_dropped_with_its_rule() -> None:
     collected = prompt_table(["a red circle", "a red circle " * 9], "file")
-    kept, rejected = curation.filter_prompts(collected, FilterSettings(), MODEL)
+    kept, rejected = curation.filter_prompts(collected, FilterSettings(), {"kind": "grammar"}, None, MODEL.base, None)
     assert kept["text"].tolist() == ["a red circle"]
     assert rejected["rule"].tolist() == ["too_long"]
 
 
-def test_the_probe_draws_and_scores_every_candidate() -> None:
-    probe = ProbeSettings(sampler=QUICK, samples_per_prompt=2)
-    images = curation.draw_probe_images(PROMPTS, True, probe, MODEL, 0)
+def test_the_probe_generates_and_scores_every_candidate() -> None:
+    probe = ProbeSettings(reward="proxy", sampler=QUICK, samples_per_prompt=2)
+    images = curation.generate_probe_images(PROMPTS, True, probe, MODEL, 0)
     scores = curation.score_probe_images(images, probe, REWARDS)
     assert scores.groupby("prompt_id")["proxy"].count().tolist() == [2, 2]
 
 
 def test_without_curation_nothing_is_probed() -> None:
-    probe = ProbeSettings(sampler=QUICK)
-    images = curation.draw_probe_images(PROMPTS, False, probe, MODEL, 0)
+    probe = ProbeSettings(reward="proxy", sampler=QUICK)
+    images = curation.generate_probe_images(PROMPTS, False, probe, MODEL, 0)
     assert len(images) == len(curation.score_probe_images(images, probe, REWARDS)) == 0
 
 
@@ -64,16 +64,16 @@ def test_every_drop_is_in_one_table() -> None:
     assert curation.gather_rejected(*parts)["rule"].tolist() == ["empty", "solved"]
 
 
-def test_synthesis_draws_as_many_images_a_prompt_as_are_asked_for(adapter: Adapter) -> None:
-    images = draw_images(PROMPTS, adapter, MODEL, SynthesisSettings(samples_per_prompt=3, sampler=QUICK), 0, 2)
+def test_synthesis_generates_as_many_images_per_prompt_as_are_asked_for(adapter: Adapter) -> None:
+    images = generate_images(PROMPTS, adapter, MODEL, SynthesisSettings(samples_per_prompt=3, sampler=QUICK), 0, 2)
     assert images.metadata["prompt_id"].value_counts().tolist() == [3, 3]
     assert images.metadata["image_id"].is_unique
     assert images.latents is not None and len(images.latents) == 6
 
 
-def test_rounds_draw_with_other_noise(adapter: Adapter) -> None:
+def test_rounds_generate_with_other_noise(adapter: Adapter) -> None:
     settings = SynthesisSettings(samples_per_prompt=1, sampler=QUICK)
-    first, again, second = (draw_images(PROMPTS, adapter, MODEL, settings, 0, number) for number in (1, 1, 2))
+    first, again, second = (generate_images(PROMPTS, adapter, MODEL, settings, 0, number) for number in (1, 1, 2))
     assert first.latents.equal(again.latents)
     assert not first.latents.equal(second.latents)
 
@@ -87,29 +87,31 @@ def test_each_reward_that_selects_or_has_a_floor_gets_a_column(scenes, scene_ima
 
 def test_samples_with_stray_blobs_weigh_less_than_half(scenes, scene_images) -> None:
     base = scene_images(scenes, 2, seed=1, spoil={1: lambda p, rng: add_stray(p, rng) if rng.random() < 0.3 else p})
-    drawn = scene_images(scenes[:60], 2, seed=2, spoil={1: add_stray})
-    selection = drawn.metadata[["image_id", "sample_index"]].assign(kept=True)
-    weights = weigh_samples(drawn, selection, base, WeightingSettings(reference="base"), REWARDS)
+    images = scene_images(scenes[:60], 2, seed=2, spoil={1: add_stray})
+    selection = images.metadata[["image_id", "sample_index"]].assign(kept=True)
+    weights = weigh_samples(images, selection, base, WeightingSettings(features="proxy", reference="base"), REWARDS)
     mean = weights.merge(selection, on="image_id").groupby("sample_index")["weight"].mean()
     assert mean[1] < 0.5 * mean[0]
 
 
 def test_kept_images_are_compared_with_the_rounds_images_the_bases_or_both(scenes, scene_images) -> None:
-    base, drawn = scene_images(scenes, 2, seed=1), scene_images(scenes[:60], 2, seed=2)
-    selection = drawn.metadata[["image_id"]].assign(kept=True)
+    base, images = scene_images(scenes, 2, seed=1), scene_images(scenes[:60], 2, seed=2)
+    selection = images.metadata[["image_id"]].assign(kept=True)
 
     def distances(base: ImageSet, reference: str) -> list[float]:
-        settings = WeightingSettings(reference=reference)
-        return weigh_samples(drawn, selection, base, settings, REWARDS)["distance"].tolist()
+        settings = WeightingSettings(features="proxy", reference=reference)
+        return weigh_samples(images, selection, base, settings, REWARDS)["distance"].tolist()
 
     assert len({distances(base, reference)[0] for reference in ("round", "base", "both")}) == 3
     # Round 1's images are the base's own, and do not count twice.
-    assert distances(drawn, "both") == distances(drawn, "round")
+    assert distances(images, "both") == distances(images, "round")
 
 
-def test_only_kept_images_are_weighed_in_the_order_of_their_draw(scenes, scene_images) -> None:
-    drawn = scene_images(scenes[:60], 2, seed=2)
-    selection = drawn.metadata[["image_id"]].assign(kept=drawn.metadata["sample_index"] == 1).iloc[::-1]
-    assert kept_images(drawn, selection).metadata["sample_index"].unique().tolist() == [1]
-    weights = weigh_samples(drawn, selection, scene_images(scenes, 2, seed=1), WeightingSettings(), REWARDS)
+def test_only_kept_images_are_weighed_in_the_order_in_which_they_were_generated(scenes, scene_images) -> None:
+    images = scene_images(scenes[:60], 2, seed=2)
+    selection = images.metadata[["image_id"]].assign(kept=images.metadata["sample_index"] == 1).iloc[::-1]
+    assert kept_images(images, selection).metadata["sample_index"].unique().tolist() == [1]
+    weights = weigh_samples(
+        images, selection, scene_images(scenes, 2, seed=1), WeightingSettings(features="proxy"), REWARDS
+    )
     assert weights["image_id"].tolist() == [f"p{number}_1" for number in range(60)]

@@ -12,7 +12,6 @@ import pytest
 from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.runner import SequentialRunner, ThreadRunner
 from mlflow import MlflowClient
 from nbclient import NotebookClient
 from PIL import Image
@@ -80,7 +79,7 @@ def test_training_validation_and_test_prompts_are_disjoint(context: KedroContext
     assert len(set().union(*sets)) == sum(map(len, sets))
 
 
-def test_round_1_draws_as_the_base_does(context: KedroContext) -> None:
+def test_round_1_generates_as_the_base_does(context: KedroContext) -> None:
     adapter = context.catalog.load("rsi.round_0.adapter")
     assert not any(tensor.any() for name, tensor in adapter.weights.items() if "lora_B" in name)
     assert set(context.catalog.load("rsi.round_1.images").metadata["checkpoint"]) == {adapter.digest}
@@ -99,7 +98,7 @@ def test_evaluation_images_are_paired_between_rounds(context: KedroContext) -> N
     assert seeds[0] == seeds[1] == seeds[2]
 
 
-def test_training_images_are_drawn_from_new_seeds_in_each_round(context: KedroContext) -> None:
+def test_training_images_are_generated_from_new_seeds_in_each_round(context: KedroContext) -> None:
     first, second = (set(context.catalog.load(f"rsi.round_{n}.images").metadata["seed"]) for n in (1, 2))
     assert not first & second
 
@@ -139,7 +138,7 @@ def test_metrics_are_plain_json(project: Path) -> None:
     assert all(isinstance(value, float) for path in paths for value in json.loads(path.read_text()).values())
 
 
-def test_mlflow_has_a_child_run_a_round_with_equal_metric_keys(project: Path) -> None:
+def test_mlflow_has_a_child_run_per_round_with_equal_metric_keys(project: Path) -> None:
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = [run for run in client.search_runs(experiments) if "mlflow.parentRunId" in run.data.tags]
@@ -153,15 +152,15 @@ def test_mlflow_has_a_child_run_a_round_with_equal_metric_keys(project: Path) ->
 def test_one_round_and_then_one_more_give_what_two_rounds_give(
     project: Path, context: KedroContext, tmp_path: Path
 ) -> None:
-    """Also that the second run makes nothing of the first again, and that the first had two workers."""
+    """Check also that the second run makes nothing of the first again."""
     folder = tmp_path / "resumed"
     (folder / "src").mkdir(parents=True)
     for name in ("conf", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     bootstrap_project(folder)
-    for rounds, runner in ((1, ThreadRunner(max_workers=2)), (2, SequentialRunner())):
+    for rounds in (1, 2):
         with KedroSession.create(folder, env="test", runtime_params={"rounds": rounds}) as session:
-            session.run(pipeline_names=["rsi"], runner=runner, only_missing_outputs=True)
+            session.run(pipeline_names=["rsi"], only_missing_outputs=True)
     candidates = [
         next(place.glob("data/test/06_models/rsi/round_2/candidate/*/candidate/*.safetensors")).read_bytes()
         for place in (project, folder)

@@ -5,17 +5,17 @@ import json
 import pandas as pd
 import pytest
 
-from rsidiff_kedro.prompts.sources import FileSource, PromptFileError
+from rsidiff_kedro.prompts.sources.file import FileSource, PromptFileError
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 
 def texts(path, **settings):
-    """The prompts of a file."""
+    """Return the prompts of a file."""
     return FileSource(path=path, **settings).collect(0)["text"].tolist()
 
 
 def refused(path, content=None, **settings):
-    """What the error says of a file with this content; always one line that names the file."""
+    """Return what the error says of a file with this content; always one line that names the file."""
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(PromptSourceError) as caught:
@@ -36,7 +36,7 @@ def test_parti_prompts_are_read_with_their_categories(tmp_path):
     assert table["category"].tolist() == ["Abstract", "Outdoor Scenes", "Arts"]
 
 
-def test_a_folder_of_lists_gives_a_category_a_file(tmp_path):
+def test_a_folder_of_lists_gives_a_category_per_file(tmp_path):
     for style in ("photo", "concept-art"):
         (tmp_path / f"{style}.json").write_text(json.dumps([f"a {style} of a fox", f"a {style} of a hare"]))
     (tmp_path / "LICENSE").write_text("none of these")

@@ -10,20 +10,21 @@ from pydantic import ValidationError
 from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, REJECT_COLUMNS, prompt_id, prompt_table
 from rsidiff_kedro.prompts.filters import RULES, FilterSettings, filter_prompts
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
+from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 
 
 def count_words(texts):
-    """A tokenizer of sorts: a token a word, and two more for the start and the end."""
+    """Count a token per word, and two more for the start and the end."""
     return [len(text.split()) + 2 for text in texts]
 
 
 def filtered(*texts, split="", **settings):
-    """What is kept and what is dropped of these texts, with at most 12 tokens."""
+    """Return what is kept and what is dropped of these texts, with at most 12 tokens."""
     return filter_prompts(prompt_table(texts, "test", split=split), FilterSettings(**settings), count_words, 12)
 
 
 def rule_of(text, **settings):
-    """The rule that drops this text, or "" if it is kept."""
+    """Return the rule that drops this text, or "" if it is kept."""
     _, rejected = filtered(text, **settings)
     return rejected["rule"].iloc[0] if len(rejected) else ""
 
@@ -116,15 +117,38 @@ def test_the_same_text_in_other_case_width_and_spacing_is_a_duplicate():
     assert rejected["rule"].tolist() == ["duplicate"] and prompt_id("a red fox") in rejected["detail"].iloc[0]
 
 
+CAPTIONS = (
+    "a red circle left of a blue square",
+    "a red circle left of a blue circle",
+    "a blue square right of a red circle",
+)
+
+
 def test_captions_are_the_same_exactly_if_their_scenes_are():
-    kept, rejected = filtered(
-        "a red circle left of a blue square",
-        "a red circle left of a blue circle",
-        "a blue square right of a red circle",
-        near_duplicate_threshold=0.5,
-    )
+    table, settings = prompt_table(CAPTIONS, "test"), FilterSettings(near_duplicate_threshold=0.5)
+    kept, rejected = filter_prompts(table, settings, count_words, 12, GrammarSource().canonical)
     assert len(kept) == 2
     assert rejected[["text", "rule"]].values.tolist() == [["a blue square right of a red circle", "duplicate"]]
+
+
+def test_without_a_canonical_form_captions_are_texts_like_others():
+    kept, rejected = filtered(*CAPTIONS[:2], near_duplicate_threshold=0.5)
+    assert len(kept) == 1
+    assert rejected["rule"].tolist() == ["near_duplicate"]
+
+
+def test_texts_with_a_canonical_form_are_compared_by_it_with_each_other_and_with_the_rest_as_texts():
+    def canonical(text):
+        return "fox" if "fox" in text else "hare" if "hare" in text else None
+
+    texts = ["a red fox in snow", "the fox", "a red hare in snow", "a red hate in snow"]
+    table, settings = prompt_table(texts, "test"), FilterSettings(near_duplicate_threshold=0.5)
+    kept, rejected = filter_prompts(table, settings, count_words, 12, canonical)
+    assert kept["text"].tolist() == ["a red fox in snow", "a red hare in snow"]
+    assert rejected[["text", "rule"]].values.tolist() == [
+        ["the fox", "duplicate"],
+        ["a red hate in snow", "near_duplicate"],
+    ]
 
 
 @pytest.mark.parametrize("other", ["a castle on the hills in heavy snow", "a castle, on the hill in heavy snow!"])

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from rsidiff_kedro.prompts.sources import HubSource, PromptSourceError
+from rsidiff_kedro.prompts.sources.hub import HubSource
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    """A data set of three prompts, as a folder."""
+    """Return the folder of a data set of three prompts."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

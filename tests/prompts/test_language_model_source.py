@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.prompt_table import PromptCountError
-from rsidiff_kedro.prompts.sources import LanguageModelSource, PromptSourceError
+from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 KEY = "sk-very-secret-0123456789"
 
@@ -197,7 +198,7 @@ def test_a_body_that_is_no_json_is_told(server, source):
 
 
 def answer(message, **usage):
-    """The body of an answer with this message and usage."""
+    """Return the body of an answer with this message and usage."""
     return json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
 
 

@@ -4,7 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.prompt_table import PromptCountError
-from rsidiff_kedro.prompts.sources import FileSource, GrammarSource, MixtureSource, TemplateSource, collect_prompts
+from rsidiff_kedro.prompts.sources import collect_prompts
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.sources.mixture import MixtureSource
+from rsidiff_kedro.prompts.sources.template import TemplateSource
+from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 
 FOXES = {"kind": "template", "templates": ["fox {n}"], "words": {"n": [str(number) for number in range(30)]}}
 OWLS = {"kind": "template", "templates": ["owl {n}"], "words": {"n": [str(number) for number in range(30)]}}

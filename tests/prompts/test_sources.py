@@ -1,25 +1,25 @@
 """Collecting prompts from the grammar and from files."""
 
 import json
+import sys
+import uuid
 
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, PromptCountError, prompt_id
-from rsidiff_kedro.prompts.sources import (
-    FileSource,
-    GrammarSource,
-    PromptFileError,
-    PromptSource,
-)
+from rsidiff_kedro.prompts.sources import SOURCES, PromptSource, collect_prompts
+from rsidiff_kedro.prompts.sources.file import FileSource, PromptFileError
+from rsidiff_kedro.prompts.sources.mixture import MixtureSource
+from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 from rsidiff_kedro.scenes.world.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
 
 PROMPTS = ["a red fox", "a castle, at night", "日本の庭"]
 
 
 def write(path, suffix, prompts=PROMPTS, column="text"):
-    """A file of these prompts."""
+    """Write a file of these prompts."""
     path = path / f"prompts{suffix}"
     table = pd.DataFrame({column: prompts, "kind": "x"})
     if suffix == ".parquet":
@@ -34,7 +34,7 @@ def write(path, suffix, prompts=PROMPTS, column="text"):
 
 
 def message(source):
-    """What the error says of the source, without the folder."""
+    """Return what the error says of the source, in one line."""
     with pytest.raises(PromptFileError) as caught:
         source.check(0)
     assert "\n" not in str(caught.value)
@@ -161,5 +161,89 @@ def test_a_source_is_told_by_its_kind(tmp_path):
     adapter = TypeAdapter(PromptSource)
     assert isinstance(adapter.validate_python({"kind": "grammar", "count": 5}), GrammarSource)
     assert isinstance(adapter.validate_python({"kind": "file", "path": "a.txt"}), FileSource)
-    with pytest.raises(ValidationError, match="'grammar', 'file'"):
+    with pytest.raises(
+        ValidationError, match=r"unknown prompt source 'model'; there are file, hub, .*, grammar; your own"
+    ):
         adapter.validate_python({"kind": "model"})
+    with pytest.raises(ValidationError, match=r"it needs a kind; there are file, hub, .*, grammar"):
+        adapter.validate_python({"path": "a.txt"})
+
+
+OWN = '''
+from typing import Literal
+
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.prompts.sources.source import Source
+
+
+class Countdown(Source):
+    """Prompts that count down."""
+
+    kind: Literal["{kind}"] = "{kind}"
+    start: int
+
+    @property
+    def expected(self):
+        return self.start
+
+    def canonical(self, text):
+        return text.split()[0]
+
+    def collect(self, seed):
+        return prompt_table([f"{{number}} foxes" for number in range(self.start, 0, -1)], "countdown")
+'''
+
+
+@pytest.fixture
+def own_kind(tmp_path, monkeypatch):
+    """Write a source into a module that can be imported; return its kind."""
+    module = f"own_source_{uuid.uuid4().hex}"
+    kind = f"{module}:Countdown"
+    (tmp_path / f"{module}.py").write_text(OWN.format(kind=kind))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield kind
+    sys.modules.pop(module, None)
+
+
+def test_a_users_own_kind_of_source_is_named_by_its_module(own_kind):
+    source = TypeAdapter(PromptSource).validate_python({"kind": own_kind, "start": 3})
+    assert collect_prompts(source, None, seed=0)["text"].tolist() == ["3 foxes", "2 foxes", "1 foxes"]
+    assert source.expected == 3 and source.expected_evaluation is None and not source.costs
+    with pytest.raises(ValidationError, match="strat"):
+        TypeAdapter(PromptSource).validate_python({"kind": own_kind, "strat": 3})
+
+
+def test_a_users_own_kind_keeps_its_settings_when_the_parameters_are_written_down(own_kind):
+    source = TypeAdapter(PromptSource).validate_python({"kind": own_kind, "start": 3})
+    part = MixtureSource(count=2, sources=[{"share": 1.0, "source": source.model_dump()}])
+    assert part.model_dump()["sources"][0]["source"] == {"kind": own_kind, "start": 3}
+    assert part.canonical("2 foxes") == "2"
+    assert set(part.collect(0)["source"]) == {"countdown"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("no_such_module:Foxes", "cannot be imported .* put its file into the project's src/ folder"),
+        ("json:Foxes", "module json defines no 'Foxes'"),
+        ("json:JSONDecoder", "'json:JSONDecoder' is no prompt source; name a subclass of Source"),
+        ("json:loads", "'json:loads' is no prompt source; name a subclass of Source"),
+    ],
+)
+def test_a_users_own_kind_that_is_not_there_is_refused(kind, said):
+    with pytest.raises(ValidationError, match=said):
+        TypeAdapter(PromptSource).validate_python({"kind": kind})
+
+
+def test_every_registered_kind_is_the_kind_of_its_class():
+    assert {name: SOURCES.load(name).model_fields["kind"].default for name in SOURCES.names} == {
+        name: name for name in SOURCES.names
+    }
+
+
+def test_prompts_that_a_check_collected_are_kept_for_the_run_alone(tmp_path):
+    source = FileSource(path=write(tmp_path, ".txt"))
+    checked = collect_prompts(source, None, 0, keep=True)
+    source.path.write_text("another prompt\n")
+    assert collect_prompts(source, None, 0).equals(checked)
+    assert collect_prompts(source, None, 0)["text"].tolist() == ["another prompt"]

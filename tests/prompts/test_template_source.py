@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rsidiff_kedro.prompts.sources import TemplateSource
+from rsidiff_kedro.prompts.sources.template import TemplateSource
 
 WORDS = {"color": ["red", "blue"], "animal": ["fox", "hare", "owl"], "place": ["snow"]}
 TEMPLATES = ["a {color} {animal}", "a {animal} in {place}", "an empty field"]
@@ -20,7 +20,7 @@ def test_without_a_count_every_combination_comes_once_in_order():
 
 
 @given(st.integers(1, 10), st.integers(0, 9))
-def test_a_count_draws_so_many_different_ones_by_the_seed(count, seed):
+def test_a_count_gives_so_many_different_ones_by_the_seed(count, seed):
     source = TemplateSource(templates=TEMPLATES, words=WORDS, count=count)
     table = source.collect(seed)
     assert len(table) == count == source.expected and table["prompt_id"].is_unique
@@ -50,6 +50,6 @@ def test_braces_of_the_text_are_doubled():
         ({"templates": []}, "at least 1 item"),
     ],
 )
-def test_what_cannot_be_filled_is_refused_before_anything_is_drawn(wrong, said):
+def test_what_cannot_be_filled_is_refused_before_anything_is_collected(wrong, said):
     with pytest.raises(ValidationError, match=said):
         TemplateSource(**({"templates": TEMPLATES, "words": WORDS} | wrong))

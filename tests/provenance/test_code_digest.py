@@ -1,22 +1,366 @@
-"""Digests follow what is imported, and what files hold."""
+"""Digests count the code that a step needs, and nothing else."""
 
-from rsidiff_kedro.lineage import code
+import importlib
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+from kedro.pipeline.node import Node
+
+from rsidiff_kedro.core.registry import Registry
+from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines.stage import compose
+from rsidiff_kedro.provenance import code_digest as code
+from rsidiff_kedro.provenance.code_digest import PACKAGE, Place, code_digest
+
+Digest = Callable[..., str]
+
+PLANT: dict[str, str] = {
+    "__init__": "",
+    "steps": '''
+        """Steps."""
+
+        import math
+
+        import plant.whole
+        from plant import tools
+        from plant.kinds import Kind
+        from plant.names import renamed
+
+        from . import near
+        from .nearer import nearest
+
+        FACTOR = 2
+        """A constant."""
+        TABLE = {}
+        OTHER = 3
+        if math.pi > 3:
+            LIMIT = 10
+        else:
+            LIMIT = 11
+        for name in ("a", "b"):
+            TABLE[name] = len(name)
 
 
-def closure(module: str) -> set[str]:
-    return {path.relative_to(code.PACKAGE).as_posix() for path in code._closure(module)}
+        def step(value):
+            """Add everything up."""
+            from plant.late import late
+
+            # A comment.
+            total = tools.double(value) * FACTOR + renamed(value) + late(value) + Kind().size()
+            return total + plant.whole.one(value) + near.two(value) + nearest(value) + LIMIT + TABLE["a"]
 
 
-def test_a_module_counts_with_all_that_it_imports_of_this_project() -> None:
-    files = closure("rsidiff_kedro.pipelines.weighting.nodes")
-    assert {"statistics/distribution.py", "statistics/conditioning.py", "rewards/proxy.py", "errors.py"} <= files
-    assert "scenes/pretraining.py" not in files
+        def beside(value):
+            return value + OTHER
+    ''',
+    "tools": """
+        from functools import wraps
 
 
-def test_what_a_function_imports_counts_too() -> None:
-    assert "doctor.py" in closure("rsidiff_kedro.cli.commands")
+        def traced(function):
+            @wraps(function)
+            def call(*values):
+                return function(*values)
+
+            return call
 
 
-def test_a_module_of_another_project_counts_by_its_name() -> None:
-    assert closure("json") == set()
-    assert code.code_digest("json") != code.code_digest("csv")
+        @traced
+        def double(value, times=2):
+            return add(value, value) * times / 2
+
+
+        def add(first, second):
+            return first + second
+
+
+        def unused(value):
+            return -value
+    """,
+    "kinds": '''
+        class Base:
+            """A kind."""
+
+            shape = (1, 2)
+
+            def size(self):
+                return self.shape[0]
+
+
+        class Kind(Base):
+            """Another kind."""
+
+
+        class Unused(Base):
+            shape = (3, 4)
+    ''',
+    "names": "from plant.origin import renamed\n",
+    "origin": """
+        def original(value):
+            return value + 1
+
+
+        renamed = original
+    """,
+    "late": """
+        def late(value):
+            return value + 2
+    """,
+    "whole": """
+        def one(value):
+            return value + 3
+    """,
+    "near": """
+        def two(value):
+            return value + 4
+    """,
+    "nearer": """
+        def nearest(value):
+            return value + 5
+    """,
+    "unread": """
+        def nothing(value):
+            return value
+    """,
+}
+"""A package by module; its `steps.step` is a step."""
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
+    """`digest(files, plugins=(), step="step")`: writes the package `plant`, digests a step as a new process would."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("plant", "garden")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        code._parse.cache_clear()
+        code._closure.cache_clear()
+
+    def digest(files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step") -> str:
+        for name, text in files.items():
+            path = tmp_path / (name if "/" in name else f"plant/{name}.py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        forget()
+        return code_digest([Place("plant.steps", step)], plugins)
+
+    yield digest
+    forget()
+
+
+def edited(module: str, old: str, new: str) -> dict[str, str]:
+    assert old in PLANT[module]
+    return {**PLANT, module: PLANT[module].replace(old, new)}
+
+
+def test_the_same_code_has_the_same_digest_and_another_step_another(digest: Digest) -> None:
+    assert digest(PLANT) == digest(PLANT)
+    assert digest(PLANT) != digest(PLANT, step="beside")
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("steps", "# A comment.", "# Another comment, and\n            # a second line."),
+        ("steps", '"""Add everything up."""', '"""Add everything up, slowly."""'),
+        ("steps", '"""Steps."""', '"""A few steps."""'),
+        ("steps", '"""A constant."""', '"""A constant that counts."""'),
+        ("steps", "value + OTHER", "value - OTHER"),
+        ("steps", "OTHER = 3", "OTHER = 4"),
+        ("steps", "def beside(value):", "def besides(value):"),
+        ("steps", "OTHER = 3", "OTHER = 3\n        NEW = 4"),
+        ("steps", "total = tools", "total = (\n                tools"),
+        ("tools", "return -value", "return value"),
+        ("tools", "def add(first, second):", "def add(first, second):  # a sum"),
+        ("tools", "def add(first, second):", 'def add(first, second):\n            """Add."""'),
+        ("kinds", '"""A kind."""', '"""A kind of thing."""'),
+        ("kinds", '"""A kind."""\n', "\n"),
+        ("kinds", "(3, 4)", "(5, 6)"),
+        ("unread", "return value", "return 2 * value"),
+    ],
+)
+def test_what_the_step_does_not_need_changes_no_digest(digest: Digest, module: str, old: str, new: str) -> None:
+    files = edited(module, old, new)
+    if "(\n" in new:
+        files[module] = files[module].replace("Kind().size()\n", "Kind().size()\n            )\n")
+    assert digest(files) == digest(PLANT)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        pytest.param("steps", "return total", "return 2 * total", id="the step"),
+        pytest.param("tools", "add(value, value)", "add(value, 1)", id="a function that it calls"),
+        pytest.param("tools", "first + second", "first - second", id="a function that a called one calls"),
+        pytest.param("tools", "times=2", "times=3", id="a default"),
+        pytest.param("tools", "return function(*values)", "return 2 * function(*values)", id="a decorator"),
+        pytest.param("tools", "@traced\n", "\n", id="a decorator that goes"),
+        pytest.param("late", "value + 2", "value - 2", id="an import inside a function"),
+        pytest.param("origin", "value + 1", "value - 1", id="a re-export"),
+        pytest.param("whole", "value + 3", "value - 3", id="a module by its full name"),
+        pytest.param("near", "value + 4", "value - 4", id="a relative import of a module"),
+        pytest.param("nearer", "value + 5", "value - 5", id="a relative import of a function"),
+        pytest.param("steps", "FACTOR = 2", "FACTOR = 3", id="a constant"),
+        pytest.param("steps", "LIMIT = 11", "LIMIT = 12", id="a constant under a condition"),
+        pytest.param("steps", "len(name)", "2 * len(name)", id="a loop of the module"),
+        pytest.param("kinds", "return self.shape[0]", "return self.shape[1]", id="a base class"),
+        pytest.param("kinds", "(1, 2)", "(2, 2)", id="an attribute of a base class"),
+        pytest.param("kinds", '"""Another kind."""', "shape = (7, 8)", id="a class"),
+        pytest.param("names", "plant.origin import renamed", "plant.tools import unused as renamed", id="an import"),
+    ],
+)
+def test_what_the_step_needs_changes_its_digest(digest: Digest, module: str, old: str, new: str) -> None:
+    assert digest(edited(module, old, new)) != digest(PLANT)
+
+
+def test_functions_that_call_each_other_in_a_circle_are_no_problem(digest: Digest) -> None:
+    circle = {"__init__": "", "steps": "from plant.tools import back\ndef step(n):\n    return back(n)\n"}
+    circle["tools"] = "def back(n):\n    from plant.steps import step\n    return n and step(n - 1)\n"
+    assert digest(circle) != digest({**circle, "tools": circle["tools"].replace("n - 1", "n - 2")})
+
+
+PLUGINS: dict[str, str] = {
+    "__init__": "",
+    "things": """
+        from rsidiff_kedro.core.registry import Registry
+
+        THINGS = Registry("thing", "plant.things", {"one": "plant.one:One", "two": "plant.two:Two"})
+
+
+        def load(name):
+            return THINGS.load(name)
+    """,
+    "steps": """
+        from plant.things import load
+
+
+        def step(name):
+            return load(name).size
+    """,
+    "one": "class One:\n    size = 1\n",
+    "two": "from plant.shared import SIZE\n\n\nclass Two:\n    size = SIZE\n",
+    "shared": "SIZE = 2\n",
+}
+"""A step that opens a plug-in by name."""
+
+
+@pytest.mark.parametrize("plugins", [(), ("one",), ("two",), ("plant.two:Two",)])
+def test_a_plug_in_counts_only_if_a_parameter_names_it(digest: Digest, plugins: tuple[str, ...]) -> None:
+    before = digest(PLUGINS, plugins)
+    one = digest({**PLUGINS, "one": PLUGINS["one"].replace("1", "3")}, plugins)
+    two = digest({**PLUGINS, "shared": "SIZE = 4\n"}, plugins)
+    assert (one != before) == ("one" in plugins)
+    assert (two != before) == (plugins in (("two",), ("plant.two:Two",)))
+
+
+def test_a_line_that_is_added_to_a_registry_changes_nothing(digest: Digest) -> None:
+    more = {**PLUGINS, "things": PLUGINS["things"].replace('{"one"', '{"three": "plant.three:Three", "one"')}
+    for plugins in ((), ("one",), ("one", "two")):
+        assert digest(more, plugins) == digest(PLUGINS, plugins)
+
+
+def test_a_name_that_gets_another_plug_in_changes_the_digest(digest: Digest) -> None:
+    swapped = {**PLUGINS, "things": PLUGINS["things"].replace("plant.one:One", "plant.two:Two")}
+    assert digest(swapped, ("one",)) != digest(PLUGINS, ("one",))
+    assert digest(swapped, ("two",)) == digest(PLUGINS, ("two",))
+
+
+def test_texts_that_name_no_plug_in_change_nothing(digest: Digest) -> None:
+    assert digest(PLUGINS, ("a red circle", "three", "one ", "plant.one")) == digest(PLUGINS)
+    assert digest(PLUGINS, ("a red circle", "no.such.module:Name")) == digest(PLUGINS, ("no.such.module:Name",))
+
+
+def test_a_plug_in_of_another_package_counts_with_what_it_imports_of_it(digest: Digest) -> None:
+    garden = {
+        "garden/__init__.py": "",
+        "garden/mine.py": "from garden import soil\n\n\nclass Mine:\n    size = soil.DEPTH\n",
+        "garden/soil.py": "DEPTH = 1\nWIDTH = 1\n",
+    }
+    named = ("garden.mine:Mine",)
+    before = digest({**PLUGINS, **garden}, named)
+    assert digest({**PLUGINS, **garden, "garden/soil.py": "DEPTH = 1\nWIDTH = 2\n"}, named) == before
+    assert digest({**PLUGINS, **garden, "garden/soil.py": "DEPTH = 2\nWIDTH = 1\n"}, named) != before
+
+
+def test_a_template_counts_for_what_is_rendered_with_it_and_for_nothing_else(digest: Digest) -> None:
+    files = {
+        "__init__": "",
+        "steps": """
+            from plant.pages import page
+
+
+            def step():
+                return page()
+
+
+            def beside():
+                return 1
+        """,
+        "pages": """
+            from jinja2 import Environment, PackageLoader
+
+
+            def page():
+                return Environment(loader=PackageLoader("plant", "templates")).get_template("page.html.j2").render()
+        """,
+        "plant/templates/page.html.j2": "<p>before</p>",
+    }
+    files["plant/templates/page.html.j2"] = "<p>before</p>"
+    changed = {**files, "plant/templates/page.html.j2": "<p>after</p>"}
+    assert digest(changed) != digest(files)
+    assert digest(changed, step="beside") == digest(files, step="beside")
+
+
+def needed(module: str, name: str, *plugins: str) -> set[str]:
+    """Return the modules of this package whose definitions count."""
+    return {place.module for place in code._closure(frozenset({Place(module, name)}), frozenset(plugins)) if place.name}
+
+
+def test_a_step_of_this_package_counts_with_all_that_it_needs() -> None:
+    modules = needed("rsidiff_kedro.pipelines.weighting.nodes", "weigh_samples", "proxy")
+    assert {
+        "rsidiff_kedro.method.weighting",
+        "rsidiff_kedro.core.image_set",
+        "rsidiff_kedro.core.section",
+        "rsidiff_kedro.rewards.registry",
+        "rsidiff_kedro.scenes.plugins.proxy",
+    } <= modules
+    assert not {name for name in modules if name.startswith("rsidiff_kedro.scenes.pretraining")}
+    without = needed("rsidiff_kedro.pipelines.weighting.nodes", "weigh_samples")
+    assert "rsidiff_kedro.scenes.plugins.proxy" not in without
+
+
+def test_what_a_command_imports_inside_functions_counts_too() -> None:
+    assert "rsidiff_kedro.diffusion.footprint" in needed("rsidiff_kedro.cli.doctor", "doctor")
+
+
+def _step_of(node: Node) -> Place:
+    function = node.func.func if isinstance(node.func, partial) else node.func
+    return Place(function.__module__, function.__qualname__)
+
+
+def test_nothing_of_this_package_that_a_step_refers_to_is_overlooked() -> None:
+    steps = {_step_of(node) for pipeline in compose(stages(), 2).values() for node in pipeline.nodes}
+    assert len(steps) > 30
+    found = code._closure(frozenset(steps), frozenset())
+    unresolved = {place for place, source in found.items() if place.name and not source}
+    for place in unresolved:
+        assert isinstance(getattr(importlib.import_module(place.module), place.name), Registry), place
+
+
+def test_the_report_counts_with_its_templates() -> None:
+    found = code._closure(frozenset({Place("rsidiff_kedro.pipelines.report.nodes", "make_report")}), frozenset())
+    for path in (PACKAGE / "reporting" / "templates").iterdir():
+        assert path.read_text() in found[Place("rsidiff_kedro.reporting.render")]
+
+
+def test_a_function_of_another_project_counts_by_its_name(digest: Digest) -> None:
+    assert code_digest([Place("json", "dumps")]) != code_digest([Place("csv", "reader")])
+    assert needed("json", "dumps") <= {"json", "json.encoder", "json.decoder", "json.scanner"}

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 from click.testing import CliRunner
 from kedro.framework.context import KedroContext
 from kedro.io import DatasetError
-from rsidiff_kedro.cli.commands import cli
 
+from rsidiff_kedro.cli import cli
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run
+from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.provenance.retention import LEFT_OVER
 from rsidiff_kedro.scenes.world.grammar import parse_caption
@@ -26,13 +28,15 @@ class Runs:
 
     def __init__(self, project: Path, load_context: Callable[..., KedroContext], images: ImageSet) -> None:
         self._context = load_context(env="test")
-        self._images = images
+        self._images = replace(images, latents=torch.zeros(len(images), 4, 4, 4))
+        self._weights = images.metadata[["image_id"]].assign(weight=1.0)
         self.data = project / "data" / "test"
         self.records = Records(self.data / "lineage")
 
     def make(self, version: str, name: str, *inputs: Record, seed: int = 0) -> Record:
         """Save a dataset as a step of this run would, and its record."""
-        kinds = {"images": self._images, "report": "<html>", "metrics": {"a": 1.0}}
+        training_set = weighted_images(self._images, self._weights, 1)
+        kinds = {"images": self._images, "report": "<html>", "metrics": {"a": 1.0}, "set": training_set}
         adapter = Adapter({"unet.a": torch.full((2,), float(seed))}, {"round": 1})
         self._context._get_catalog(save_version=version).save(
             name, kinds.get(name.split("_")[-1].split(".")[-1], adapter)
@@ -45,7 +49,8 @@ class Runs:
             assets="",
             libraries={},
             parameters={"seed": seed},
-            inputs={next(iter(each.outputs)): each.key for each in inputs},
+            inputs={each.step: "digest" for each in inputs},
+            origins={each.step: each.version for each in inputs},
         )
         self.records.write(record)
         return record
@@ -105,11 +110,24 @@ def test_a_run_that_is_not_finished_counts_for_none(made: Runs) -> None:
 
 def test_training_images_of_old_rounds_go_but_for_the_bases(made: Runs) -> None:
     rounds = [made.make(OLD, f"rsi.round_{number}.images") for number in (1, 2, 3, 4)]
-    made.make(OLD, "report", *rounds, made.make(OLD, "rsi.round_2.test_images"))
+    base = made.make(OLD, "base_images", rounds[0])
+    made.make(OLD, "report", *rounds, base, made.make(OLD, "rsi.round_2.test_images"))
     prune("--params=keep.rounds=1", "--delete")
     left = [path.parts[-5] for path in made.data.glob("03_primary/rsi/*/images/*/images/images")]
-    assert sorted(left) == ["round_1", "round_4"]
+    assert left == ["round_4"]
+    assert made.load(OLD, "base_images")
     assert made.load(OLD, "rsi.round_2.test_images")
+
+
+def test_of_old_rounds_what_stages_call_prunable_goes(made: Runs) -> None:
+    old = ("rsi.round_1.images", "rsi.round_1.training_set", "rsi.round_1.validation_images")
+    kept = ("rsi.round_1.test_images", "rsi.round_1.adapter", "rsi.round_2.training_set", "rsi.round_2.images")
+    made.make(OLD, "report", *(made.make(OLD, name) for name in (*old, *kept)))
+    prune("--params=keep.rounds=1", "--delete")
+    for name in old:
+        with pytest.raises(DatasetError, match="was pruned"):
+            made.load(OLD, name)
+    assert all(made.load(OLD, name) for name in kept)
 
 
 def test_what_killed_runs_left_goes_when_it_is_of_no_use(made: Runs) -> None:
@@ -151,12 +169,12 @@ def test_a_bad_rule_is_said() -> None:
     assert "'keep.runs' is 0" in result.output
 
 
-def test_nothing_is_deleted_while_a_run_is_going_on(made: Runs) -> None:
+def test_nothing_is_deleted_while_a_run_is_active(made: Runs) -> None:
     made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (2, 3)))
     active = begin_run(made.data / "unfinished", NEW)
     result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.rounds=1", "--delete"])
     assert result.exit_code == 1
-    assert f"run {NEW} is going on; wait for its end" in result.output
+    assert f"run {NEW} is active and may need these files; wait until it ends" in result.output
     active.remove()
     assert "Deleted" in prune("--params=keep.rounds=1", "--delete")
 

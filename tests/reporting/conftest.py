@@ -11,7 +11,7 @@ HOSTILE = "<script>alert('x')</script> & a \"red\" circle"
 
 
 def scores_of(number: int) -> pd.DataFrame:
-    """Two samples of ten prompts; a later round draws more of them right."""
+    """Return scores of two samples of ten prompts; a later round has more of them right."""
     table = pd.DataFrame(
         [(f"p{prompt}", sample, (prompt + sample) % 10) for prompt in range(10) for sample in range(2)],
         columns=["prompt_id", "sample_index", "level"],

@@ -7,9 +7,10 @@ import plotly.graph_objects as go
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
+from markupsafe import Markup
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.pipelines.report import create_pipeline
+from rsidiff_kedro.pipelines.report import stage
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.gallery import gallery_html, spread_rows
 from rsidiff_kedro.reporting.report import metrics_table, report_html
@@ -18,7 +19,7 @@ Metrics = list[dict[str, float | None]]
 
 
 class Tags(HTMLParser):
-    """Every tag of a page, and what it names outside of itself."""
+    """List every tag of a page, and what it names outside of itself."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -31,8 +32,8 @@ class Tags(HTMLParser):
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
-def test_an_accuracy_has_a_point_a_round_and_the_intervals_ends(metrics: Metrics) -> None:
-    line = figures.accuracy_figure(metrics).data[0]
+def test_an_accuracy_has_a_point_per_round_and_the_intervals_ends(metrics: Metrics) -> None:
+    line = figures.accuracy_figure(*metrics).data[0]
     assert list(line.x) == [0, 1, 2]
     assert list(line.y) == pytest.approx([0.2, 0.5, 0.8])
     assert list(line.error_y.array) == pytest.approx([0.1] * 3)
@@ -40,12 +41,12 @@ def test_an_accuracy_has_a_point_a_round_and_the_intervals_ends(metrics: Metrics
 
 def test_a_rejected_round_has_a_hollow_marker(metrics: Metrics) -> None:
     assert figures.rejected_rounds(metrics) == [2]
-    assert list(figures.accuracy_figure(metrics).data[0].marker.symbol) == ["circle", "circle", "circle-open"]
+    assert list(figures.accuracy_figure(*metrics).data[0].marker.symbol) == ["circle", "circle", "circle-open"]
 
 
 def test_every_reward_has_a_line(metrics: Metrics) -> None:
     more = [{**each, "test/reward/clip": 0.3} for each in metrics]
-    assert [line.name for line in figures.reward_figure(more).data] == ["clip", "proxy"]
+    assert [line.name for line in figures.reward_figure(*more).data] == ["clip", "proxy"]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +59,13 @@ def test_every_reward_has_a_line(metrics: Metrics) -> None:
     ],
 )
 def test_what_was_not_measured_is_said_so(make) -> None:
-    figure = make([{"gate/accepted": None}, {"gate/accepted": 1.0}])
+    figure = make({"gate/accepted": None}, {"gate/accepted": 1.0})
     assert len(figure.data) == 0
     assert "not measured" in str(figure.layout.annotations)
 
 
 def test_figures_are_the_same_each_time(metrics: Metrics) -> None:
-    assert figures.diversity_figure(metrics).to_json() == figures.diversity_figure(metrics).to_json()
+    assert figures.diversity_figure(*metrics).to_json() == figures.diversity_figure(*metrics).to_json()
 
 
 def test_the_gallery_has_prompts_down_and_rounds_across(images: list[ImageSet], scores: list[pd.DataFrame]) -> None:
@@ -100,7 +101,7 @@ def test_rows_are_spread_over_the_prompts_at_their_first_sample(images: list[Ima
     assert set(backwards.iloc[spread_rows(backwards, 3)]["sample_index"]) == {0}
 
 
-def test_the_metrics_table_has_a_column_a_round_and_no_row_for_an_intervals_ends(metrics: Metrics) -> None:
+def test_the_metrics_table_has_a_column_per_round_and_no_row_for_an_intervals_ends(metrics: Metrics) -> None:
     html = metrics_table(metrics)
     assert "test/prompt_accuracy</th><td>0.2<br><small>0.100 … 0.300" in html
     assert "_low" not in html
@@ -108,10 +109,16 @@ def test_the_metrics_table_has_a_column_a_round_and_no_row_for_an_intervals_ends
 
 
 def test_the_report_needs_no_network(metrics: Metrics) -> None:
-    html = report_html([figures.accuracy_figure(metrics)] * 2, metrics, "<table></table>", "a < b")
+    html = report_html([figures.accuracy_figure(*metrics)] * 2, metrics, Markup("<table></table>"), "a < b", Markup(""))
     assert Tags(html).addresses == []
     assert html.count("plotly.js v") == 1
     assert "a &lt; b" in html
+
+
+def test_the_report_shows_categories_where_there_are_any(metrics: Metrics) -> None:
+    without, with_them = (report_html([], metrics, Markup(""), "", table) for table in (Markup(""), Markup("<b>x</b>")))
+    assert "<h2>Categories</h2>" not in without
+    assert "<h2>Categories</h2>" in with_them and "<b>x</b>" in with_them
 
 
 def test_the_pipeline_makes_everything_of_any_number_of_rounds(
@@ -125,7 +132,7 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
         catalog[f"rsi.round_{number}.test_images"] = MemoryDataset(images[number], copy_mode="assign")
         catalog[f"rsi.round_{number}.test_scores"] = MemoryDataset(scores[number])
     with caplog.at_level("INFO", logger="rsidiff_kedro"):
-        outputs = SequentialRunner().run(create_pipeline(2), catalog)
+        outputs = SequentialRunner().run(stage.of_rounds(2), catalog)
     assert set(outputs) == {"report"}
     assert isinstance(catalog.load("report") if "report" in catalog else outputs["report"].load(), str)
     assert "Round 2 against the base model" in caplog.text

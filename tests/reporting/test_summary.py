@@ -1,5 +1,7 @@
 """Comparing the base with the last round."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -56,7 +58,7 @@ def test_the_summary_says_what_improved_and_what_the_gate_did(metrics: Metrics, 
     text = summary_text(metrics, scores[0], scores[2], 200, 0)
     assert "10 test prompts, 20 images" in text
     assert "+0.600 [" in text
-    assert "which went on with the adapter before: 2." in text
+    assert "The gate rejected the candidates of these rounds and kept the earlier adapter: 2." in text
     assert "Diversity within a prompt: 0.500 (base), 0.300 (round 2)." in text
 
 
@@ -70,3 +72,12 @@ def test_the_summary_says_when_no_judge_was_held_out(metrics: Metrics, scores: l
     text = summary_text(metrics, *(table.drop(columns=judged) for table in (scores[0], scores[2])), 200, 0)
     assert "No judge was held out" in text
     assert "prompt accuracy" not in text
+
+
+def test_a_single_prompt_shows_a_difference_and_no_clear_change(scores: list[pd.DataFrame]) -> None:
+    base, last = (table[table["prompt_id"] == "p1"] for table in (scores[0], scores[2]))
+    found = {item.name: item for item in compare_rounds(base, last, ["proxy"], 50, 0)}
+    reward = found["reward proxy"]
+    assert reward.difference.mean == pytest.approx(0.4)
+    assert math.isnan(reward.difference.low) and math.isnan(reward.difference.high)
+    assert {item.verdict for item in found.values()} == {"no clear change"}

@@ -18,9 +18,9 @@ def options(folder: Path) -> dict[str, dict[str, Any]]:
     clip, tokenizer = str(folder / "clip"), str(folder / "clip_tokenizer")
     cpu = {"device": "cpu", "micro_batch_size": 8}
     return {
-        "hpsv2.1": {"checkpoint": str(folder / "hpsv2.1"), "tokenizer": tokenizer, **cpu},
-        "hpsv2.0": {
-            "checkpoint": str(folder / "hpsv2.1" / "HPS_v2.1_compressed.pt"),
+        "hpsv2_1": {"checkpoint": str(folder / "hpsv2_1"), "tokenizer": tokenizer, **cpu},
+        "hpsv2_0": {
+            "checkpoint": str(folder / "hpsv2_1" / "HPS_v2.1_compressed.pt"),
             "tokenizer": tokenizer,
             **cpu,
         },

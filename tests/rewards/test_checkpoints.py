@@ -10,11 +10,11 @@ from parity import samples
 from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.rewards import check_reward, load_reward
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 from rsidiff_kedro.rewards.encoding import DeviceError
+from rsidiff_kedro.rewards.registry import check_reward, load_reward
 
-FILES = {"hpsv2.1": "HPS_v2.1_compressed.pt", "image_reward": "ImageReward.pt"}
+FILES = {"hpsv2_1": "HPS_v2.1_compressed.pt", "image_reward": "ImageReward.pt"}
 
 
 @pytest.fixture(params=FILES)
@@ -51,7 +51,7 @@ def test_what_is_whole_passes_the_check(options):
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without one")
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(options):
     with pytest.raises(DeviceError, match=r"rewards.device is 'mps', but torch has .*cpu here; set one or auto"):
-        check_reward("hpsv2.1", **options["hpsv2.1"] | {"device": "mps"})
+        check_reward("hpsv2_1", **options["hpsv2_1"] | {"device": "mps"})
 
 
 def test_errors_are_shown_in_one_line():
@@ -129,11 +129,11 @@ def test_what_holds_no_tensors_by_name_is_refused(broken, stored):
 
 def test_missing_tensors_are_named(broken):
     name, options, path = broken
-    gone = {"hpsv2.1": "visual.transformer.resblocks.1.", "image_reward": "mlp."}[name]
+    gone = {"hpsv2_1": "visual.transformer.resblocks.1.", "image_reward": "mlp."}[name]
     edit(path, lambda tensors: [tensors.pop(key) for key in list(tensors) if key.startswith(gone)])
     message = message_of(name, options)
-    assert {"hpsv2.1": "lacks 16 of", "image_reward": "lacks 10 of"}[name] in message
-    assert {"hpsv2.1": "vision_model.encoder.layers.1.", "image_reward": "head.layers.0.weight"}[name] in message
+    assert {"hpsv2_1": "lacks 16 of", "image_reward": "lacks 10 of"}[name] in message
+    assert {"hpsv2_1": "vision_model.encoder.layers.1.", "image_reward": "head.layers.0.weight"}[name] in message
 
 
 def test_extra_tensors_are_named(broken):
@@ -146,10 +146,10 @@ def test_extra_tensors_are_named(broken):
 @pytest.mark.parametrize("kind", ["weight", "bias"])
 @pytest.mark.parametrize("shape", [(), (4,)])
 def test_a_joint_projection_that_cannot_be_cut_in_three_is_refused(folder, tmp_path, options, kind, shape):
-    shutil.copytree(folder / "hpsv2.1", tmp_path / "copy")
+    shutil.copytree(folder / "hpsv2_1", tmp_path / "copy")
     name = f"transformer.resblocks.0.attn.in_proj_{kind}"
-    edit(tmp_path / "copy" / FILES["hpsv2.1"], lambda tensors: tensors.update({name: torch.ones(shape)}))
-    message = message_of("hpsv2.1", options["hpsv2.1"] | {"checkpoint": str(tmp_path / "copy")})
+    edit(tmp_path / "copy" / FILES["hpsv2_1"], lambda tensors: tensors.update({name: torch.ones(shape)}))
+    message = message_of("hpsv2_1", options["hpsv2_1"] | {"checkpoint": str(tmp_path / "copy")})
     assert f"{name} has the shape {list(shape)}, not queries to values" in message
 
 
@@ -163,14 +163,14 @@ def test_another_architecture_is_refused_with_a_shape(broken):
 
 
 def test_the_module_prefix_of_distributed_training_is_taken_off(folder, tmp_path, options):
-    shutil.copytree(folder / "hpsv2.1", tmp_path / "copy")
-    path = tmp_path / "copy" / FILES["hpsv2.1"]
+    shutil.copytree(folder / "hpsv2_1", tmp_path / "copy")
+    path = tmp_path / "copy" / FILES["hpsv2_1"]
     tensors = torch.load(path, weights_only=True)["state_dict"]
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, path)
     pair = samples.images()[:1], ["a red dog"]
     same, plain = (
-        load_reward("hpsv2.1", **options["hpsv2.1"] | {"checkpoint": str(source)}).score(*pair)
-        for source in (path, folder / "hpsv2.1")
+        load_reward("hpsv2_1", **options["hpsv2_1"] | {"checkpoint": str(source)}).score(*pair)
+        for source in (path, folder / "hpsv2_1")
     )
     assert same == plain
 
@@ -206,7 +206,7 @@ def test_a_missing_tokenizer_is_refused(broken, tmp_path):
     name, options, _ = broken
     message = message_of(name, options | {"tokenizer": str(tmp_path / "nowhere")})
     assert "there is no tokenizer" in message
-    assert {"hpsv2.1": "vocab.json and merges.txt", "image_reward": "vocab.txt"}[name] in message
+    assert {"hpsv2_1": "vocab.json and merges.txt", "image_reward": "vocab.txt"}[name] in message
 
 
 def test_a_tokenizers_folder_without_its_files_is_refused(broken, tmp_path):
@@ -223,7 +223,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(folder, tmp_path, options)
 def test_a_broken_tokenizer_is_refused(tmp_path, options):
     (tmp_path / "vocab.json").write_text("{")
     (tmp_path / "merges.txt").write_text("")
-    assert "cannot be opened" in message_of("hpsv2.1", options["hpsv2.1"] | {"tokenizer": str(tmp_path)})
+    assert "cannot be opened" in message_of("hpsv2_1", options["hpsv2_1"] | {"tokenizer": str(tmp_path)})
 
 
 @pytest.mark.parametrize("attempt", [check_reward, load_reward])
@@ -240,8 +240,8 @@ def test_a_file_in_the_hubs_cache_is_checked_without_a_network(folder, tmp_path,
     cache = tmp_path / "models--xswu--HPSv2"
     (cache / "refs").mkdir(parents=True)
     (cache / "refs" / "main").write_text(commit)
-    shutil.copytree(folder / "hpsv2.1", cache / "snapshots" / commit)
+    shutil.copytree(folder / "hpsv2_1", cache / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    message = message_of("hpsv2.1", options["hpsv2.1"] | {"checkpoint": "xswu/HPSv2"})
+    message = message_of("hpsv2_1", options["hpsv2_1"] | {"checkpoint": "xswu/HPSv2"})
     assert str(cache / "snapshots" / commit) in message
     assert "does not fit its model" in message  # a hub's file has the official size, and this one is small

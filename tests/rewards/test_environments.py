@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
-from rsidiff_kedro.cli.commands import cli
+
+from rsidiff_kedro.cli import cli
 
 SAMPLER = {"num_inference_steps": 2, "micro_batch_size": 4}
 FAMILIES = {"sd14": "stable_diffusion", "sd3": "stable_diffusion_3"}
@@ -15,7 +16,7 @@ FAMILIES = {"sd14": "stable_diffusion", "sd3": "stable_diffusion_3"}
 
 @pytest.fixture
 def local(project: Path, family_folder, options: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What takes the hub's place, and sizes that run in seconds."""
+    """Return parameters with files in the hub's place, and sizes that run in seconds."""
     colors, shapes = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle", "diamond")
     lines = [f"a {color} {shape}" for color in colors for shape in shapes]
     (project / "train.txt").write_text("\n".join(lines[:10]))
@@ -25,7 +26,7 @@ def local(project: Path, family_folder, options: dict[str, dict[str, Any]]) -> d
     benchmark = {"kind": "file", "path": "benchmark.tsv", "column": "Prompt", "category_column": "Category"}
     names = ("image_reward", "pick_score", "clip_score")
     rewards = {name: {key: options[name][key] for key in ("checkpoint", "tokenizer")} for name in names}
-    rewards["hpsv2"] = {key: options["hpsv2.1"][key] for key in ("checkpoint", "tokenizer")}
+    rewards["hpsv2"] = {key: options["hpsv2_1"][key] for key in ("checkpoint", "tokenizer")}
     return {
         "rounds": 1,
         "model": {"revision": None, "resolution": None},
@@ -54,7 +55,7 @@ def test_the_environment_runs(project: Path, local: dict[str, Any], family_folde
         session.run(pipeline_names=["rsi"])
         catalog = session.load_context().catalog
     metrics = catalog.load("rsi.round_1.metrics")
-    assert {"test/reward/hpsv2.1", "test/reward/image_reward", "test/reward/pick_score"} <= metrics.keys()
+    assert {"test/reward/hpsv2_1", "test/reward/image_reward", "test/reward/pick_score"} <= metrics.keys()
     assert not any("proxy" in name for name in metrics)
     assert "pick_score" not in catalog.load("rsi.round_1.scores")
     assert set(catalog.load("category_scores")["category"]) == {"red", "green", "blue", "yellow"}
@@ -71,5 +72,6 @@ def test_the_doctor_names_what_the_environment_lacks(
     lines = {re.split("  +", line[9:])[0]: line for line in result.output.splitlines() if len(line) > 9}
     assert result.exit_code == 1, result.output
     assert lines["parameters"].startswith("ok")
-    rewards = [f"reward: {name}" for name in ("hpsv2.1", "image_reward", "pick_score", "clip_score")]
-    assert all(lines[subject].startswith("MISSING") for subject in (*rewards, "prompts", "model")), result.output
+    rewards = [f"reward: {name}" for name in ("hpsv2_1", "image_reward", "pick_score")]
+    subjects = (*rewards, "features: clip_score", "prompts", "model")
+    assert all(lines[subject].startswith("MISSING") for subject in subjects), result.output

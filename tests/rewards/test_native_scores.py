@@ -18,12 +18,13 @@ from PIL import Image
 from transformers import CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from rsidiff_kedro.rewards import features_names, load_features, load_reward, preprocessing, reward_names
+from rsidiff_kedro.rewards import preprocessing
 from rsidiff_kedro.rewards.preprocessing import longest_side_padded, normalized, shortest_side_cropped, to_rgb
+from rsidiff_kedro.rewards.registry import FEATURES, REWARDS, load_features, load_reward
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
-BOUNDS = {"hpsv2.1": 1e-5, "image_reward": 2e-5}
-REAL = ["hpsv2.1", "hpsv2.0", "image_reward", "pick_score", "clip_score", "aesthetic"]
+BOUNDS = {"hpsv2_1": 1e-5, "image_reward": 2e-5}
+REAL = ["hpsv2_1", "hpsv2_0", "image_reward", "pick_score", "clip_score", "aesthetic"]
 PAIRS = [(image, prompt) for prompt in samples.PROMPTS for image in samples.images()]
 
 
@@ -77,7 +78,7 @@ def test_nothing_to_score_is_no_error(name, options):
     assert load_reward(name, **options[name]).score([], []).shape == (0,)
 
 
-@pytest.mark.parametrize(("name", "tower"), [("hpsv2.1", "vision_model"), ("image_reward", "vision")])
+@pytest.mark.parametrize(("name", "tower"), [("hpsv2_1", "vision_model"), ("image_reward", "vision")])
 def test_each_distinct_image_is_encoded_once_however_many_prompts_it_has(name, tower, options):
     reward = load_reward(name, **options[name])
     batches = []
@@ -124,7 +125,7 @@ def test_fewer_prompts_than_images_are_refused(name, options):
 
 
 def test_a_clip_encodes_what_it_has_seen_in_no_later_call_either(options):
-    reward = load_reward("hpsv2.1", **options["hpsv2.1"])
+    reward = load_reward("hpsv2_1", **options["hpsv2_1"])
     batches = []
     for tower in (reward.network.vision_model, reward.network.text_model):
         tower.register_forward_hook(lambda *_: batches.append(1))
@@ -140,13 +141,13 @@ def test_images_of_one_bytes_but_two_palettes_are_two_images(options, mode):
     for image, color in zip(images, ([255, 0, 0], [0, 0, 255]), strict=True):
         image.putpalette([0, 0, 0, *color])
     images = [image.convert(mode) for image in images]
-    scores = load_reward("hpsv2.1", **options["hpsv2.1"]).score(images, ["a red dog"] * 2)
+    scores = load_reward("hpsv2_1", **options["hpsv2_1"]).score(images, ["a red dog"] * 2)
     assert scores[0] != scores[1]
 
 
 def test_antialiasing_changes_what_is_resized_alone_and_is_recorded(options):
     images = [picture(512, 512), picture(224, 100)]
-    plain, smooth = (load_reward("hpsv2.1", antialias=on, **options["hpsv2.1"]) for on in (False, True))
+    plain, smooth = (load_reward("hpsv2_1", antialias=on, **options["hpsv2_1"]) for on in (False, True))
     difference = np.abs(plain.score(images, ["a cat"] * 2) - smooth.score(images, ["a cat"] * 2))
     assert difference[0] > 1e-4
     assert difference[1] == 0
@@ -201,7 +202,7 @@ def test_the_aesthetic_score_is_the_heads_of_the_image_alone(folder, options):
     assert reward.score(images, ["a"] * 3) == pytest.approx(features[:, 0].numpy(), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["hpsv2.1", "pick_score", "clip_score"])
+@pytest.mark.parametrize("name", ["hpsv2_1", "pick_score", "clip_score"])
 def test_image_features_have_length_one_and_do_not_read_the_prompt(name, options):
     images = samples.images()[:3]
     features = load_features(name, **options[name])
@@ -214,8 +215,8 @@ def test_image_features_have_length_one_and_do_not_read_the_prompt(name, options
 
 
 def test_the_registry_has_every_name():
-    assert set(reward_names()) == {"proxy", "oracle", *REAL}
-    assert set(features_names()) == {"proxy", "hpsv2.1", "pick_score", "clip_score"}
+    assert set(REWARDS.names) == {"proxy", "oracle", *REAL}
+    assert set(FEATURES.names) == {"proxy", "hpsv2_1", "pick_score", "clip_score"}
 
 
 @pytest.mark.parametrize("size", [(300, 401), (401, 300), (31, 17), (224, 224), (640, 361)])

@@ -1,4 +1,4 @@
-"""A table's scores: a column a reward, with the record of how it was made, and no score that is no number."""
+"""A table's scores: one column per reward, with the record of how it was made, and no score that is no number."""
 
 import hashlib
 from pathlib import Path
@@ -12,9 +12,9 @@ from kedro_datasets.pandas import ParquetDataset
 from parity import samples
 from PIL import Image
 from pydantic import ValidationError
-from rsidiff_kedro.rewards.settings import RewardsSettings
 
 from rsidiff_kedro.rewards import scoring
+from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
 from rsidiff_kedro.scenes.plugins.proxy import ProxyReward
 
@@ -26,34 +26,34 @@ IMAGES = samples.images()[:2]
 def settings(folder: Path) -> RewardsSettings:
     return RewardsSettings(
         device="cpu",
-        hpsv2={"checkpoint": str(folder / "hpsv2.1"), "tokenizer": str(folder / "clip_tokenizer")},
+        hpsv2={"checkpoint": str(folder / "hpsv2_1"), "tokenizer": str(folder / "clip_tokenizer")},
         image_reward={"checkpoint": str(folder / "image_reward"), "tokenizer": str(folder / "bert_tokenizer")},
     )
 
 
 def test_each_reward_has_its_column_and_the_table_stays(settings):
-    scored = with_scores(TABLE, IMAGES, ["hpsv2.1", "image_reward", "hpsv2.1"], settings)
-    assert list(scored.columns) == [*TABLE.columns, "hpsv2.1", "image_reward"]
-    assert (scored.dtypes[["hpsv2.1", "image_reward"]] == np.float32).all()
-    assert "hpsv2.1" not in TABLE
+    scored = with_scores(TABLE, IMAGES, ["hpsv2_1", "image_reward", "hpsv2_1"], settings)
+    assert list(scored.columns) == [*TABLE.columns, "hpsv2_1", "image_reward"]
+    assert (scored.dtypes[["hpsv2_1", "image_reward"]] == np.float32).all()
+    assert "hpsv2_1" not in TABLE
 
 
 def test_without_images_nothing_is_opened():
     nowhere = RewardsSettings(hpsv2={"checkpoint": "/nowhere"})
-    scored = with_scores(TABLE.head(0), [], ["hpsv2.1"], nowhere)
-    assert scored["hpsv2.1"].dtype == np.float32
+    scored = with_scores(TABLE.head(0), [], ["hpsv2_1"], nowhere)
+    assert scored["hpsv2_1"].dtype == np.float32
     assert len(scored) == 0
 
 
 def test_how_a_score_was_made_survives_the_catalogs_parquet(settings, folder, tmp_path):
     changed = settings.model_copy(update={"hpsv2": settings.hpsv2.model_copy(update={"antialias": True})})
     dataset = ParquetDataset(filepath=str(tmp_path / "scores.parquet"), version=Version(None, "2026-01-01"))
-    dataset.save(with_scores(TABLE, IMAGES, ["hpsv2.1", "proxy"], changed))
+    dataset.save(with_scores(TABLE, IMAGES, ["hpsv2_1", "proxy"], changed))
     records = dataset.load().attrs["rewards"]
-    path = folder / "hpsv2.1" / "HPS_v2.1_compressed.pt"
+    path = folder / "hpsv2_1" / "HPS_v2.1_compressed.pt"
     assert records["proxy"] == {}
-    assert records["hpsv2.1"] == {
-        "checkpoint": str(folder / "hpsv2.1"),
+    assert records["hpsv2_1"] == {
+        "checkpoint": str(folder / "hpsv2_1"),
         "revision": None,
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -66,7 +66,7 @@ def test_how_a_score_was_made_survives_the_catalogs_parquet(settings, folder, tm
     }
 
 
-@pytest.mark.parametrize("name", ["hpsv2.1", "image_reward"])
+@pytest.mark.parametrize("name", ["hpsv2_1", "image_reward"])
 def test_weights_that_are_no_numbers_are_found_in_the_scores(settings, folder, tmp_path, name):
     path = next((folder / name).glob("*.pt"))
     stored = torch.load(path, weights_only=True)
@@ -74,7 +74,7 @@ def test_weights_that_are_no_numbers_are_found_in_the_scores(settings, folder, t
     next(tensor for tensor in tensors.values() if tensor.dim() == 2)[:] = float("nan")
     torch.save(stored, tmp_path / path.name)
     (tmp_path / "config.json").write_text((path.parent / "config.json").read_text())
-    section = "hpsv2" if name == "hpsv2.1" else name
+    section = "hpsv2" if name == "hpsv2_1" else name
     part = getattr(settings, section).model_copy(update={"checkpoint": str(tmp_path)})
     with pytest.raises(ScoreError, match=f"'{name}' is NaN or infinite for 2 of 2 images, first a"):
         with_scores(TABLE, IMAGES, [name], settings.model_copy(update={section: part}))
@@ -82,8 +82,8 @@ def test_weights_that_are_no_numbers_are_found_in_the_scores(settings, folder, t
 
 def test_each_name_gets_its_section_and_how_to_compute():
     settings = RewardsSettings(dtype="bfloat16", micro_batch_size=3)
-    assert settings.options("hpsv2.0") == settings.options("hpsv2.1")
-    assert settings.options("hpsv2.1").keys() == {
+    assert settings.options("hpsv2_0") == settings.options("hpsv2_1")
+    assert settings.options("hpsv2_1").keys() == {
         *("checkpoint", "revision", "tokenizer", "antialias", "device", "dtype", "micro_batch_size")
     }
     assert settings.options("image_reward")["dtype"] == "bfloat16"
@@ -107,7 +107,7 @@ def test_a_setting_that_there_is_not_is_refused():
 
 
 def test_scores_that_a_killed_run_kept_are_not_computed_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "SCORED_AT_ONCE", 2)
+    monkeypatch.setattr(scoring, "SHARD_SIZE", 2)
     settings = RewardsSettings(micro_batch_size=2)
     table = pd.DataFrame({"image_id": list("abcdef"), "prompt_id": "p", "text": [f"a red {what}" for what in "abcdef"]})
     images = [Image.new("RGB", (32, 32), (number * 40, 0, 0)) for number in range(6)]

@@ -1,16 +1,16 @@
-"""What is shipped: plain formats, small, and it draws."""
+"""What is shipped: plain formats, small, and it generates images."""
 
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 
-from rsidiff_kedro.diffusion.model_folder import SHIPPED as BASE
-from rsidiff_kedro.scenes.plugins.proxy import SHIPPED as PROXY
+from rsidiff_kedro.scenes import BASE_FOLDER as BASE
+from rsidiff_kedro.scenes import PROXY_FOLDER as PROXY
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
 
 def size(folder: Path) -> float:
-    """Megabytes of all files."""
+    """Return the megabytes of all files."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
@@ -34,7 +34,7 @@ def test_no_path_of_a_machine_is_among_them():
     assert not [text for text in texts if "_name_or_path" in text]
 
 
-def test_an_unmodified_pipeline_loads_the_base_and_draws():
+def test_an_unmodified_pipeline_loads_the_base_and_generates():
     pipeline = StableDiffusionPipeline.from_pretrained(BASE)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a small red circle", num_inference_steps=4, guidance_scale=3, height=32, width=32).images[0]

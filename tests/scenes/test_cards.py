@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rsidiff_kedro.scenes.plugins.proxy import SHIPPED as PROXY
+from rsidiff_kedro.scenes import PROXY_FOLDER as PROXY
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel, ProxyReward
 from rsidiff_kedro.scenes.pretraining.autoencoder import build_autoencoder
 from rsidiff_kedro.scenes.pretraining.cards import measure_base, measure_proxy
@@ -16,7 +16,7 @@ from rsidiff_kedro.scenes.world.renderer import add_stray
 
 @pytest.fixture(scope="module")
 def images(scene_images):
-    """Four samples of 40 scenes each, of which the second and third show a stray blob."""
+    """Return four samples of 40 scenes each, of which the second and third show a stray blob."""
     rng = np.random.default_rng(1)
     scenes = [sample_scene(rng, 1 + number % 2) for number in range(40)]
     return scene_images(scenes, 4, spoil={1: add_stray, 2: add_stray})

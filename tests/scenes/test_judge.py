@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rsidiff_kedro.evaluation.diversity import open_diversity
 from rsidiff_kedro.scenes.pretraining.annotators import contradict
 from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, SHAPES, CaptionError, parse_caption, sample_scene
-from rsidiff_kedro.scenes.world.judge import judge, judge_images, open_diversity, see
+from rsidiff_kedro.scenes.world.judge import judge, judge_images, see
 from rsidiff_kedro.scenes.world.renderer import FLAWS, Picture, add_flaw, add_stray, compose, render
 
 N = 5000

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsidiff_kedro.rewards import load_reward
+from rsidiff_kedro.rewards.registry import load_reward
 from rsidiff_kedro.scenes.world.grammar import CaptionError, parse_caption
 from rsidiff_kedro.scenes.world.renderer import add_stray, compose, render
 

@@ -5,17 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from rsidiff_kedro.rewards import load_reward, reward_names
-from rsidiff_kedro.scenes.plugins.proxy import (
-    LabelledPairs,
-    Preferences,
-    ProxyConfig,
-    ProxyModel,
-    ProxyReward,
-    pretrain_proxy,
-    tune_proxy,
-)
+from rsidiff_kedro.rewards.registry import REWARDS, load_reward
+from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel, ProxyReward
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule
+from rsidiff_kedro.scenes.pretraining.proxy import LabelledPairs, Preferences, pretrain_proxy, tune_proxy
 
 CONFIG = ProxyConfig(("a", "red", "blue"), width=16, layers=1)
 
@@ -99,4 +92,4 @@ def test_preferences_turn_the_order_round(model):
 def test_an_unknown_reward_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match="proxy"):
         load_reward("beauty")
-    assert reward_names()[:2] == ("proxy", "oracle")
+    assert REWARDS.names[:2] == ("proxy", "oracle")

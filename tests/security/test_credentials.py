@@ -41,7 +41,7 @@ ENDPOINT = f"{SOURCE}.endpoint=http://127.0.0.1:9/v1,"
         f"model.base=https://user:{SECRET}@huggingface.co/owner/name",
         f"model.base={TOKEN}",
         f"model.revision={TOKEN}",
-        f"preference_selection.rewards.hpsv2.1=1,rewards.hpsv2.checkpoint=https://user:{SECRET}@host/a.pt",
+        f"preference_selection.rewards.hpsv2_1=1,rewards.hpsv2.checkpoint=https://user:{SECRET}@host/a.pt",
         f"{SOURCE}.kind=hub,{SOURCE}.dataset=https://user:{SECRET}@host/captions,{SOURCE}.revision=main",
         f"sft.images=ftp://user:{SECRET}@host/images",
         f"rounds={KEY}",

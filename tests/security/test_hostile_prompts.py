@@ -19,19 +19,21 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from mlflow import MlflowClient
 from PIL import Image
-from rsidiff_kedro.cli.commands import rsi
-from rsidiff_kedro.cli.filter_report import filter_report
 
+from rsidiff_kedro.cli import rsi
+from rsidiff_kedro.cli.prompt_report import filter_report
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
-from rsidiff_kedro.evaluation.categories import category_html, category_scores, category_text
+from rsidiff_kedro.evaluation.categories import category_scores
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.pipelines.report.nodes import summarize
-from rsidiff_kedro.prompts.sources import FileSource, PromptSourceError
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
 from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.reporting import figures
+from rsidiff_kedro.reporting.category_table import category_html, category_text
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 from rsidiff_kedro.reporting.gallery import gallery_html
 from rsidiff_kedro.reporting.report import report_html
@@ -97,7 +99,7 @@ def test_the_report_with_its_plots(hostile: str) -> None:
     pages = []
     for name in (hostile, HARMLESS):
         metrics = [{f"test/reward/{name}": 0.5, "gate/accepted": 1.0}] * 2
-        plots = [figures.reward_figure(metrics), figures.accuracy_figure(metrics)]
+        plots = [figures.reward_figure(*metrics), figures.accuracy_figure(*metrics)]
         assert "<" not in plots[0].data[0].name
         pages.append(Page(report_html(plots, metrics, "<table></table>", name, "")))
     assert pages[0].elements == pages[1].elements

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from kedro.io import DatasetError
-from rsidiff_kedro.diffusion.settings import ModelSettings
 from transformers import CLIPConfig
 
 from rsidiff_kedro.cli.prompt_report import report_prompts
@@ -22,13 +21,16 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageFileError
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset, PretrainedDataset
-from rsidiff_kedro.diffusion.families import ModelError, check_model, load_backbone
-from rsidiff_kedro.diffusion.model_folder import SHIPPED
+from rsidiff_kedro.diffusion.families import ModelError, check_model, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
-from rsidiff_kedro.prompts.sources import FileSource, HubSource, PromptSourceError
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.sources.hub import HubSource
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, read_config, read_weights
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
+from rsidiff_kedro.scenes import BASE_FOLDER, PROXY_FOLDER
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
 
@@ -38,7 +40,7 @@ PIPELINE = "diffusers.StableDiffusionPipeline"
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A copy of the shipped model, to be tampered with."""
-    return Path(shutil.copytree(SHIPPED, tmp_path / "model"))
+    return Path(shutil.copytree(BASE_FOLDER, tmp_path / "model"))
 
 
 def settings(folder: Path) -> ModelSettings:
@@ -68,7 +70,7 @@ def test_weights_of_a_model(model: Path, poison: bytes, proof: Path, component: 
     stem = "pytorch_model" if (component, named) == ("text_encoder", ".bin") else weights.stem
     (model / component / f"{stem}{named}").write_bytes(poison)
     with pytest.raises(ModelError):
-        load_backbone(settings(model))
+        load_model(settings(model))
     with pytest.raises(DatasetError):
         PretrainedDataset(filepath=model, class_name=PIPELINE).load()
     assert not proof.exists()
@@ -77,7 +79,7 @@ def test_weights_of_a_model(model: Path, poison: bytes, proof: Path, component: 
 def test_a_pickle_beside_a_models_weights(model: Path, poison: bytes, proof: Path) -> None:
     (model / "unet" / "diffusion_pytorch_model.bin").write_bytes(poison)
     (model / "text_encoder" / "pytorch_model.bin").write_bytes(poison)
-    assert load_backbone(settings(model))
+    assert load_model(settings(model))
     assert not proof.exists()
 
 
@@ -91,7 +93,7 @@ def test_weights_of_an_adapter(tmp_path: Path, poison: bytes, proof: Path) -> No
 
 
 def test_weights_of_the_proxy(tmp_path: Path, poison: bytes, proof: Path) -> None:
-    shutil.copytree(SHIPPED.parent / "proxy", tmp_path / "proxy")
+    shutil.copytree(PROXY_FOLDER, tmp_path / "proxy")
     (tmp_path / "proxy" / "model.safetensors").write_bytes(poison)
     with pytest.raises(CheckpointError):
         ProxyModel.from_pretrained(tmp_path / "proxy")
@@ -187,7 +189,7 @@ def test_a_component_that_is_no_class_of_the_libraries(
     monkeypatch.syspath_prepend(model.parent)
     index = model / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"unet": component}))
-    for load in (check_model, load_backbone):
+    for load in (check_model, load_model):
         with pytest.raises(ModelError, match="no code of a model's own is run"):
             load(settings(model))
     with pytest.raises(DatasetError, match="no code of a model's own is run"):
@@ -202,7 +204,7 @@ def test_a_pipeline_of_a_models_own(model: Path, proof: Path) -> None:
         json.dumps(json.loads(index.read_text()) | {"_class_name": ["pipeline", "StableDiffusionPipeline"]})
     )
     with pytest.raises(ModelError, match="no code of a model's own is run"):
-        load_backbone(settings(model))
+        load_model(settings(model))
     assert not proof.exists()
 
 
@@ -211,7 +213,7 @@ def test_a_kernel_of_the_hub(model: Path, tmp_path: Path, key: str) -> None:
     config = model / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {key: "owner/kernel:function"}))
     with pytest.raises(ModelError, match="none is run"):
-        load_backbone(settings(model))
+        load_model(settings(model))
     (tmp_path / "config.json").write_text(json.dumps({"text_config": {key: "owner/kernel"}}))
     with pytest.raises(CheckpointError, match="none is run"):
         read_config(CLIPConfig, tmp_path / "config.json")
@@ -258,9 +260,9 @@ def test_postscript_in_the_place_of_an_image(tmp_path: Path, draw, family_folder
         list(ImageSetDataset(filepath=tmp_path / "set").load().images)
     (tmp_path / "a.png").write_bytes(POSTSCRIPT)
     pd.DataFrame({"file_name": ["a.png"], "text": ["a fox"]}).to_csv(tmp_path / "metadata.csv", index=False)
-    backbone = load_backbone(settings(family_folder("stable_diffusion")))
+    model = load_model(settings(family_folder("stable_diffusion")))
     with pytest.raises(RealImageError, match="no image that can be read"):
-        encode_pairs(backbone, tmp_path, read_pairs(tmp_path, "text"), 1)
+        encode_pairs(model, tmp_path, read_pairs(tmp_path, "text"), 1)
 
 
 def test_the_canary_sings(proof: Path, poison: bytes) -> None:

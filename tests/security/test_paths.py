@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 from PIL import Image
-from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import ImageSetDataset
-from rsidiff_kedro.diffusion.families import ModelError, check_model, load_backbone
-from rsidiff_kedro.diffusion.model_folder import SHIPPED
+from rsidiff_kedro.diffusion.families import ModelError, check_model, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.real_images import RealImageError, read_pairs
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache
 from rsidiff_kedro.provenance.records import Record, Records
+from rsidiff_kedro.scenes import BASE_FOLDER
 
 
 @pytest.fixture
@@ -81,13 +81,13 @@ def test_a_file_name_of_real_images(tmp_path: Path, outside: Path, name: str) ->
 
 
 def test_prompts_name_no_file(tmp_path: Path, hostile: str, family_folder: Callable[[str], Path]) -> None:
-    backbone = load_backbone(ModelSettings(base=str(family_folder("stable_diffusion"))))
+    model = load_model(ModelSettings(base=str(family_folder("stable_diffusion"))))
     sampler = SamplerSettings(num_inference_steps=1, guidance_scale=1.0, micro_batch_size=1)
     prompts = prompt_table([hostile[:2000]], source="file", category=hostile)
-    images = sample_images(backbone, None, prompts, 1, sampler, 0, "round_1", "drawing")
+    images = sample_images(model, None, prompts, 1, sampler, 0, "round_1", "generating")
     ImageSetDataset(filepath=tmp_path / "a" / "set").save(images)
-    (drawn,) = tmp_path.rglob("*.png")
-    assert drawn == tmp_path / "a" / "set" / "images" / f"round_1_{prompts['prompt_id'].iloc[0]}_0.png"
+    (generated,) = tmp_path.rglob("*.png")
+    assert generated == tmp_path / "a" / "set" / "images" / f"round_1_{prompts['prompt_id'].iloc[0]}_0.png"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert ImageSetDataset(filepath=tmp_path / "a" / "set").load().metadata["text"].iloc[0] == prompts["text"].iloc[0]
 
@@ -100,35 +100,34 @@ def test_a_kept_reply_has_a_name_of_its_own(tmp_path: Path, hostile: str) -> Non
 
 
 RECORD = Record(
-    step="draw", version="1", outputs={"images": "d1"}, code="a", assets="b", libraries={}, parameters={}, inputs={}
+    step="generate", version="1", outputs={"images": "d1"}, code="a", assets="b", libraries={}, parameters={}, inputs={}
 )
 
 
 @pytest.mark.parametrize("version", ["../../elsewhere", "/elsewhere", "..", "", "a\nb", "a" * 200])
 def test_a_version_of_a_record(tmp_path: Path, version: str) -> None:
-    records = Records(tmp_path)
-    records.write(RECORD)
+    Records(tmp_path).write(RECORD)
     path = next(tmp_path.glob("*.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
-    assert records.find(RECORD.key) is None
-    assert list(records.all()) == []
+    assert Records(tmp_path).versions(RECORD.key) == []
+    assert Records(tmp_path).all() == []
 
 
 def test_the_key_of_a_record(tmp_path: Path) -> None:
     Records(tmp_path).write(RECORD)
-    assert Records(tmp_path / "lineage").find(f"../{RECORD.key}") is None
+    assert Records(tmp_path / "lineage").versions(f"../{RECORD.key}") == []
 
 
 def test_a_record_in_the_place_of_another(tmp_path: Path) -> None:
     Records(tmp_path).write(RECORD)
     other = "0123456789abcdef"
     shutil.copy(next(tmp_path.glob("*.json")), tmp_path / f"{other}_{RECORD.version}.json")
-    assert Records(tmp_path).find(other) is None
+    assert Records(tmp_path).versions(other) == []
 
 
 @pytest.mark.parametrize("part", ["../../stolen.safetensors", "/stolen.safetensors", "weights.bin", 3])
 def test_parts_of_sharded_weights(tmp_path: Path, part: object) -> None:
-    model = Path(shutil.copytree(SHIPPED, tmp_path / "model"))
+    model = Path(shutil.copytree(BASE_FOLDER, tmp_path / "model"))
     index = model / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": {"a": part}}))
     with pytest.raises(ModelError, match="names parts that are no safetensors beside it"):

@@ -10,16 +10,16 @@ import pytest
 import torch
 from kedro.io import DatasetError
 from PIL import Image
-from rsidiff_kedro.diffusion.settings import ModelSettings
 from transformers import CLIPConfig
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageFileError
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
 from rsidiff_kedro.diffusion.families import ModelError, check_model
-from rsidiff_kedro.diffusion.model_folder import SHIPPED
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, read_config
+from rsidiff_kedro.scenes import BASE_FOLDER, PROXY_FOLDER
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
 
@@ -61,7 +61,7 @@ def test_weights(tmp_path: Path, length: int) -> None:
 
 @pytest.mark.parametrize("change", [{"num_hidden_layers": 10**8}, {"max_position_embeddings": 10**12}])
 def test_a_configuration(tmp_path: Path, change: dict[str, int]) -> None:
-    model = Path(shutil.copytree(SHIPPED, tmp_path / "model"))
+    model = Path(shutil.copytree(BASE_FOLDER, tmp_path / "model"))
     config = model / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | change))
     with pytest.raises(ModelError, match="which no model has"):
@@ -73,7 +73,7 @@ def test_a_configuration(tmp_path: Path, change: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("change", [{"layers": 10**8}, {"width": 10**9}, {"image_size": 10**6}])
 def test_the_proxy(tmp_path: Path, change: dict[str, int]) -> None:
-    proxy = Path(shutil.copytree(SHIPPED.parent / "proxy", tmp_path / "proxy"))
+    proxy = Path(shutil.copytree(PROXY_FOLDER, tmp_path / "proxy"))
     (proxy / "config.json").write_text(json.dumps(json.loads((proxy / "config.json").read_text()) | change))
     with pytest.raises(CheckpointError, match="no configuration of the proxy"):
         ProxyModel.from_pretrained(proxy)

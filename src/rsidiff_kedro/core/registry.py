@@ -71,13 +71,14 @@ class Registry:
         """
         module_name, _, attribute = self.path(name).partition(":")
         try:
-            return getattr(importlib.import_module(module_name), attribute)
+            module = importlib.import_module(module_name)
         except ImportError as error:
             raise PluginError(
                 f"the {self.kind} {name!r} cannot be imported ({error}); install its package, or put its file into the "
                 "project's src/ folder"
             ) from error
-        except AttributeError:
+        if not hasattr(module, attribute):
             raise PluginError(
                 f"the {self.kind} {name!r}: module {module_name} defines no {attribute!r}; correct the name"
-            ) from None
+            )
+        return getattr(module, attribute)

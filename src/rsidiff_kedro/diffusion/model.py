@@ -224,7 +224,7 @@ class DiffusionModel(ABC):
 
     def remove_adapter(self) -> None:
         """Remove the adapter that was added or loaded for training."""
-        self.denoiser.delete_adapters("default")
+        self.denoiser.unload_lora()
 
     def export_adapter(self) -> dict[str, Tensor]:
         """Return the adapter's weights, float32, under the names that `load_lora_weights` reads."""

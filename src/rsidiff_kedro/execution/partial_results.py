@@ -1,8 +1,8 @@
 """Keep the shards that a step has finished, in memory or in a folder from which a killed run continues."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 from safetensors import SafetensorError
@@ -75,4 +75,4 @@ class PartialResults:
 
     def _path(self, key: str) -> Path:
         assert self._folder is not None
-        return self._folder / (re.sub(r"[^\w.-]", "_", key) + ".safetensors")
+        return self._folder / (quote(key, safe="") + ".safetensors")

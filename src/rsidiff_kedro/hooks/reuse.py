@@ -234,7 +234,7 @@ class ReuseHooks:
 
     def _places(self, node: Node) -> frozenset[Place]:
         """Return the node's function, and the datasets of this project that write its outputs."""
-        function = node.func.func if isinstance(node.func, partial) else node.func
+        function: Any = node.func.func if isinstance(node.func, partial) else node.func
         kinds = {type(dataset) for name in node.outputs if (dataset := self._dataset(name)) is not None}
         return frozenset(Place(each.__module__, each.__qualname__) for each in (function, *kinds))
 
@@ -319,5 +319,6 @@ def _report(again: dict[str, list[str]], waiting: int, total: int) -> None:
         others = f" and {len(names) - 1} other step{'s' * (len(names) > 2)}" if len(names) > 1 else ""
         logger.info("%s%s: %s", names[0], others, reason)
     if waiting:
-        logger.info("%d steps read what these make; each runs unless its inputs turn out the same", waiting)
+        counted = "1 step reads" if waiting == 1 else f"{waiting} steps read"
+        logger.info("%s what these make; each runs unless its inputs turn out the same", counted)
     logger.info("%d of %d steps are reused", total - len(again) - waiting, total)

@@ -40,11 +40,13 @@ class RsiRunner(SequentialRunner):
         makers = {output: node for node in pipeline.nodes for output in node.outputs}
 
         def execute(node: Node) -> None:
-            for name in reuse.pruned(node.inputs) if reuse else ():
-                if name in makers:
-                    assert reuse is not None
-                    reuse.make_again(makers[name])
-                    execute(makers[name])
+            if reuse is not None:
+                pruned = [name for name in reuse.pruned(node.inputs) if name in makers]
+                for maker in dict.fromkeys(makers[name] for name in pruned):
+                    reuse.make_again(maker)
+                    execute(maker)
+                if pruned:
+                    reuse.make_again(node)  # its record names what it reads now
             Task(node, catalog, self._is_async, hook_manager, run_id).execute()
 
         load_counts = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))

@@ -54,6 +54,23 @@ def reward_requirements(names: Iterable[str], parameters: "Parameters") -> list[
     ]
 
 
+def scored_images_requirements(parameters: "Parameters") -> list[Requirement]:
+    """Require the model, every reward that selects or is reported, and the judge."""
+    names = [*parameters.preference_selection.rewards, *parameters.evaluation.rewards]
+    judge = [judge_requirement(parameters.evaluation.judge)] if parameters.evaluation.judge else []
+    return [model_requirement(parameters), *reward_requirements(names, parameters), *judge]
+
+
+def judge_requirement(name: str) -> Requirement:
+    """Require a judge that can be opened."""
+
+    def check() -> str:
+        load_judge(name)
+        return "can be opened"
+
+    return Requirement(f"judge: {name}", check)
+
+
 def features_requirement(name: str, parameters: "Parameters") -> Requirement:
     """Require an image embedding with its checkpoint."""
     return Requirement(f"features: {name}", partial(_check, check_features, name, parameters))
@@ -120,10 +137,11 @@ def _check_prompts(parameters: "Parameters") -> str:
 def _check_readable(parameters: "Parameters", prompts: list[str]) -> None:
     """Raise RequirementError if a reward cannot read one of the prompts that it will score."""
     for name in sorted(parameters.reward_names):
-        can_read = getattr(REWARDS.load(name), "can_read", None)
-        if can_read is None:
+        plugin = REWARDS.load(name)
+        if not hasattr(plugin, "can_read"):
             continue
-        wrong = next((prompt for prompt in prompts if not can_read(prompt)), None)
+        reward = plugin(**parameters.rewards.options(name)) if isinstance(plugin, type) else plugin
+        wrong = next((prompt for prompt in prompts if not reward.can_read(prompt)), None)
         if wrong is not None:
             raise RequirementError(f"the reward {name!r} cannot read the prompt {wrong[:60]!r}; use another reward")
 

@@ -2,7 +2,8 @@
 
 A step's code is the function of its node and every definition of this project that it refers to, directly or through
 others: functions, classes, constants. Comments, docstrings and layout do not count, nor do definitions beside those.
-Of a registry's plug-ins only those count that the step's parameters name.
+Of a registry's plug-ins only those count that the step's parameters name. A module that imports Jinja2 counts with the
+folder `templates` beside it.
 """
 
 import ast
@@ -46,9 +47,9 @@ class _Module(NamedTuple):
 
     Attributes:
         definitions: normalized source by name.
-        references: what each definition refers to.
+        references: what each definition refers to; under "", what the rest does.
         imports: the place that a name was imported from.
-        rest: normalized source of the statements that define nothing.
+        rest: normalized source of the statements that define nothing, and templates.
         registries: names of `Registry` objects.
     """
 
@@ -77,27 +78,34 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
     """Return the normalized source of all that is needed, by place."""
     packages = {PACKAGE.name, *(place.module.partition(".")[0] for place in places)}
     found: dict[Place, str] = {}
+    seen: set[Place] = set()
     waiting = list(places)
     while waiting:
-        place = _defined_at(waiting.pop())
-        if place in found or place.module.partition(".")[0] not in packages:
+        place = _defined_at(waiting.pop(), packages)
+        if place in seen or place.module.partition(".")[0] not in packages:
             continue
+        seen.add(place)
         module = _parse(place.module)
         if module is None or (place.name and place.name not in module.definitions):
             found[place] = ""  # a function inside another, or no source: its name has to do
             continue
         if place.name in module.registries:
-            named = [_plugin(place, text) for text in plugins]
-            packages |= {each.module.partition(".")[0] for each in named if each}
-            waiting += [each for each in named if each]
+            named = [each for text in plugins if (each := _plugin(place, text))]
+            added = {each.module.partition(".")[0] for each in named} - packages
+            if added:  # begin again, so that the order of the walk decides nothing
+                packages |= added
+                found, seen, waiting = {}, set(), list(places)
+                continue
+            waiting += named
             found[place] = ""
             continue
-        found[place] = module.definitions[place.name] if place.name else ""
-        found[Place(place.module, "")] = module.rest
-        names = [place.name] if place.name else list(module.definitions)
-        waiting += [
-            each for name in names for chain in module.references[name] for each in _resolve(place, chain, packages)
-        ]
+        found[Place(place.module)] = module.rest
+        if place.name:
+            found[place] = module.definitions[place.name]
+        else:
+            waiting += [Place(place.module, name) for name in module.definitions]
+        chains = {*module.references[""], *module.references.get(place.name, ())}
+        waiting += [each for chain in chains for each in _resolve(place.module, chain, packages)]
     return found
 
 
@@ -112,40 +120,33 @@ def _plugin(place: Place, text: str) -> Place | None:
     return Place(module, name)
 
 
-def _resolve(place: Place, chain: tuple[str, ...], packages: Collection[str]) -> Iterator[Place]:
-    """Yield what a name with its attributes, such as `filters.filter_prompts`, refers to."""
-    module = _parse(place.module)
+def _resolve(module_name: str, chain: tuple[str, ...], packages: Collection[str]) -> Iterator[Place]:
+    """Yield what a name with its attributes, such as `filters.filter_prompts`, refers to in a module."""
+    module = _parse(module_name)
     assert module is not None
     name, *attributes = chain
     if name in module.definitions:
-        yield Place(place.module, name)
-        return
-    target = module.imports.get(name)
-    if target is None or target.module.partition(".")[0] not in packages:
-        return
-    while attributes and not target.name and _parse(target.module):
-        target = _member(target.module, attributes.pop(0))
-    yield target
+        yield Place(module_name, name)
+    elif name in module.imports:
+        target = _defined_at(module.imports[name], packages)
+        while attributes and not target.name and target.module.partition(".")[0] in packages:
+            target = _defined_at(Place(target.module, attributes.pop(0)), packages)
+        yield target
 
 
-def _defined_at(place: Place) -> Place:
-    """Follow re-exports to the module that defines a name."""
+def _defined_at(place: Place, packages: Collection[str]) -> Place:
+    """Follow re-exports to the module that defines a name; a submodule is a module as a whole."""
     seen: set[Place] = set()
-    while place.name and place not in seen:
+    while place.name and place not in seen and place.module.partition(".")[0] in packages:
         seen.add(place)
         module = _parse(place.module)
-        if module is None or place.name in module.definitions or place.name not in module.imports:
+        if module is not None and place.name in module.definitions:
             break
-        place = module.imports[place.name]
+        target = module.imports.get(place.name, place) if module is not None else place
+        if target == place and _parse(f"{place.module}.{place.name}"):
+            return Place(f"{place.module}.{place.name}")
+        place = target
     return place
-
-
-def _member(module: str, name: str) -> Place:
-    """Return a module's member: a submodule, or something that it defines or imports."""
-    parsed = _parse(module)
-    if parsed is not None and name in {*parsed.definitions, *parsed.imports}:
-        return Place(module, name)
-    return Place(f"{module}.{name}") if _parse(f"{module}.{name}") else Place(module, name)
 
 
 @cache
@@ -157,15 +158,17 @@ def _parse(module: str) -> _Module | None:
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
-    tree = ast.parse(Path(spec.origin).read_bytes())
+    path = Path(spec.origin)
+    package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
+    tree = ast.parse(path.read_bytes())
     definitions: dict[str, str] = {}
-    references: dict[str, tuple[tuple[str, ...], ...]] = {}
+    references: dict[str, tuple[tuple[str, ...], ...]] = {"": ()}
     imports: dict[str, Place] = {}
     registries, rest = set(), []
     for statement in _statements(tree.body):
         names = _names_of(statement)
         if isinstance(statement, ast.Import | ast.ImportFrom):
-            imports |= dict(_imported(statement))
+            imports |= dict(_imported(statement, package))
         elif names:
             for name in names:
                 definitions[name] = definitions.get(name, "") + _normalized(statement)
@@ -174,9 +177,14 @@ def _parse(module: str) -> _Module | None:
                 registries |= set(names)
         elif not _is_docstring(statement):
             rest.append(_normalized(statement))
-    local = [dict(_imported(each)) for each in ast.walk(tree) if isinstance(each, ast.Import | ast.ImportFrom)]
+            references[""] += tuple(_references(statement))
+    local = [dict(_imported(each, package)) for each in ast.walk(tree) if isinstance(each, ast.Import | ast.ImportFrom)]
     for each in local:  # imports inside functions; a name means the same in a whole module of this project
         imports = each | imports
+    if any(target.module == "jinja2" for target in imports.values()):
+        for template in sorted(path.parent.glob("templates/**/*")):
+            if template.is_file():
+                rest.append(f"{template.relative_to(path.parent).as_posix()}\0{template.read_text('utf-8')}\0")
     return _Module(definitions, references, imports, "".join(rest), frozenset(registries))
 
 
@@ -195,26 +203,23 @@ def _names_of(statement: ast.stmt) -> list[str]:
     """Return the names that a statement defines."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    return [name.id for target in targets if target for name in ast.walk(target) if isinstance(name, ast.Name)]
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
-def _imported(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Place]]:
-    """Yield the names that an import binds, with what they are."""
+def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Place]]:
+    """Yield the names that an import in a module of this package binds, with what they are."""
     if isinstance(statement, ast.Import):
         for alias in statement.names:
-            yield alias.asname or alias.name.partition(".")[0], Place(alias.name)
-    elif statement.module and not statement.level:
+            bound = alias.asname or alias.name.partition(".")[0]
+            yield bound, Place(alias.name if alias.asname else bound)
+    else:
+        parents = package.split(".")[: 1 - statement.level or None] if statement.level else []
+        module = ".".join([*parents, *([statement.module] if statement.module else [])])
         for alias in statement.names:
-            yield alias.asname or alias.name, _imported_from(statement.module, alias.name)
-
-
-def _imported_from(module: str, name: str) -> Place:
-    """Tell a submodule from a definition without importing a library to find out."""
-    if not module.startswith(PACKAGE.name):
-        return Place(module, name)
-    path = PACKAGE.joinpath(*module.split(".")[1:], name)
-    return Place(f"{module}.{name}") if path.with_suffix(".py").is_file() or path.is_dir() else Place(module, name)
+            yield alias.asname or alias.name, Place(module, alias.name)
 
 
 def _references(statement: ast.stmt) -> Iterator[tuple[str, ...]]:

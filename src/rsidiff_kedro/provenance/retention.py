@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pydantic import Field
 
@@ -44,7 +44,7 @@ class KeepSettings(Section):
 class Prunable(Protocol):
     """A versioned dataset with large files that can be deleted."""
 
-    large_files: tuple[str, ...]
+    large_files: ClassVar[tuple[str, ...]]
 
     def version_folder(self, version: str) -> Path:
         """Return the folder of a version."""

@@ -38,6 +38,9 @@ from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
 
 VIT_H_14 = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 VIT_L_14 = "openai/clip-vit-large-patch14"
+HPSV2 = "xswu/HPSv2"
+PICK_SCORE = "yuvalkirstain/PickScore_v1"
+AESTHETIC_HEAD = "trl-lib/ddpo-aesthetic-predictor"
 
 
 class ClipEncoder:
@@ -191,7 +194,7 @@ class ClipScoreReward(ClipEncoder):
 class PickScoreReward(ClipEncoder):
     """PickScore (arXiv 2305.01569): the cosine times the model's learned scale."""
 
-    hub_id: ClassVar[str] = "yuvalkirstain/PickScore_v1"
+    hub_id: ClassVar[str] = PICK_SCORE
     tokenizer_id: ClassVar[str | None] = VIT_H_14
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
@@ -202,7 +205,7 @@ class PickScoreReward(ClipEncoder):
 class Hpsv21Reward(ClipEncoder):
     """HPSv2.1 (arXiv 2306.09341): the cosine of an open_clip ViT-H-14, on the official `.pt`."""
 
-    hub_id: ClassVar[str] = "xswu/HPSv2"
+    hub_id: ClassVar[str] = HPSV2
     tokenizer_id: ClassVar[str | None] = VIT_H_14
     file_name: ClassVar[str] = "HPS_v2.1_compressed.pt"
 
@@ -243,11 +246,10 @@ class AestheticReward(ClipEncoder):
     """LAION's aesthetic predictor, version 2: a linear head on CLIP ViT-L/14; it reads no prompt."""
 
     round_offset: ClassVar[bool] = True
-    head_id: ClassVar[str] = "trl-lib/ddpo-aesthetic-predictor"
     head_file: ClassVar[str] = "aesthetic-model.pth"
 
     def __init__(
-        self, checkpoint: str = head_id, clip: str = VIT_L_14, revision: str | None = None, **computing: Any
+        self, checkpoint: str = AESTHETIC_HEAD, clip: str = VIT_L_14, revision: str | None = None, **computing: Any
     ) -> None:
         """Open the head's `checkpoint` (`revision` is its) and the CLIP model that it was trained on."""
         super().__init__(clip, **computing)
@@ -259,7 +261,7 @@ class AestheticReward(ClipEncoder):
 
     @classmethod
     def check(  # type: ignore[override]
-        cls, checkpoint: str = head_id, clip: str = VIT_L_14, revision: str | None = None, **_: Any
+        cls, checkpoint: str = AESTHETIC_HEAD, clip: str = VIT_L_14, revision: str | None = None, **_: Any
     ) -> None:
         """See `ClipEncoder.check`."""
         super().check(clip)
@@ -297,7 +299,7 @@ class Hpsv2Settings(Section):
         antialias: how images are made smaller; the two differ by up to 0.025.
     """
 
-    checkpoint: str = Field(default=Hpsv21Reward.hub_id, min_length=1)
+    checkpoint: str = Field(default=HPSV2, min_length=1)
     revision: str | None = None
     tokenizer: str = Field(default=VIT_H_14, min_length=1)
     antialias: bool = False
@@ -306,7 +308,7 @@ class Hpsv2Settings(Section):
 class PickScoreSettings(Section):
     """PickScore, in transformers' format."""
 
-    checkpoint: str = Field(default=PickScoreReward.hub_id, min_length=1)
+    checkpoint: str = Field(default=PICK_SCORE, min_length=1)
     revision: str | None = None
     tokenizer: str = Field(default=VIT_H_14, min_length=1)
 
@@ -322,6 +324,6 @@ class ClipScoreSettings(Section):
 class AestheticSettings(Section):
     """LAION's aesthetic predictor: a head, and the CLIP model that it was trained on."""
 
-    checkpoint: str = Field(default=AestheticReward.head_id, min_length=1)
+    checkpoint: str = Field(default=AESTHETIC_HEAD, min_length=1)
     revision: str | None = None
     clip: str = Field(default=VIT_L_14, min_length=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -12,6 +13,10 @@ from rsidiff_kedro.core.errors import InputError
 
 RewardName = Annotated[str, AfterValidator(lambda name: {"hpsv2.1": "hpsv2_1", "hpsv2.0": "hpsv2_0"}.get(name, name))]
 """A reward's name; the official spelling of HPSv2's versions is accepted, but Kedro splits `--params` at dots."""
+
+
+class ScoreError(InputError):
+    """A preference model did not return one finite number per image."""
 
 
 class Reward(Protocol):
@@ -38,8 +43,8 @@ class PromptReward:
 
     by_prompt = True
 
-    def __init__(self, plugin: Any) -> None:
-        self._plugin = plugin
+    def __init__(self, plugin: Any, name: str) -> None:
+        self._plugin, self._name = plugin, name
         self.record = getattr(plugin, "record", {})
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
@@ -47,7 +52,8 @@ class PromptReward:
         scores = np.empty(len(images), np.float32)
         for prompt in dict.fromkeys(prompts):
             rows = [row for row, other in enumerate(prompts) if other == prompt]
-            scores[rows] = self._plugin.score_prompt([images[row] for row in rows], prompt)
+            values = self._plugin.score_prompt([images[row] for row in rows], prompt)
+            scores[rows] = as_scores(values, len(rows), self._name)
         return scores
 
 
@@ -56,6 +62,44 @@ class FunctionReward:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.score = function
+
+
+def as_scores(values: Any, count: int, name: str) -> np.ndarray:
+    """Return what a reward returned for `count` images as float32 [count].
+
+    Raises:
+        ScoreError: it is not one number per image.
+    """
+    try:
+        scores = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ScoreError(
+            f"the reward {name!r} did not return numbers ({error}); return one number per image, on the CPU"
+        ) from error
+    if scores.shape != (count,):
+        raise ScoreError(
+            f"the reward {name!r} returned an array of shape {scores.shape} for {count} images; return one number per "
+            "image"
+        )
+    return scores
+
+
+def open_plugin(plugin: Callable[..., Any], options: Mapping[str, Any], name: str) -> Any:
+    """Open a class of a reward or features with its options; InputError if it does not take them."""
+    check_call(plugin, (), options, name)
+    return plugin(**options)
+
+
+def check_call(plugin: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any], name: str) -> None:
+    """Raise InputError if a plug-in cannot be called so; it is not called."""
+    try:
+        signature(plugin).bind(*arguments, **options)
+    except TypeError as error:
+        raise InputError(
+            f"{name!r} cannot be called with the options {dict(options)} ({error}); correct rewards.custom or its code"
+        ) from None
+    except ValueError:  # of a builtin, which says nothing of its arguments
+        return
 
 
 def as_reward(plugin: Any, options: Mapping[str, Any], name: str) -> Reward:
@@ -68,14 +112,15 @@ def as_reward(plugin: Any, options: Mapping[str, Any], name: str) -> Reward:
         name: of the reward, for the message.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of these, or does not take these options.
     """
-    opened = plugin(**options) if isinstance(plugin, type) else plugin
+    opened = open_plugin(plugin, options, name) if isinstance(plugin, type) else plugin
     if hasattr(opened, "score"):
         return opened  # type: ignore[no-any-return]
     if hasattr(opened, "score_prompt"):
-        return PromptReward(opened)
+        return PromptReward(opened, name)
     if callable(opened) and not isinstance(plugin, type):
+        check_call(opened, ([], []), options, name)
         return FunctionReward(partial(opened, **options) if options else opened)
     raise InputError(
         f"the reward {name!r} is no reward: give a function (images, prompts) -> scores, or a class with "

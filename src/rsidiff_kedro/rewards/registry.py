@@ -7,12 +7,13 @@ from typing import Any, cast
 
 from pydantic import Field
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards.clip import AestheticSettings, ClipScoreSettings, Hpsv2Settings, PickScoreSettings
 from rsidiff_kedro.rewards.encoding import Computing
 from rsidiff_kedro.rewards.image_reward import ImageRewardSettings
-from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward
+from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, open_plugin
 
 _CLIP = "rsidiff_kedro.rewards.clip"
 _PROXY = "rsidiff_kedro.scenes.plugins.proxy:ProxyReward"
@@ -95,7 +96,10 @@ def load_reward(name: str, **options: Any) -> Reward:
 
 def load_features(name: str, **options: Any) -> Features:
     """Open an image embedding; same arguments and errors as `load_reward`."""
-    return cast(Features, FEATURES.load(name)(**options))
+    opened = open_plugin(FEATURES.load(name), options, name)
+    if not hasattr(opened, "embed"):
+        raise InputError(f"the features {name!r} are no features: give a class with embed(images, prompts)")
+    return cast(Features, opened)
 
 
 def check_reward(name: str, **options: Any) -> None:
@@ -107,7 +111,8 @@ def check_reward(name: str, **options: Any) -> None:
 
 def check_features(name: str, **options: Any) -> None:
     """Raise what `load_features` would raise, as `check_reward` does."""
-    _check(FEATURES.load(name), options)
+    if not _check(FEATURES.load(name), options):
+        load_features(name, **options)
 
 
 def _check(plugin: Any, options: Mapping[str, Any]) -> bool:

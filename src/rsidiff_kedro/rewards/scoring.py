@@ -10,20 +10,15 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.execution.local import Shard, run_shards, split
 from rsidiff_kedro.execution.partial_results import PartialResults
-from rsidiff_kedro.rewards.protocol import Reward
+from rsidiff_kedro.rewards.protocol import Reward, ScoreError, as_scores
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_reward
 
 RECORD = "rewards"
 """The key of `DataFrame.attrs` that holds each reward's record; Parquet keeps it."""
 SHARD_SIZE = 128
 """Images after which scores are kept, rounded up to whole micro-batches."""
-
-
-class ScoreError(InputError):
-    """A preference model did not return one finite number per image."""
 
 
 def with_scores(
@@ -83,7 +78,7 @@ def _score(
         rows = slice(shard.start, shard.stop)
         found = kept.load(shard.key, shard.stop - shard.start)
         if found is None:
-            found = torch.from_numpy(_as_scores(reward.score(images[rows], texts[rows]), name, texts[rows]))
+            found = torch.from_numpy(as_scores(reward.score(images[rows], texts[rows]), len(texts[rows]), name))
             kept.save(shard.key, found)
         return found
 
@@ -102,13 +97,3 @@ def _by_prompt(keys: Sequence[str], prompts: Sequence[Any], size: int) -> Iterat
             cuts.append(end)
     for start, stop in pairwise(cuts):
         yield Shard(keys[start], start, stop)
-
-
-def _as_scores(values: Any, name: str, prompts: Sequence[str]) -> np.ndarray:
-    scores = np.asarray(values, np.float32)
-    if scores.shape != (len(prompts),):
-        raise ScoreError(
-            f"the reward {name!r} returned an array of shape {scores.shape} for {len(prompts)} images; return one "
-            "number per image"
-        )
-    return scores

@@ -17,7 +17,7 @@ class Materials:
     Attributes:
         model: a small random Stable Diffusion, as `save_pretrained` writes it.
         other_family: a small random Stable Diffusion XL.
-        rewards: preference models in the official formats: hpsv2.1, image_reward, clip, aesthetic and tokenizers.
+        rewards: preference models in the official formats: hpsv2_1, image_reward, clip, aesthetic and tokenizers.
         make_finished: makes the data of a run of one round under conf/test; gives its folder.
     """
 

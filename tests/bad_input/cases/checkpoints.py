@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from cases.case import Case, Place, with_params
 
 HPS = (
-    "preference_selection.rewards.hpsv2.1=1",
-    "rewards.hpsv2.checkpoint=rewards/hpsv2.1",
+    "preference_selection.rewards.hpsv2_1=1",
+    "rewards.hpsv2.checkpoint=rewards/hpsv2_1",
     "rewards.hpsv2.tokenizer=rewards/clip_tokenizer",
 )
 CLIP = ("weighting.features=clip_score", "rewards.clip_score.checkpoint=rewards/clip")
@@ -80,7 +80,7 @@ def _of_numbers(folder: Path) -> None:
     torch.save({"epoch": 3}, folder / HPS_FILE)
 
 
-HPS_FILE = "hpsv2.1/HPS_v2.1_compressed.pt"
+HPS_FILE = "hpsv2_1/HPS_v2.1_compressed.pt"
 _REWARDS = (
     _reward(
         "a preference model's path is nowhere",
@@ -95,7 +95,7 @@ _REWARDS = (
     _reward("it holds no tensors", "it holds no tensors by name; download it again", HPS, _of_numbers),
     _reward("it is another network", "does not fit its model: it lacks", HPS, _of_another),
     _reward("it lacks a tensor", "lacks 1 of", HPS, _without_a_tensor),
-    _reward("the config beside it is no JSON", "save the model again", HPS, _write("hpsv2.1/config.json", "{")),
+    _reward("the config beside it is no JSON", "save the model again", HPS, _write("hpsv2_1/config.json", "{")),
     _reward("its tokenizer lacks the vocabulary", "vocab.json", HPS, _remove("clip_tokenizer/vocab.json")),
     _reward("its tokenizer is nowhere", "'/no/such'", (*HPS, "rewards.hpsv2.tokenizer=/no/such")),
     _reward("a model in transformers' format lacks its config", "config.json", CLIP, _remove("clip/config.json")),

@@ -3,7 +3,7 @@
 from cases.case import RUN, Case, Place, SetUp, nothing
 
 LOCAL = ("run", "--pipelines=rsi")
-"""A run on conf/base and conf/local."""
+"""A run on conf/base, conf/scenes and conf/local."""
 
 
 def _case(
@@ -43,8 +43,18 @@ def _nothing_below_conf(place: Place) -> None:
     (place.project / "conf/local").rmdir()
 
 
+def _without_a_data_folder(place: Place) -> None:
+    for environment in ("base", "scenes"):
+        place.write(f"conf/{environment}/globals.yml", "folder: data\n")
+
+
 _FILES = (
-    _case("the environment is unknown", "there are base, local, sd14, sd3, test", ("run", "--env=prod"), process=True),
+    _case(
+        "the environment is unknown",
+        "there are base, local, scenes, sd, sd14, sd3, test",
+        ("run", "--env=prod"),
+        process=True,
+    ),
     _case("the folder conf/local is gone", "there is no environment 'local'", LOCAL, _nothing_below_conf),
     _file(
         "conf/local is broken YAML", "conf/local/parameters.yml", "seed: [1\nrounds: 2", "correct the file", LOCAL, True
@@ -71,14 +81,21 @@ _FILES = (
         LOCAL,
         _removed("conf/base/parameters_sft.yml"),
     ),
-    _file(
-        "globals.yml does not say where data lies",
-        "conf/base/globals.yml",
-        "folder: data\n",
-        "'data' in globals.yml",
-        LOCAL,
-    ),
+    _case("globals.yml does not say where data lies", "'data' in globals.yml", LOCAL, _without_a_data_folder),
     _file("globals.yml is broken", "conf/base/globals.yml", "data: [", "correct the file"),
+    _file(
+        "environments extend each other",
+        "conf/scenes/globals.yml",
+        "extends: test\ndata: data\n",
+        "correct `extends` in their globals.yml",
+    ),
+    _file(
+        "an environment extends one that is not there",
+        "conf/test/globals.yml",
+        "extends: tset\ndata: data\n",
+        "there is no environment 'tset'",
+    ),
+    _case("base alone has no model", "parameter 'model.base' is missing; set it", ("run", "--env=base")),
 )
 
 _MLFLOW = "conf/test/mlflow.yml"
@@ -113,20 +130,22 @@ _TRACKING = (
 )
 
 _CATALOG = "conf/base/catalog.yml"
-_ENTRY = "collected_prompts:\n  type: rsidiff_kedro.datasets.ParquetDataset\n"
+_ENTRY = 'collected_prompts: {<<: *table, filepath: "${globals:data}/01_raw/collected_prompts.parquet"}'
 _CATALOGS = (
     _case(
         "a dataset of an unknown kind",
         "Dataset 'Parket' not found in 'rsidiff_kedro.datasets'",
         RUN,
-        _changed(_CATALOG, _ENTRY, "collected_prompts:\n  type: rsidiff_kedro.datasets.Parket\n"),
+        _changed(_CATALOG, _ENTRY, _ENTRY.replace("<<: *table", "type: rsidiff_kedro.datasets.Parket")),
     ),
-    _case("a dataset of no kind", "'type' is missing", RUN, _changed(_CATALOG, _ENTRY, "collected_prompts:\n")),
+    _case(
+        "a dataset of no kind", "'type' is missing", RUN, _changed(_CATALOG, _ENTRY, _ENTRY.replace("<<: *table, ", ""))
+    ),
     _case(
         "a dataset without its file",
         "collected_prompts",
         RUN,
-        _changed(_CATALOG, "  filepath: ${globals:data}/01_raw/collected_prompts.parquet\n", ""),
+        _changed(_CATALOG, _ENTRY, "collected_prompts: {<<: *table}"),
     ),
     _case(
         "an image set in a bucket",
@@ -141,14 +160,15 @@ _ARGUMENTS = (
     _case("the pipeline is unknown", "there is no pipeline 'rsy'; there are", ("run", "--env=test", "--pipelines=rsy")),
     _case(
         "the node is unknown",
-        "Give a name that it has: rsi.round_1.draw_",
-        (*RUN, "--nodes=rsi.round_1.draw_image"),
+        "rsi.round_1.generate_images",
+        (*RUN, "--nodes=rsi.round_1.generate_image"),
     ),
     _case("the round is beyond rounds", "rsi.round_3", (*RUN, "--namespaces=rsi.round_3")),
     _case("the tag is unknown", "no nodes", (*RUN, "--tags=syntesis")),
     _case("the input is unknown", "['prompt_poll']", (*RUN, "--from-inputs=prompt_poll")),
     _case("the output is unknown", "['rsi.round_1.adaptor']", (*RUN, "--to-outputs=rsi.round_1.adaptor")),
     _case("the runner is unknown", "there is no runner 'FastRunner'; there are", (*RUN, "--runner=FastRunner")),
+    _case("the runner is not supported", "ThreadRunner is not supported", (*RUN, "--runner=ThreadRunner")),
     _case("a parameter without a value", "must contain a key and a value", (*RUN, "--params=rounds")),
     _case("a parameter of broken YAML", "correct it", (*RUN, "--params=finetune.steps=[1")),
     _case("pipelines are named twice", "give one of them", (*RUN, "--pipeline=sft")),
@@ -163,6 +183,12 @@ _ARGUMENTS = (
     ),
     _case("the doctor is given a word", "must contain a key and a value", ("rsi", "doctor", "--params=rounds")),
     _case("the lineage is asked of an unknown environment", "'prod'", ("rsi", "lineage", "report", "--env=prod")),
+    _case("a report on prompts that are not there", "no.csv: no such file", ("rsi", "prompts", "no.csv")),
+    _case(
+        "a report on prompts of an unknown environment",
+        "there is no environment 'prod'",
+        ("rsi", "prompts", "--env=prod"),
+    ),
     _case("the command is unknown", "No such command", ("rsi", "docter")),
 )
 

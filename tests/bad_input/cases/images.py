@@ -127,7 +127,7 @@ def _spoil_an_image(folder: Path) -> None:
 
 _DAMAGED = (
     _damaged("a round's image is gone", "make the image set anew", _lose_an_image),
-    _damaged("a round's table lacks a column", "lacks the columns ['text']; make the image set anew", _lose_a_column),
+    _damaged("a round's table lacks a column", "lacks the columns ['text']; make the set anew", _lose_a_column),
     _damaged("a round's table is cut", "is no readable parquet file", _cut_the_table),
     _damaged("a round's latents are cut", "holds no tensor 'latents' that can be read", _cut_the_latents),
     _damaged("a round's image is cut", "make the image set anew", _spoil_an_image, late=True),

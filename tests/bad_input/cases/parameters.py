@@ -23,14 +23,23 @@ _MODEL = (
     _case("the resolution is no multiple of 16", "model.resolution=500", "'model.resolution' is 500"),
     _case("the number type is unknown", "model.dtype=float8", "'float32' or 'bfloat16'"),
     _case("the device is unknown", "model.device=tpu", "'auto', 'cpu'"),
-    _case("a switch is neither true nor false", "model.t5=perhaps", "'model.t5' is 'perhaps'"),
+    _case(
+        "a switch is neither true nor false",
+        "model.family=stable_diffusion_3,model.options.t5=perhaps",
+        "model.options: t5 is 'perhaps': it should be true or false",
+    ),
+    _case("an option that the family does not have", "model.options.t5=false", "options of stable_diffusion: none"),
     _case("no denoising step", "sampler.num_inference_steps=0", "'sampler.num_inference_steps' is 0"),
     _case("guidance is not a number", "sampler.guidance_scale=.nan", "is nan: input should be a finite number"),
 )
 
 _CURATION = "prompt_curation."
 _PROMPTS = (
-    _case("the kind of prompt source is unknown", f"{_CURATION}source.kind=web", "'grammar', 'file'"),
+    _case(
+        "the kind of prompt source is unknown",
+        f"{_CURATION}source.kind=web",
+        "unknown prompt source 'web'; there are file, hub,",
+    ),
     _case("a share is above 1", f"{_CURATION}source.two_objects=1.5", "'prompt_curation.source.two_objects' is 1.5"),
     _case(
         "more captions of one object than there are",
@@ -38,7 +47,7 @@ _PROMPTS = (
         "lower `count` or raise `two_objects`",
     ),
     _case("a pool larger than its source", f"{_CURATION}pool_size=100000", "raise count, or lower pool_size"),
-    _case("a round draws more than the pool", f"{_CURATION}prompts_per_round=13", "is more than pool_size (12)"),
+    _case("a round takes more than the pool", f"{_CURATION}prompts_per_round=13", "is more than pool_size (12)"),
     _case("test and validation are larger than their source", f"{_CURATION}test_size=99", "raise it"),
     _case(
         "the probe drops every prompt",
@@ -54,7 +63,7 @@ _PROMPTS = (
 
 _SELECTION = "preference_selection."
 _ROUND = (
-    _case("a reward that selects is unknown", f"{_SELECTION}rewards.hps.v9=1", "there are proxy, oracle, hpsv2.1"),
+    _case("a reward that selects is unknown", f"{_SELECTION}rewards.hps_v9=1", "there are proxy, oracle, hpsv2_1"),
     _case("all rewards that select weigh nothing", f"{_SELECTION}rewards.proxy=0", "preference_selection.rewards"),
     _case("a reward weighs less than nothing", f"{_SELECTION}rewards.proxy=-1", "preference_selection.rewards"),
     _case("the way to combine rewards is unknown", f"{_SELECTION}combine=vote", "'standardize' or 'rank'"),
@@ -75,10 +84,20 @@ _TRAINING = (
 )
 
 _EVALUATION = (
-    _case("the judge is unknown", "evaluation.judge=human", "'evaluation.judge' is 'human'"),
+    _case("the judge is unknown", "evaluation.judge=human", "unknown judge 'human'; there are scenes"),
+    _case(
+        "a reward of your own is nowhere",
+        "evaluation.rewards=[nowhere:Taste]",
+        "install its package, or put its file into the project's src/ folder",
+    ),
+    _case(
+        "a reward of your own has another name",
+        "evaluation.rewards=[math:Taste]",
+        "module math defines no 'Taste'; correct the name",
+    ),
     _case("reported rewards are no list", "evaluation.rewards=proxy", "'evaluation.rewards' is 'proxy'"),
     _case("intervals of too few resamples", "evaluation.bootstrap_resamples=1", "(allowed: >= 10 and <= 100000)"),
-    _case("the gate forgives without limit", "evaluation.gate.tolerance=.inf", "'evaluation.gate.tolerance' is inf"),
+    _case("the gate forgives without limit", "gate.tolerance=.inf", "'gate.tolerance' is inf"),
     _case("the device of rewards is unknown", "rewards.device=gpu", "'rewards.device' is 'gpu'"),
     _case("a checkpoint is misspelled", "rewards.hpsv2.chekpoint=x", "did you mean 'rewards.hpsv2.checkpoint'?"),
 )

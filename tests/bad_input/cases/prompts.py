@@ -171,7 +171,11 @@ _JUDGED = (
         "evaluation.judge=scenes",
     ),
     _file(
-        "free text before the oracle", "p.txt", FREE_TEXT, "the reward 'oracle' reads", "evaluation.rewards=[oracle]"
+        "free text before the oracle",
+        "p.txt",
+        FREE_TEXT,
+        "the reward 'oracle' cannot read the prompt 'a castle at dawn, number 0'; use",
+        "evaluation.rewards=[oracle]",
     ),
     Case(
         "prompts",

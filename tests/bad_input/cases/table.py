@@ -21,8 +21,8 @@ HEADING = """# Bad input, and what is said of it
 Made by `make bad-input`, which is `python -m pytest tests/bad_input --write-table`: each row is run by the test that
 checks it, through click's runner, and {processes} of them, marked with *, as processes of their own too. Each ends with
 an exit code that is not zero, in at most five lines without a traceback, and before anything is computed: no image is
-drawn, no file is written and no MLflow run is started. Those marked with † are found by the first node that reads them,
-before it computes anything. … stands for a folder of the machine.
+generated, no file is written and no MLflow run is started. Those marked with † are found by the first node that reads
+them, before it computes anything. … stands for a folder of the machine.
 
 {count} cases: {subjects}.
 

@@ -7,11 +7,13 @@ import torch
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.registry import PluginError, Registry
+from rsidiff_kedro.core.validation import WORDS
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, find_device
 from rsidiff_kedro.diffusion.model_folder import BASES, ModelError, check_source, model_source, stored_shapes
 
 _HERE = "rsidiff_kedro.diffusion.families"
+_REASONS = {**WORDS, "extra_forbidden": "there is no such option; remove it"}
 FAMILIES = Registry(
     "model family",
     "rsidiff_kedro.families",
@@ -44,8 +46,9 @@ def check_model(model: ModelSettings) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         known = ", ".join(family.Options.model_fields) or "none"
+        wrong = _REASONS.get(first["type"], first["msg"])
         raise ModelError(
-            f"model.options: {'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg']}; options of "
+            f"model.options: {'.'.join(map(str, first['loc']))} is {first['input']!r}: {wrong}; options of "
             f"{model.family}: {known}"
         ) from None
     left_out = frozenset(name for name, value in family.loading_options(model).items() if value is None)

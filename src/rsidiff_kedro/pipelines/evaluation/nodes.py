@@ -9,49 +9,33 @@ from rsidiff_kedro.method.gate import OPEN_GATE
 from rsidiff_kedro.rewards.registry import RewardsSettings
 
 
-def measure_base(
-    images: ImageSet,
-    scores: pd.DataFrame,
-    validation_scores: pd.DataFrame,
-    rewards: dict[str, float],
-    settings: EvaluationSettings,
-    models: RewardsSettings,
-    seed: int,
-) -> dict[str, float]:
-    """Compute the metrics of round 0, the base; compared with itself it wins half the time."""
-    itself = (images, scores, images, scores)
-    return measure(*itself, validation_scores, OPEN_GATE, rewards, settings, models, seed)
-
-
-def measure_without_gate(
-    images: ImageSet,
-    scores: pd.DataFrame,
-    base_images: ImageSet,
-    base_scores: pd.DataFrame,
-    validation_scores: pd.DataFrame,
-    rewards: dict[str, float],
-    settings: EvaluationSettings,
-    models: RewardsSettings,
-    seed: int,
-) -> dict[str, float]:
-    """Compute the metrics of an adapter that passed no gate."""
-    paired = (images, scores, base_images, base_scores, validation_scores)
-    return measure(*paired, OPEN_GATE, rewards, settings, models, seed)
-
-
 def measure(
     images: ImageSet,
     scores: pd.DataFrame,
-    base_images: ImageSet,
-    base_scores: pd.DataFrame,
     validation_scores: pd.DataFrame,
-    gate: dict[str, float],
     selection_rewards: dict[str, float],
     settings: EvaluationSettings,
     models: RewardsSettings,
     seed: int,
+    base_images: ImageSet | None = None,
+    base_scores: pd.DataFrame | None = None,
+    gate: dict[str, float] | None = None,
 ) -> dict[str, float]:
-    """Compute a round's metrics from its test images and the base's, its validation scores and the gate's verdict."""
+    """Compute a round's metrics.
+
+    Args:
+        images: the round's test images.
+        scores: their scores.
+        validation_scores: scores of the round's validation images.
+        selection_rewards: the weight of each reward that selects.
+        settings: see `EvaluationSettings`.
+        models: where preference models are.
+        seed: of the bootstrap.
+        base_images: the base's test images; None for the base itself, which then wins half the time.
+        base_scores: their scores.
+        gate: the gate's verdict; None for an adapter that passed no gate.
+    """
+    base_images, base_scores = (images, scores) if base_images is None else (base_images, base_scores)
     rewards = list(dict.fromkeys([*settings.rewards, *selection_rewards]))
     features, distance = metrics.feature_metrics(images, base_images, settings, models)
     test = {
@@ -64,4 +48,5 @@ def measure(
     values = {f"test/{name}": value for name, value in test.items()}
     values |= {f"validation/{name}": value for name, value in validation.items()}
     measured = metrics.with_intervals(values, settings.bootstrap_resamples, seed)
-    return {**measured, "test/distance_to_base": distance, **{f"gate/{name}": gate[name] for name in OPEN_GATE}}
+    verdict = {f"gate/{name}": (gate or OPEN_GATE)[name] for name in OPEN_GATE}
+    return {**measured, "test/distance_to_base": distance, **verdict}

@@ -8,7 +8,18 @@ from rsidiff_kedro.pipelines.stage import METHOD, bind
 
 SECTION = "params:evaluation"
 REWARDS = "params:preference_selection.rewards"
-SETTINGS = [REWARDS, SECTION, "params:rewards", "params:seed"]
+MEASURED = {
+    "images": "test_images",
+    "scores": "test_scores",
+    "validation_scores": "validation_scores",
+    "selection_rewards": REWARDS,
+    "settings": SECTION,
+    "models": "params:rewards",
+    "seed": "params:seed",
+}
+"""Inputs of `measure`, by the names of its arguments."""
+COMPARED = {"base_images": "base_test_images", "base_scores": "base_test_scores"}
+"""Further inputs, of any adapter but the base."""
 FROM_BASE = {
     "base_test_images": f"{METHOD}.round_0.test_images",
     "base_test_scores": f"{METHOD}.round_0.test_scores",
@@ -17,14 +28,8 @@ FROM_BASE = {
 
 def create_pipeline(round_number: int) -> Pipeline:
     """Create test images, their scores and the round's metrics."""
-    base = [] if round_number == 0 else ["base_test_images", "base_test_scores"]
-    gate = [] if round_number == 0 else ["gate"]
-    measure = node(
-        nodes.measure_base if round_number == 0 else nodes.measure,
-        ["test_images", "test_scores", *base, "validation_scores", *gate, *SETTINGS],
-        "metrics",
-        name="measure",
-    )
+    more = {} if round_number == 0 else {**COMPARED, "gate": "gate"}
+    measure = node(nodes.measure, {**MEASURED, **more}, "metrics", name="measure")
     return Pipeline([*test(round_number), measure])
 
 

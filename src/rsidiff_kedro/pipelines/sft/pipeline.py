@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Pipeline, node
 
-from rsidiff_kedro.pipelines.evaluation.nodes import measure_without_gate
-from rsidiff_kedro.pipelines.evaluation.pipeline import SETTINGS, test
+from rsidiff_kedro.pipelines.evaluation.nodes import measure
+from rsidiff_kedro.pipelines.evaluation.pipeline import COMPARED, MEASURED, test
 from rsidiff_kedro.pipelines.gate.pipeline import validate
 from rsidiff_kedro.pipelines.sft import nodes
 
@@ -24,10 +24,5 @@ def create_pipeline() -> Pipeline:
             name="finetune",
         ),
     ]
-    measure = node(
-        measure_without_gate,
-        ["test_images", "test_scores", "base_test_images", "base_test_scores", "validation_scores", *SETTINGS],
-        "metrics",
-        name="measure",
-    )
-    return Pipeline([*train, *validate(1, "adapter", "validation_scores"), *test(1), measure])
+    compare = node(measure, {**MEASURED, **COMPARED}, "metrics", name="measure")
+    return Pipeline([*train, *validate(1, "adapter", "validation_scores"), *test(1), compare])

@@ -1,19 +1,8 @@
 """Synthesis: choose a round's prompts and generate its images with the adapter of the round before."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from rsidiff_kedro.pipelines.requirements import Requirement, model_requirement
+from rsidiff_kedro.pipelines.requirements import model_requirement
 from rsidiff_kedro.pipelines.stage import Place, Stage
 from rsidiff_kedro.pipelines.synthesis.pipeline import create_pipeline
-
-if TYPE_CHECKING:
-    from rsidiff_kedro.parameters import Parameters
-
-
-def _requires(parameters: "Parameters") -> Iterator[Requirement]:
-    yield model_requirement(parameters)
-
 
 stage = Stage(
     name="synthesis",
@@ -21,7 +10,7 @@ stage = Stage(
     create=create_pipeline,
     shared=("prompt_pool", "base_images"),
     from_parent={"parent": "adapter"},
-    requires=_requires,
+    requires=lambda parameters: [model_requirement(parameters)],
     lower="synthesis.sampler.micro_batch_size",
     prunable=frozenset({"images"}),
 )

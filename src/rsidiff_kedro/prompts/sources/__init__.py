@@ -31,9 +31,12 @@ def _parse(value: Any) -> Any:
     if not isinstance(value.get("kind"), str):
         raise ValueError(f"it needs a kind; there are {', '.join(SOURCES.names)}")
     try:
-        return SOURCES.load(value["kind"]).model_validate(value)
+        source = SOURCES.load(value["kind"])
     except PluginError as error:
         raise ValueError(str(error)) from None
+    if not (isinstance(source, type) and issubclass(source, Source)):
+        raise ValueError(f"the kind {value['kind']!r} is no prompt source; name a subclass of Source")
+    return source.model_validate(value)
 
 
 PromptSource = Annotated[SerializeAsAny[Source], BeforeValidator(_parse)]

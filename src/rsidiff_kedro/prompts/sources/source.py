@@ -8,6 +8,7 @@ from typing import Any, Self
 import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.core.section import Section
 
 
@@ -16,15 +17,20 @@ class PromptSourceError(InputError):
 
 
 class Source(Section, ABC):
-    """The settings of one kind of source; a field `kind` names it."""
+    """The settings of one kind of source, which `kind` names."""
+
+    kind: str
 
     @classmethod
     def concrete(cls, value: Mapping[str, Any]) -> type[Section]:
         """Return the class that the value's `kind` names, or this one if there is no such kind."""
         from rsidiff_kedro.prompts.sources import SOURCES  # which needs this class
 
-        kind = value.get("kind")
-        return SOURCES.load(kind) if isinstance(kind, str) and kind in SOURCES else cls  # type: ignore[no-any-return]
+        try:
+            found = SOURCES.load(str(value.get("kind")))
+        except PluginError:
+            return cls
+        return found if isinstance(found, type) and issubclass(found, Source) else cls
 
     @abstractmethod
     def collect(self, seed: int) -> pd.DataFrame:

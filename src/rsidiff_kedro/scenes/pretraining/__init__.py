@@ -1,27 +1,16 @@
 """Train the embedded default from nothing: corpus, base model, preference model, and their model cards."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from rsidiff_kedro.pipelines.requirements import Requirement, section_requirement
+from rsidiff_kedro.pipelines.requirements import section_requirement
 from rsidiff_kedro.pipelines.stage import Place, Stage
 from rsidiff_kedro.scenes.pretraining.pipeline import create_pipeline
 from rsidiff_kedro.scenes.pretraining.pretraining_settings import BaseModelSettings
-
-if TYPE_CHECKING:
-    from rsidiff_kedro.parameters import Parameters
-
-
-def _requires(parameters: "Parameters") -> Iterator[Requirement]:
-    yield section_requirement("base_model", parameters)
-
 
 stage = Stage(
     name="base_model",
     place=Place.APART,
     create=create_pipeline,
     namespace="base_model",
-    requires=_requires,
+    requires=lambda parameters: [section_requirement("base_model", parameters)],
     lower="batch_size of the training in base_model",
     final="base_model.proxy_metrics",
     settings={"base_model": BaseModelSettings},

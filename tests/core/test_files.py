@@ -1,0 +1,81 @@
+"""Writing files as a whole, and giving a file a second name."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rsidiff_kedro.core.files import link_or_copy, replacing
+
+
+def test_a_file_is_replaced_only_when_all_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+        assert partial.parent == tmp_path
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("before", [["a.txt"], []])
+def test_after_an_error_nothing_of_the_new_file_is_left(
+    tmp_path: Path, error: type[BaseException], before: list[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    for name in before:
+        (tmp_path / name).write_text("old")
+    with pytest.raises(error), replacing(path) as partial:
+        partial.write_text("half")
+        raise error
+    assert os.listdir(tmp_path) == before
+    assert [(tmp_path / name).read_text() for name in before] == ["old"] * len(before)
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as one, replacing(path) as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"  # which ended last
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.txt"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_second_name_takes_no_space(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    source.write_bytes(b"pixels")
+    link_or_copy(source, target)
+    assert target.read_bytes() == b"pixels"
+    assert target.samefile(source)
+    source.unlink()
+    assert target.read_bytes() == b"pixels"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system")
+def test_a_file_is_copied_to_another_file_system(tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    source.write_bytes(b"pixels")
+    target = Path("/dev/shm") / f"{tmp_path.name}-{os.getpid()}.png"
+    if os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("needs a second file system")
+    try:
+        link_or_copy(source, target)
+        assert target.read_bytes() == b"pixels"
+        assert not target.samefile(source)
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "none", tmp_path / "b")
+    assert os.listdir(tmp_path) == []

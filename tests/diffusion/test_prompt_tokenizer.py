@@ -1,0 +1,98 @@
+"""Tokens of prompts are counted as the opened model counts them, with the tokenizer alone."""
+
+import json
+import shutil
+
+import pytest
+
+from rsidiff_kedro.diffusion.families import FAMILIES, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer, open_prompt_tokenizer
+
+TEXTS = ["a red circle", "", "a " * 40, "a large blue square left of a cat", "красный круг, «1:2»"]
+
+
+@pytest.fixture
+def tokenizer_folder(model_folder, tmp_path):
+    """Return a model's folder in which everything but the index and the tokenizer is missing."""
+    shutil.copytree(model_folder / "tokenizer", tmp_path / "model" / "tokenizer")
+    shutil.copy(model_folder / "model_index.json", tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refused(base, **options):
+    with pytest.raises(ModelError) as caught:
+        open_prompt_tokenizer(str(base), **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
+def test_counts_are_those_of_the_opened_model(family_folder, family):
+    folder = str(family_folder(family))
+    alone, of_the_model = open_prompt_tokenizer(folder), load_model(ModelSettings(family=family, base=folder)).tokenizer
+    assert alone.count(TEXTS) == of_the_model.count(TEXTS)
+    assert alone.max_tokens == of_the_model.max_tokens
+    assert len(alone) == len(of_the_model)
+
+
+def test_counts_are_those_of_the_shipped_model():
+    alone, of_the_model = open_prompt_tokenizer("scenes"), load_model(ModelSettings(base="scenes")).tokenizer
+    assert alone.count(TEXTS) == of_the_model.count(TEXTS)
+    assert alone.max_tokens == of_the_model.max_tokens
+
+
+def test_no_network_is_opened_or_needed(tokenizer_folder, model):
+    counts = open_prompt_tokenizer(str(tokenizer_folder)).count(TEXTS)
+    assert counts == load_model(model).tokenizer.count(TEXTS)
+
+
+def test_a_hub_id_is_read_from_the_cache_offline(tokenizer_folder, tmp_path, monkeypatch):
+    commit = "0" * 40
+    repository = tmp_path / "hub" / "models--someone--small"
+    shutil.copytree(tokenizer_folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    for name in ("main", "v1"):
+        (repository / "refs" / name).write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for revision in (None, "v1"):
+        assert open_prompt_tokenizer("someone/small", revision).count(["a red circle"]) == [5]
+    assert "the tokenizer of 'someone/small' cannot be opened" in refused("someone/small", revision="v2")
+    assert "the tokenizer of 'someone/other' cannot be opened" in refused("someone/other")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    assert f"the tokenizer of '{tmp_path / 'nowhere'}' cannot be opened" in refused(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_an_index_that_names_no_tokenizer_is_refused(tokenizer_folder, content):
+    (tokenizer_folder / "model_index.json").write_text(content)
+    assert "model.base" in refused(tokenizer_folder)
+
+
+def test_an_index_that_asks_for_foreign_code_is_refused(tokenizer_folder):
+    index = json.loads((tokenizer_folder / "model_index.json").read_text())
+    for entry in (["evil_module", "Tokenizer"], ["transformers", "AutoTokenizer"]):
+        (tokenizer_folder / "model_index.json").write_text(json.dumps(index | {"tokenizer": entry}))
+        assert "code that comes with a model is not run" in refused(tokenizer_folder)
+
+
+def test_a_tokenizer_without_a_limit_is_refused(tokenizer_folder):
+    path = tokenizer_folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 10**30}))
+    assert "put the right number into tokenizer_config.json" in refused(tokenizer_folder)
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(tokenizer_folder):
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (tokenizer_folder / "tokenizer" / name).unlink(missing_ok=True)
+    assert "save it again" in refused(tokenizer_folder)
+
+
+def test_a_tokenizer_can_be_opened_by_itself(model_folder, tmp_path):
+    assert open_named_tokenizer(str(model_folder / "tokenizer")).count(["a red circle"]) == [5]
+    with pytest.raises(ModelError, match="no tokenizer in"):
+        open_named_tokenizer(str(tmp_path / "nowhere"))

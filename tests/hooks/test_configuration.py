@@ -1,0 +1,124 @@
+"""Reading `conf/`: layers that extend each other, and sections that replace those of another kind."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsidiff_kedro.hooks.configuration import _merge, open_configuration
+from rsidiff_kedro.parameters import parse_parameters
+
+FILE = {"kind": "file", "path": "prompts.txt"}
+trees = st.recursive(
+    st.integers() | st.none(),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+).filter(lambda tree: isinstance(tree, dict))
+
+
+def add(project: Path, environment: str, extends: str | None = None, **files: Any) -> None:
+    """Write an environment: `add(project, "mine", extends="test", parameters={"rounds": 3})`."""
+    folder = project / "conf" / environment
+    folder.mkdir(exist_ok=True)
+    for name, content in {"globals": {"extends": extends} if extends else {}, **files}.items():
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(content) if content else "")
+
+
+def load(environment: str | None = None, key: str = "parameters", **params: Any) -> dict[str, Any]:
+    return open_configuration(environment, params)[1][key]
+
+
+def test_a_section_of_another_kind_replaces_the_one_below() -> None:
+    below = {"source": {"kind": "grammar", "count": 400, "two_objects": 0.4}, "seed": 0}
+    assert _merge(below, {"source": FILE}) == {"source": FILE, "seed": 0}
+
+
+def test_a_section_of_the_same_kind_or_of_none_names_only_what_differs() -> None:
+    below = {"source": {"kind": "grammar", "count": 400, "two_objects": 0.4}}
+    for above in ({"count": 24}, {"kind": "grammar", "count": 24}):
+        merged = _merge(below, {"source": above})
+        assert merged == {"source": {"kind": "grammar", "count": 24, "two_objects": 0.4}}
+
+
+def test_only_the_section_that_names_another_kind_is_replaced() -> None:
+    below = {"curation": {"source": {"kind": "grammar", "count": 400}, "pool_size": 250, "probe": {"reward": "proxy"}}}
+    merged = _merge(below, {"curation": {"source": FILE, "probe": {"samples": 1}}})
+    assert merged == {
+        "curation": {"source": FILE, "pool_size": 250, "probe": {"reward": "proxy", "samples": 1}},
+    }
+
+
+def test_a_value_replaces_a_section_and_a_section_a_value() -> None:
+    assert _merge({"a": {"b": 1}}, {"a": None}) == {"a": None}
+    assert _merge({"a": None}, {"a": {"b": 1}}) == {"a": {"b": 1}}
+    assert _merge({"a": [1, 2]}, {"a": [3]}) == {"a": [3]}
+
+
+@given(trees, trees)
+def test_a_merge_keeps_every_name_and_leaves_both_layers_as_they_are(
+    below: dict[str, Any], above: dict[str, Any]
+) -> None:
+    before = repr((below, above))
+    merged = _merge(below, above)
+    assert merged.keys() == below.keys() | above.keys()
+    assert all(merged[name] == below[name] for name in below.keys() - above.keys())
+    assert _merge(merged, above) == merged
+    assert repr((below, above)) == before
+
+
+def test_test_extends_scenes_which_lies_on_base(project: Path) -> None:
+    parameters = load("test")
+    assert parameters["rounds"] == 2  # of conf/test
+    assert parameters["model"]["base"] == "scenes"  # of conf/scenes
+    assert parameters["sft"]["text_column"] == "text"  # of conf/base
+    assert parameters["sampler"] == {"num_inference_steps": 3, "guidance_scale": 2.0, "micro_batch_size": 8}
+    assert "base_model.{name}_corpus" in load("test", "catalog")
+    assert load("test", "globals") == {"data": "data/test"}
+
+
+def test_the_default_environment_is_scenes_and_then_local(project: Path) -> None:
+    assert load() == load("scenes")
+    add(project, "local", parameters={"sampler": {"num_inference_steps": 5}})
+    assert load()["sampler"] == load("scenes")["sampler"] | {"num_inference_steps": 5}
+    assert load("scenes")["sampler"]["num_inference_steps"] == 8
+
+
+def test_an_environment_may_extend_one_that_extends_another(project: Path) -> None:
+    add(project, "mine", extends="test", parameters={"rounds": 3, "prompt_curation": {"source": FILE}})
+    parameters = load("mine", finetune={"rank": 7})
+    assert (parameters["rounds"], parameters["finetune"]["rank"]) == (3, 7)
+    assert parameters["prompt_curation"]["pool_size"] == load("test")["prompt_curation"]["pool_size"]
+    assert parameters["prompt_curation"]["source"] == FILE
+    assert parse_parameters(parameters).prompt_curation.source.kind == "file"
+    assert load("mine", "globals") == {"data": "data/test"}
+
+
+def test_sections_of_another_kind_are_replaced_by_a_command_line_too(project: Path) -> None:
+    assert load(prompt_curation={"source": FILE})["prompt_curation"]["source"] == FILE
+    assert load(prompt_curation={"source": {"count": 300}})["prompt_curation"]["source"]["two_objects"] == 0.4
+
+
+def test_environments_that_extend_each_other_in_a_circle_are_refused(project: Path) -> None:
+    add(project, "one", extends="two")
+    add(project, "two", extends="three")
+    add(project, "three", extends="one")
+    with pytest.raises(click.UsageError, match=r"environments one, two, three extend each other in a circle; correct"):
+        load("one")
+    add(project, "alone", extends="alone")
+    with pytest.raises(click.UsageError, match="environments alone extend each other in a circle"):
+        load("alone")
+
+
+def test_an_environment_that_extends_an_unknown_one_is_refused_with_those_there_are(project: Path) -> None:
+    add(project, "mine", extends="scene")
+    with pytest.raises(click.UsageError, match=r"no environment 'scene' in .*; there are base, local, mine, scenes,"):
+        load("mine")
+
+
+def test_an_environment_that_extends_nothing_lies_on_base_alone(project: Path) -> None:
+    add(project, "mine", parameters={"seed": 5})
+    assert load("mine") == load("base") | {"seed": 5}

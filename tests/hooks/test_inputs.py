@@ -1,0 +1,56 @@
+"""Before a run, what its stages require is checked, and nothing of other stages."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from rsidiff_kedro.hooks.session import RsiSession
+
+NO_REWARD = {"evaluation": {"rewards": ["beauty"]}}
+NO_FEATURES = {"weighting": {"features": "beauty"}}
+NO_MODEL = {"model": {"base": "/no/such/folder"}}
+
+
+def run(project: Path, stage: str, params: dict[str, Any]) -> None:
+    with RsiSession.create(project, env="test", runtime_params=params) as session:
+        session.run(pipeline_names=[stage])
+
+
+@pytest.mark.parametrize(
+    ("stage", "params", "said"),
+    [
+        ("gate", NO_REWARD, "unknown reward 'beauty'"),
+        ("evaluation", NO_REWARD, "unknown reward 'beauty'"),
+        ("weighting", NO_FEATURES, "unknown features 'beauty'"),
+        ("prompt_curation", NO_MODEL, "/no/such/folder"),
+        ("synthesis", NO_MODEL, "/no/such/folder"),
+        ("finetune", NO_MODEL, "/no/such/folder"),
+        ("rsi", NO_REWARD, "unknown reward 'beauty'"),
+    ],
+)
+def test_what_a_stage_requires_is_checked_first(project: Path, stage: str, params: dict[str, Any], said: str) -> None:
+    with pytest.raises(click.UsageError, match=said) as error:
+        run(project, stage, params)
+    assert "\n" not in error.value.message
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "params"),
+    [
+        ("report", NO_REWARD),
+        ("report", NO_FEATURES),
+        ("report", NO_MODEL),
+        ("weighting", NO_REWARD),
+        ("weighting", NO_MODEL),
+        ("synthesis", NO_REWARD),
+        ("finetune", NO_FEATURES),
+        ("preference_selection", NO_MODEL),
+    ],
+)
+def test_what_only_other_stages_require_is_not_checked(project: Path, stage: str, params: dict[str, Any]) -> None:
+    with pytest.raises(click.ClickException, match="which the run reads, does not exist") as error:
+        run(project, stage, params)  # it gets as far as the data, which nobody made
+    assert not isinstance(error.value, click.UsageError)

@@ -1,0 +1,206 @@
+"""A reward of one's own is a function or a class in a file on Python's path, and is held to one number per image."""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.registry import PluginError
+from rsidiff_kedro.rewards import scoring
+from rsidiff_kedro.rewards.protocol import PromptReward, as_reward
+from rsidiff_kedro.rewards.registry import (
+    RewardsSettings,
+    check_features,
+    check_reward,
+    load_features,
+    load_reward,
+)
+from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
+
+OWN = """
+    import numpy as np
+
+
+    def brightness(images, prompts, scale=1.0):
+        return [scale * float(np.asarray(image).mean()) for image in images]
+
+
+    class Brightness:
+        def __init__(self, scale=1.0):
+            self.scale = scale
+            self.record = {"scale": scale}
+
+        def score(self, images, prompts):
+            return np.array(brightness(images, prompts, self.scale))
+
+        def embed(self, images, prompts):
+            return np.array([np.asarray(image).mean(axis=(0, 1)) for image in images])
+
+
+    class Place:
+        seen = []
+
+        def score_prompt(self, images, prompt):
+            self.seen.append((prompt, len(images)))
+            return np.argsort(np.argsort(brightness(images, [])))
+
+
+    class Wrong:
+        def __init__(self, values=()):
+            self.values = values
+
+        def score_prompt(self, images, prompt):
+            return self.values
+
+        def score_all(self, images, prompts):
+            return self.values
+
+
+    def wrong(images, prompts, values=()):
+        return values
+
+
+    def images_alone(images):
+        return [0.0] * len(images)
+
+
+    class Neither:
+        pass
+
+
+    NUMBER = 3
+"""
+LEVELS = [30, 10, 20, 200, 100, 50, 150, 250, 7]
+PROMPTS = ["a red dog"] * 3 + ["a cat"] * 5 + ["a bird"]
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path_factory, monkeypatch):
+    """Put `my_own_rewards.py` on Python's path; return its module."""
+    folder = tmp_path_factory.mktemp("src")
+    (folder / "my_own_rewards.py").write_text(textwrap.dedent(OWN))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(__import__("sys").modules, "my_own_rewards", raising=False)
+    return __import__("my_own_rewards")
+
+
+@pytest.fixture
+def images():
+    return [Image.new("RGB", (8, 8), (level,) * 3) for level in LEVELS]
+
+
+@pytest.fixture
+def table():
+    """Return a table of three prompts with three, five and one images."""
+    ids = [f"i{number}" for number in range(len(PROMPTS))]
+    return pd.DataFrame({"image_id": ids, "prompt_id": [text[-3:] for text in PROMPTS], "text": PROMPTS})
+
+
+def own_rewards(**custom):
+    return RewardsSettings(micro_batch_size=2, custom={f"my_own_rewards:{name}": each for name, each in custom.items()})
+
+
+def test_a_function_is_a_reward(images):
+    assert load_reward("my_own_rewards:brightness").score(images, PROMPTS) == LEVELS
+    assert load_reward("my_own_rewards:brightness", scale=2.0).score(images, PROMPTS) == [2.0 * each for each in LEVELS]
+
+
+def test_a_class_with_score_is_opened_with_its_options(images):
+    reward = load_reward("my_own_rewards:Brightness", scale=0.5)
+    assert reward.score(images, PROMPTS).tolist() == [0.5 * each for each in LEVELS]
+    assert reward.record == {"scale": 0.5}
+
+
+def test_a_class_with_score_prompt_sees_the_samples_of_each_prompt_together(own, images):
+    reward = load_reward("my_own_rewards:Place")
+    assert isinstance(reward, PromptReward)
+    assert reward.score(images, PROMPTS).tolist() == [2, 0, 1, 3, 1, 0, 2, 4, 0]
+    assert own.Place.seen == [("a red dog", 3), ("a cat", 5), ("a bird", 1)]
+
+
+@pytest.mark.parametrize("plugin", ["Neither", "NUMBER"])
+def test_what_is_neither_is_refused_before_a_run(plugin):
+    for attempt in (check_reward, load_reward):
+        with pytest.raises(InputError, match=f"the reward 'my_own_rewards:{plugin}' is no reward: give a function"):
+            attempt(f"my_own_rewards:{plugin}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my_own_rewards:birghtness", "module my_own_rewards defines no 'birghtness'; correct the name"),
+        ("my_own_reward:brightness", "cannot be imported .*put its file into the project's src/ folder"),
+        ("brightness", "unknown reward 'brightness'; there are proxy, oracle, .*; your own is package.module:Name"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_refused_before_a_run(name, said):
+    for attempt in (check_reward, load_reward):
+        with pytest.raises(PluginError, match=said):
+            attempt(name)
+
+
+def test_its_column_has_its_name_and_its_options_are_those_of_custom(table, images):
+    names = ["my_own_rewards:brightness", "my_own_rewards:Brightness"]
+    scored = with_scores(table, images, names, own_rewards(Brightness={"scale": 3.0}))
+    assert list(scored.columns) == [*table.columns, *names]
+    assert (scored.dtypes[names] == np.float32).all()
+    assert scored[names[0]].tolist() == LEVELS
+    assert scored[names[1]].tolist() == [3.0 * level for level in LEVELS]
+    assert scored.attrs["rewards"] == {names[0]: {}, names[1]: {"scale": 3.0}}
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 100])
+def test_all_samples_of_a_prompt_are_seen_at_once_however_scores_are_kept(
+    own, table, images, monkeypatch, tmp_path, size
+):
+    monkeypatch.setattr(scoring, "SHARD_SIZE", size)
+    whole = with_scores(table, images, ["my_own_rewards:Place"], own_rewards())
+    assert whole["my_own_rewards:Place"].tolist() == [2, 0, 1, 3, 1, 0, 2, 4, 0]
+    assert own.Place.seen == [("a red dog", 3), ("a cat", 5), ("a bird", 1)]
+    for _ in range(2):
+        pd.testing.assert_frame_equal(
+            with_scores(table, images, ["my_own_rewards:Place"], own_rewards(), tmp_path), whole
+        )
+    assert len(own.Place.seen) == 6  # the last call found all of it
+
+
+@pytest.mark.parametrize(
+    "values", [(), (1.0,), 1.0, None, (1.0,) * 8, (1.0,) * 10, ((1.0,),) * 9, (1.0, "high"), ((1.0,), (1.0, 2.0))]
+)
+@pytest.mark.parametrize("name", ["wrong", "Wrong"])
+def test_another_number_of_scores_ends_the_run_with_the_rewards_name(table, images, name, values):
+    with pytest.raises(ScoreError, match=f"the reward 'my_own_rewards:{name}' .*one number per image"):
+        with_scores(table, images, [f"my_own_rewards:{name}"], own_rewards(**{name: {"values": values}}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_ends_the_run_with_its_image(table, images, value):
+    values = (0.0,) * 4 + (value,) + (0.0,) * 4
+    with pytest.raises(ScoreError, match="'my_own_rewards:wrong' is NaN or infinite for 1 of 9 images, first i4"):
+        with_scores(table, images, ["my_own_rewards:wrong"], own_rewards(wrong={"values": values}))
+
+
+def test_a_wrong_option_is_found_before_a_run():
+    said = r"cannot be called with the options \{'saturation': 1\} .*correct rewards.custom"
+    for check, plugin in ((check_reward, "brightness"), (check_reward, "Brightness"), (check_features, "Brightness")):
+        with pytest.raises(InputError, match=f"'my_own_rewards:{plugin}' {said}"):
+            check(f"my_own_rewards:{plugin}", saturation=1)
+
+
+def test_a_function_that_takes_no_prompts_is_refused_before_a_run():
+    with pytest.raises(InputError, match="'my_own_rewards:images_alone' cannot be called"):
+        check_reward("my_own_rewards:images_alone")
+
+
+def test_an_opened_reward_is_one_too(own, images):
+    assert as_reward(own.Brightness(2.0), {}, "mine").score(images[:1], PROMPTS[:1]).tolist() == [60.0]
+
+
+def test_features_of_ones_own_need_embed(images):
+    assert load_features("my_own_rewards:Brightness").embed(images[:1], PROMPTS[:1]).tolist() == [[30.0] * 3]
+    for attempt in (check_features, load_features):
+        with pytest.raises(InputError, match="the features 'my_own_rewards:Place' are no features"):
+            attempt("my_own_rewards:Place")
