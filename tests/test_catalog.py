@@ -41,13 +41,8 @@ def test_every_entry_of_the_catalog_is_used(conf) -> None:
     assert set(conf) - used == set()
 
 
-def test_every_dataset_is_versioned_and_has_a_layer(conf) -> None:
-    wrong = [
-        name
-        for name, entry in conf.items()
-        if entry.get("versioned") is not True or "layer" not in entry.get("metadata", {}).get("kedro-viz", {})
-    ]
-    assert wrong == []
+def test_every_dataset_is_versioned(conf) -> None:
+    assert [name for name, entry in conf.items() if entry.get("versioned") is not True] == []
 
 
 def test_no_two_datasets_share_a_file(context) -> None:

@@ -22,8 +22,8 @@ class RsiContext(KedroContext):
             parameters = parse_parameters(self.config_loader["parameters"]).within(self.project_path)
         except ValueError as error:
             raise click.UsageError(printable(str(error))) from error
-        # Nodes get the validated values, with defaults filled in. A section that the environment does not have is left out,
-        # because Kedro refuses None for it, whichever pipeline runs.
+        # Nodes get the validated values, with defaults filled in. Leave out sections that the environment does not
+        # have, because Kedro refuses None for them, whichever pipeline runs.
         self.config_loader["parameters"] = {
             name: value for name, value in parameters.model_dump().items() if value is not None
         }

@@ -157,7 +157,7 @@ def test_memory_that_does_not_suffice(place, finished, note) -> None:
                 now = 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])  # type: ignore[index]
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (now + 700_000_000,) * 2)
     assert process.returncode == 1, said
-    assert "memory does not suffice for rsi.round_1.draw_images; lower synthesis.sampler.micro_batch_size" in said
+    assert "memory ran out in rsi.round_1.generate_images; lower synthesis.sampler.micro_batch_size" in said
     assert "Traceback" not in said
     assert finished.artefacts().items() <= place.artefacts().items()
     note("memory is limited", process.returncode, said, "nothing is lost")
@@ -242,8 +242,8 @@ def test_two_runs_at_once_do_not_meet(new_project, finished, note, tmp_path, tim
     started = [place.start(f"--params=rounds=1,seed={seed}", f"--to-outputs={CANDIDATE}") for seed in (0, 1)]
     outputs = [process.communicate(timeout=300)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], "".join(outputs)
-    records = Records(place.data / "lineage")
-    ends = [record for record in records.all() if CANDIDATE in record.outputs]
+    records = Records(place.data / "lineage").all()
+    ends = [record for record in records if CANDIDATE in record.outputs]
     assert len(ends) == 2
     for end in ends:
         assert {record.version for record in chain(records, end)} == {end.version}

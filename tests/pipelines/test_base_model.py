@@ -9,6 +9,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> DataCatalog:
     (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     bootstrap_project(folder)
     with KedroSession.create(folder, env="test") as session:
-        session.run(pipeline_names=["base_model"])
+        session.run(pipeline_names=["base_model"], runner=RsiRunner())
     with KedroSession.create(folder, env="test") as session:
         return session.load_context().catalog
 

@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 from kedro.framework.session import KedroSession
 
 from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.hooks.runner import RsiRunner
 
 SIZES = {
     "prompt_curation.source.count": 12,
@@ -42,7 +43,7 @@ def test_the_last_rounds_images_are_those_of_diffusers_with_its_adapter(
     folder = family_folder(family)
     params = nested({"model.family": family, "model.base": str(folder), **SIZES})
     with KedroSession.create(project, env="test", runtime_params=params) as session:
-        session.run(pipeline_names=["rsi"])
+        session.run(pipeline_names=["rsi"], runner=RsiRunner())
         catalog = session.load_context().catalog
     images = catalog.load("rsi.round_2.test_images")
     adapter = next(project.glob("data/test/06_models/rsi/round_2/adapter/*/adapter"))

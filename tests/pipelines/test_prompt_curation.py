@@ -7,6 +7,7 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog
 
+from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.scenes.world.grammar import COLORS, SHAPES
 
 
@@ -26,7 +27,7 @@ def catalog(project: Path) -> DataCatalog:
     }
     parameters = {"prompt_curation": curation, "evaluation": {"judge": None}}
     with KedroSession.create(project, env="test", runtime_params=parameters) as session:
-        session.run(pipeline_names=["prompt_curation"])
+        session.run(pipeline_names=["prompt_curation"], runner=RsiRunner())
     with KedroSession.create(project, env="test", runtime_params=parameters) as session:
         return session.load_context().catalog
 

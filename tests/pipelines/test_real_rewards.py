@@ -9,6 +9,8 @@ from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 from parity import samples
 
+from rsidiff_kedro.hooks.runner import RsiRunner
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,7 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, models: Path, parameters: 
     (folder / "weights").symlink_to(models)
     bootstrap_project(folder)
     with KedroSession.create(folder, env="test", runtime_params=parameters) as session:
-        session.run(pipeline_names=["rsi"])
+        session.run(pipeline_names=["rsi"], runner=RsiRunner())
     return folder
 
 

@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from rsidiff_kedro.hooks.ending import EndingHooks
+from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.scenes.world.grammar import sample_scene
 from rsidiff_kedro.scenes.world.renderer import compose, render
 
@@ -27,7 +28,7 @@ ROUNDS = (0, 1, 2)
 def run(project: Path, pipeline: str, **options) -> None:
     bootstrap_project(project)
     with KedroSession.create(project, env="test") as session:
-        session.run(pipeline_names=[pipeline], **options)
+        session.run(pipeline_names=[pipeline], runner=RsiRunner(), **options)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_one_round_and_then_one_more_give_what_two_rounds_give(
     bootstrap_project(folder)
     for rounds in (1, 2):
         with KedroSession.create(folder, env="test", runtime_params={"rounds": rounds}) as session:
-            session.run(pipeline_names=["rsi"], only_missing_outputs=True)
+            session.run(pipeline_names=["rsi"], runner=RsiRunner(), only_missing_outputs=True)
     candidates = [
         next(place.glob("data/test/06_models/rsi/round_2/candidate/*/candidate/*.safetensors")).read_bytes()
         for place in (project, folder)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 
 from rsidiff_kedro.cli import cli
+from rsidiff_kedro.hooks.runner import RsiRunner
 
 SAMPLER = {"num_inference_steps": 2, "micro_batch_size": 4}
 FAMILIES = {"sd14": "stable_diffusion", "sd3": "stable_diffusion_3"}
@@ -52,7 +53,7 @@ def local(project: Path, family_folder, options: dict[str, dict[str, Any]]) -> d
 def test_the_environment_runs(project: Path, local: dict[str, Any], family_folder, env: str) -> None:
     local["model"]["base"] = str(family_folder(FAMILIES[env]))
     with KedroSession.create(project, env=env, runtime_params=local) as session:
-        session.run(pipeline_names=["rsi"])
+        session.run(pipeline_names=["rsi"], runner=RsiRunner())
         catalog = session.load_context().catalog
     metrics = catalog.load("rsi.round_1.metrics")
     assert {"test/reward/hpsv2_1", "test/reward/image_reward", "test/reward/pick_score"} <= metrics.keys()

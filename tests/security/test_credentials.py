@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from kedro.config import OmegaConfigLoader
 from kedro.framework.cli.utils import find_run_command
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
@@ -17,8 +16,10 @@ from mlflow.exceptions import MlflowException
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import holds_credential, without_credentials
+from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings
 from rsidiff_kedro.hooks.tracking import TrackingHooks, _only_warn
+from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
 SECRET = "Tr0ub4dor"
 KEY = f"sk-{SECRET}-0123456789abcdef"
@@ -76,13 +77,12 @@ def test_credentials_in_a_text_are_starred(text: str, shown: str) -> None:
 
 
 def context_of(root: Path, text: str) -> SimpleNamespace:
-    for name in ("base", "local"):
+    for name in ("base", "scenes", "local"):
         (root / "conf" / name).mkdir(parents=True)
+    (root / "conf/base/globals.yml").write_text("data: data\n")
     (root / "conf/base/mlflow.yml").write_text("tracking: {experiment: e}\n")
     (root / "conf/local/mlflow.yml").write_text(f"tracking: {text}\n")
-    loader = OmegaConfigLoader(
-        str(root / "conf"), base_env="base", default_run_env="local", merge_strategy={"mlflow": "soft"}
-    )
+    loader = RsiConfigLoader(str(root / "conf"), **CONFIG_LOADER_ARGS)
     return SimpleNamespace(config_loader=loader, project_path=root)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from mlflow import MlflowClient
@@ -27,6 +26,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
 from rsidiff_kedro.evaluation.categories import category_scores
+from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.pipelines.report.nodes import summarize
 from rsidiff_kedro.prompts.sources.file import FileSource
@@ -37,6 +37,7 @@ from rsidiff_kedro.reporting.category_table import category_html, category_text
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 from rsidiff_kedro.reporting.gallery import gallery_html
 from rsidiff_kedro.reporting.report import report_html
+from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
 HARMLESS = "a red circle"
 
@@ -177,10 +178,11 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def track(root: Path, store: Path, run: Callable[[TrackingHooks, dict[str, Any]], None], **parameters: Any) -> Any:
     """The parent and the child of a run that the hooks record."""
     shutil.copy(store, root / "mlflow.db")
-    for name in ("base", "local"):
+    for name in ("base", "scenes", "local"):
         (root / "conf" / name).mkdir(parents=True)
+    (root / "conf/base/globals.yml").write_text("data: data\n")
     (root / "conf/base/mlflow.yml").write_text("tracking: {experiment: e, artifact_location: artifacts}\n")
-    loader = OmegaConfigLoader(str(root / "conf"), base_env="base", default_run_env="local")
+    loader = RsiConfigLoader(str(root / "conf"), **CONFIG_LOADER_ARGS)
     hooks = TrackingHooks()
     hooks.after_context_created(SimpleNamespace(config_loader=loader, project_path=root))  # type: ignore[arg-type]
     pipeline = Pipeline([node(lambda: {}, None, "rsi.round_1.metrics", name="n")])

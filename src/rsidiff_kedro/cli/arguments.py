@@ -5,7 +5,6 @@ from functools import wraps
 from typing import Any
 
 import click
-import kedro.runner
 import yaml
 from kedro.framework.cli.utils import KedroCliError, _split_params
 from kedro.runner import AbstractRunner
@@ -57,8 +56,7 @@ def _existing_runner(context: click.Context, option: click.Parameter, name: str 
             return name
     except (ImportError, AttributeError, ValueError, TypeError):  # no module, no such name in it, no class
         pass
-    there = ", ".join(sorted(set(kedro.runner.__all__) - {"AbstractRunner", "Task"}))
-    raise click.BadParameter(f"there is no runner {name!r}; there are {there}", context, option)
+    raise click.BadParameter(f"there is no runner {name!r}; leave --runner out", context, option)
 
 
 env_option = click.option("--env", "-e", help="The configuration environment, as in `kedro run`: test, sd14, sd3, …")

@@ -18,6 +18,9 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return "no interval" if math.isnan(self.low) else f"[{self.low:+.3f}, {self.high:+.3f}]"
+
     @property
     def excludes_zero(self) -> bool:
         """Tell whether the whole interval lies above or below zero."""

@@ -14,7 +14,7 @@ JUDGES = Registry("judge", "rsidiff_kedro.judges", {"scenes": "rsidiff_kedro.sce
 
 
 class JudgeError(InputError):
-    """The judge can read none of the prompts."""
+    """The judge can read none of the prompts, or does not judge every image."""
 
 
 class Judge(Protocol):
@@ -50,6 +50,10 @@ def judge_readable(name: str, images: Sequence[Image.Image], prompts: Sequence[s
     if not rows:
         raise unreadable(name, prompts[0])
     verdicts = judge.judge([images[row] for row in rows], [prompts[row] for row in rows])
+    if len(verdicts) != len(rows):
+        raise JudgeError(
+            f"evaluation.judge {name!r} returned {len(verdicts)} rows for {len(rows)} images; return one each"
+        )
     verdicts.index = pd.Index(rows)
     return verdicts if len(rows) == len(prompts) else verdicts.reindex(np.arange(len(prompts)))
 

@@ -57,7 +57,7 @@ class RsiConfigLoader(OmegaConfigLoader):
             layer = self._layer(key, environment)
             merged = _merge(merged, layer) if key in MERGED else {**merged, **layer}
         if not merged and key not in OPTIONAL:
-            raise click.UsageError(f"no {key} in {self._conf}; put the file back")
+            raise click.UsageError(f"there is no {key}.yml in {self._conf / self.base_env}; put the file back")
         return _merge(merged, self.runtime_params or {}) if key == "parameters" else merged
 
     def _environments(self) -> list[str]:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.evaluation.categories import ACCURACY, REWARD, has_categories, measures
+from rsidiff_kedro.evaluation.intervals import Interval
 from rsidiff_kedro.reporting.render import render
 
 
@@ -53,7 +54,7 @@ def _cell(row: pd.Series, name: str, sign: str) -> _Cell:
     if math.isnan(value):
         return _Cell("", "")
     form = f"{sign}.3f" if name.startswith(ACCURACY) else f"{sign}.4g"  # rewards have any scale
-    return _Cell(f"{value:{form}}", f"{low:{form}} … {high:{form}}")
+    return _Cell(f"{value:{form}}", "no interval" if math.isnan(low) else f"{low:{form}} … {high:{form}}")
 
 
 def category_text(table: pd.DataFrame) -> list[str]:
@@ -72,10 +73,10 @@ def category_text(table: pd.DataFrame) -> list[str]:
     width = max(map(len, labels))
     lines = [f"By category, {_label(measure)} of the base and of round {last}:"]
     for label, (_, row) in zip(labels, final.iterrows(), strict=True):
-        gain, low, high = (row[f"{measure}_gain{end}"] for end in ("", "_low", "_high"))
+        gain = Interval(*(row[f"{measure}_gain{end}"] for end in ("", "_low", "_high")))
         lines.append(
             f"  {label:{width}} {row['n_prompts']:5d} prompts {base[row['category']]:7.3f} "
-            f"{row[measure]:7.3f}   {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+            f"{row[measure]:7.3f}   {gain.mean:+.3f} {gain}"
         )
     return lines
 

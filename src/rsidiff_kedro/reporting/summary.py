@@ -125,10 +125,9 @@ def summary_text(
         f"  {'':{width}}     base   round {number}   difference [95 % interval]",
     ]
     for item in comparisons:
-        low, high = item.difference.low, item.difference.high
         lines.append(
             f"  {item.name:{width}} {item.base:8.3f}  {item.last:8.3f}   {item.difference.mean:+.3f} "
-            f"[{low:+.3f}, {high:+.3f}]  {item.verdict}"
+            f"{item.difference}  {item.verdict}"
         )
     lines += by_category
     lines += _diversity_lines(rounds) + _gate_lines(rounds) + _warnings(comparisons)

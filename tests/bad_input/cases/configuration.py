@@ -126,7 +126,7 @@ _TRACKING = (
         "tracking: {tracking_uri: 'gopher://host'}\n",
         "correct tracking.tracking_uri in conf/<env>/mlflow.yml",
     ),
-    _case("mlflow.yml is gone", "put the file back", RUN, _removed("conf/base/mlflow.yml", _MLFLOW)),
+    _case("mlflow.yml is gone", "there is no mlflow.yml in", RUN, _removed("conf/base/mlflow.yml", _MLFLOW)),
 )
 
 _CATALOG = "conf/base/catalog.yml"
@@ -167,7 +167,9 @@ _ARGUMENTS = (
     _case("the tag is unknown", "no nodes", (*RUN, "--tags=syntesis")),
     _case("the input is unknown", "['prompt_poll']", (*RUN, "--from-inputs=prompt_poll")),
     _case("the output is unknown", "['rsi.round_1.adaptor']", (*RUN, "--to-outputs=rsi.round_1.adaptor")),
-    _case("the runner is unknown", "there is no runner 'FastRunner'; there are", (*RUN, "--runner=FastRunner")),
+    _case(
+        "the runner is unknown", "there is no runner 'FastRunner'; leave --runner out", (*RUN, "--runner=FastRunner")
+    ),
     _case("the runner is not supported", "ThreadRunner is not supported", (*RUN, "--runner=ThreadRunner")),
     _case("a parameter without a value", "must contain a key and a value", (*RUN, "--params=rounds")),
     _case("a parameter of broken YAML", "correct it", (*RUN, "--params=finetune.steps=[1")),

@@ -124,7 +124,10 @@ _SOURCES = (
     _source("too few tokens for one request", "raise it or lower max_tokens", *MODEL, f"{SOURCE}.total_tokens=9"),
     _source("a language model is asked for too few", "21 different prompts, but", *MODEL, f"{SOURCE}.count=21"),
     _source(
-        "a mixture of nothing", "'prompt_curation.source.sources'", f"{SOURCE}.kind=mixture", f"{SOURCE}.sources=[]"
+        "a mixture of nothing",
+        "'prompt_curation.source.sources'",
+        f"{SOURCE}.kind=mixture,{SOURCE}.count=24",
+        f"{SOURCE}.sources=[]",
     ),
     _source(
         "the evaluation's file is missing",
