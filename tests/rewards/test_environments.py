@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
@@ -76,3 +77,13 @@ def test_the_doctor_names_what_the_environment_lacks(
     rewards = [f"reward: {name}" for name in ("hpsv2_1", "image_reward", "pick_score")]
     subjects = (*rewards, "features: clip_score", "prompts", "model")
     assert all(lines[subject].startswith("MISSING") for subject in subjects), result.output
+
+
+@pytest.mark.parametrize("env", ["sd14", "sd3"])
+def test_a_section_that_an_environment_does_not_have_is_missed_only_by_its_pipeline(project: Path, env: str) -> None:
+    with KedroSession.create(project, env=env) as session:
+        parameters = session.load_context().params  # as in a notebook, where every pipeline's parameters are validated
+    assert "base_model" not in parameters
+    with KedroSession.create(project, env=env) as session, pytest.raises(click.UsageError) as caught:
+        session.run(pipeline_names=["base_model"], runner=RsiRunner())
+    assert caught.value.message == "the parameters have no section 'base_model'; take an environment that has it"

@@ -57,6 +57,7 @@ class ReuseHooks:
         self._checked: dict[tuple[str, str], str] = {}
         self._planned: dict[str, Record] = {}
         self._unfinished: dict[str, Unfinished] = {}
+        self._reported: set[str] = set()
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -73,6 +74,7 @@ class ReuseHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Find the inputs of the pipeline, and say which steps are reused and why the others are not."""
         self._planned, self._unfinished, self._content, self._checked = {}, {}, {}, {}
+        self._reported = set()
         self._catalog, self._reuse = catalog, bool(run_params["only_missing_outputs"])
         self._run_id = str(run_params["run_id"])
         self._find_inputs(pipeline, run_params.get("load_versions") or {})
@@ -84,10 +86,12 @@ class ReuseHooks:
     def is_reusable(self, node: Node) -> bool:
         """Decide about a node whose inputs are known: have its outputs reused, or plan to make them."""
         record = self._describe(node)
-        made = self._sound_record(record)[0] if self._reuse else None
+        made, problems = self._sound_record(record) if self._reuse else (None, [])
         if made is not None:
             self._adopt(made)
             return True
+        if problems and node.name not in self._reported:
+            logger.info("%s: %s", node.name, "; ".join(problems[:SHOWN]))
         self._plan(node, record)
         return False
 
@@ -157,7 +161,7 @@ class ReuseHooks:
                 self._adopt(made)
             else:
                 again[node.name] = problems or _reasons(record, earlier.get(node.name, []))
-        self._content = content
+        self._content, self._reported = content, set(again)
         _report(again, waiting, len(pipeline.nodes))
 
     @hook_impl
