@@ -6,14 +6,15 @@
 # make ui    MLflow and Kedro-Viz on what has been run
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make study   the experiments behind the figures in README.md and docs/results.md; some 11 hours of two cores
-# make bench   how fast images are drawn, and what guidance does
+# make bench   how fast images are generated, and what guidance does
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
+# ENV names a configuration environment for rsi, ui and prompt-report: make rsi ENV=sd14
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
 PYTHON ?= python3
 ROUNDS ?= 6
-ENV ?= base
+ENV ?=
 MLFLOW_PORT ?= 5000
 VIZ_PORT ?= 4141
 BIN := .venv/bin
@@ -24,11 +25,15 @@ TEST_WORKERS ?= 2
 PARITY_PYTHON ?= python3.11
 PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
+ENV_OPTION = $(if $(ENV),--env=$(ENV))
 
-.PHONY: rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table clean
+.PHONY: help rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table clean
+
+help:
+	@awk '!/^#/ { exit } { sub(/^# /, ""); print }' $(firstword $(MAKEFILE_LIST))
 
 rsi: $(READY)
-	$(BIN)/kedro run --env=$(ENV) --pipeline=rsi --params rounds=$(ROUNDS)
+	$(BIN)/kedro run $(ENV_OPTION) --pipeline=rsi --params rounds=$(ROUNDS)
 
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
@@ -45,7 +50,7 @@ ui: $(READY)
 	@echo "Ctrl-C ends both."
 	@trap 'kill 0' INT TERM EXIT; \
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 & \
-	$(BIN)/kedro viz run --no-browser --host 127.0.0.1 --port $(VIZ_PORT) --env=$(ENV) --params rounds=$(ROUNDS) & \
+	$(BIN)/kedro viz run --no-browser --host 127.0.0.1 --port $(VIZ_PORT) $(ENV_OPTION) --params rounds=$(ROUNDS) & \
 	wait
 
 bench: $(READY)
@@ -67,8 +72,8 @@ base-model: $(READY)
 	$(BIN)/kedro run --pipeline=base_model
 
 prompt-report: $(READY)
-	@$(BIN)/python -m rsidiff_kedro.cli.prompt_report $(if $(PROMPTS),"$(PROMPTS)") $(if $(COLUMN),--column "$(COLUMN)") \
-	$(if $(CATEGORY),--category-column "$(CATEGORY)") $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)") --env $(ENV)
+	@$(BIN)/kedro rsi prompts $(if $(PROMPTS),"$(PROMPTS)") $(if $(COLUMN),--column "$(COLUMN)") \
+	$(if $(CATEGORY),--category-column "$(CATEGORY)") $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)") $(ENV_OPTION)
 
 bad-input: $(READY)
 	$(BIN)/python -m pytest -q tests/bad_input --write-table

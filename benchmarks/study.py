@@ -125,7 +125,7 @@ def harder(seeds: Sequence[int]) -> list[str]:
 
 
 def replay_base(seeds: Sequence[int]) -> list[str]:
-    """Twelve rounds, in all of which what the base drew is trained on; validation prompts alone are looked at."""
+    """Twelve rounds, each of which also trains on images of the base; only validation prompts are looked at."""
     arm = Arm("method_replay_base", 12, NO_GATE | {"replay.base": "true"})
     return compare([METHOD_LONG, arm], seeds, "validation")
 
@@ -189,7 +189,7 @@ def difference(end: pd.DataFrame, start: pd.DataFrame, column: str, start_round:
 def curation(seeds: Sequence[int]) -> list[str]:
     """What curation gives at equal cost: how many kept samples are right, and the model's accuracy.
 
-    From the grammar, and from a file of which a quarter asks for three objects, which the base does not draw.
+    From the grammar, and from a file of which a quarter asks for three objects, which the base cannot generate.
     """
     beyond = write_hopeless_prompts(STUDY / HOPELESS_PROMPTS)
     hopeless = {
@@ -198,7 +198,7 @@ def curation(seeds: Sequence[int]) -> list[str]:
         "prompt_curation.evaluation_source.kind": "grammar",
         "prompt_curation.evaluation_source.evaluation_count": "260",
     }
-    # The probe draws 800 images for the grammar, some 870 for the file; a fifth sample a prompt makes 900.
+    # The probe generates 800 images for the grammar, some 870 for the file; a fifth sample per prompt makes 900.
     without = {
         "prompt_curation.enabled": "false",
         "synthesis.samples_per_prompt": "5",
@@ -243,7 +243,7 @@ def dropped_by_probe(arm: Arm, seeds: Sequence[int], beyond: set[str]) -> list[s
 
 
 def write_hopeless_prompts(path: Path) -> set[str]:
-    """Write 330 captions of the grammar and 110 prompts of three objects, which the base does not draw.
+    """Write 330 captions of the grammar and 110 prompts of three objects, which the base cannot generate.
 
     Returns:
         the prompts of three objects.

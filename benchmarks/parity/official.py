@@ -98,8 +98,8 @@ def score(size: str, folder: Path) -> None:
 def measure(size: str, folder: Path, name: str, n_prompts: str) -> None:
     """CPU seconds of this process, user and system, all threads: for opening the model, and in all.
 
-    Each as its README does: `hpsv2.score` once a prompt, which opens the checkpoint every time; `inference_rank` of
-    ImageReward once a prompt.
+    Each as its README does: `hpsv2.score` once per prompt, which opens the checkpoint every time; `inference_rank` of
+    ImageReward once per prompt.
     """
     images, prompts = samples.speed_inputs(int(n_prompts))
     unwanted = 0.0

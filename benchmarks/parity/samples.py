@@ -320,7 +320,7 @@ PROMPTS = [
 
 
 def speed_inputs(n_prompts: int) -> tuple[list[Image.Image], list[str]]:
-    """16 pictures of 512 x 512 pixels, as a diffusion model draws them, and up to 16 prompts of some length."""
+    """16 pictures of 512 x 512 pixels, as a diffusion model generates them, and up to 16 prompts of some length."""
     prompts = [f"a highly detailed painting of a {word} on the street at night, cinematic light" for word in WORDS]
     return [picture(512, 512, seed) for seed in range(16)], prompts[:n_prompts]
 

@@ -138,8 +138,8 @@ def test_a_gap_in_another_unit_than_the_reward_is_told_of(caplog: pytest.LogCapt
         assert not caplog.records
         select_samples(table, by_proxy(max_gap=0.75), seed=0)
     (record,) = caplog.records
-    assert "`preference_selection.max_gap` (0.75) drops 0 of 200 samples" in record.message
-    assert "lie 0.75 apart" in record.message
+    assert "`preference_selection.max_gap` (0.75) drops only 0 of 200 samples" in record.message
+    assert "are 0.75 apart" in record.message
 
 
 def test_several_rewards_are_standardized_within_the_prompt_before_they_are_weighed():
@@ -228,7 +228,7 @@ def test_without_selection_samples_are_chosen_by_seed_whatever_their_rewards():
             r"\(\{'gap': 3, 'floor': 1\}\); raise `max_gap` \(0.05\) and lower `floors`",
         ),
         (scores([0.1, 0.2, 0.3, 0.4]), {"rewards": {"hps": 1}}, r"lack the columns \['hps'\]; they have"),
-        (pd.concat([scores([0.1, 0.2, 0.3, 0.4])] * 2), {}, "image i0 comes twice"),
+        (pd.concat([scores([0.1, 0.2, 0.3, 0.4])] * 2), {}, "image i0 appears twice"),
     ],
 )
 def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, message):
@@ -244,5 +244,5 @@ def test_weights_of_rewards_that_no_mean_can_have_are_refused(rewards):
 
 def test_a_weight_of_zero_leaves_a_reward_out():
     assert SelectionSettings(rewards={"proxy": 0, "other": 2.0}).rewards == {"other": 2.0}
-    with pytest.raises(ValidationError, match="one reward at least"):
+    with pytest.raises(ValidationError, match="at least one above 0"):
         SelectionSettings(rewards={"proxy": 0})

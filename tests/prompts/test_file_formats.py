@@ -55,9 +55,9 @@ def test_a_list_of_objects_is_read_by_its_key(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"[", "no JSON"),
-        (b"[" * 100_000, "no JSON (maximum recursion depth"),
-        (b"[" + b"9" * 5000 + b"]", "no JSON"),
+        (b"[", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON (maximum recursion depth"),
+        (b"[" + b"9" * 5000 + b"]", "not valid JSON"),
         (b"", "the file is empty"),
         (b"[]", "holds no prompt"),
         (b'{"prompts": ["a fox"]}', 'a JSON object, but prompts are a list; write ["a prompt"]'),
@@ -72,7 +72,7 @@ def test_json_of_another_shape_is_refused(tmp_path, content, said):
 
 def test_a_line_nested_too_deep_is_refused(tmp_path):
     content = b'{"text": "a fox"}\n{"text": ' + b"[" * 100_000
-    assert "line 2 is no JSON" in refused(tmp_path / "a.jsonl", content)
+    assert "line 2 is not valid JSON" in refused(tmp_path / "a.jsonl", content)
 
 
 @pytest.mark.parametrize("name", ["~no_such_user/prompts.txt", "a" * 5000 + ".txt"])
@@ -97,11 +97,11 @@ def test_two_columns_of_the_name_are_refused(tmp_path):
 
 
 def test_a_row_longer_than_the_header_is_refused_and_never_shifted(tmp_path):
-    assert "no sound csv" in refused(tmp_path / "a.csv", b"text\na castle, at night\n")
+    assert "not a valid csv file" in refused(tmp_path / "a.csv", b"text\na castle, at night\n")
 
 
 def test_an_open_quote_is_refused(tmp_path):
-    assert "no sound csv" in refused(tmp_path / "a.csv", b'text\n"a castle\nat night\n')
+    assert "not a valid csv file" in refused(tmp_path / "a.csv", b'text\n"a castle\nat night\n')
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
@@ -119,7 +119,7 @@ def test_one_huge_prompt_is_read_whole(tmp_path):
 
 
 def test_a_folder_without_prompts_is_refused(tmp_path):
-    assert "holds no file of prompts; use .txt" in refused(tmp_path)
+    assert "holds no prompt file; use .txt" in refused(tmp_path)
 
 
 def test_errors_of_files_can_be_told_from_others(tmp_path):

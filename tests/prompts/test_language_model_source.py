@@ -123,7 +123,7 @@ def test_a_busy_and_a_broken_server_are_asked_again(server, source):
 
 def test_a_server_that_stays_broken_ends_in_one_line(server, source):
     server.answers = [(503, "down for repair")] * 3
-    with pytest.raises(PromptSourceError, match=r"gave no reply: .*down for repair.*more than 2 retries; .*is kept"):
+    with pytest.raises(PromptSourceError, match=r"gave no reply: .*down for repair.*more than 2 retries; .*are kept"):
         source(retries=2).collect(0)
     assert len(server.requests) == 3
 
@@ -141,15 +141,15 @@ def test_the_key_stands_in_no_log_no_message_and_no_file(server, source, tmp_pat
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('["one", "tw', "1 x a reply that is no JSON"),
-        ("1. a fox", "1 x a reply that is no JSON"),
-        ('"a fox"', "1 x a reply that is no list of prompts"),
-        ("[]", "1 x a reply that is no list of prompts"),
-        ('["one", 2, "", null]', "3 x an entry that is no text"),
+        ('["one", "tw', "1 x a reply that is not JSON"),
+        ("1. a fox", "1 x a reply that is not JSON"),
+        ('"a fox"', "1 x a reply that is not a list of prompts"),
+        ("[]", "1 x a reply that is not a list of prompts"),
+        ('["one", 2, "", null]', "3 x an entry that is not text"),
         ('["one", "ONE"]', "1 x said before"),
-        ("[" * 100_000, "1 x a reply that is no JSON"),
-        ('["one \\ud800"]', "1 x a reply that is no JSON"),
-        (None, "1 x a reply that is no JSON"),
+        ("[" * 100_000, "1 x a reply that is not JSON"),
+        ('["one \\ud800"]', "1 x a reply that is not JSON"),
+        (None, "1 x a reply that is not JSON"),
     ],
 )
 def test_what_is_no_prompt_is_counted_with_its_reason(server, source, caplog, content, reason):
@@ -193,7 +193,7 @@ def test_a_server_of_another_kind_is_told(server, source):
 
 def test_a_body_that_is_no_json_is_told(server, source):
     server.whole = False
-    with pytest.raises(PromptSourceError, match="answered with what is no JSON"):
+    with pytest.raises(PromptSourceError, match="the whole: Invalid JSON: "):
         source(retries=0).collect(0)
 
 
@@ -216,8 +216,8 @@ def answer(message, **usage):
         (answer({"content": 3}), "choices.0.message.content: "),
         (answer({"content": '["a fox"]'}, total_tokens="many"), "usage.total_tokens: "),
         (answer({"content": '["a fox"]'}, total_tokens=-5), "usage.total_tokens: "),
-        (b'{"choices": ' + b"[" * 100_000, "what is no JSON (Invalid JSON: recursion limit exceeded"),
-        (answer({"content": '["a \ud800 fox"]'}), "what is no JSON"),
+        (b'{"choices": ' + b"[" * 100_000, "the whole: Invalid JSON: recursion limit exceeded"),
+        (answer({"content": '["a \ud800 fox"]'}), "the whole: Invalid JSON: "),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -257,7 +257,7 @@ def test_a_damaged_reply_in_the_cache_is_told(server, source, tmp_path, content)
     source().collect(0)
     path = sorted((tmp_path / "cache").iterdir())[0]
     path.write_text(content)
-    with pytest.raises(PromptSourceError, match=r"is no kept reply .*; delete it to ask again"):
+    with pytest.raises(PromptSourceError, match=r"is not a kept reply .*; delete it to ask again"):
         source().collect(0)
 
 

@@ -97,10 +97,10 @@ def test_a_file_that_is_not_utf8_answers_with_the_byte(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", b"text\na fox\na castle, at night, in snow\n", "no sound csv"),
-        ("a.jsonl", b'{"text": "a fox"}\n{"text"', "line 2 is no JSON"),
-        ("a.jsonl", b'"a fox"', "line 1 is no JSON object"),
-        ("a.parquet", b"no parquet at all", "no sound Parquet file"),
+        ("a.csv", b"text\na fox\na castle, at night, in snow\n", "not a valid csv file"),
+        ("a.jsonl", b'{"text": "a fox"}\n{"text"', "line 2 is not valid JSON"),
+        ("a.jsonl", b'"a fox"', "line 1 is not a JSON object"),
+        ("a.parquet", b"no parquet at all", "not a valid Parquet file"),
     ],
 )
 def test_a_malformed_file_is_an_error(tmp_path, name, content, said):
@@ -226,8 +226,8 @@ def test_a_users_own_kind_keeps_its_settings_when_the_parameters_are_written_dow
     [
         ("no_such_module:Foxes", "cannot be imported .* put its file into the project's src/ folder"),
         ("json:Foxes", "module json defines no 'Foxes'"),
-        ("json:JSONDecoder", "'json:JSONDecoder' is no prompt source; name a subclass of Source"),
-        ("json:loads", "'json:loads' is no prompt source; name a subclass of Source"),
+        ("json:JSONDecoder", "'json:JSONDecoder' is not a prompt source; name a subclass of Source"),
+        ("json:loads", "'json:loads' is not a prompt source; name a subclass of Source"),
     ],
 )
 def test_a_users_own_kind_that_is_not_there_is_refused(kind, said):

@@ -45,8 +45,8 @@ def test_braces_of_the_text_are_doubled():
         ({"words": WORDS | {"place": []}}, "'place' is empty"),
         ({"words": WORDS | {"place": ["snow", "snow"]}}, "holds something twice"),
         ({"templates": ["a {color fox"]}, "expected '}'"),
-        ({"templates": ["a {} fox"]}, "'' is no plain name of a slot"),
-        ({"templates": ["a {color.__class__} fox"]}, "is no plain name of a slot"),
+        ({"templates": ["a {} fox"]}, "'' is not a plain slot name"),
+        ({"templates": ["a {color.__class__} fox"]}, "is not a plain slot name"),
         ({"templates": []}, "at least 1 item"),
     ],
 )

@@ -257,7 +257,7 @@ POSTSCRIPT = (
 def test_postscript_in_the_place_of_an_image(tmp_path: Path, draw, family_folder: Callable[[str], Path]) -> None:
     ImageSetDataset(filepath=tmp_path / "set").save(draw("a fox"))
     (tmp_path / "set" / "images" / "p0-0.png").write_bytes(POSTSCRIPT)
-    with pytest.raises(ImageFileError, match="no PNG"):
+    with pytest.raises(ImageFileError, match="not a readable PNG"):
         list(ImageSetDataset(filepath=tmp_path / "set").load().images)
     (tmp_path / "a.png").write_bytes(POSTSCRIPT)
     pd.DataFrame({"file_name": ["a.png"], "text": ["a fox"]}).to_csv(tmp_path / "metadata.csv", index=False)

@@ -1,1 +1,1 @@
-"""What flows between the parts: image sets, prompt tables, adapters; errors, settings, plug-ins, untrusted input."""
+"""Data types that all parts share, and errors, settings, plug-ins and untrusted input."""

@@ -1,4 +1,4 @@
-"""LoRA adapters: weights under diffusers' own names, and where they come from."""
+"""Define LoRA adapters: weights under diffusers' own names, and a record of how they were trained."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ INFO_NAME = "adapter.json"
 
 
 class AdapterError(InputError):
-    """An adapter does not belong to the model; the message names the model that it belongs to."""
+    """An adapter of another base model; the message names the model that it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Adapter:
 
     Attributes:
         weights: tensors by diffusers' key (`unet.….lora_A.weight`).
-        info: base model, round, the parent's digest, training parameters, and what else was recorded.
+        info: base model, round, the parent's digest, training parameters and other records.
     """
 
     weights: dict[str, Tensor]
@@ -41,15 +41,10 @@ class Adapter:
 
 
 def check_base(adapter: Adapter, base: str, name: str) -> None:
-    """Raise AdapterError if the adapter was trained on another base model, as its info says.
-
-    Args:
-        base: the parameter model.base.
-        name: the adapter's, for the message.
-    """
+    """Raise AdapterError if the adapter was trained on another base than `base`; `name` is for the message."""
     trained_on = adapter.info.get("base_model", base)
     if trained_on != base:
         raise AdapterError(
             f"{name} was trained on the base model {trained_on!r}, but model.base is {base!r}; set "
-            f"model.base={trained_on}, or run all rounds anew"
+            f"model.base={trained_on}, or run all rounds again"
         )

@@ -4,6 +4,6 @@ import torch
 
 
 def usable_devices() -> list[str]:
-    """List what torch can use here, the fastest first: "cuda", "mps", "cpu"."""
+    """List the devices that torch can use here, the fastest first: "cuda", "mps", "cpu"."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, is_there in present.items() if is_there]

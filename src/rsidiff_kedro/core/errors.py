@@ -1,13 +1,13 @@
-"""The base of the errors that a user can do something about."""
+"""Define the base class of errors that a user can do something about."""
 
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
 
 
 class InputError(ValueError):
-    """What was given cannot be worked with; the message says what was wrong and what to change.
+    """An input that cannot be used; the message says what is wrong and what to change.
 
-    On the command line it is shown as one line, without a traceback. Whatever it quotes of a file, a prompt or a
-    server's answer cannot steer the terminal, and holds no credentials.
+    The command line shows it as one line without a traceback. Text that it quotes from a file, a prompt or a server's
+    answer cannot steer the terminal and holds no credentials.
     """
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Write files so that a name never holds half a file."""
+"""Write files that are never half written under their own name."""
 
 import os
 import uuid

@@ -1,4 +1,4 @@
-"""Image sets: images with one row of metadata each, and the latents that they were decoded from."""
+"""Define image sets: images, one row of metadata per image, and the latents that they were decoded from."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ IMAGE_COLUMNS = (
     "num_inference_steps",
     "checkpoint",
 )
-"""Columns that the metadata of every image set has."""
+"""Columns of every image set's metadata."""
 PAIR = ["prompt_id", "sample_index"]
-"""Two images of different rounds are a pair if they have the same prompt and the same sample index, so one seed."""
+"""Images of two rounds are a pair if they have the same prompt and sample index, and so the same seed."""
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
-"""What Pillow raises for files that are broken, or have more pixels than it opens."""
+"""Errors that Pillow raises for files that are broken or have more pixels than it opens."""
 
 
 class ImageFileError(InputError):
-    """A file of an image set is no image; the message says which."""
+    """A file of an image set that is not a readable PNG."""
 
 
 class ImageFiles(Sequence[Image.Image]):
-    """Images on disk, opened one at a time when they are asked for."""
+    """Images on disk, each opened when it is asked for."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
@@ -47,15 +47,15 @@ class ImageFiles(Sequence[Image.Image]):
             return ImageFiles(self.paths[index])
         path = self.paths[index]
         try:
-            # No other format: some of Pillow's start programs, whatever the file is called.
+            # PNG only: for some formats Pillow starts programs, whatever the file's name.
             with Image.open(path, formats=["PNG"]) as image:
                 return image.convert("RGB")
         except IMAGE_ERRORS as error:
-            raise ImageFileError(f"{path}: no PNG that can be read ({error}); make the image set anew") from error
+            raise ImageFileError(f"{path}: not a readable PNG ({error}); make the image set anew") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: an alpha channel is dropped, 16 bits become 8."""
+    """Convert any mode to RGB: drop an alpha channel, reduce 16 bits to 8."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -79,7 +79,7 @@ class ImageSet:
         missing = set(IMAGE_COLUMNS) - set(self.metadata.columns)
         if missing:
             raise ValueError(f"the metadata of an image set lacks the columns {sorted(missing)}")
-        counts = {len(self.metadata), len(self.images)} | (set() if self.latents is None else {len(self.latents)})
+        counts = {len(part) for part in (self.metadata, self.images, self.latents) if part is not None}
         if len(counts) != 1:
             raise ValueError(f"metadata, images and latents differ in number: {sorted(counts)}")
 
@@ -89,28 +89,23 @@ class ImageSet:
     def select(self, rows: Sequence[int] | np.ndarray) -> "ImageSet":
         """Return the images at these positions, in this order."""
         rows = [int(row) for row in rows]
-        images = (
-            ImageFiles([self.images.paths[row] for row in rows])
-            if isinstance(self.images, ImageFiles)
-            else [self.images[row] for row in rows]
-        )
+        if isinstance(self.images, ImageFiles):
+            images: Sequence[Image.Image] = ImageFiles([self.images.paths[row] for row in rows])
+        else:
+            images = [self.images[row] for row in rows]
         latents = None if self.latents is None else self.latents[rows]
         return ImageSet(self.metadata.iloc[rows].reset_index(drop=True), images, latents)
 
 
 def concatenate(sets: Iterable[ImageSet]) -> ImageSet:
-    """Return one image set after the other; images that lie on disk stay there.
-
-    Raises:
-        ValueError: some of the sets have latents and others have none.
-    """
+    """Return one image set after the other; images on disk stay there. All or none of the sets have latents."""
     parts = list(sets)
-    if len({part.latents is None for part in parts}) > 1:
+    latents = [part.latents for part in parts if part.latents is not None]
+    if len(latents) not in (0, len(parts)):
         raise ValueError("image sets with and without latents cannot be joined")
-    images: Sequence[Image.Image]
-    if all(isinstance(part.images, ImageFiles) for part in parts):
-        images = ImageFiles([path for part in parts for path in part.images.paths])  # type: ignore[attr-defined]
-    else:
+    files = [part.images.paths for part in parts if isinstance(part.images, ImageFiles)]
+    images: Sequence[Image.Image] = ImageFiles([path for paths in files for path in paths])
+    if len(files) < len(parts):
         images = [image for part in parts for image in part.images]
-    latents = None if parts[0].latents is None else torch.cat([part.latents for part in parts])  # type: ignore[misc]
-    return ImageSet(pd.concat([part.metadata for part in parts], ignore_index=True), images, latents)
+    metadata = pd.concat([part.metadata for part in parts], ignore_index=True)
+    return ImageSet(metadata, images, torch.cat(latents) if latents else None)

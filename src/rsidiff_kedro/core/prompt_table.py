@@ -1,4 +1,4 @@
-"""The prompt table: one row a prompt, the same columns from collection to the rounds."""
+"""Build prompt tables: one row per prompt, with the same columns from collection to the rounds."""
 
 import hashlib
 import unicodedata
@@ -12,35 +12,32 @@ PROMPT_COLUMNS = ("prompt_id", "text", "source", "category", "split", "round", "
 """`split` is "", "evaluation", "pool", "validation" or "test"; `round` and `n_tokens` are 0 until they are known."""
 
 REJECT_COLUMNS = (*PROMPT_COLUMNS, "rule", "detail")
-"""A table of dropped prompts: `rule` names what dropped each, `detail` says why in words."""
+"""Columns of dropped prompts: `rule` names the filter that dropped each, `detail` explains why."""
 
 
 class PromptCountError(InputError):
-    """There are too few prompts; the message says how many there are and what to raise."""
+    """Too few prompts; the message says how many there are and what to raise."""
 
 
 def normalize_text(text: str) -> str:
-    """The text as prompts are compared by: NFKC, case folded, single spaces."""
+    """Return the form in which prompts are compared: NFKC, case folded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def prompt_id(text: str) -> str:
-    """12 hexadecimal digits of the SHA-256 of the normalized text."""
+    """Return 12 hexadecimal digits of the SHA-256 of the normalized text."""
     return hashlib.sha256(normalize_text(text).encode()).hexdigest()[:12]
 
 
 def writable(text: str) -> str:
-    """The text with U+FFFD for half a surrogate pair, which JSON and names of files can have and no file can hold."""
+    """Replace lone surrogates by U+FFFD: JSON and file names can have them, but no file can hold them."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def prompt_table(
     texts: Sequence[str], source: str, category: Sequence[str] | str = "", split: str = ""
 ) -> pd.DataFrame:
-    """A table with `PROMPT_COLUMNS` of these texts, in their order.
-
-    Prompts are stripped; what no file can hold in any of the texts is replaced, see `writable`.
-    """
+    """Return a table with `PROMPT_COLUMNS` of these texts, stripped and made `writable`, in their order."""
     clean = [writable(text).strip() for text in texts]
     table = pd.DataFrame({"prompt_id": [prompt_id(text) for text in clean], "text": clean}, dtype=str)
     table["source"], table["split"] = writable(source), split

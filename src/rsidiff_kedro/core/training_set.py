@@ -1,4 +1,4 @@
-"""What fine-tuning reads: latents, prompts and weights; it needs no images."""
+"""Define the training set that fine-tuning reads: latents, prompts and weights, without images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 TRAINING_COLUMNS = ("image_id", "prompt_id", "text", "round", "weight")
-"""Columns that every training set has; `weight` (0 or more) multiplies an image's loss."""
+"""Columns of every training set; `weight` (0 or more) multiplies an image's loss."""
 
 
 @dataclass(frozen=True)

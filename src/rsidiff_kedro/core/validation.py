@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -10,15 +11,16 @@ from pydantic_core import ErrorDetails
 
 from rsidiff_kedro.core.section import Section
 
+_SECTION = "it should be a section, with a value for each of its names"
 WORDS = {
-    "model_type": "it should be a section, with a value for each of its names",
-    "dict_type": "it should be a section, with a value for each of its names",
-    "is_instance_of": "it should be a section, with a value for each of its names",
+    "model_type": _SECTION,
+    "dict_type": _SECTION,
+    "is_instance_of": _SECTION,
     "tuple_type": "it should be a list, such as [a, b]",
     "bool_parsing": "it should be true or false",
     "bool_type": "it should be true or false",
 }
-"""What pydantic says in words of Python, in words of YAML, by the kind of error."""
+"""Descriptions in words of YAML, by the type of pydantic's error, in place of pydantic's in words of Python."""
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -30,41 +32,33 @@ def explain(error: ValidationError, schema: type[Section], tree: Mapping[str, An
 def _explain(details: ErrorDetails, schema: type[Section], tree: Mapping[str, Any]) -> str:
     path = [str(part) for part in details["loc"]]
     name = ".".join(path)
-    if details["type"] == "extra_forbidden":
-        return f"unknown parameter '{name}'{_suggestion(path, schema, tree)}"
+    message = WORDS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing":
         return f"parameter '{name}' is missing; set it"
-    message = WORDS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"parameter '{name}': {message}" if name else message
-    bounds = _bounds(path, schema, tree)
-    return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{bounds}"
+    section = _section_at(path[:-1], schema, tree)
+    fields = section.model_fields if section else {}
+    if details["type"] == "extra_forbidden":
+        return f"unknown parameter '{name}'{_suggestion(path, fields, schema)}"
+    return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{_bounds(fields, path[-1])}"
 
 
-def _suggestion(path: Sequence[str], schema: type[Section], tree: Mapping[str, Any]) -> str:
-    """Name the most similar parameter, of the same section or of any other; else what the section has."""
-    *parents, key = path
-    section = _section_at(parents, schema, tree)
-    siblings = {name: ".".join([*parents, name]) for name in section.model_fields} if section else {}
+def _suggestion(path: Sequence[str], fields: Mapping[str, FieldInfo], schema: type[Section]) -> str:
+    """Name the most similar parameter of the same section or of any other; otherwise list the section's."""
+    siblings = {name: ".".join([*path[:-1], name]) for name in fields}
     anywhere = {name.rpartition(".")[2]: name for name, _ in fields_of(schema)}
     for names in (siblings, anywhere):
-        close = difflib.get_close_matches(key, names, n=1, cutoff=0.7)
-        if close:
-            return f"; did you mean '{names[close[0]]}'?"
+        for close in difflib.get_close_matches(path[-1], names, n=1, cutoff=0.7):
+            return f"; did you mean '{names[close]}'?"
     return f"; there are {', '.join(siblings)}" if siblings else ""
 
 
-def _bounds(path: Sequence[str], schema: type[Section], tree: Mapping[str, Any]) -> str:
+def _bounds(fields: Mapping[str, FieldInfo], key: str) -> str:
     """Return both bounds of a field, where pydantic's message names only one of them."""
-    *parents, key = path
-    section = _section_at(parents, schema, tree)
-    field = section.model_fields.get(key) if section else None
-    bounds = [
-        f"{sign} {getattr(item, name)}"
-        for item in (field.metadata if field else ())
-        for name, sign in _SIGNS.items()
-        if getattr(item, name, None) is not None
-    ]
+    limits = fields[key].metadata if key in fields else []
+    found = [(sign, getattr(item, name, None)) for item in limits for name, sign in _SIGNS.items()]
+    bounds = [f"{sign} {limit}" for sign, limit in found if limit is not None]
     return f" (allowed: {' and '.join(bounds)})" if len(bounds) > 1 else ""
 
 
@@ -85,7 +79,7 @@ def _section_at(path: Sequence[str], schema: type[Section], tree: Any) -> type[S
 
 
 def fields_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every parameter's dotted name and pydantic field, sections before what they hold; no list's items."""
+    """Yield every parameter's dotted name and pydantic field, sections before their parts, without items of lists."""
     for name, field in section.model_fields.items():
         yield f"{prefix}{name}", field
         if get_origin(field.annotation) not in (tuple, list):
@@ -97,5 +91,5 @@ def _sections_in(annotation: Any) -> list[type[Section]]:
     """List the sections that a field's type mentions."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    is_group = get_origin(annotation) in (Annotated, Union, tuple, list) or type(annotation).__name__ == "UnionType"
+    is_group = get_origin(annotation) in (Annotated, Union, UnionType, tuple, list)
     return [section for part in get_args(annotation) for section in _sections_in(part)] if is_group else []

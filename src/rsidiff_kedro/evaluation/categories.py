@@ -1,6 +1,5 @@
 """Compute results by category of the test prompts, such as a style or a number of objects."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,16 +7,15 @@ import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import PAIR
-from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
+from rsidiff_kedro.evaluation.metrics import with_intervals
 
 ACCURACY = "prompt_accuracy"
 REWARD = "reward/"
 ENDS = ("", "_low", "_high", "_gain", "_gain_low", "_gain_high")
-_NOT_MEASURED = Interval(math.nan, math.nan, math.nan)
 
 
 class OtherPromptsError(InputError):
-    """Rounds that were tested on different prompts cannot be compared."""
+    """Rounds that were tested on different prompts, and so cannot be compared."""
 
 
 def category_scores(
@@ -28,13 +26,7 @@ def category_scores(
     The measures are the judge's accuracy (`prompt_accuracy`), where there is a judge, and `reward/<name>`. Each has the
     columns `ENDS`: the mean with its 95 % interval (low, high), and the paired difference to the base on the same
     prompts and seeds with its interval (gain, gain_low, gain_high). NaN means that nothing was measured.
-
-    Args:
-        prompts: the test prompts, with prompt_id and category.
-        test_scores: every round's table, the base first.
-        rewards: their columns to report.
-        n_resamples: of the bootstrap.
-        seed: of the bootstrap.
+    `test_scores` are the rounds' tables, the base first.
 
     Raises:
         OtherPromptsError: a round was tested on other prompts.
@@ -47,33 +39,19 @@ def category_scores(
             )
     columns = {"correct": ACCURACY} if "correct" in test_scores[0] else {}
     columns |= {name: f"{REWARD}{name}" for name in rewards}
+    names = [f"{measure}{end}" for measure in columns.values() for end in ("", "_gain")]
     categories = prompts.set_index("prompt_id")["category"]
-    base = test_scores[0].set_index(PAIR)[list(columns)].astype(float)
+    tables = [scores.set_index(PAIR)[list(columns)].astype(float).rename(columns=columns) for scores in test_scores]
     rows = []
-    for number, scores in enumerate(test_scores):
-        values = scores.set_index(PAIR)[list(columns)].astype(float).sort_index()
-        names = values.index.get_level_values("prompt_id").map(categories)
-        for category in sorted(set(names)):
-            part = values[names == category]
-            row: dict[str, object] = {"round": number, "category": category}
-            row |= {"n_prompts": part.index.get_level_values("prompt_id").nunique(), "n_images": len(part)}
-            for column, measure in columns.items():
-                row |= _measured(measure, part[column], base[column].reindex(part.index), n_resamples, seed)
-            rows.append(row)
+    for number, ours in enumerate(tables):
+        gains = (ours - tables[0].reindex(ours.index)).add_suffix("_gain")
+        values = pd.concat([ours, gains], axis=1)[names]
+        for category, part in values.groupby(values.index.get_level_values("prompt_id").map(categories)):
+            ids = part.index.get_level_values("prompt_id").to_numpy()
+            judged = {name: (each[np.isfinite(each)].to_numpy(), ids[np.isfinite(each)]) for name, each in part.items()}
+            row = {"round": number, "category": category, "n_prompts": len(set(ids)), "n_images": len(part)}
+            rows.append(row | with_intervals(judged, n_resamples, seed))
     return pd.DataFrame(rows)
-
-
-def _measured(measure: str, ours: pd.Series, base: pd.Series, n_resamples: int, seed: int) -> dict[str, float]:
-    intervals = [_interval(values, n_resamples, seed) for values in (ours, ours - base)]
-    return dict(zip((f"{measure}{end}" for end in ENDS), (value for each in intervals for value in each), strict=True))
-
-
-def _interval(values: pd.Series, n_resamples: int, seed: int) -> Interval:
-    judged = values[np.isfinite(values)]
-    if judged.empty:
-        return _NOT_MEASURED
-    prompts = judged.index.get_level_values("prompt_id").to_numpy()
-    return bootstrap_mean(judged.to_numpy(), prompts, n_resamples, seed)
 
 
 def has_categories(table: pd.DataFrame) -> bool:

@@ -1,17 +1,17 @@
-"""How far one set of images lies from another."""
+"""Measure the distance between two sets of images."""
 
 import numpy as np
 from sklearn.covariance import ledoit_wolf
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Fréchet distance, squared as in FID, between Gaussians fitted to features [n, d] and [m, d]; 0 if equal.
+    """Return the Fréchet distance, squared as in FID, between Gaussians fitted to features [n, d] and [m, d].
 
-    Covariances are shrunk (Ledoit and Wolf), so that fewer images than dimensions do not break it; the value
-    still depends on n and m, so compare only sets of the same size.
+    Covariances are shrunk (Ledoit and Wolf), so n and m may be smaller than d. The value still depends on n and m:
+    compare only sets of the same size. It is 0 for equal sets.
 
     Raises:
-        ValueError: fewer than two images, or features of different widths.
+        ValueError: a set has fewer than two images, or the features differ in width.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:

@@ -9,9 +9,9 @@ from sklearn.preprocessing import normalize
 
 
 def vendi_score(features: np.ndarray) -> float:
-    """The effective number of different images, in [1, n], by cosine similarity of features [n, d].
+    """Return the effective number of different images, in [1, n], by cosine similarity of features [n, d].
 
-    The exponential of the entropy of the similarity matrix's eigenvalues (Friedman and Dieng, arXiv 2210.02410).
+    It is the exponential of the entropy of the similarity matrix's eigenvalues (Friedman and Dieng, arXiv 2210.02410).
 
     Raises:
         ValueError: there is no image, or a value is not finite.
@@ -26,13 +26,9 @@ def vendi_score(features: np.ndarray) -> float:
 
 
 def within_prompt_diversity(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -> pd.Series:
-    """Mean pairwise cosine distance, in [0, 2], between the samples of each prompt; a row a prompt, by prompt_id.
+    """Return the mean pairwise cosine distance of features [n, d], in [0, 2], within each prompt, by prompt_id.
 
-    Unlike a Vendi score it means the same at any number of samples a prompt. NaN for a prompt with one sample.
-
-    Args:
-        features: [n, d].
-        prompt_ids: the prompt of each row, [n].
+    Unlike a Vendi score it does not depend on the number of samples per prompt. It is NaN for a single sample.
     """
     rows = pd.DataFrame(normalize(np.asarray(features, dtype=np.float64)))
     groups = rows.groupby(pd.Index(prompt_ids, name="prompt_id"))
@@ -44,20 +40,16 @@ def within_prompt_diversity(features: np.ndarray, prompt_ids: pd.Series | np.nda
 
 
 def open_diversity(verdicts: pd.DataFrame) -> pd.Series:
-    """Return how much the right samples of a prompt differ in what it leaves open, in [0, 1], by prompt_id.
+    """Return how much the right samples of a prompt differ in attributes that it leaves open, in [0, 1], by prompt_id.
 
-    The share of open attributes in which two right samples of the prompt differ, averaged over all pairs (a
+    It is the share of open attributes in which two right samples of the prompt differ, averaged over all pairs (a
     Gini-Simpson index). Prompts with fewer than two right samples are left out. Wrong samples do not count, because
-    they would differ most.
-
-    Args:
-        verdicts: one row per image, with prompt_id, correct and left_open; see `judging.Judge`.
+    they would differ most. `verdicts` has prompt_id and the columns of `judging.Judge`.
     """
     right = verdicts[verdicts["correct"].fillna(False).astype(bool)]
     values = {}
     for prompt_id, shown in right.groupby("prompt_id")["left_open"]:
-        samples = [json.loads(text) for text in shown]
-        pairs = list(itertools.combinations(samples, 2))
+        pairs = list(itertools.combinations(map(json.loads, shown), 2))
         if pairs:
             values[prompt_id] = float(np.mean([one[key] != other[key] for one, other in pairs for key in one]))
     return pd.Series(values, name="open_diversity", dtype=float).rename_axis("prompt_id")

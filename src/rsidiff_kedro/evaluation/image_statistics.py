@@ -1,16 +1,16 @@
-"""Plain statistics of one image that drift when a model trains on its own samples."""
+"""Compute statistics of one image that drift when a model trains on its own samples."""
 
 import numpy as np
 from PIL import Image
 
 
 def saturation(image: Image.Image) -> float:
-    """Mean HSV saturation, in [0, 1]; 0 for a gray image."""
+    """Return the mean HSV saturation, in [0, 1]; 0 for a gray image."""
     return float(np.asarray(image.convert("RGB").convert("HSV"))[..., 1].mean() / 255)
 
 
 def sharpness(image: Image.Image) -> float:
-    """Mean absolute Laplacian of the luminance over inner pixels, in [0, 4] of full scale; 0 for a flat image.
+    """Return the mean absolute Laplacian of the luminance over inner pixels, in [0, 4] of full scale; 0 if flat.
 
     Raises:
         ValueError: the image is smaller than 3 x 3 pixels.

@@ -1,18 +1,17 @@
-"""Bootstrap intervals of means over prompts."""
+"""Compute bootstrap intervals of means over prompts."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-_BATCH_SIZE = 1_000_000
-"""Resampled numbers held in memory at once."""
+Numbers: TypeAlias = pd.Series | np.ndarray
 
 
 class Interval(NamedTuple):
-    """A mean and the interval around it; the ends are NaN where one prompt says nothing about others."""
+    """A mean and the interval around it; the ends are NaN if there is only one prompt."""
 
     mean: float
     low: float
@@ -23,28 +22,20 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Tell whether the whole interval lies above or below zero."""
+        """Tell whether the whole interval is above or below zero."""
         return self.low > 0 or self.high < 0
 
 
-def bootstrap_mean(
-    values: pd.Series | np.ndarray,
-    clusters: pd.Series | np.ndarray,
-    n_resamples: int,
-    seed: int,
-    confidence: float = 0.95,
-) -> Interval:
-    """Return the mean of all values with its percentile interval from resampled prompts.
+def bootstrap_mean(values: Numbers, clusters: Numbers, n_resamples: int, seed: int) -> Interval:
+    """Return the mean of all values with its 95 % percentile interval from resampled prompts.
 
     Samples of one prompt depend on each other, so prompts are resampled and each keeps its samples. The result does
     not depend on the order of the rows.
 
     Args:
         values: one number per image, [n]; booleans count as 0 and 1.
-        clusters: the prompt of each, [n].
-        n_resamples: bootstrap resamples, 1 or more; 1000 gives an interval to about two digits.
-        seed: of the resampling.
-        confidence: share of resampled means inside the interval, in (0, 1).
+        clusters: the prompt of each image, [n].
+        n_resamples: 1 or more; 1000 gives an interval to about two digits.
 
     Raises:
         ValueError: there is no value, one is not finite, or values and clusters differ in number.
@@ -61,27 +52,19 @@ def bootstrap_mean(
     if len(sizes) < 2:
         return Interval(mean, math.nan, math.nan)
     # Prompts may have different numbers of samples, so the mean is a ratio of two sums over the resampled prompts.
-    result = bootstrap(
+    ends = bootstrap(
         (sums, sizes),
         lambda total, count, axis: total.sum(axis=axis) / count.sum(axis=axis),
         n_resamples=n_resamples,
-        batch=max(1, _BATCH_SIZE // len(sizes)),
+        batch=max(1, 1_000_000 // len(sizes)),  # a million resampled numbers in memory at once
         paired=True,
-        confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(seed),
-    )
-    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+    ).confidence_interval
+    return Interval(mean, float(ends.low), float(ends.high))
 
 
-def paired_difference(
-    a: pd.Series | np.ndarray,
-    b: pd.Series | np.ndarray,
-    clusters: pd.Series | np.ndarray,
-    n_resamples: int,
-    seed: int,
-    confidence: float = 0.95,
-) -> Interval:
+def paired_difference(a: Numbers, b: Numbers, clusters: Numbers, n_resamples: int, seed: int) -> Interval:
     """Return the mean of `a - b` over paired images with its interval; see `bootstrap_mean`.
 
     Raises:
@@ -92,4 +75,4 @@ def paired_difference(
     if isinstance(a, pd.Series) and isinstance(b, pd.Series) and not a.index.equals(b.index):
         raise ValueError("paired Series must have the same index in the same order; sort both by image_id first")
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    return bootstrap_mean(difference, clusters, n_resamples, seed, confidence)
+    return bootstrap_mean(difference, clusters, n_resamples, seed)

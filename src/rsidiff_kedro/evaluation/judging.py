@@ -1,4 +1,4 @@
-"""Judges: held-out measures of whether an image shows what its prompt says; they never select, weight or train."""
+"""Judge whether images show what their prompts say; judges only measure, they never select, weight or train."""
 
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -14,11 +14,11 @@ JUDGES = Registry("judge", "rsidiff_kedro.judges", {"scenes": "rsidiff_kedro.sce
 
 
 class JudgeError(InputError):
-    """The judge can read none of the prompts, or does not judge every image."""
+    """A judge that can read none of the prompts, or does not return one row per image."""
 
 
 class Judge(Protocol):
-    """Decides what in an image is right; opened without arguments."""
+    """A class, created without arguments, that decides what is right in an image."""
 
     def can_read(self, prompt: str) -> bool:
         """Tell whether the judge understands this prompt."""
@@ -29,21 +29,31 @@ class Judge(Protocol):
         correct (bool): the image shows everything that the prompt names, and nothing else.
         attribute_accuracy (float in [0, 1]): the share of the prompt's attributes that are right.
         hallucinations (int): things that are malformed or not asked for.
-        left_open (str, optional): a JSON object with what the image shows where the prompt leaves it open, for
+        left_open (str, optional): a JSON object of attributes that the image shows and the prompt leaves open, for
             `open_diversity`.
         """
 
 
 def load_judge(name: str) -> Judge:
-    """Open a judge by its registered name or `package.module:Class`."""
-    return cast(Judge, JUDGES.load(name)())
+    """Open a judge by its registered name or `package.module:Class`.
+
+    Raises:
+        PluginError: the name is unknown.
+        JudgeError: it names something else.
+    """
+    kind = JUDGES.load(name)
+    if not isinstance(kind, type) or not hasattr(kind, "can_read") or not hasattr(kind, "judge"):
+        raise JudgeError(
+            f"evaluation.judge: {name!r} is no judge; name a class with can_read(prompt) and judge(images, prompts)"
+        )
+    return cast(Judge, kind())
 
 
 def judge_readable(name: str, images: Sequence[Image.Image], prompts: Sequence[str]) -> pd.DataFrame:
     """Judge the images whose prompts the judge can read; the rows of all others are NaN.
 
     Raises:
-        JudgeError: it can read none.
+        JudgeError: the judge can read none, or does not return one row per image.
     """
     judge = load_judge(name)
     rows = [row for row, prompt in enumerate(prompts) if judge.can_read(prompt)]
@@ -52,7 +62,7 @@ def judge_readable(name: str, images: Sequence[Image.Image], prompts: Sequence[s
     verdicts = judge.judge([images[row] for row in rows], [prompts[row] for row in rows])
     if len(verdicts) != len(rows):
         raise JudgeError(
-            f"evaluation.judge {name!r} returned {len(verdicts)} rows for {len(rows)} images; return one each"
+            f"evaluation.judge {name!r} returned {len(verdicts)} rows for {len(rows)} images; return one per image"
         )
     verdicts.index = pd.Index(rows)
     return verdicts if len(rows) == len(prompts) else verdicts.reindex(np.arange(len(prompts)))

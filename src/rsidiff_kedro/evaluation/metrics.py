@@ -1,7 +1,6 @@
 """Compute a round's metrics: a flat dict of floats, the same keys in every round."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,19 +15,18 @@ from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
 from rsidiff_kedro.rewards.protocol import RewardName
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
 
-Values = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Values = dict[str, tuple[np.ndarray, np.ndarray]]
 """By metric name: one number per image (or prompt), and the prompt of each."""
 
 
 class EvaluationSettings(Section):
-    """How each round's adapter is measured on the test prompts.
+    """Settings for measuring each round's adapter on the test prompts.
 
     Attributes:
         rewards: reported beside those that select.
         judge: a registered name such as "scenes", `package.module:Class` of your own, or None.
         features: the embedding for diversity and for the distance to the base.
         samples_per_prompt: images per test prompt; diversity needs 2.
-        bootstrap_resamples: of every 95 % interval.
     """
 
     rewards: tuple[RewardName, ...] = ()
@@ -45,13 +43,12 @@ def with_intervals(values: Values, n_resamples: int, seed: int) -> dict[str, flo
     """
     metrics: dict[str, float] = {}
     for name, (numbers, prompts) in values.items():
-        measured = len(numbers) > 0
-        interval = bootstrap_mean(numbers, prompts, n_resamples, seed) if measured else Interval(*[math.nan] * 3)
-        metrics |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        found = bootstrap_mean(numbers, prompts, n_resamples, seed) if len(numbers) else Interval(*[math.nan] * 3)
+        metrics |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
     return metrics
 
 
-def score_metrics(scores: pd.DataFrame, rewards: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def score_metrics(scores: pd.DataFrame, rewards: list[str]) -> Values:
     """Return the rewards of all images, and the judge's verdicts where there are any."""
     prompts = scores["prompt_id"].to_numpy()
     values = {f"reward/{name}": (scores[name].to_numpy(float), prompts) for name in rewards}
@@ -67,9 +64,7 @@ def score_metrics(scores: pd.DataFrame, rewards: list[str]) -> dict[str, tuple[n
     return values
 
 
-def comparison_metrics(
-    scores: pd.DataFrame, base: pd.DataFrame, rewards: list[str]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def comparison_metrics(scores: pd.DataFrame, base: pd.DataFrame, rewards: list[str]) -> Values:
     """Compare a round with the base on the same prompts and seeds: win rates (a tie is half a win) and gains."""
     ours, theirs = scores.set_index(PAIR).sort_index(), base.set_index(PAIR).sort_index()
     prompts = ours.index.get_level_values("prompt_id").to_numpy()
@@ -84,7 +79,7 @@ def comparison_metrics(
     return values
 
 
-def image_metrics(images: ImageSet) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def image_metrics(images: ImageSet) -> Values:
     """Return saturation and sharpness, which drift when a model trains on its own images."""
     prompts = images.metadata["prompt_id"].to_numpy()
     both = np.array([(saturation(image), sharpness(image)) for image in images.images])
@@ -93,7 +88,7 @@ def image_metrics(images: ImageSet) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def feature_metrics(
     images: ImageSet, base: ImageSet, settings: EvaluationSettings, models: RewardsSettings
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], float]:
+) -> tuple[Values, float]:
     """Return the diversity of each prompt with two images or more, and the Fréchet distance to the base's images."""
     embed = load_features(settings.features, **models.options(settings.features)).embed
     ours, theirs = (embed(part.images, part.metadata["text"].tolist()) for part in (images, base))

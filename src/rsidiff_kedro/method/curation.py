@@ -1,8 +1,9 @@
-"""Prompt curation: train on prompts that the model can learn from, and that cover the others.
+"""Prompt curation: train on prompts that the model can learn from and that cover the others.
 
-A probe generates a few cheap images of the base model per prompt. Prompts with the lowest mean reward are hopeless: the
-model gets them wrong, so its images would not match them. Prompts with the highest are solved. A diverse subset of
-the rest is the pool from which rounds take their prompts.
+1. Probe. Generate a few cheap images per prompt with the base model and score them.
+2. Drop the prompts with the lowest mean reward as hopeless, because the model's images would not match them, and those
+   with the highest as solved.
+3. Take a diverse subset of the rest as the pool from which rounds choose their prompts.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
-from scipy.sparse import issparse
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics.pairwise import linear_kernel
 from sklearn.preprocessing import normalize
 
 from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, PromptCountError
@@ -22,6 +23,9 @@ from rsidiff_kedro.diffusion.model import SamplerSettings
 from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.sources import PromptSource
 from rsidiff_kedro.rewards.protocol import RewardName
+
+Embed = Callable[[list[str]], np.ndarray]
+"""Embeds texts to [n, d]."""
 
 
 class ProbeSettings(Section):
@@ -98,42 +102,40 @@ class CurationSettings(Section):
                 f"{name}.evaluation_count ({separate.expected_evaluation}) is less than validation_size and test_size "
                 f"together ({held_out}); raise it"
             )
-        if self.source.expected is None:
+        count = self.source.expected
+        if count is None:
             return self
         if self.source.expected_evaluation is None:
-            self.check_counts(self.source.expected, evaluation.expected if evaluation else None)
+            self.check_counts(count, evaluation.expected if evaluation else None)
             return self
-        left = self.source.expected - (sum(self.probe.dropped(self.source.expected)) if self.enabled else 0)
+        left = count - (sum(self.probe.dropped(count)) if self.enabled else 0)
         if left < self.pool_size:
             raise ValueError(
-                f"source.count ({self.source.expected}) leaves {left} prompts for a pool_size of {self.pool_size}; "
+                f"source.count ({count}) leaves {left} prompts for a pool_size of {self.pool_size}; "
                 "raise count, or lower pool_size or the shares that the probe drops"
             )
         return self
 
     def check_counts(self, prompts: int, evaluation_prompts: int | None) -> None:
-        """Check that so many prompts suffice, before any is filtered.
+        """Raise PromptCountError if the sources hold too few prompts, before any is filtered.
 
         Args:
             prompts: of `source`.
             evaluation_prompts: of `evaluation_source`; None if there is none, or if the number is unknown.
-
-        Raises:
-            PromptCountError: they do not; the message names the sizes.
         """
-        held_out = self.validation_size + self.test_size
-        sizes = f"validation_size ({self.validation_size}) and test_size ({self.test_size})"
+        pool, held_out = f"pool_size ({self.pool_size})", self.validation_size + self.test_size
+        evaluation = f"validation_size ({self.validation_size}) and test_size ({self.test_size})"
+        needs = [
+            ("source", prompts, self.pool_size, pool),
+            ("evaluation_source", evaluation_prompts, held_out, evaluation),
+        ]
         if self.evaluation_source is None:
-            parts = [("source", prompts, self.pool_size + held_out, f"pool_size ({self.pool_size}), {sizes}")]
-        else:
-            parts = [("source", prompts, self.pool_size, f"pool_size ({self.pool_size})")]
-            if evaluation_prompts is not None:
-                parts.append(("evaluation_source", evaluation_prompts, held_out, sizes))
-        for name, there, needed, why in parts:
-            if there < needed:
+            needs = [("source", prompts, self.pool_size + held_out, f"{pool}, {evaluation}")]
+        for name, available, needed, sizes in needs:
+            if available is not None and available < needed:
                 raise PromptCountError(
-                    f"{name} holds {there} different prompts, but {why} need {needed}; add prompts or lower these "
-                    "parameters of prompt_curation"
+                    f"{name} holds {available} different prompts, but {sizes} need {needed}; add prompts or lower "
+                    "these parameters of prompt_curation"
                 )
 
 
@@ -142,13 +144,12 @@ def select_pool(
     probe_scores: pd.DataFrame | None,
     settings: CurationSettings,
     seed: int,
-    embed: Callable[[list[str]], np.ndarray] | None = None,
+    embed: Embed | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the pool of training prompts, `settings.pool_size` of them, and the dropped candidates.
+    """Return the pool of `settings.pool_size` training prompts, and the dropped candidates.
 
-    With curation, drop the prompts with the lowest mean reward (rule hopeless) and the highest (solved), and take a
-    diverse subset of the others (not_diverse). Without, take a random subset (not_drawn). The result does not depend
-    on the rows' order.
+    With curation, drop prompts by the rules hopeless, solved and not_diverse; without, take a random subset (rule
+    not_drawn). The result does not depend on the rows' order.
 
     Args:
         candidates: a prompt table.
@@ -156,7 +157,7 @@ def select_pool(
             curation.
         settings: see `CurationSettings`.
         seed: of the random choices.
-        embed: embeds texts to [n, d]; needed where `settings.diversity` is "text_encoder".
+        embed: needed if `settings.diversity` is "text_encoder".
 
     Raises:
         PromptCountError: fewer prompts than `pool_size` are left.
@@ -168,7 +169,7 @@ def select_pool(
     shuffled = candidates.iloc[random_order(candidates["prompt_id"], seed, "pool")].reset_index(drop=True)
     shuffled = shuffled.assign(rule="", detail="")
     if settings.enabled:
-        _apply_probe(shuffled, probe_scores, settings)
+        _apply_probe(shuffled, probe_scores, settings.probe)
     left = shuffled.index[shuffled["rule"] == ""]
     if len(left) < settings.pool_size:
         raise PromptCountError(
@@ -188,41 +189,36 @@ def select_pool(
     return pool, shuffled.loc[shuffled["rule"] != "", list(REJECT_COLUMNS)].reset_index(drop=True)
 
 
-def _apply_probe(table: pd.DataFrame, probe_scores: pd.DataFrame | None, settings: CurationSettings) -> None:
+def _apply_probe(table: pd.DataFrame, probe_scores: pd.DataFrame | None, probe: ProbeSettings) -> None:
     """Fill in `rule` and `detail` of the prompts with the lowest and the highest mean reward."""
-    reward = settings.probe.reward
+    reward = probe.reward
     if probe_scores is None or reward not in probe_scores:
         columns = [] if probe_scores is None else sorted(probe_scores.columns)
         raise ValueError(f"the probe's scores lack the reward {reward!r}; they have the columns {columns}")
     # sorted, because a sum's rounding depends on the order
     by_prompt = probe_scores.sort_values(["prompt_id", reward]).groupby("prompt_id")[reward].mean(skipna=False)
     means = table["prompt_id"].map(by_prompt).astype(float)
-    if not np.isfinite(means).all():
-        wrong = table.loc[~np.isfinite(means), "prompt_id"]
+    wrong = table.loc[~np.isfinite(means), "prompt_id"]
+    if len(wrong):
         raise ValueError(
             f"{len(wrong)} of {len(table)} prompts have no finite {reward!r} from the probe, first {wrong.iloc[0]}; "
             "probe every candidate, and check the reward"
         )
     ascending = means.sort_values(kind="stable").index
-    lowest, highest = settings.probe.dropped(len(table))
-    shares = (
-        ("hopeless", ascending[:lowest], "lowest", settings.probe.drop_lowest),
-        ("solved", ascending[len(table) - highest :], "highest", settings.probe.drop_highest),
-    )
-    for rule, rows, end, share in shares:
+    lowest, highest = probe.dropped(len(table))
+    for rule, rows, end, share in (
+        ("hopeless", ascending[:lowest], "lowest", probe.drop_lowest),
+        ("solved", ascending[len(table) - highest :], "highest", probe.drop_highest),
+    ):
         table.loc[rows, "rule"] = rule
         table.loc[rows, "detail"] = [f"mean {reward} {means[row]:.4g}, of the {end} {share:.0%}" for row in rows]
 
 
-def choose_diverse(texts: list[str], size: int, embed: Callable[[list[str]], np.ndarray] | None = None) -> np.ndarray:
+def choose_diverse(texts: list[str], size: int, embed: Embed | None = None) -> np.ndarray:
     """Choose the positions of `size` texts that cover the others: greedy k-center by cosine distance.
 
-    Start with the first text and continue with the one farthest from all chosen; ties go to the earlier text.
-
-    Args:
-        texts: to choose from.
-        size: how many to choose.
-        embed: embeds texts to [n, d]; None for TF-IDF of their words.
+    Start with the first text and continue with the one farthest from all chosen; ties go to the earlier text. Without
+    `embed`, texts are compared by TF-IDF of their words.
     """
     if embed is None:
         vectors = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]").fit_transform(texts)
@@ -231,10 +227,8 @@ def choose_diverse(texts: list[str], size: int, embed: Callable[[list[str]], np.
     chosen = [0]
     nearest = np.full(len(texts), np.inf)
     while len(chosen) < size:
-        similarity = vectors @ vectors[chosen[-1]].T
-        similarity = similarity.toarray().ravel() if issparse(similarity) else similarity
-        # rounded, so ties stay ties whatever the order of the sums
-        nearest = np.minimum(nearest, np.round(1 - similarity, 9))
+        similarity = linear_kernel(vectors, vectors[[chosen[-1]]]).ravel()
+        nearest = np.minimum(nearest, np.round(1 - similarity, 9))  # rounded, so that ties stay ties
         nearest[chosen] = -1
         chosen.append(int(nearest.argmax()))
     return np.array(chosen[:size])

@@ -1,4 +1,8 @@
-"""The gate: accept a candidate adapter only if its images of the validation prompts are no worse than its parent's."""
+"""The gate: use a candidate adapter only if its images of the validation prompts are no worse than its parent's.
+
+Candidate and parent generate from the same prompts and seeds, so their rewards are compared in pairs. The candidate
+passes if it loses no more than the tolerance on average.
+"""
 
 import pandas as pd
 from pydantic import Field
@@ -8,7 +12,7 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.evaluation.intervals import paired_difference
 
 OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
-"""What a round without a gate reports: it passes, and differs from itself by nothing."""
+"""The figures of a round without a gate."""
 
 
 class GateSettings(Section):
@@ -31,23 +35,21 @@ def compare_with_parent(
 ) -> dict[str, float]:
     """Return the mean selection rewards and their paired difference, candidate minus parent, with its interval.
 
-    Several rewards are put on one scale first: each in standard deviations of the parent's, then their weighted mean.
+    Several rewards are first divided by the parent's standard deviation, then averaged by weight.
 
     Args:
         candidate: scores of the validation images, with prompt_id, sample_index and the rewards.
-        parent: the parent's scores of the same prompts and seeds.
+        parent: the parent's scores for the same prompts and seeds.
         rewards: the weight of each reward that selects.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
     """
     ours, theirs = (scores.set_index(PAIR).sort_index() for scores in (candidate, parent))
-    if len(rewards) == 1:
-        name = next(iter(rewards))
-        new, old = ours[name].astype(float), theirs[name].astype(float)
-    else:
+    factors = dict.fromkeys(rewards, 1.0)
+    if len(rewards) > 1:
         total = sum(rewards.values())
-        scale = {name: weight / total / max(float(theirs[name].std()), 1e-9) for name, weight in rewards.items()}
-        new, old = (sum(part[name].astype(float) * factor for name, factor in scale.items()) for part in (ours, theirs))
+        factors = {name: weight / total / max(float(theirs[name].std()), 1e-9) for name, weight in rewards.items()}
+    new, old = (sum(part[name].astype(float) * factor for name, factor in factors.items()) for part in (ours, theirs))
     difference = paired_difference(new, old, ours.index.get_level_values("prompt_id").to_numpy(), n_resamples, seed)
     return {
         "candidate_reward": float(new.mean()),
@@ -59,5 +61,5 @@ def compare_with_parent(
 
 
 def accepts(comparison: dict[str, float], settings: GateSettings) -> bool:
-    """Decide whether the candidate is used; an equal one passes, so a candidate that changed nothing does."""
+    """Decide whether the candidate is used; a candidate that changed nothing passes."""
     return not settings.enabled or comparison["reward_difference"] >= -settings.tolerance

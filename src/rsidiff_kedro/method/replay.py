@@ -1,4 +1,8 @@
-"""Replay: train each round also on what earlier rounds kept, so it does not forget them."""
+"""Replay: train each round also on the images that earlier rounds kept, so that the model does not forget them.
+
+A round's training set holds its own kept images first, then those of the last `rounds` rounds and, with `base`, of
+round 1. Each image keeps the weight that its own round gave it.
+"""
 
 import pandas as pd
 from pydantic import Field
@@ -12,7 +16,7 @@ class ReplaySettings(Section):
     """Which earlier rounds are trained on again.
 
     Attributes:
-        rounds: earlier rounds whose kept images are replayed; 0 trains on this round's only.
+        rounds: earlier rounds whose kept images are replayed; 0 trains only on this round's.
         base: replay round 1's kept images, which the base model generated, in every round.
     """
 
@@ -24,8 +28,8 @@ def weighted_images(images: ImageSet, weights: pd.DataFrame, round_number: int) 
     """Return the round's kept images as a training set: their latents, prompts and weights.
 
     Args:
-        images: the round's, with latents.
-        weights: one row per kept image, with image_id and weight.
+        images: of the round, with latents.
+        weights: one row per kept image: image_id and weight.
         round_number: recorded with each image.
     """
     if images.latents is None:
@@ -37,7 +41,7 @@ def weighted_images(images: ImageSet, weights: pd.DataFrame, round_number: int) 
 
 
 def with_replay(own: TrainingSet, previous: TrainingSet, settings: ReplaySettings, round_number: int) -> TrainingSet:
-    """Return the round's own images followed by those of earlier rounds that the settings replay."""
+    """Return the round's own images, followed by the replayed ones of the previous round's training set."""
     rounds = previous.metadata["round"]
     replayed = (rounds >= round_number - settings.rounds) | (settings.base & (rounds == 1))
     if not replayed.any():

@@ -1,7 +1,13 @@
-"""Preference selection: keep the samples of each prompt that score about as well as its best.
+"""Preference selection: keep the samples of each prompt that score about as well as its best sample.
 
-A preference model orders right samples too, by tastes of its own (a background, a size). Keeping the best alone
-amplifies these from round to round, and diversity falls; its verdict counts where scores differ by much (`max_gap`).
+1. Score. A single reward is the score. Several are put on one scale within the prompt, then averaged by weight.
+2. Limits. Drop samples below a reward's floor (`floors`), less than `min_margin` above their prompt's mean score, or
+   more than `max_gap` below its best score.
+3. Number. Keep the best `keep_per_prompt` of the rest.
+
+A preference model also ranks correct samples, by tastes such as a background or a size. Keeping only the best sample
+amplifies these tastes from round to round, and diversity falls. `max_gap` follows the model only where scores differ
+clearly.
 """
 
 import logging
@@ -18,31 +24,28 @@ from rsidiff_kedro.rewards.protocol import RewardName
 
 logger = logging.getLogger(__name__)
 
-IDLE = 0.01
-"""A `max_gap` that drops a smaller share of many samples is most likely in another unit than the reward."""
 ROUNDING = 1e-9
-"""A margin or gap may miss its limit by this: the mean of equal scores is not always their value."""
+"""A margin or gap may miss its limit by this much, because the mean of equal scores is not exactly their value."""
 
 
 class SelectionError(InputError):
-    """These scores leave nothing sound to select; the message says what to change."""
+    """The scores leave nothing sound to select; the message says what to change."""
 
 
 class SelectionSettings(Section):
     """Which samples of a prompt are kept.
 
     Attributes:
-        enabled: off draws `keep_per_prompt` samples a prompt at random instead.
-        rewards: the weight of each reward in the score; 0 leaves a reward of another layer of configuration out.
+        enabled: off keeps `keep_per_prompt` random samples per prompt instead.
+        rewards: the weight of each reward in the score; 0 removes a reward that another layer of configuration set.
         combine: how several rewards become one score: the weighted mean of each "standardize"d within the prompt, or
-            of each one's "rank" in it (the share of the prompt's other samples that it is above, ties counting half),
-            which no outlier moves. One reward is its own score.
-        keep_per_prompt: at most this many samples a prompt are kept.
-        max_gap: a kept sample's score is at most this below its prompt's best score; in the reward's unit, or if
-            there are several in standard deviations within the prompt or shares of the other samples. None: no limit.
-        min_margin: a kept sample's score is at least this above its prompt's mean score, in the same unit. None: no
-            limit.
-        floors: a kept sample's reward is at least this; by reward's name, in the reward's unit.
+            of each one's "rank" in it (the share of the prompt's other samples that it beats, ties counting half),
+            which outliers do not move.
+        keep_per_prompt: samples kept per prompt, at most.
+        max_gap: how far below its prompt's best score a kept sample may be; None for no limit. The unit is the
+            reward's, or for several rewards standard deviations within the prompt or shares of its other samples.
+        min_margin: how far above its prompt's mean score a kept sample must be, in the same unit; None for no limit.
+        floors: the least value of a reward that a kept sample may have, in the reward's unit.
     """
 
     enabled: bool = True
@@ -56,12 +59,9 @@ class SelectionSettings(Section):
     @field_validator("rewards")
     @classmethod
     def _without_zeros(cls, rewards: dict[str, float]) -> dict[str, float]:
-        wrong = {name: weight for name, weight in rewards.items() if weight < 0}
-        if wrong:
-            raise ValueError(f"the weights of rewards must be 0 or more, not {wrong}")
         weighted = {name: weight for name, weight in rewards.items() if weight > 0}
-        if not weighted:
-            raise ValueError(f"one reward at least needs a weight above 0, but they are {rewards}; raise one")
+        if any(weight < 0 for weight in rewards.values()) or not weighted:
+            raise ValueError(f"weights must be 0 or more, and at least one above 0, but they are {rewards}")
         return weighted
 
 
@@ -69,48 +69,42 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     """Decide for each sample whether it is kept, and why not.
 
     Args:
-        scores: a row an image: image_id, prompt_id and a column a reward; its order does not matter.
+        scores: one row per image, in any order: image_id, prompt_id and one column per reward.
         settings: see `SelectionSettings`.
-        seed: of the random draw if selection is off; unused otherwise.
+        seed: of the random choice when selection is off.
 
     Returns:
-        The rows of `scores` in their order, with `score` (the reward, or several combined as
-        `settings.combine` says), `rank` (1 is the best of the prompt; ties go by image_id), `margin` (score
-        minus the prompt's mean score), `kept` and `reason`: "" if kept, "floor", "margin" or "gap" for the first of
-        these that the sample fails, "rank" if it passes all and enough better ones do, "not drawn" if selection is off.
+        The rows of `scores` in their order, with `score`, `rank` (1 is the best of the prompt; ties go by image_id),
+        `margin` (score minus the prompt's mean score), `kept` and `reason`: "" if kept; "floor", "margin" or "gap" for
+        the first limit that the sample fails; "rank" if enough better ones pass; "not drawn" if selection is off.
 
     Raises:
-        SelectionError: a column is missing, an image comes twice, a reward is not finite or the same for every
+        SelectionError: a column is missing, an image appears twice, a reward is not finite or the same for every
             image (unless selection is off), or nothing is kept.
     """
-    _check_columns(scores, settings)
-    if settings.enabled:
-        _check_rewards(scores, settings)
+    _check(scores, settings)
     table = scores.reset_index(drop=True).sort_values(["prompt_id", "image_id"])
     table["score"] = _score(table, settings)
     table["margin"] = table["score"] - table.groupby("prompt_id")["score"].transform("mean")
     table = table.sort_values(["prompt_id", "score", "image_id"], ascending=[True, False, True])
     table["rank"] = table.groupby("prompt_id").cumcount() + 1
-    table["reason"] = _reasons(table, settings) if settings.enabled else _draw(table, settings.keep_per_prompt, seed)
+    table["reason"] = _apply_limits(table, settings) if settings.enabled else _choose_at_random(table, settings, seed)
     table["kept"] = table["reason"] == ""
-    if settings.enabled and settings.max_gap is not None and settings.keep_per_prompt > 1:
-        _warn_of_idle_gap(table, settings.max_gap)
     if not table["kept"].any():
         raise SelectionError(_why_nothing_is_kept(table["reason"].value_counts().to_dict(), settings))
     added = ["score", "rank", "margin", "kept", "reason"]
     return table.sort_index().set_index(scores.index)[[*scores.columns.difference(added, sort=False), *added]]
 
 
-def _check_columns(scores: pd.DataFrame, settings: SelectionSettings) -> None:
-    missing = {"image_id", "prompt_id", *settings.rewards, *settings.floors} - set(scores.columns)
+def _check(scores: pd.DataFrame, settings: SelectionSettings) -> None:
+    used = list(dict.fromkeys([*settings.rewards, *settings.floors]))
+    missing = {"image_id", "prompt_id", *used} - set(scores.columns)
     if missing:
         raise SelectionError(f"the scores lack the columns {sorted(missing)}; they have {sorted(scores.columns)}")
-    if scores["image_id"].duplicated().any():
-        raise SelectionError(f"image {scores.loc[scores['image_id'].duplicated(), 'image_id'].iloc[0]} comes twice")
-
-
-def _check_rewards(scores: pd.DataFrame, settings: SelectionSettings) -> None:
-    for name in dict.fromkeys([*settings.rewards, *settings.floors]):
+    repeated = scores.loc[scores["image_id"].duplicated(), "image_id"]
+    if len(repeated):
+        raise SelectionError(f"image {repeated.iloc[0]} appears twice in the scores")
+    for name in used if settings.enabled else []:
         bad = scores.loc[~np.isfinite(scores[name].astype(float)), "image_id"]
         if len(bad):
             raise SelectionError(
@@ -139,12 +133,14 @@ def _score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
     return comparable.mul(weights).sum(axis=1) / weights.sum()
 
 
-def _reasons(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
-    """The table is in order of rank within each prompt."""
+def _apply_limits(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
+    """Return each sample's reason; within a prompt the table is in order of rank."""
     reason = pd.Series("", index=table.index)
     if settings.max_gap is not None:
         gap = table.groupby("prompt_id")["score"].transform("max") - table["score"]
         reason[gap > settings.max_gap + ROUNDING] = "gap"
+        if settings.keep_per_prompt > 1:
+            _warn_if_idle(gap, table["prompt_id"], settings.max_gap)
     if settings.min_margin is not None:
         reason[table["margin"] < settings.min_margin - ROUNDING] = "margin"
     for name, floor in settings.floors.items():
@@ -154,22 +150,20 @@ def _reasons(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
     return reason
 
 
-def _warn_of_idle_gap(table: pd.DataFrame, max_gap: float) -> None:
-    """Say so where many samples are to be compared and the limit drops next to none of them."""
-    compared = table[table.groupby("prompt_id")["score"].transform("count") > 1]
-    scores = compared.groupby("prompt_id")["score"]
-    gaps = scores.transform("max") - compared["score"]
-    dropped = int((gaps > max_gap + ROUNDING).sum())
-    if len(gaps) < 100 or dropped >= IDLE * len(gaps):
+def _warn_if_idle(gap: pd.Series, prompts: pd.Series, max_gap: float) -> None:
+    """Warn if `max_gap` drops under 1 % of many samples; most likely it is not in the unit of the score."""
+    compared = gap.groupby(prompts).transform("size") > 1
+    dropped = int((gap > max_gap + ROUNDING).sum())
+    if compared.sum() < 100 or dropped >= 0.01 * compared.sum():
         return
     logger.warning(
-        "`preference_selection.max_gap` (%s) drops %d of %d samples, so that selection chooses hardly at all. It is in "
-        "the unit of the score, in which the best and the worst sample of a prompt lie %.3g apart (median): lower it, "
-        "or set it to null and `keep_per_prompt` to fewer",
+        "`preference_selection.max_gap` (%s) drops only %d of %d samples. It is in the unit of the score, in which the "
+        "best and the worst sample of a prompt are %.3g apart (median). Lower it, or set it to null and lower "
+        "`keep_per_prompt`",
         max_gap,
         dropped,
-        len(gaps),
-        (scores.max() - scores.min()).median(),
+        compared.sum(),
+        gap[compared].groupby(prompts).max().median(),
     )
 
 
@@ -182,11 +176,11 @@ def _why_nothing_is_kept(counts: dict[str, int], settings: SelectionSettings) ->
     advice = " and ".join(limits[reason] for reason in limits if reason in counts)
     return (
         f"none of {sum(counts.values())} samples is kept ({counts}); {advice} in `preference_selection`, "
-        "or draw more samples a prompt"
+        "or generate more samples per prompt"
     )
 
 
-def _draw(table: pd.DataFrame, keep_per_prompt: int, seed: int) -> pd.Series:
+def _choose_at_random(table: pd.DataFrame, settings: SelectionSettings, seed: int) -> pd.Series:
     shuffled = table.iloc[random_order(table["image_id"], seed, "selection")]
-    drawn = shuffled.groupby("prompt_id").cumcount() < keep_per_prompt
-    return drawn.map({True: "", False: "not drawn"}).reindex(table.index)
+    chosen = shuffled.groupby("prompt_id").cumcount() < settings.keep_per_prompt
+    return chosen.map({True: "", False: "not drawn"}).reindex(table.index)

@@ -1,19 +1,17 @@
 """Distribution-based weighting: samples far from a reference distribution count less in training.
 
-Fit a shrunk Gaussian to the features of reference images, over their minor principal components. A sample at the
-squared Mahalanobis distance d² gets
+1. Subtract from the image features what the prompts explain (`PromptRegression`).
+2. Fit a Gaussian with a shrunk covariance to the reference images' features, without the leading principal components,
+   in which images may well differ, such as background or size. Images that break the usual relation between features
+   stand out in the minor components (Shyu, Chen, Sarinnapakorn and Chang 2003).
+3. The reference contains odd images too, so fit again to the nearest part of it: one concentration step of the minimum
+   covariance determinant (Rousseeuw and Van Driessen 1999).
+4. A sample at the squared Mahalanobis distance d² gets
 
-    weight = exp(-max(0, d² - q) / (2 T s))
+       weight = exp(-max(0, d² - q) / (2 T s))
 
-where q is a quantile of the reference's own d², s their standard deviation and T the temperature. The weights are
-then scaled and clipped to a mean of one.
-
-- The reference contains odd images too, so the Gaussian is fitted again to the nearest part of it. This is one
-  concentration step of the minimum covariance determinant (Rousseeuw and Van Driessen 1999).
-- The leading components are what images may well differ in, such as background or size: rare is not wrong there.
-  Images that break the usual relation between features stand out in the minor components (Shyu, Chen,
-  Sarinnapakorn and Chang 2003).
-- Features may first lose what the prompt explains of them (`PromptRegression`).
+   where q is a quantile of the reference's own d², s their standard deviation and T the temperature.
+5. Scale and clip the weights to a mean of one.
 
 RSIDiff (arXiv 2502.09963) names the idea; the formula is this project's.
 """
@@ -35,14 +33,9 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards.protocol import RewardName
 
-VANISHED = 1e-3
-"""A weight below this, before scaling, counts as zero: scaling must not bring such samples back."""
-PENALTIES = (1.0, 10.0, 100.0)
-"""Penalties of the ridge regression on prompts; leave-one-out error chooses."""
-
 
 class WeightError(InputError):
-    """These features or settings give no sound weights; the message says what to change."""
+    """The features or settings give no sound weights; the message says what to change."""
 
 
 class WeightingSettings(Section):
@@ -51,17 +44,17 @@ class WeightingSettings(Section):
     Attributes:
         enabled: off gives every sample the weight one.
         features: the embedding, a name of the features registry.
-        condition_on_prompts: subtract from the features what the image's prompt explains of them.
+        condition_on_prompts: subtract from the features what the images' prompts explain.
         reference: "round" for all images of the round, "base" for the base model's, "both" for all of them.
-        ignored_variance: the leading principal components of the reference that together explain at most this share
-            of its variance are left out of the distance, in [0, 1); 0 leaves none out.
-        support_fraction: the share of the reference, the nearest, that the Gaussian is fitted to again, in (0, 1].
+        ignored_variance: leave out the leading principal components of the reference that together explain at most
+            this share of its variance, in [0, 1); 0 leaves none out.
+        support_fraction: the share of the reference, nearest first, that the Gaussian is fitted to again, in (0, 1].
         shrinkage: of the covariance towards a multiple of the identity, in [0, 1]; None for Ledoit and Wolf's.
         quantile: of the support's own d²; samples up to it keep their full weight.
         temperature: in standard deviations of the support's d²: at 1, a sample two of them past the quantile
             weighs exp(-1) of a typical one. Higher is milder.
-        min_weight: no weight is below it.
-        max_weight: no weight is above it.
+        min_weight: the least weight.
+        max_weight: the greatest weight.
     """
 
     enabled: bool = True
@@ -75,152 +68,6 @@ class WeightingSettings(Section):
     temperature: float = Field(default=0.5, gt=0)
     min_weight: float = Field(default=0.0, ge=0, le=1)
     max_weight: float = Field(default=5.0, ge=1)
-
-
-class PromptRegression:
-    """Ridge regression of features on the words and word pairs of their prompts."""
-
-    def __init__(self, words: CountVectorizer, regression: RidgeCV) -> None:
-        self._words, self._regression = words, regression
-
-    @classmethod
-    def fit(cls, prompts: Sequence[str], features: np.ndarray) -> Self:
-        """Fit to the prompts [n] and features [n, d] of reference images."""
-        # Words, and runs of other characters, so no prompt is without a word.
-        words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\w+|[^\w\s]+", max_features=2000)
-        regression = RidgeCV(alphas=PENALTIES).fit(words.fit_transform(prompts).toarray(), features)
-        return cls(words, regression)
-
-    def residuals(self, prompts: Sequence[str], features: np.ndarray) -> np.ndarray:
-        """Return what the prompts [n] leave unexplained of the features [n, d]: float64 [n, d].
-
-        Words that the reference does not have explain nothing.
-        """
-        return np.asarray(features, np.float64) - self._regression.predict(self._words.transform(prompts).toarray())
-
-
-@dataclass(frozen=True)
-class ReferenceDistribution:
-    """A Gaussian over features without their leading principal components.
-
-    Attributes:
-        mean: float64 [d].
-        precision: the inverse of the shrunk covariance, float64 [d, d].
-        own_distances: d² of the features that it was fitted to, float64 [m].
-        leading: the components left out, orthonormal rows, float64 [k, d]; k may be 0.
-    """
-
-    mean: np.ndarray
-    precision: np.ndarray
-    own_distances: np.ndarray
-    leading: np.ndarray
-
-    @classmethod
-    def fit(
-        cls,
-        features: np.ndarray,
-        shrinkage: float | None = None,
-        support_fraction: float = 1.0,
-        ignored_variance: float = 0.0,
-    ) -> Self:
-        """Fit to features [n, d], then again to the `support_fraction` of them that lies nearest.
-
-        Args:
-            shrinkage: of the covariance, in [0, 1]; None for Ledoit and Wolf's estimate.
-            support_fraction: share of the rows for the second fit, in (0, 1].
-            ignored_variance: leave out the leading principal components that explain at most this share.
-
-        Raises:
-            WeightError: fewer than two rows, a value that is not finite, or features that do not vary.
-        """
-        features = np.asarray(features, dtype=np.float64)
-        if len(features) < 2 or not np.isfinite(features).all() or not np.ptp(features, axis=0).any():
-            raise WeightError(
-                f"the reference's features of shape {features.shape} must be finite and vary over two images or more; "
-                "take more reference images or another `weighting.features`"
-            )
-        leading = _leading_components(features, ignored_variance)
-        fitted = cls._fit_to_all(features, shrinkage, leading)
-        count = max(2, round(support_fraction * len(features)))
-        if count == len(features):
-            return fitted
-        nearest = np.argsort(fitted.own_distances, kind="stable")[:count]
-        return cls._fit_to_all(features[nearest], shrinkage, leading)
-
-    @classmethod
-    def _fit_to_all(cls, features: np.ndarray, shrinkage: float | None, leading: np.ndarray) -> Self:
-        estimator = LedoitWolf() if shrinkage is None else ShrunkCovariance(shrinkage=shrinkage)
-        rest = _without(features, leading)
-        estimator.fit(rest)
-        return cls(estimator.location_, estimator.precision_, estimator.mahalanobis(rest), leading)
-
-    def squared_distance(self, features: np.ndarray) -> np.ndarray:
-        """Return squared Mahalanobis distances, float64 [n], of features [n, d]; on average d - k for the reference."""
-        offsets = _without(np.asarray(features, dtype=np.float64), self.leading) - self.mean
-        return np.maximum(((offsets @ self.precision) * offsets).sum(axis=1), 0.0)
-
-
-def _leading_components(features: np.ndarray, share: float) -> np.ndarray:
-    """Return the first principal components that together explain at most this share of the variance, as rows."""
-    if share == 0:
-        return np.empty((0, features.shape[1]))
-    components = PCA(svd_solver="full").fit(features)
-    explained = np.cumsum(components.explained_variance_ratio_)
-    return components.components_[: int((explained <= share).sum())]
-
-
-def _without(features: np.ndarray, leading: np.ndarray) -> np.ndarray:
-    """Remove from features [n, d] their parts along orthonormal components [k, d]."""
-    return features - features @ leading.T @ leading
-
-
-def weights_of_distances(
-    distances: np.ndarray, reference_distances: np.ndarray, settings: WeightingSettings
-) -> np.ndarray:
-    """Return weights, float64 [n], of samples at these squared distances: mean one, never rising with the distance.
-
-    Args:
-        distances: d² of the samples, [n].
-        reference_distances: d² of the reference's own images, [m].
-        settings: see `WeightingSettings`.
-
-    Raises:
-        WeightError: a distance is not finite, the reference's distances do not vary, or so many weights vanish
-            that the others cannot make up a mean of one within `max_weight`.
-    """
-    distances = np.asarray(distances, dtype=np.float64)
-    if not settings.enabled:
-        return np.ones(len(distances))
-    reference_distances = np.asarray(reference_distances, dtype=np.float64)
-    if not (np.isfinite(distances).all() and np.isfinite(reference_distances).all()) or not len(distances):
-        raise WeightError("distances must be finite and at least one; look for NaN in the images' features")
-    spread = reference_distances.std()
-    if not spread > 0:
-        raise WeightError("the reference's distances do not vary; take more reference images or other features")
-    excess = np.maximum(0.0, distances - np.quantile(reference_distances, settings.quantile))
-    raw = np.exp(-excess / (2 * settings.temperature * spread))
-    raw[raw < VANISHED] = 0.0
-    return _scale_to_mean_one(raw, settings)
-
-
-def _scale_to_mean_one(raw: np.ndarray, settings: WeightingSettings) -> np.ndarray:
-    """Return clip(c · raw) for the c that makes the mean one; the mean never falls as c grows."""
-
-    def clipped(scale: float) -> np.ndarray:
-        return np.clip(scale * raw, settings.min_weight, settings.max_weight)
-
-    present = raw[raw > 0]
-    top = settings.max_weight / present.min() if len(present) else 0.0
-    reachable = clipped(top).mean()
-    if reachable < 1 - 1e-9:
-        raise WeightError(
-            f"the weights of {len(raw) - len(present)} of {len(raw)} samples vanish, so the mean weight reaches "
-            f"{reachable:.3g} and not 1; raise `weighting.temperature` ({settings.temperature}), "
-            f"`weighting.quantile` ({settings.quantile}) or `weighting.max_weight` ({settings.max_weight})"
-        )
-    if reachable <= 1:
-        return clipped(top)
-    return clipped(brentq(lambda scale: clipped(scale).mean() - 1, 0.0, top, xtol=1e-14))
 
 
 def weigh_samples(
@@ -257,7 +104,139 @@ def weigh_samples(
     return pd.DataFrame({"distance": distances, "weight": weights})
 
 
+@dataclass(frozen=True)
+class PromptRegression:
+    """Ridge regression of features on the words and word pairs of their prompts."""
+
+    words: CountVectorizer
+    regression: RidgeCV
+
+    @classmethod
+    def fit(cls, prompts: Sequence[str], features: np.ndarray) -> Self:
+        """Fit to the prompts [n] and features [n, d] of reference images; leave-one-out error chooses the penalty."""
+        # Runs of other characters count as words, so no prompt is without one.
+        words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\w+|[^\w\s]+", max_features=2000)
+        counts = words.fit_transform(prompts).toarray()
+        return cls(words, RidgeCV(alphas=(1.0, 10.0, 100.0)).fit(counts, features))
+
+    def residuals(self, prompts: Sequence[str], features: np.ndarray) -> np.ndarray:
+        """Return the part of the features [n, d] that the prompts [n] leave unexplained: float64 [n, d].
+
+        Words that the reference does not have explain nothing.
+        """
+        return np.asarray(features, np.float64) - self.regression.predict(self.words.transform(prompts).toarray())
+
+
+@dataclass(frozen=True)
+class ReferenceDistribution:
+    """A Gaussian over features without their leading principal components.
+
+    Attributes:
+        mean: float64 [d].
+        precision: the inverse of the shrunk covariance, float64 [d, d].
+        own_distances: d² of the features that it was fitted to, float64 [m].
+        leading: the components left out, orthonormal rows, float64 [k, d]; k may be 0.
+    """
+
+    mean: np.ndarray
+    precision: np.ndarray
+    own_distances: np.ndarray
+    leading: np.ndarray
+
+    @classmethod
+    def fit(
+        cls,
+        features: np.ndarray,
+        shrinkage: float | None = None,
+        support_fraction: float = 1.0,
+        ignored_variance: float = 0.0,
+    ) -> Self:
+        """Fit to features [n, d], then again to their nearest `support_fraction`; see `WeightingSettings`.
+
+        Raises:
+            WeightError: there are fewer than two rows, a value is not finite, or the features do not vary.
+        """
+        features = np.asarray(features, dtype=np.float64)
+        if len(features) < 2 or not np.isfinite(features).all() or not np.ptp(features, axis=0).any():
+            raise WeightError(
+                f"the reference's features of shape {features.shape} must be finite and vary over two images or more; "
+                "take more reference images or another `weighting.features`"
+            )
+        components = PCA(svd_solver="full").fit(features)
+        explained = np.cumsum(components.explained_variance_ratio_)
+        leading = components.components_[: int((explained <= ignored_variance).sum())]
+        fitted = cls._fit_to_all(features, shrinkage, leading)
+        count = max(2, round(support_fraction * len(features)))
+        if count == len(features):
+            return fitted
+        nearest = np.argsort(fitted.own_distances, kind="stable")[:count]
+        return cls._fit_to_all(features[nearest], shrinkage, leading)
+
+    @classmethod
+    def _fit_to_all(cls, features: np.ndarray, shrinkage: float | None, leading: np.ndarray) -> Self:
+        estimator = LedoitWolf() if shrinkage is None else ShrunkCovariance(shrinkage=shrinkage)
+        rest = _without(features, leading)
+        estimator.fit(rest)
+        return cls(estimator.location_, estimator.precision_, estimator.mahalanobis(rest), leading)
+
+    def squared_distance(self, features: np.ndarray) -> np.ndarray:
+        """Return squared Mahalanobis distances, float64 [n], of features [n, d]; on average d - k for the reference."""
+        offsets = _without(np.asarray(features, dtype=np.float64), self.leading) - self.mean
+        return np.maximum(((offsets @ self.precision) * offsets).sum(axis=1), 0.0)
+
+
+def _without(features: np.ndarray, leading: np.ndarray) -> np.ndarray:
+    """Project features [n, d] onto the complement of orthonormal components [k, d]."""
+    return features - features @ leading.T @ leading
+
+
+def weights_of_distances(
+    distances: np.ndarray, reference_distances: np.ndarray, settings: WeightingSettings
+) -> np.ndarray:
+    """Return the weights, float64 [n], of samples: mean one, never rising with the distance.
+
+    Args:
+        distances: d² of the samples, [n].
+        reference_distances: d² of the reference's own images, [m].
+        settings: see `WeightingSettings`.
+
+    Raises:
+        WeightError: a distance is not finite, the reference's distances do not vary, or so many weights vanish
+            that the others cannot make up a mean of one within `max_weight`.
+    """
+    if not settings.enabled:
+        return np.ones(len(distances))
+    if not (np.isfinite(distances).all() and np.isfinite(reference_distances).all()) or not len(distances):
+        raise WeightError("there must be at least one distance, and all finite; look for NaN in the images' features")
+    spread = np.std(reference_distances)
+    if not spread > 0:
+        raise WeightError("the reference's distances do not vary; take more reference images or other features")
+    excess = np.maximum(0.0, distances - np.quantile(reference_distances, settings.quantile))
+    raw = np.exp(-excess / (2 * settings.temperature * spread))
+    raw[raw < 1e-3] = 0.0  # scaling must not bring such samples back
+    return _scale_to_mean_one(raw, settings)
+
+
+def _scale_to_mean_one(raw: np.ndarray, settings: WeightingSettings) -> np.ndarray:
+    """Return clip(c · raw) for the c that makes the mean one; the mean never falls as c grows."""
+
+    def clipped(scale: float) -> np.ndarray:
+        return np.clip(scale * raw, settings.min_weight, settings.max_weight)
+
+    present = raw[raw > 0]
+    top = settings.max_weight / present.min() if len(present) else 0.0
+    reachable = clipped(top).mean()
+    if reachable < 1 - 1e-9:
+        raise WeightError(
+            f"the weights of {len(raw) - len(present)} of {len(raw)} samples vanish, so the mean weight reaches "
+            f"{reachable:.3g} and not 1; raise `weighting.temperature` ({settings.temperature}), "
+            f"`weighting.quantile` ({settings.quantile}) or `weighting.max_weight` ({settings.max_weight})"
+        )
+    if reachable <= 1:
+        return clipped(top)
+    return clipped(brentq(lambda scale: clipped(scale).mean() - 1, 0.0, top, xtol=1e-14))
+
+
 def effective_sample_size(weights: np.ndarray) -> float:
-    """Return Kish's effective sample size as a share of n, in (0, 1]: one where all weights are equal."""
-    weights = np.asarray(weights, dtype=np.float64)
+    """Return Kish's effective sample size as a share of n, in (0, 1]; it is one if all weights are equal."""
     return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))

@@ -1,4 +1,4 @@
-"""Kedro pipelines: one folder per stage; `STAGES` lists them in the order of the method."""
+"""Kedro pipelines, one folder per stage; `STAGES` lists them in the order of the method."""
 
 from functools import cache
 from importlib import import_module

@@ -1,6 +1,7 @@
-"""Node functions that several stages use."""
+"""Nodes that several stages use: generate images of prompts and score them."""
 
 import pandas as pd
+from kedro.pipeline import Node, node
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
@@ -9,12 +10,13 @@ from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.evaluation.judging import judge_readable
 from rsidiff_kedro.execution.unfinished import unfinished_folder
+from rsidiff_kedro.pipelines.stage import bind
 from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
 
 SCORED = ["image_id", "prompt_id", "text", "sample_index"]
 """Columns of an image set that a table of scores keeps."""
-TITLES = {"validation": "generating for validation", "test": "generating for the test"}
+REWARDS = "params:preference_selection.rewards"
 
 
 def generate_images(
@@ -27,8 +29,8 @@ def generate_images(
     purpose: str,
     round_number: int,
 ) -> ImageSet:
-    """Generate images of the prompts; the same purpose uses the same seeds in every round."""
-    title = f"round {round_number}: {TITLES.get(purpose, 'generating')}"
+    """Generate images of the validation or test prompts; a purpose uses the same seeds in every round."""
+    title = f"round {round_number}: generating {purpose} images"
     opened, unfinished = load_model(model), unfinished_folder()
     return sample_images(opened, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, unfinished)
 
@@ -47,3 +49,23 @@ def score_images(
         verdicts = judge_readable(judge, images.images, scores["text"].tolist())
         scores[list(verdicts.columns)] = verdicts  # in place, because a join would lose the rewards' record
     return scores
+
+
+def generate_and_score(purpose: str, round_number: int, adapter: str, section: str, scores: str) -> list[Node]:
+    """Create a round's images of the validation or test prompts, and their scores.
+
+    Args:
+        purpose: "validation" or "test".
+        round_number: in titles.
+        adapter: the dataset of the adapter to generate with.
+        section: the parameters that hold `samples_per_prompt`.
+        scores: the dataset to write.
+    """
+    images, sampling = f"{purpose}_images", ["params:model", "params:sampler", "params:seed"]
+    generate = bind(generate_images, purpose=purpose, round_number=round_number)
+    inputs = [adapter, f"{purpose}_prompts", f"params:{section}.samples_per_prompt", *sampling]
+    reported = ["params:evaluation.rewards", REWARDS, "params:evaluation.judge", "params:rewards"]
+    return [
+        node(generate, inputs, images, name=f"generate_{images}"),
+        node(score_images, [images, *reported], scores, name=f"score_{images}"),
+    ]

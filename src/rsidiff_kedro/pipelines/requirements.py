@@ -1,4 +1,4 @@
-"""What must be in order before a run: each stage names its requirements, and the doctor and every run check them."""
+"""Define what a run needs: each stage names its requirements, and every run and the doctor check them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -26,8 +26,8 @@ class Requirement:
     """Something that a stage needs.
 
     Attributes:
-        subject: what it is about, such as "reward: proxy"; one subject is checked once.
-        check: returns what was found, in a few words; raises a ValueError of one line if it is not in order.
+        subject: such as "reward: proxy"; one subject is checked once.
+        check: returns what was found, in a few words, or raises a ValueError of one line.
     """
 
     subject: str
@@ -38,10 +38,10 @@ def model_requirement(parameters: "Parameters") -> Requirement:
     """Require the base model, complete and of the family that is set."""
 
     def check() -> str:
-        check_model(parameters.model)
-        check_denoiser(parameters.model)
-        check_loss(parameters.model, parameters.finetune)
         model = parameters.model
+        check_model(model)
+        check_denoiser(model)
+        check_loss(model, parameters.finetune)
         return f"{model.family}, {model.base}" + (f", revision {model.revision}" if model.revision else "")
 
     return Requirement("model", check)
@@ -49,9 +49,8 @@ def model_requirement(parameters: "Parameters") -> Requirement:
 
 def reward_requirements(names: Iterable[str], parameters: "Parameters") -> list[Requirement]:
     """Require preference models with their checkpoints."""
-    return [
-        Requirement(f"reward: {name}", partial(_check, check_reward, name, parameters)) for name in sorted({*names})
-    ]
+    checks = {name: partial(_check, check_reward, name, parameters) for name in sorted({*names})}
+    return [Requirement(f"reward: {name}", check) for name, check in checks.items()]
 
 
 def scored_images_requirements(parameters: "Parameters") -> list[Requirement]:
@@ -108,12 +107,12 @@ def section_requirement(name: str, parameters: "Parameters") -> Requirement:
 
 
 def prompts_requirement(parameters: "Parameters") -> Requirement:
-    """Require prompts that can be collected, suffice and can be judged, as far as that costs nothing."""
+    """Require that prompts can be collected, suffice and can be judged, if checking this costs nothing."""
     return Requirement("prompts", partial(_check_prompts, parameters))
 
 
 def _check_prompts(parameters: "Parameters") -> str:
-    curation = parameters.prompt_curation
+    curation, judge = parameters.prompt_curation, parameters.evaluation.judge
     summary = f"{curation.source.kind}; a pool of {curation.pool_size}, {curation.prompts_per_round} per round"
     used = [source for source in (curation.source, curation.evaluation_source) if source]
     if any(source.costs for source in used):
@@ -122,12 +121,11 @@ def _check_prompts(parameters: "Parameters") -> str:
         return summary
     prompts = sources.collect_prompts(curation.source, curation.evaluation_source, parameters.seed, keep=True)
     if all(source.expected_evaluation is not None for source in used):
-        return summary  # their settings were checked already
+        return summary  # the settings have checked the counts
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
     held_out = prompts["split"] == "evaluation"
     curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
     _check_readable(parameters, prompts["text"].tolist())
-    judge = parameters.evaluation.judge
     judged = prompts["text"][held_out] if held_out.any() else prompts["text"]
     if judge is not None and not any(map(load_judge(judge).can_read, judged)):
         raise unreadable(judge, judged.iloc[0])
@@ -147,9 +145,9 @@ def _check_readable(parameters: "Parameters", prompts: list[str]) -> None:
 
 
 def bytes_of(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder; 0 if there is none."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(each.stat().st_size for each in files)
+    """Return the size of a file, or of all files in a folder; 0 if it does not exist."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(each.stat().st_size for each in files if each.is_file())
 
 
 def size_text(size: float) -> str:

@@ -1,4 +1,4 @@
-"""A stage: everything that the rest of the project needs to know about one step of the method.
+"""Define a stage: everything that the rest of the project needs to know about one step of the method.
 
 The registry, the links between rounds, retention, tracking, the checks before a run and the advice when memory runs out
 all read it. A new stage is one folder with a `stage` in its `__init__.py`, and one line in `pipelines/__init__.py`.
@@ -23,13 +23,13 @@ METHOD = "rsi"
 
 
 class Place(Enum):
-    """Where a stage stands in a run; it decides which arguments `Stage.create` takes."""
+    """The place of a stage in a run; it decides which arguments `Stage.create` takes."""
 
     BEFORE = "once, before the rounds: create()"
     EVERY_ROUND = "in rounds 0 (the base model) to N: create(round_number)"
     TRAINED_ROUNDS = "in rounds 1 to N: create(round_number)"
     AFTER = "once, after the rounds: create({name: [that dataset of each round]})"
-    APART = "in a pipeline of its own: create()"
+    APART = "in a separate pipeline: create()"
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Stage:
         place: see `Place`.
         create: makes its nodes; they name datasets without a namespace.
         shared: datasets that exist once per run; any other dataset of a round's stage belongs to the round.
-        from_parent: what the stage calls datasets of the round before, and what that round calls them.
-        from_base: what the stage calls datasets of the base model, and their full names.
+        from_parent: the stage's names for datasets of the round before, and that round's names.
+        from_base: the stage's names for datasets of the base model, and their full names.
         from_all_rounds: datasets of all rounds that a stage after the rounds reads.
         requires: yields what must be in order before a run, see `Requirement`.
         lower: the settings to lower when memory runs out in it.
         tracked: how MLflow records its datasets, by a key of `hooks.tracking.RECORDERS`.
         prunable: datasets of old rounds whose large files `kedro rsi prune` may delete.
-        final: the dataset, by its full name, with which a run of it is complete.
+        final: the full name of the dataset that completes a run.
         settings: sections of the parameters that this stage adds, by name.
         namespace: of the datasets of a stage apart.
     """
@@ -102,13 +102,12 @@ def _round(number: int, name: str) -> str:
 
 
 def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
-    """Fix arguments of a node function that are no parameters, such as its round's number; keep name and annotations.
+    """Fix arguments of a node function that are no parameters, such as its round's number.
 
-    `rounds` must be an input of no node, so more rounds leave the first ones as they are.
+    The name and annotations of the function remain. `rounds` must be an input of no node: more rounds then leave the
+    nodes of the first ones unchanged.
     """
-    bound = partial(function, **fixed)
-    update_wrapper(bound, function)
-    return bound
+    return update_wrapper(partial(function, **fixed), function)
 
 
 def compose(stages: Sequence[Stage], rounds: int) -> dict[str, Pipeline]:

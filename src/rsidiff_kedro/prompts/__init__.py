@@ -1,1 +1,1 @@
-"""Prompts: where they come from, which are kept, and how they are split over training and evaluation."""
+"""Collect prompts, filter them, and split them over training and evaluation."""

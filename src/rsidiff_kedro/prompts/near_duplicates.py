@@ -1,4 +1,4 @@
-"""Texts that nearly equal an earlier one."""
+"""Find texts that nearly equal an earlier one."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,31 +7,29 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-NGRAM = 3
 CHUNK = 1000
 PAIRS = 100_000
 """Pairs that are compared at once."""
 
 
 def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequence[Sequence[bool]]) -> np.ndarray:
-    """For each text, the position of the first earlier kept text that it nearly equals, or -1.
+    """Return for each text the position of the first earlier kept text that it nearly equals, or -1.
 
     Two texts are near-duplicates if the Jaccard similarity of their sets of character trigrams, punctuation aside,
-    reaches the threshold, unless they are the same words in another order: a cat chasing a horse is no horse chasing
-    a cat. A text is kept if it is near-duplicate of no kept text before it. The answer is exact; only pairs that share
-    one of their rarest trigrams are compared, as similar pairs must (prefix filtering, Chaudhuri et al., ICDE 2006).
+    reaches the threshold, unless they are the same words in another order: a cat chasing a horse is not a horse
+    chasing a cat. A text is kept if it is a near-duplicate of no kept text before it. The answer is exact. Only pairs
+    that share one of their rarest trigrams are compared, as similar pairs must (prefix filtering, Chaudhuri et al.,
+    ICDE 2006).
 
-    Args:
-        texts: normalized texts, none empty.
-        threshold: in (0, 1].
-        exempt: sets of texts, each as a mark a text; texts of one set are never compared with each other.
+    The texts are normalized and not empty, the threshold is in (0, 1]. `exempt` holds sets of texts, each as one mark
+    per text; texts of one set are never compared with each other.
     """
     twin = np.full(len(texts), -1)
     skip = np.array(exempt, dtype=bool).reshape(len(exempt), len(texts))
     if not len(texts) or skip.all(axis=1).any():
         return twin
-    grams = CountVectorizer(analyzer="char_wb", ngram_range=(NGRAM, NGRAM), binary=True, dtype=np.int32)
-    # a text of nothing but punctuation is compared by that
+    grams = CountVectorizer(analyzer="char_wb", ngram_range=(3, 3), binary=True, dtype=np.int32)
+    # A text of nothing but punctuation is compared by that.
     words = [re.sub(r"[^\w\s]", " ", text) if re.search(r"\w", text) else text for text in texts]
     rows = grams.fit_transform(words)
     sizes = np.diff(rows.indptr)
@@ -39,27 +37,22 @@ def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequenc
         compared = ~(skip[:, later] & skip[:, earlier]).any(axis=0)
         later, earlier = later[compared], earlier[compared]
         for start in range(0, len(later), PAIRS):
-            block = slice(start, start + PAIRS)
-            shared = rows[later[block]].multiply(rows[earlier[block]]).sum(axis=1)
-            shared = np.asarray(shared).ravel()
-            close = shared >= threshold * (sizes[later[block]] + sizes[earlier[block]] - shared)
-            for one, other in zip(later[block][close], earlier[block][close], strict=True):
-                if twin[one] == -1 and twin[other] == -1 and not _reordered(words[one], words[other]):
+            ones, others = later[start : start + PAIRS], earlier[start : start + PAIRS]
+            shared = np.asarray(rows[ones].multiply(rows[others]).sum(axis=1)).ravel()
+            close = shared >= threshold * (sizes[ones] + sizes[others] - shared)
+            for one, other in zip(ones[close], others[close]):
+                first, second = words[one].split(), words[other].split()
+                reordered = first != second and sorted(first) == sorted(second)
+                if twin[one] == -1 and twin[other] == -1 and not reordered:
                     twin[one] = other
     return twin
 
 
-def _reordered(one: str, other: str) -> bool:
-    """Whether two texts are the same words in another order."""
-    first, second = one.split(), other.split()
-    return first != second and sorted(first) == sorted(second)
-
-
 def _candidates(rows: csr_matrix, sizes: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs that may be similar enough, by the later text and then by the earlier.
+    """Yield pairs that may be similar enough, sorted by the later text and then by the earlier.
 
-    Sets of sizes m and n with a Jaccard similarity of t share at least t * max(m, n) elements, so each has one of
-    these among its first m - t * m + 1 in any common order; the rarest first gives the fewest pairs.
+    Sets of sizes m and n with a Jaccard similarity of t share at least t * max(m, n) elements, so each has a shared
+    element among its first m - t * m + 1 in any common order; the rarest first gives the fewest pairs.
     """
     frequency = np.bincount(rows.indices, minlength=rows.shape[1])
     ordered = rows[:, np.argsort(frequency, kind="stable")]

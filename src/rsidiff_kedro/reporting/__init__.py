@@ -1,1 +1,1 @@
-"""What a run shows: figures, contact sheets, a gallery, a report in one HTML file and a summary in words."""
+"""Show a run: figures, contact sheets, a gallery, a report in one HTML file and a summary in words."""

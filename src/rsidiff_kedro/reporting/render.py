@@ -1,4 +1,4 @@
-"""Render the report's HTML templates; everything a prompt or a file says is escaped."""
+"""Render the report's HTML templates, and escape every text of a prompt or a file."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from markupsafe import Markup
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("rsidiff_kedro.reporting", "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=False)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
 
 def render(name: str, **values: Any) -> Markup:

@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import plotly.graph_objects as go
 import plotly.io as pio
 from markupsafe import Markup
 
-from rsidiff_kedro.reporting.figures import Metrics, rejected_rounds, values_of
+from rsidiff_kedro.evaluation.intervals import Interval
+from rsidiff_kedro.reporting.figures import Metrics, intervals_of, rejected_rounds
 from rsidiff_kedro.reporting.render import render
-
-_KEY_ENDS = ("_low", "_high")
 
 
 def report_html(
@@ -19,49 +17,33 @@ def report_html(
 ) -> str:
     """Return one HTML page with everything in it, plotly.js and images too.
 
-    Args:
-        figures: shown in this order.
-        rounds: every round's metrics, the base first.
-        gallery: from `gallery_html`.
-        summary: plain text, from `summary_text`.
-        by_category: from `category_html`; empty where the prompts have no categories.
+    `rounds` are all metrics, the base first. The rest is from `gallery_html`, `summary_text` and `category_html`.
     """
+    config = {"displayModeBar": False, "responsive": True}
+    plots = [
+        pio.to_html(figure, config=config, full_html=False, include_plotlyjs=not index, div_id=f"figure-{index}")
+        for index, figure in enumerate(figures)
+    ]
     return render(
         "report",
         rounds=len(rounds) - 1,
         summary=summary,
         rejected=bool(rejected_rounds(rounds)),
-        plots=[_plot(figure, index) for index, figure in enumerate(figures)],
+        plots=plots,
         categories=by_category,
         gallery=gallery,
         metrics=metrics_table(rounds),
     )
 
 
-def _plot(figure: go.Figure, index: int) -> str:
-    """Return the figure's HTML; plotly.js comes with the first."""
-    config = {"displayModeBar": False, "responsive": True}
-    return pio.to_html(figure, config=config, full_html=False, include_plotlyjs=index == 0, div_id=f"figure-{index}")
-
-
-class _Cell(NamedTuple):
-    value: str
-    interval: str
-
-
 def metrics_table(rounds: Sequence[Metrics]) -> Markup:
     """Return an HTML table with one row per metric and one column per round, with intervals."""
-    keys = sorted({key for metrics in rounds for key in metrics})
-    shown = [key for key in keys if not (key.endswith(_KEY_ENDS) and key.rpartition("_")[0] in keys)]
-    rows = [(key, [_cell(*ends) for ends in zip(*_ends(rounds, key), strict=True)]) for key in shown]
+    keys = {key for metrics in rounds for key in metrics}
+    ends = {f"{key}{end}" for key in keys for end in ("_low", "_high")}
+    rows = [(key, list(map(_cell, intervals_of(rounds, key)))) for key in sorted(keys - ends)]
     return render("metrics", count=len(rounds), rows=rows)
 
 
-def _ends(rounds: Sequence[Metrics], key: str) -> list[list[float]]:
-    return [values_of(rounds, f"{key}{end}") for end in ("", *_KEY_ENDS)]
-
-
-def _cell(value: float, low: float, high: float) -> _Cell:
-    if math.isnan(value):
-        return _Cell("not measured", "")
-    return _Cell(f"{value:.4g}", "" if math.isnan(low) or math.isnan(high) else f"{low:.3f} … {high:.3f}")
+def _cell(found: Interval) -> dict[str, str]:
+    interval = "" if math.isnan(found.low) or math.isnan(found.high) else f"{found.low:.3f} … {found.high:.3f}"
+    return {"value": "not measured" if math.isnan(found.mean) else f"{found.mean:.4g}", "interval": interval}

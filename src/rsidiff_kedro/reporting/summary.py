@@ -1,6 +1,6 @@
-"""Say in words what the rounds changed: paired differences between the base and the last round, with intervals."""
+"""Summarize in words what the rounds changed: paired differences between the base and the last round."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,7 @@ from rsidiff_kedro.reporting.figures import Metrics, rejected_rounds, reward_nam
 class Comparison:
     """One measure of the base and of another round over the same prompts and seeds.
 
-    Attributes:
-        name: of the measure.
-        base: mean over the base's images.
-        last: mean over the round's images.
-        difference: mean of last - base with its bootstrap interval over prompts.
-        higher_is_better: whether a positive difference is an improvement.
+    `base` and `last` are means over images; `difference` is the mean of last - base.
     """
 
     name: str
@@ -40,15 +35,9 @@ class Comparison:
 def compare_rounds(
     base: pd.DataFrame, last: pd.DataFrame, rewards: Sequence[str], n_resamples: int, seed: int
 ) -> list[Comparison]:
-    """Compare two rounds' test scores image by image.
+    """Compare two rounds' test scores of the same prompts and seeds image by image.
 
-    Args:
-        base: the base's table, with prompt_id, sample_index, the rewards and, if there was a judge, correct,
-            attribute_accuracy and hallucinations.
-        last: the other round's table of the same prompts and seeds, in any order.
-        rewards: columns to compare beside the judge's.
-        n_resamples: of the bootstrap over prompts.
-        seed: of the bootstrap.
+    The tables have prompt_id, sample_index, the rewards and, if there was a judge, its columns (`judging.Judge`).
 
     Raises:
         ValueError: the tables differ in their prompts or seeds, or a pair occurs twice in one.
@@ -65,9 +54,10 @@ def compare_rounds(
     for label, (column, higher_is_better) in measures.items():
         if column not in base or column not in last:
             continue
-        before, after = (_values(pairs[f"{column}_{end}"], column) for end in ("base", "last"))
-        judged = np.isfinite(before) & np.isfinite(after)
-        before, after = before[judged], after[judged]
+        both = pairs[[f"{column}_base", f"{column}_last"]].astype(float).to_numpy()
+        judged = np.isfinite(both).all(axis=1)
+        # Hallucinations count once per image, as in the hallucination rate.
+        before, after = (both[judged] > 0 if column == "hallucinations" else both[judged]).T
         difference = paired_difference(after, before, clusters[judged], n_resamples, seed)
         comparisons.append(Comparison(label, float(before.mean()), float(after.mean()), difference, higher_is_better))
     return comparisons
@@ -75,27 +65,18 @@ def compare_rounds(
 
 def _paired(base: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
     """Join the two tables on prompt and sample; columns end in _base and _last."""
-    tables = {"base": base.set_index(PAIR).sort_index(), "last": last.set_index(PAIR).sort_index()}
-    for name, table in tables.items():
+    one, other = (table.set_index(PAIR).sort_index() for table in (base, last))
+    for name, table in (("base", one), ("last", other)):
         if table.index.has_duplicates:
             twice = table.index[table.index.duplicated()][0]
             raise ValueError(f"the {name} round's test scores have more than one row for (prompt, sample) {twice}")
-    if not tables["base"].index.equals(tables["last"].index):
-        unpaired = tables["base"].index.symmetric_difference(tables["last"].index)
+    unpaired = one.index.symmetric_difference(other.index)
+    if len(unpaired):
         raise ValueError(
             f"{len(unpaired)} test images of the two rounds have no partner, (prompt, sample) {unpaired[0]} first; "
             "evaluate both rounds on the same test prompts"
         )
-    return tables["base"].add_suffix("_base").join(tables["last"].add_suffix("_last"))
-
-
-def _values(column: pd.Series, name: str) -> np.ndarray:
-    """Return one number per image, NaN where the judge could not read the prompt.
-
-    Hallucinations count once per image, as in the hallucination rate.
-    """
-    numbers = column.to_numpy(dtype=np.float64)
-    return np.where(np.isnan(numbers), np.nan, numbers > 0) if name == "hallucinations" else numbers
+    return one.add_suffix("_base").join(other.add_suffix("_last"))
 
 
 def summary_text(
@@ -108,13 +89,7 @@ def summary_text(
 ) -> str:
     """Write a dozen lines: what improved from the base to the last round, by how much, and how sure that is.
 
-    Args:
-        rounds: every round's metrics, the base first.
-        base: the base's test scores.
-        last: the last round's.
-        n_resamples: of the bootstrap.
-        seed: of the bootstrap.
-        by_category: lines of `category_text`.
+    `rounds` are all metrics, the base first; `base` and `last` are test scores; `by_category` is from `category_text`.
     """
     number = len(rounds) - 1
     comparisons = compare_rounds(base, last, reward_names(rounds), n_resamples, seed)
@@ -130,32 +105,22 @@ def summary_text(
             f"{item.difference}  {item.verdict}"
         )
     lines += by_category
-    lines += _diversity_lines(rounds) + _gate_lines(rounds) + _warnings(comparisons)
+    diversity = values_of(rounds, "test/diversity")
+    if not np.isnan([diversity[0], diversity[-1]]).any():
+        lines.append(f"Diversity within a prompt: {diversity[0]:.3f} (base), {diversity[-1]:.3f} (round {number}).")
+    rejected = ", ".join(map(str, rejected_rounds(rounds)))
+    if rejected:
+        lines.append(f"The gate rejected the candidates of these rounds and kept the earlier adapter: {rejected}.")
+    lines += _warnings({item.name: item.verdict for item in comparisons})
     lines.append("The report shows every round's figures and the same prompts and seeds side by side.")
     return "\n".join(lines) + "\n"
 
 
-def _diversity_lines(rounds: Sequence[Metrics]) -> list[str]:
-    values = values_of(rounds, "test/diversity")
-    if np.isnan([values[0], values[-1]]).any():
-        return []
-    return [f"Diversity within a prompt: {values[0]:.3f} (base), {values[-1]:.3f} (round {len(rounds) - 1})."]
-
-
-def _gate_lines(rounds: Sequence[Metrics]) -> list[str]:
-    rejected = rejected_rounds(rounds)
-    if not rejected:
-        return []
-    named = ", ".join(str(number) for number in rejected)
-    return [f"The gate rejected the candidates of these rounds and kept the earlier adapter: {named}."]
-
-
-def _warnings(comparisons: Sequence[Comparison]) -> list[str]:
+def _warnings(verdicts: Mapping[str, str]) -> list[str]:
     """Warn of what a reader of the rewards alone would miss."""
-    accuracy = [item for item in comparisons if item.name == "prompt accuracy"]
-    rewards = [item for item in comparisons if item.name.startswith("reward ")]
-    if not accuracy:
+    if "prompt accuracy" not in verdicts:
         return ["No judge was held out: a reward that selects says little about what people would see."]
-    if accuracy[0].verdict == "worse" and any(item.verdict == "better" for item in rewards):
+    improved = any(name.startswith("reward ") and verdict == "better" for name, verdict in verdicts.items())
+    if verdicts["prompt accuracy"] == "worse" and improved:
         return ["A reward rose while the judge's accuracy fell: the model learned to please it (reward hacking)."]
     return []

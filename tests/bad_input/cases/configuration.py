@@ -95,6 +95,11 @@ _FILES = (
         "extends: tset\ndata: data\n",
         "there is no environment 'tset'",
     ),
+    _case(
+        "an environment without the section base_model",
+        "the parameters have no section 'base_model'",
+        ("run", "--env=sd14", "--pipelines=base_model"),
+    ),
     _case("base alone has no model", "parameter 'model.base' is missing; set it", ("run", "--env=base")),
 )
 

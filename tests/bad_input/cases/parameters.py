@@ -20,6 +20,7 @@ _RUN = (
 
 _MODEL = (
     _case("the family of models is unknown", "model.family=flux", "'flux'; there are stable_diffusion,"),
+    _case("the family of models is a function", "model.family=math:sqrt", "name a subclass of DiffusionModel"),
     _case("the resolution is no multiple of 16", "model.resolution=500", "'model.resolution' is 500"),
     _case("the number type is unknown", "model.dtype=float8", "'float32' or 'bfloat16'"),
     _case("the device is unknown", "model.device=tpu", "'auto', 'cpu'"),
@@ -85,6 +86,7 @@ _TRAINING = (
 
 _EVALUATION = (
     _case("the judge is unknown", "evaluation.judge=human", "unknown judge 'human'; there are scenes"),
+    _case("the judge is a function", "evaluation.judge=math:sqrt", "'math:sqrt' is no judge; name a class with"),
     _case(
         "a reward of your own is nowhere",
         "evaluation.rewards=[nowhere:Taste]",

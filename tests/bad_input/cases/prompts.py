@@ -77,7 +77,7 @@ _TEXT = (
     Case(
         "prompts",
         "the folder of files is empty",
-        "the folder holds no file of prompts; use .txt",
+        "the folder holds no prompt file; use .txt",
         with_params(NO_JUDGE, f"{SOURCE}.kind=file", f"{SOURCE}.path=prompts"),
         _empty_folder,
     ),
@@ -98,12 +98,12 @@ _TABLES = (
     _file(
         "no column of categories", "p.tsv", "text\tkind\na\tb\n", "no column 'style'", f"{SOURCE}.category_column=style"
     ),
-    _file("JSON that is cut", "p.json", '["a fox", ', "p.json: no JSON"),
+    _file("JSON that is cut", "p.json", '["a fox", ', "p.json: not valid JSON"),
     _file("JSON of an object", "p.json", '{"prompts": []}', "a JSON object, but prompts are a list"),
     _file("a JSON list of numbers", "p.json", "[1, 2]", "the list holds number items; give a list of texts"),
-    _file("a line that is no JSON", "p.jsonl", '{"text": "a fox"}\na hare\n', "line 2 is no JSON"),
+    _file("a line that is no JSON", "p.jsonl", '{"text": "a fox"}\na hare\n', "line 2 is not valid JSON"),
     _file("a prompt that is a list", "p.jsonl", '{"text": ["a fox"]}\n', "but a prompt is a text; name the column"),
-    _file("Parquet that is none", "p.parquet", b"PAR1" * 3, "no sound Parquet file"),
+    _file("Parquet that is none", "p.parquet", b"PAR1" * 3, "not a valid Parquet file"),
     _file("prompts that are numbers", "p.parquet", _table_of_numbers(), "but a prompt is a text; name the column"),
 )
 

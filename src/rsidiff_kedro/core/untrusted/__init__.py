@@ -1,1 +1,1 @@
-"""Reading and showing what somebody else may have made: texts, tables, pickles of torch, configurations of models."""
+"""Read and show data of unknown origin: texts, tables, torch's pickles, model configurations."""

@@ -1,4 +1,4 @@
-"""Opening what libraries load by themselves: models, tokenizers, configurations."""
+"""Open files with libraries: models, tokenizers, configurations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,36 +9,22 @@ from safetensors import SafetensorError
 
 from rsidiff_kedro.core.untrusted.text import printable
 
-_ERRORS = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-)
-"""What libraries raise of files that are broken or do not fit, and of a configuration's wrong types and numbers."""
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
+"""Errors that libraries raise for broken files, and for configurations with wrong types or numbers."""
 
 
 @contextmanager
 def loading(refuse: Callable[[Exception], Exception]) -> Iterator[None]:
-    """Raise `refuse(error)` in the place of what a library raises of broken files.
-
-    Memory that does not suffice is no fault of the files, and stays what it is.
-    """
+    """Raise `refuse(error)` instead of a library's error about a broken file; let torch.OutOfMemoryError through."""
     try:
         yield
     except Exception as error:  # tokenizers raises plain Exception, which no narrower clause catches alone
-        plain = type(error) is Exception
-        if isinstance(error, torch.OutOfMemoryError) or not (plain or isinstance(error, _ERRORS)):
+        known = type(error) is Exception or isinstance(error, (*DAMAGE, SafetensorError, StrictDataclassError))
+        if isinstance(error, torch.OutOfMemoryError) or not known:
             raise
         raise refuse(error) from error
 
 
 def reason(error: Exception, length: int = 300) -> str:
-    """What an error says, in one line of at most so many characters."""
+    """Return an error's message in one line of at most `length` characters, or its type if it has none."""
     return printable(str(error))[:length] or type(error).__name__

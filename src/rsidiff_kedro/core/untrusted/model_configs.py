@@ -1,24 +1,23 @@
-"""What a model's configuration can say that is not followed: code of somebody else, and sizes that no model has."""
+"""Recognize model configurations that must not be followed: foreign code, and sizes that no model has."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _ATTENTION = ("attn_implementation", "_attn_implementation")
-_OWN = re.compile(r"\w+")
 _MOST_LAYERS = 1000
 _LARGEST = 2**24
-"""Of any other whole number: vocabularies have some hundred thousand entries, schedules a thousand steps."""
+"""Limit of any other whole number: vocabularies have some hundred thousand entries, schedules a thousand steps."""
 
 
 def names_foreign_code(config: Any) -> bool:
-    """Whether a configuration asks transformers for a kernel from the hub, `owner/kernel:function`, at any depth."""
+    """Tell whether a configuration asks at any depth for an attention kernel from the hub, `owner/kernel:function`."""
     asked = [value for key, value in _entries(config) if key in _ATTENTION and value is not None]
-    return any(not isinstance(value, str) or not _OWN.fullmatch(value) for value in asked)
+    return any(not isinstance(value, str) or not re.fullmatch(r"\w+", value) for value in asked)
 
 
 def absurd_size(config: Any) -> str | None:
-    """The first entry, at any depth, with a number so large that the model would fill memory or never be built."""
+    """Return the first entry, at any depth, whose number is so large that the model would fill memory; else None."""
     for key, value in _entries(config):
         limit = _MOST_LAYERS if "layers" in key else _LARGEST
         numbers = value if isinstance(value, list) else [value]

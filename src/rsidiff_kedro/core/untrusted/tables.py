@@ -1,4 +1,4 @@
-"""Reading Parquet that somebody else may have made or damaged."""
+"""Read Parquet files that may be damaged or hostile."""
 
 from pathlib import Path
 
@@ -6,15 +6,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rsidiff_kedro.core.untrusted.loading import reason
+
 
 class TableError(ValueError):
-    """A file is no sound Parquet file; the message says why, in one line."""
+    """A Parquet file that cannot be read; the message says why in one line."""
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """The columns of a Parquet file, checked to be whole: texts are UTF-8, nothing points outside of its column.
+    """Read a Parquet file and check that texts are UTF-8 and that no offset points outside its column.
 
-    What pandas adds to a file of its own, such as an index, is not read: it decides which code takes the columns apart.
+    pandas' own metadata, such as an index, is ignored: it decides which code reads the columns.
 
     Raises:
         TableError: the file cannot be read.
@@ -24,5 +26,5 @@ def read_parquet(path: Path) -> pd.DataFrame:
             table = file.read()
         table.validate(full=True)
         return table.to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: of a time zone that is none
-        raise TableError(" ".join(str(error).split())[:300] or type(error).__name__) from error
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: an unknown time zone
+        raise TableError(reason(error)) from error

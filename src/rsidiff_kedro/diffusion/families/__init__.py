@@ -1,7 +1,6 @@
 """Families of diffusion models, one file each; `load_model` opens one by its settings."""
 
 from pathlib import Path
-from typing import cast
 
 import torch
 from pydantic import ValidationError
@@ -29,12 +28,15 @@ def family_of(model: ModelSettings) -> type[DiffusionModel]:
     """Return the class of `model.family`.
 
     Raises:
-        ModelError: there is no such family.
+        ModelError: the name is unknown, or names something else.
     """
     try:
-        return cast(type[DiffusionModel], FAMILIES.load(model.family))
+        family = FAMILIES.load(model.family)
     except PluginError as error:
         raise ModelError(f"model.family: {error}") from None
+    if not isinstance(family, type) or not issubclass(family, DiffusionModel):
+        raise ModelError(f"model.family: {model.family!r} is no model family; name a subclass of DiffusionModel")
+    return family
 
 
 def check_model(model: ModelSettings) -> None:

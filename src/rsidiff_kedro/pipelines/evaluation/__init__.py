@@ -1,15 +1,15 @@
 """Evaluation: generate and score images of the test prompts with the round's adapter, and compute its metrics."""
 
-from rsidiff_kedro.pipelines.evaluation.pipeline import FROM_BASE, create_pipeline
+from rsidiff_kedro.pipelines.evaluation.pipeline import BASE, create_pipeline
 from rsidiff_kedro.pipelines.requirements import features_requirement, scored_images_requirements
-from rsidiff_kedro.pipelines.stage import Place, Stage
+from rsidiff_kedro.pipelines.stage import METHOD, Place, Stage
 
 stage = Stage(
     name="evaluation",
     place=Place.EVERY_ROUND,
     create=create_pipeline,
     shared=("test_prompts",),
-    from_base=FROM_BASE,
+    from_base={name: f"{METHOD}.round_0.{name.removeprefix('base_')}" for name in BASE},
     requires=lambda parameters: [
         *scored_images_requirements(parameters),
         features_requirement(parameters.evaluation.features, parameters),

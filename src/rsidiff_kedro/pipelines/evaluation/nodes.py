@@ -1,4 +1,4 @@
-"""The steps of evaluation."""
+"""Node functions of evaluation."""
 
 import pandas as pd
 
@@ -44,8 +44,8 @@ def measure(
         **metrics.image_metrics(images),
         **features,
     }
-    validation = metrics.score_metrics(validation_scores, rewards)
     values = {f"test/{name}": value for name, value in test.items()}
+    validation = metrics.score_metrics(validation_scores, rewards)
     values |= {f"validation/{name}": value for name, value in validation.items()}
     measured = metrics.with_intervals(values, settings.bootstrap_resamples, seed)
     verdict = {f"gate/{name}": (gate or OPEN_GATE)[name] for name in OPEN_GATE}

@@ -1,4 +1,4 @@
-"""The steps of fine-tuning."""
+"""Node functions of fine-tuning."""
 
 import pandas as pd
 
@@ -41,7 +41,7 @@ def finetune(
 def measure_training(
     selection: pd.DataFrame, weights: pd.DataFrame, training_set: TrainingSet, training_log: pd.DataFrame
 ) -> dict[str, float]:
-    """Measure what the round trained on and how; the base, round 0, has no such figures."""
+    """Measure what the round trained on and how; round 0 has no such metrics."""
     kept = selection["kept"]
     tail = training_log["loss"].tail(max(1, len(training_log) // 10))
     return {

@@ -1,6 +1,6 @@
-"""The nodes of fine-tuning in one round."""
+"""Connect the nodes of fine-tuning for one round."""
 
-from kedro.pipeline import Node, Pipeline, node
+from kedro.pipeline import Pipeline, node
 
 from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.pipelines.finetune import nodes
@@ -12,28 +12,21 @@ def create_pipeline(round_number: int) -> Pipeline:
     if round_number == 0:
         inputs = ["params:model", "params:finetune.rank", "params:finetune.layers", "params:seed"]
         return Pipeline([node(nodes.start_adapter, inputs, "adapter", name="start_adapter")])
-    train = node(
-        bind(nodes.finetune, round_number=round_number),
-        ["training_set", "parent", "params:model", "params:finetune", "params:seed"],
-        ["candidate", "training_log"],
-        name="finetune",
-    )
-    measure = node(
-        nodes.measure_training,
-        ["selection", "weights", "training_set", "training_log"],
-        "training_metrics",
-        name="measure_training",
-    )
-    return Pipeline([_build_training_set(round_number), train, measure])
-
-
-def _build_training_set(round_number: int) -> Node:
-    """Round 1 has no earlier round to replay."""
-    function = weighted_images if round_number == 1 else nodes.build_training_set
-    earlier = [] if round_number == 1 else ["previous_training_set", "params:replay"]
-    return node(
-        bind(function, round_number=round_number),
-        ["images", "weights", *earlier],
-        "training_set",
-        name="build_training_set",
+    build = weighted_images if round_number == 1 else nodes.build_training_set
+    replayed = [] if round_number == 1 else ["previous_training_set", "params:replay"]
+    trained = ["training_set", "parent", "params:model", "params:finetune", "params:seed"]
+    measured = ["selection", "weights", "training_set", "training_log"]
+    return Pipeline(
+        [
+            node(
+                bind(build, round_number=round_number),
+                ["images", "weights", *replayed],
+                "training_set",
+                name="build_training_set",
+            ),
+            node(
+                bind(nodes.finetune, round_number=round_number), trained, ["candidate", "training_log"], name="finetune"
+            ),
+            node(nodes.measure_training, measured, "training_metrics", name="measure_training"),
+        ]
     )

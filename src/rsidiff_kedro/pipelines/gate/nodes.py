@@ -1,4 +1,4 @@
-"""The steps of the gate."""
+"""Node functions of the gate."""
 
 import pandas as pd
 

@@ -1,46 +1,20 @@
-"""The nodes of the gate in one round."""
+"""Connect the nodes of the gate for one round."""
 
-from kedro.pipeline import Node, Pipeline, node
+from kedro.pipeline import Pipeline, node
 
-from rsidiff_kedro.pipelines.common import generate_images, score_images
+from rsidiff_kedro.pipelines.common import REWARDS, generate_and_score
 from rsidiff_kedro.pipelines.gate import nodes
-from rsidiff_kedro.pipelines.stage import bind
-
-REWARDS = "params:preference_selection.rewards"
 
 
 def create_pipeline(round_number: int) -> Pipeline:
     """Validate the candidate and decide; round 0 has no candidate, so its adapter is only validated."""
     if round_number == 0:
-        return Pipeline(validate(0, "adapter", "validation_scores"))
+        return Pipeline(generate_and_score("validation", 0, "adapter", "gate", "validation_scores"))
+    scores, settings = ["candidate_scores", "parent_scores"], ["params:gate", "params:evaluation.bootstrap_resamples"]
     decide = node(
         nodes.pass_gate,
-        [
-            *("candidate", "parent", "candidate_scores", "parent_scores", REWARDS),
-            *("params:gate", "params:evaluation.bootstrap_resamples", "params:seed"),
-        ],
+        ["candidate", "parent", *scores, REWARDS, *settings, "params:seed"],
         ["adapter", "validation_scores", "gate"],
         name="pass_gate",
     )
-    return Pipeline([*validate(round_number, "candidate", "candidate_scores"), decide])
-
-
-def validate(round_number: int, adapter: str, scores: str) -> list[Node]:
-    """Create images of the validation prompts with this adapter, and their scores."""
-    return [
-        node(
-            bind(generate_images, purpose="validation", round_number=round_number),
-            [
-                *(adapter, "validation_prompts", "params:gate.samples_per_prompt"),
-                *("params:model", "params:sampler", "params:seed"),
-            ],
-            "validation_images",
-            name="generate_validation_images",
-        ),
-        node(
-            score_images,
-            ["validation_images", "params:evaluation.rewards", REWARDS, "params:evaluation.judge", "params:rewards"],
-            scores,
-            name="score_validation_images",
-        ),
-    ]
+    return Pipeline([*generate_and_score("validation", round_number, "candidate", "gate", "candidate_scores"), decide])

@@ -1,4 +1,4 @@
-"""The steps of preference selection."""
+"""Node functions of preference selection."""
 
 import pandas as pd
 

@@ -1,23 +1,18 @@
-"""The nodes of preference selection in one round."""
+"""Connect the nodes of preference selection for one round."""
 
 from kedro.pipeline import Pipeline, node
 
 from rsidiff_kedro.method.selection import select_samples
 from rsidiff_kedro.pipelines.preference_selection import nodes
 
-SECTION = "params:preference_selection"
-
 
 def create_pipeline(round_number: int) -> Pipeline:
     """Create scores of a round's images, and the selection of those that are kept."""
+    section = "params:preference_selection"
+    scored = ["images", f"{section}.rewards", f"{section}.floors", "params:rewards"]
     return Pipeline(
         [
-            node(
-                nodes.score_images,
-                ["images", f"{SECTION}.rewards", f"{SECTION}.floors", "params:rewards"],
-                "scores",
-                name="score_images",
-            ),
-            node(select_samples, ["scores", SECTION, "params:seed"], "selection", name="select_samples"),
+            node(nodes.score_images, scored, "scores", name="score_images"),
+            node(select_samples, ["scores", section, "params:seed"], "selection", name="select_samples"),
         ]
     )

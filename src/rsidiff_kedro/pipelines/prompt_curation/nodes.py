@@ -1,4 +1,4 @@
-"""The steps of prompt curation."""
+"""Node functions of prompt curation."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ BATCH_SIZE = 64
 
 
 def collect_prompts(source: dict[str, Any], evaluation_source: dict[str, Any] | None, seed: int) -> pd.DataFrame:
-    """Read or generate the prompts, those for evaluation from a source of their own if there is one."""
+    """Read or generate the prompts, those for evaluation from a separate source if there is one."""
     return sources.collect_prompts(*_sources(source, evaluation_source), seed)
 
 
@@ -50,18 +50,10 @@ def filter_prompts(
 def generate_probe_images(
     candidates: pd.DataFrame, enabled: bool, probe: ProbeSettings, model: ModelSettings, seed: int
 ) -> ImageSet:
-    """Generate a few images of the base model for each candidate; none if curation is off."""
-    return sample_images(
-        load_model(model),
-        None,
-        candidates if enabled else candidates.head(0),
-        probe.samples_per_prompt,
-        probe.sampler,
-        seed,
-        purpose="probe",
-        title="probe: generating",
-        unfinished=unfinished_folder(),
-    )
+    """Generate a few images per candidate with the base model; none if curation is off."""
+    probed, opened, unfinished = candidates if enabled else candidates.head(0), load_model(model), unfinished_folder()
+    samples, title = probe.samples_per_prompt, "probe: generating images"
+    return sample_images(opened, None, probed, samples, probe.sampler, seed, "probe", title, unfinished)
 
 
 def score_probe_images(images: ImageSet, probe: ProbeSettings, models: RewardsSettings) -> pd.DataFrame:
@@ -84,7 +76,7 @@ def select_pool(
 
 
 def gather_rejected(by_filter: pd.DataFrame, by_probe: pd.DataFrame) -> pd.DataFrame:
-    """Join all dropped prompts, each with the rule that dropped it, in one table."""
+    """Join all dropped prompts in one table, each with the rule that dropped it."""
     parts = [part for part in (by_filter, by_probe) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else by_filter
 

@@ -1,4 +1,4 @@
-"""The steps of the report."""
+"""Node functions of the report."""
 
 import logging
 from typing import Any

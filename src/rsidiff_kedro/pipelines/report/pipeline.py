@@ -1,4 +1,4 @@
-"""The nodes of the report."""
+"""Connect the nodes of the report."""
 
 from collections.abc import Mapping
 
@@ -22,26 +22,14 @@ def create_pipeline(rounds: Mapping[str, list[str]]) -> Pipeline:
         "diversity_plot": figures.diversity_figure,
     }
     bootstrap = ["params:evaluation.bootstrap_resamples", "params:seed"]
+    by_category = [*bootstrap, "test_prompts", *metrics, *scores]
+    summarized = [*bootstrap, "category_scores", scores[0], scores[-1], *metrics]
+    reported = [*plots, "summary", "category_scores", *metrics, *images, *scores]
     return Pipeline(
         [
             *(node(plot, metrics, name, name=f"make_{name}") for name, plot in plots.items()),
-            node(
-                nodes.score_categories,
-                [*bootstrap, "test_prompts", *metrics, *scores],
-                "category_scores",
-                name="score_categories",
-            ),
-            node(
-                nodes.summarize,
-                [*bootstrap, "category_scores", scores[0], scores[-1], *metrics],
-                "summary",
-                name="summarize",
-            ),
-            node(
-                nodes.make_report,
-                [*plots, "summary", "category_scores", *metrics, *images, *scores],
-                "report",
-                name="make_report",
-            ),
+            node(nodes.score_categories, by_category, "category_scores", name="score_categories"),
+            node(nodes.summarize, summarized, "summary", name="summarize"),
+            node(nodes.make_report, reported, "report", name="make_report"),
         ]
     )

@@ -1,4 +1,4 @@
-"""The steps of supervised fine-tuning."""
+"""Node functions of supervised fine-tuning."""
 
 import pandas as pd
 

@@ -1,12 +1,13 @@
-"""The steps of synthesis."""
+"""Node functions of synthesis."""
 
 import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.sampling import SynthesisSettings
-from rsidiff_kedro.pipelines import common
+from rsidiff_kedro.diffusion.sampling import SynthesisSettings, sample_images
+from rsidiff_kedro.execution.unfinished import unfinished_folder
 
 
 def generate_images(
@@ -17,12 +18,13 @@ def generate_images(
     seed: int,
     round_number: int,
 ) -> ImageSet:
-    """Generate the round's images; each round has seeds of its own."""
-    purpose = f"round_{round_number}"
+    """Generate the round's images; each round has its own seeds."""
     samples, sampler = settings.samples_per_prompt, settings.sampler
-    return common.generate_images(parent, prompts, samples, model, sampler, seed, purpose, round_number)
+    purpose, title = f"round_{round_number}", f"round {round_number}: generating images"
+    opened, unfinished = load_model(model), unfinished_folder()
+    return sample_images(opened, parent, prompts, samples, sampler, seed, purpose, title, unfinished)
 
 
 def keep_base_images(images: ImageSet) -> ImageSet:
-    """Keep round 1's images, which the base model generated, under a name of their own; they take no more space."""
+    """Keep round 1's images, which the base model generated, under their own name; the files are linked."""
     return images

@@ -1,4 +1,4 @@
-"""The nodes of synthesis in one round."""
+"""Connect the nodes of synthesis for one round."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -9,19 +9,12 @@ from rsidiff_kedro.prompts.splits import choose_round_prompts
 
 def create_pipeline(round_number: int) -> Pipeline:
     """Create prompts and images of a round, and in round 1 the base model's images."""
+    choose, generate = (bind(each, round_number=round_number) for each in (choose_round_prompts, nodes.generate_images))
+    chosen = ["prompt_pool", "params:prompt_curation.prompts_per_round", "params:seed"]
+    generated = ["prompts", "parent", "params:model", "params:synthesis", "params:seed"]
     steps = [
-        node(
-            bind(choose_round_prompts, round_number=round_number),
-            ["prompt_pool", "params:prompt_curation.prompts_per_round", "params:seed"],
-            "prompts",
-            name="choose_prompts",
-        ),
-        node(
-            bind(nodes.generate_images, round_number=round_number),
-            ["prompts", "parent", "params:model", "params:synthesis", "params:seed"],
-            "images",
-            name="generate_images",
-        ),
+        node(choose, chosen, "prompts", name="choose_prompts"),
+        node(generate, generated, "images", name="generate_images"),
     ]
     if round_number == 1:
         steps.append(node(nodes.keep_base_images, "images", "base_images", name="keep_base_images"))

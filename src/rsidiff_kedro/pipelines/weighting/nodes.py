@@ -1,4 +1,4 @@
-"""The steps of weighting."""
+"""Node functions of weighting."""
 
 import pandas as pd
 
@@ -16,8 +16,7 @@ def weigh_samples(
     models: RewardsSettings,
 ) -> pd.DataFrame:
     """Weigh the kept images by their distance to the reference: columns image_id, distance and weight."""
-    kept = kept_images(images, selection)
-    reference = _reference_images(images, base_images, settings)
+    kept, reference = kept_images(images, selection), _reference_images(images, base_images, settings)
     embed = load_features(settings.features, **models.options(settings.features)).embed
     reference_texts, texts = (part.metadata["text"].tolist() for part in (reference, kept))
     weights = weighting.weigh_samples(

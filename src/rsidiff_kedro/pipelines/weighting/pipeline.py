@@ -1,4 +1,4 @@
-"""The nodes of weighting in one round."""
+"""Connect the nodes of weighting for one round."""
 
 from kedro.pipeline import Pipeline, node
 

@@ -1,4 +1,4 @@
-"""Prompts of a file or of a folder of files."""
+"""Read prompts from a file or from a folder of files."""
 
 import io
 import json
@@ -8,23 +8,23 @@ from typing import Any, Literal, Self
 
 import pandas as pd
 
-from rsidiff_kedro.core.prompt_table import prompt_table, writable
+from rsidiff_kedro.core.prompt_table import writable
 from rsidiff_kedro.core.untrusted.tables import TableError, read_parquet
-from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, labels, plain_texts
+from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read_columns
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
 class PromptFileError(PromptSourceError):
-    """A file of prompts cannot be read; the message says why in one line."""
+    """A prompt file that cannot be read; the message says why in one line."""
 
 
 class FileSource(Source):
     """Prompts of a file in UTF-8 or Parquet, or of all such files in a folder.
 
     Attributes:
-        path: a .txt file (one prompt a line), .csv, .tsv, .json (a list of texts or of objects), .jsonl or .parquet;
-            or a folder, of which each file's name without its ending is the category of its prompts.
+        path: a .txt file (one prompt per line), .csv, .tsv, .json (a list of texts or of objects), .jsonl or .parquet;
+            or a folder, where each file's name without its suffix is the category of its prompts.
         column: the column, or key, that holds the prompts; unused for .txt and for a list of texts.
         category_column: the column of categories, in whose proportions prompts are split; None for no categories.
     """
@@ -35,16 +35,15 @@ class FileSource(Source):
     category_column: str | None = None
 
     def within(self, folder: Path) -> Self:
-        """The path, if it is relative, taken from this folder."""
         return self.model_copy(update={"path": folder / os.path.expanduser(self.path)})
 
     def collect(self, seed: int) -> pd.DataFrame:
-        """All prompts in their order, those of a folder in the order of the files' names."""
+        """Return all prompts in their order, those of a folder in the order of the files' names."""
         if not os.path.isdir(self.path):
             return _read_prompts(self, self.path, "")
         files = sorted(path for path in self.path.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
         if not files:
-            raise PromptFileError(f"{self.path}: the folder holds no file of prompts; use {', '.join(SUFFIXES)}")
+            raise PromptFileError(f"{self.path}: the folder holds no prompt file; use {', '.join(SUFFIXES)}")
         return pd.concat([_read_prompts(self, path, path.stem) for path in files], ignore_index=True)
 
 
@@ -53,8 +52,11 @@ def _read_prompts(source: FileSource, path: Path, category: str) -> pd.DataFrame
     if suffix not in SUFFIXES:
         raise PromptFileError(f"{path}: unknown kind of prompt file {suffix!r}; use one of {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):  # pathlib raises where a path is too long
-        raise PromptFileError(f"{path}: no such file; give the path of a file of prompts")
-    rows = _read_parquet(path) if suffix == ".parquet" else _read_text(path, suffix, source.column)
+        raise PromptFileError(f"{path}: no such file; give the path of a prompt file")
+    try:
+        rows = read_parquet(path) if suffix == ".parquet" else _read_text(path, suffix, source.column)
+    except TableError as error:
+        raise PromptFileError(f"{path}: not a valid Parquet file ({error}); save it again") from None
     if rows.empty:
         raise PromptFileError(f"{path}: the file holds no prompt; give at least one")
     for column in filter(None, (source.column, source.category_column)):
@@ -63,12 +65,11 @@ def _read_prompts(source: FileSource, path: Path, category: str) -> pd.DataFrame
             raise PromptFileError(f"{path}: {count} columns are named {column!r}; rename all but one")
         if not count:
             raise PromptFileError(f"{path}: no column {column!r}; there are {', '.join(map(str, rows.columns))}")
-    texts = plain_texts(rows[source.column], str(path), source.column)
-    return prompt_table(texts, path.name, labels(rows[source.category_column]) if source.category_column else category)
+    return read_columns(rows, source.column, source.category_column, str(path), path.name, category)
 
 
 def _read_text(path: Path, suffix: str, column: str) -> pd.DataFrame:
-    """Rows of a text file; where there are no columns, the one column is named `column`."""
+    """Return the rows of a text file; where there are no columns, name the only one `column`."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -92,18 +93,14 @@ def _parse_table(path: Path, text: str, suffix: str) -> pd.DataFrame:
         # and rename columns of the same name.
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None)
     except ValueError as error:  # pandas' own derive from it
-        reason = " ".join(str(error).split())
         raise PromptFileError(
-            f"{path}: no sound {suffix[1:]} ({reason}); quote prompts that hold the separator"
+            f"{path}: not a valid {suffix[1:]} file ({error}); quote prompts that hold the separator"
         ) from None
     return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis="columns")
 
 
 def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
-    try:
-        items = json.loads(text, object_pairs_hook=_row)
-    except (ValueError, RecursionError) as error:
-        raise PromptFileError(f"{path}: no JSON ({error}); correct the file") from None
+    items = _loads(text, f"{path}:")
     if not isinstance(items, list):
         raise PromptFileError(
             f"{path}: a JSON {_json_name(items)}, but prompts are a list; "
@@ -119,6 +116,23 @@ def _parse_json(path: Path, text: str, column: str) -> pd.DataFrame:
     return pd.DataFrame(items)
 
 
+def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            rows.append(_loads(line, f"{path}: line {number} is"))
+            if not isinstance(rows[-1], dict):
+                raise PromptFileError(f'{path}: line {number} is not a JSON object; write {{"text": "a prompt"}}')
+    return pd.DataFrame(rows)
+
+
+def _loads(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_row)
+    except (ValueError, RecursionError) as error:
+        raise PromptFileError(f"{where} not valid JSON ({error}); correct it") from None
+
+
 def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {writable(key): writable(value) if isinstance(value, str) else value for key, value in pairs}
 
@@ -126,25 +140,3 @@ def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _json_name(value: Any) -> str:
     names = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
     return names.get(type(value), "number")
-
-
-def _parse_json_lines(path: Path, lines: list[str]) -> pd.DataFrame:
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, object_pairs_hook=_row)
-        except (ValueError, RecursionError) as error:
-            raise PromptFileError(f"{path}: line {number} is no JSON ({error}); correct it") from None
-        if not isinstance(row, dict):
-            raise PromptFileError(f'{path}: line {number} is no JSON object; write {{"text": "a prompt"}}')
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return read_parquet(path)
-    except TableError as error:
-        raise PromptFileError(f"{path}: no sound Parquet file ({error}); save it again") from None

@@ -1,20 +1,20 @@
-"""Prompts that a language model writes, over an OpenAI-compatible chat endpoint."""
+"""Collect prompts that a language model writes, over an OpenAI-compatible chat endpoint."""
 
 import importlib.util
 import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 import pandas as pd
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from rsidiff_kedro.core.prompt_table import PromptCountError, prompt_id, prompt_table
-from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply, send
+from rsidiff_kedro.core.section import Text
+from rsidiff_kedro.prompts.sources.chat import ReplyCache, parse_reply, send
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ TOPICS = (
     "machines", "everyday objects", "clothes and fabric", "fantasy creatures", "science fiction", "history",
     "abstract shapes and colors", "counts and positions of objects", "written words on things",
 )  # fmt: skip
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 FRUITLESS = 5
 """Requests in a row that bring no new prompt, after which the model is taken to have no more."""
 
@@ -39,33 +38,22 @@ class _NotCachedError(Exception):
     """A request is not in the cache, and this pass sends none."""
 
 
-def _is_server(address: SplitResult) -> bool:
-    try:
-        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:  # a port that is no number up to 65535
-        return False
-
-
 class LanguageModelSource(Source):
-    """Prompts that a language model writes, a request a handful, each request on one of the topics in turn.
+    """Prompts of a language model, some per request, each request on one of the topics in turn.
 
-    Every reply is kept in the cache under its request, so that a rerun asks nothing again and a killed one goes on.
+    Every reply is kept in the cache under its request, so a rerun asks nothing again and a killed run continues.
 
     Attributes:
         endpoint: address of the API, up to and with its version, such as http://localhost:8000/v1.
-        model: its name there.
         count: different prompts to collect.
         instruction: the system message; it has to ask for a JSON array of strings.
-        topics: the category of the prompts that are asked for under it.
-        prompts_per_request: asked for at once.
-        temperature: of sampling, 0 to 2.
+        topics: each is the category of its prompts.
         max_tokens: of a reply.
-        total_tokens: of all requests and replies together, those from the cache included; none is sent that could
-            pass it.
+        total_tokens: of all requests and replies together, also those from the cache; no request is sent that could
+            exceed it.
         timeout: seconds that a reply may take.
         retries: after a busy or broken server (408, 409, 429, 5xx) or no connection, at growing intervals.
         api_key_variable: the environment variable that holds the key; None for an endpoint that needs none.
-        cache: the folder of replies.
     """
 
     kind: Literal["language_model"] = "language_model"
@@ -73,9 +61,7 @@ class LanguageModelSource(Source):
     model: str
     count: int = Field(ge=1, le=1_000_000)
     instruction: str = INSTRUCTION
-    topics: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = Field(
-        default=TOPICS, min_length=1
-    )
+    topics: tuple[Text, ...] = Field(default=TOPICS, min_length=1)
     prompts_per_request: int = Field(default=20, ge=1, le=200)
     temperature: float = Field(default=1.0, ge=0, le=2)
     max_tokens: int = Field(default=2000, ge=1)
@@ -92,13 +78,18 @@ class LanguageModelSource(Source):
                 "endpoint holds a user name, password or query, which would be recorded with the parameters; put the "
                 "key into the environment variable that api_key_variable names"
             )
-        if not _is_server(urlsplit(self.endpoint)):
+        try:
+            address = urlsplit(self.endpoint)
+            is_server = address.scheme in ("http", "https") and address.hostname and address.port != 0
+        except ValueError:  # the port is not a number up to 65535
+            is_server = False
+        if not is_server:
             raise ValueError(f"endpoint is {self.endpoint!r}; give an address such as http://localhost:8000/v1")
-        if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
-            # Which may be the key itself, so that it is not shown.
+        if self.api_key_variable is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", self.api_key_variable):
+            # The value may be the key itself, so it is not shown.
             raise ValueError(
-                "api_key_variable is no name of an environment variable (capitals, digits and '_', 64 at most); put "
-                "the key into a variable such as OPENAI_API_KEY and give that name"
+                "api_key_variable is not the name of an environment variable (capitals, digits and '_', 64 at most); "
+                "put the key into a variable such as OPENAI_API_KEY and give that name"
             )
         most = max(self._most_tokens(self._body(number, 0)) for number in range(len(self.topics)))
         if most > self.total_tokens:
@@ -110,26 +101,19 @@ class LanguageModelSource(Source):
 
     @property
     def costs(self) -> bool:
-        """True: an endpoint wants to be paid."""
         return True
 
     @property
     def expected(self) -> int:
-        """How many prompts it gives."""
         return self.count
 
     def within(self, folder: Path) -> Self:
-        """The cache, if its path is relative, taken from this folder."""
         return self.model_copy(update={"cache": folder / os.path.expanduser(self.cache)})
 
     def check(self, seed: int) -> None:
-        """Whether the package and the key are there; neither is needed where all replies lie in the cache."""
-
-        def send_nothing(body: dict[str, Any]) -> Reply:
-            raise _NotCachedError
-
+        """Check that the package and the key are there; neither is needed if all replies are in the cache."""
         try:
-            self._gather(seed, send_nothing)
+            self._gather(seed, ask=False)
         except _NotCachedError:
             self._key()
             if importlib.util.find_spec("openai") is None:
@@ -138,29 +122,22 @@ class LanguageModelSource(Source):
                 ) from None
 
     def collect(self, seed: int) -> pd.DataFrame:
-        """`count` different prompts in the order of their requests.
+        """Return `count` different prompts in the order of their requests.
 
         Raises:
-            PromptSourceError: the endpoint does not answer, or not with prompts; what it has said so far is kept.
+            PromptSourceError: the endpoint does not answer, or not with prompts; earlier replies are kept.
             PromptCountError: the limit of tokens is reached, or nothing new comes.
         """
-
-        def ask(body: dict[str, Any]) -> Reply:
-            return send(body, self.endpoint, self._key(), self.timeout, self.retries)
-
-        found, dropped = self._gather(seed, ask)
+        found, dropped = self._gather(seed, ask=True)
         if dropped:
-            reasons = ", ".join(f"{number} x {reason}" for reason, number in sorted(dropped.items()))
-            logger.warning("%s: not used: %s; the replies lie in %s", self.model, reasons, self.cache)
-        return prompt_table(list(found.values()), self.model, [topic for topic, _ in found])
+            logger.warning("%s: not used: %s; the replies are in %s", self.model, _listed(dropped), self.cache)
+        texts, topics = zip(*found.values())
+        return prompt_table(texts, self.model, topics)
 
-    def _gather(
-        self, seed: int, ask: Callable[[dict[str, Any]], Reply]
-    ) -> tuple[dict[tuple[str, str], str], Counter[str]]:
-        """Prompts by topic and id, and how many entries or replies were not used, by reason."""
+    def _gather(self, seed: int, ask: bool) -> tuple[dict[str, tuple[str, str]], Counter[str]]:
+        """Return prompts and their topics by id, and count the entries and replies that were not used, by reason."""
         cache = ReplyCache(self.cache)
-        found: dict[tuple[str, str], str] = {}
-        known: set[str] = set()
+        found: dict[str, tuple[str, str]] = {}
         dropped: Counter[str] = Counter()
         used = number = fruitless = 0
         while len(found) < self.count:
@@ -169,7 +146,9 @@ class LanguageModelSource(Source):
             if used + most > self.total_tokens or fruitless == FRUITLESS:
                 raise self._too_few(len(found), used, dropped, fruitless)
             kept = cache.get(self.endpoint, body)
-            reply = kept or ask(body)
+            if kept is None and not ask:
+                raise _NotCachedError
+            reply = kept or send(body, self.endpoint, self._key(), self.timeout, self.retries)
             texts, reasons = parse_reply(reply)
             if kept is None:
                 cache.put(self.endpoint, body, reply)
@@ -177,18 +156,17 @@ class LanguageModelSource(Source):
             before = len(found)
             for text in texts:
                 name = prompt_id(text)
-                if name in known:
+                if name in found:
                     reasons["said before"] += 1
                 elif len(found) < self.count:
-                    known.add(name)
-                    found[self.topics[number % len(self.topics)], name] = text
+                    found[name] = text, self.topics[number % len(self.topics)]
             dropped += reasons
             fruitless = 0 if len(found) > before else fruitless + 1
             number += 1
         return found, dropped
 
     def _body(self, number: int, seed: int) -> dict[str, Any]:
-        """The request of this number; the seed makes each another one, for the model and for the cache."""
+        """Return the request of this number; the seed makes it differ, for the model and for the cache."""
         topic = self.topics[number % len(self.topics)]
         # OpenAI's own newer models know the limit by another name than every compatible server.
         official = urlsplit(self.endpoint).hostname == "api.openai.com"
@@ -204,14 +182,12 @@ class LanguageModelSource(Source):
         }
 
     def _most_tokens(self, body: dict[str, Any]) -> int:
-        """What a request and its reply take at most: no tokenizer makes more than a token a byte."""
+        """Return the most tokens of a request and its reply: no tokenizer makes more than one per byte."""
         return self.max_tokens + sum(len(message["content"].encode()) for message in body["messages"])
 
     def _key(self) -> str | None:
-        if self.api_key_variable is None:
-            return None
-        key = os.environ.get(self.api_key_variable)
-        if not key:
+        key = os.environ.get(self.api_key_variable) if self.api_key_variable else None
+        if self.api_key_variable and not key:
             raise PromptSourceError(
                 f"the environment variable {self.api_key_variable!r} with the key of {self.endpoint} is not set; set "
                 "it, or set prompt_curation.source.api_key_variable=null if the endpoint needs none"
@@ -219,11 +195,14 @@ class LanguageModelSource(Source):
         return key
 
     def _too_few(self, found: int, used: int, dropped: Counter[str], fruitless: int) -> PromptCountError:
-        reasons = ", ".join(f"{number} x {reason}" for reason, number in sorted(dropped.items())) or "nothing"
         why, cure = f"total_tokens is {self.total_tokens}", "raise total_tokens"
         if fruitless == FRUITLESS:
             why, cure = f"the last {FRUITLESS} replies brought nothing new", "change instruction, topics or max_tokens"
         return PromptCountError(
-            f"{self.model} gave {found} of {self.count} prompts for {used} tokens, and {why} (not used: {reasons}); "
-            f"{cure}, or lower count; the replies are kept"
+            f"{self.model} gave {found} of {self.count} prompts for {used} tokens, and {why} (not used: "
+            f"{_listed(dropped) or 'nothing'}); {cure}, or lower count; the replies are kept"
         )
+
+
+def _listed(dropped: Counter[str]) -> str:
+    return ", ".join(f"{number} x {reason}" for reason, number in sorted(dropped.items()))

@@ -1,4 +1,4 @@
-"""Prompts of several sources, with a share of each."""
+"""Collect prompts from several sources, with a share of each."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -25,7 +25,7 @@ class MixturePart(Section):
 
     Attributes:
         share: of the mixture's prompts, in (0, 1].
-        source: any kind but a mixture; of the grammar, its training captions are used.
+        source: any kind but a mixture; its evaluation prompts are not used.
     """
 
     share: float = Field(gt=0, le=1)
@@ -36,8 +36,8 @@ class MixtureSource(Source):
     """Several sources at once.
 
     Attributes:
-        sources: each with its share; the shares' sum is one.
-        count: prompts in all, different within a source; which of a source's is random.
+        sources: each with its share; the shares add up to 1.
+        count: prompts in all, chosen at random from the different ones of each source.
     """
 
     kind: Literal["mixture"] = "mixture"
@@ -49,20 +49,17 @@ class MixtureSource(Source):
         total = sum(part.share for part in self.sources)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of the sources are {total:g} together; make them 1")
-        for part, wanted in zip(self.sources, self._quotas(), strict=True):
-            available = part.source.expected
-            if available is not None and available < wanted:
-                raise _too_few(part, available, wanted)
+        for part, wanted in self._quotas():
+            if part.source.expected is not None:
+                _check_count(part, part.source.expected, wanted)
         return self
 
     @property
     def costs(self) -> bool:
-        """Whether one of the sources costs money."""
         return any(part.source.costs for part in self.sources)
 
     @property
     def expected(self) -> int:
-        """How many prompts it gives."""
         return self.count
 
     def canonical(self, text: str) -> str | None:
@@ -71,48 +68,44 @@ class MixtureSource(Source):
         return next((each for each in found if each is not None), None)
 
     def within(self, folder: Path) -> Self:
-        """Each source with its relative paths taken from this folder."""
         parts = tuple(part.model_copy(update={"source": part.source.within(folder)}) for part in self.sources)
         return self.model_copy(update={"sources": parts})
 
     def check(self, seed: int) -> None:
-        """Check every source, and whether those that cost nothing can give their share."""
-        for part, wanted in zip(self.sources, self._quotas(), strict=True):
+        """Check every source, and that those that cost nothing can give their share."""
+        for part, wanted in self._quotas():
             part.source.check(seed)
             if not part.source.costs:
                 _take(part, wanted, seed)
 
     def collect(self, seed: int) -> pd.DataFrame:
-        """The shares in the order of the sources, each in the order of its source.
+        """Return the shares in the order of the sources, each in the order of its source.
 
         Raises:
             PromptCountError: a source has fewer different prompts than its share.
         """
-        parts = [_take(part, wanted, seed) for part, wanted in zip(self.sources, self._quotas(), strict=True)]
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat([_take(part, wanted, seed) for part, wanted in self._quotas()], ignore_index=True)
 
-    def _quotas(self) -> list[int]:
-        """Prompts of each source: its share of the count, what rounding leaves by largest remainders."""
+    def _quotas(self) -> list[tuple[MixturePart, int]]:
+        """Return each source's part of the count; the largest remainders get what rounding leaves."""
         exact = np.array([part.share for part in self.sources]) * self.count
         quotas = np.floor(exact + 1e-9).astype(int)
         quotas[np.argsort(quotas - exact, kind="stable")[: self.count - quotas.sum()]] += 1
-        return [int(quota) for quota in quotas]
+        return list(zip(self.sources, quotas.tolist()))
 
 
 def _take(part: MixturePart, wanted: int, seed: int) -> pd.DataFrame:
     prompts = part.source.collect(seed)
     different = prompts[prompts["split"] != "evaluation"].drop_duplicates("prompt_id").assign(split="")
-    if len(different) < wanted:
-        raise _too_few(part, len(different), wanted)
-    chosen = np.sort(random_order(different["prompt_id"], seed, "mixture", part.source.kind)[:wanted])
-    return different.iloc[chosen]
+    _check_count(part, len(different), wanted)
+    return different.iloc[np.sort(random_order(different["prompt_id"], seed, "mixture", part.source.kind)[:wanted])]
 
 
-def _too_few(part: MixturePart, available: int, wanted: int) -> PromptCountError:
-    name = next(
-        (str(getattr(part.source, key)) for key in ("path", "dataset", "model") if hasattr(part.source, key)), ""
-    )
-    return PromptCountError(
-        f"the source {part.source.kind} {name} has {available} different prompts, but its share of {part.share:g} "
-        f"needs {wanted}; lower its share or the mixture's count".replace("  ", " ")
-    )
+def _check_count(part: MixturePart, available: int, wanted: int) -> None:
+    if available < wanted:
+        names = [str(getattr(part.source, key)) for key in ("path", "dataset", "model") if hasattr(part.source, key)]
+        source = " ".join([part.source.kind, *names[:1]])
+        raise PromptCountError(
+            f"the source {source} has {available} different prompts, but its share of {part.share:g} needs {wanted}; "
+            "lower its share or the mixture's count"
+        )

@@ -1,4 +1,4 @@
-"""The base class of prompt sources: settings that can be checked, and that give a prompt table."""
+"""Define the base class of prompt sources: settings that can be checked and that give a prompt table."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,16 +8,17 @@ from typing import Any, Self
 import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.core.section import Section
 
 
 class PromptSourceError(InputError):
-    """A source gives no prompts; the message says why in one line and what to change."""
+    """A source that gives no prompts; the message says why in one line and what to change."""
 
 
 class Source(Section, ABC):
-    """The settings of one kind of source, which `kind` names."""
+    """The settings of one kind of source, named by `kind`."""
 
     kind: str
 
@@ -72,34 +73,27 @@ class Source(Section, ABC):
         return None
 
 
-def plain_texts(values: pd.Series, where: str, column: str) -> list[str]:
-    """Return a column's values as texts; a missing value is an empty text, which a filter drops by its rule.
+def read_columns(
+    rows: pd.DataFrame, column: str, category_column: str | None, where: str, name: str, category: str = ""
+) -> pd.DataFrame:
+    """Return a prompt table of the columns of prompts and categories, or with one category for all.
 
-    Args:
-        values: one per prompt.
-        where: the file or data set, for the message.
-        column: the column's name, for the message.
+    A missing prompt becomes an empty text, which a filter drops by its rule; numbers among the categories become text.
+    `where` names the file or data set in messages, `name` the source in the table.
 
     Raises:
-        PromptSourceError: a value is neither a text nor missing.
+        PromptSourceError: a prompt is neither a text nor missing.
     """
-    texts = [_as_text(value) for value in values]
-    wrong = next((row for row, text in enumerate(texts) if text is None), None)
-    if wrong is not None:
-        value = values.iloc[wrong]
-        raise PromptSourceError(
-            f"{where}: column {column!r} holds {str(value)[:40]!r} ({type(value).__name__}) in row {wrong + 1}, but a "
-            "prompt is a text; name the column that holds the prompts"
-        )
-    return [text or "" for text in texts]
+    texts = _filled(rows[column]).tolist()
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise PromptSourceError(
+                f"{where}: column {column!r} holds {str(text)[:40]!r} ({type(rows[column].iloc[row]).__name__}) in row "
+                f"{row + 1}, but a prompt is a text; name the column that holds the prompts"
+            )
+    categories = _filled(rows[category_column]).astype(str).tolist() if category_column else category
+    return prompt_table(texts, name, categories)
 
 
-def _as_text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value
-    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else None
-
-
-def labels(values: pd.Series) -> list[str]:
-    """Return a column's values as categories: numbers become text, a missing value an empty text."""
-    return values.astype(object).where(values.notna(), "").astype(str).tolist()
+def _filled(values: pd.Series) -> pd.Series:
+    return values.astype(object).where(values.notna(), "")
