@@ -12,6 +12,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline, node
+from kedro.runner import AbstractRunner, SequentialRunner
 from kedro_datasets.json import JSONDataset
 
 from rsidiff_kedro.core.adapter import Adapter
@@ -24,15 +25,21 @@ Run = Callable[..., list[str]]
 STEPS = ["generate", "score", "report"]
 
 
-def run_with_records(pipeline: Pipeline, catalog: DataCatalog, folder: Path, run_id: str, reuse: bool = True) -> None:
+def run_with_records(
+    pipeline: Pipeline,
+    catalog: DataCatalog,
+    folder: Path,
+    run_id: str,
+    reuse: bool = True,
+    runner: AbstractRunner | None = None,
+) -> None:
     """Run as Kedro does, with the records in this folder."""
-    hooks = ReuseHooks()
-    hooks.use_folder(folder)
+    hooks = ReuseHooks(folder)
     manager = _create_hook_manager()
     manager.register(hooks)
     given = {"only_missing_outputs": reuse, "run_id": run_id}
     manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
-    RsiRunner().run(pipeline, catalog, manager, only_missing_outputs=reuse)
+    (runner or RsiRunner()).run(pipeline, catalog, manager, only_missing_outputs=reuse)
 
 
 @pytest.fixture
@@ -42,7 +49,12 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
     caplog.set_level(logging.INFO, "rsidiff_kedro")
 
     def run(
-        run_id: str, reuse: bool = True, fails: str = "", only: Sequence[str] = STEPS, **parameters: object
+        run_id: str,
+        reuse: bool = True,
+        fails: str = "",
+        only: Sequence[str] = STEPS,
+        runner: AbstractRunner | None = None,
+        **parameters: object,
     ) -> list[str]:
         computed: list[str] = []
 
@@ -68,7 +80,7 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
         )
         monkeypatch.setattr("rsidiff_kedro.hooks.reuse.pipelines", {"all": pipeline})
         try:
-            run_with_records(pipeline.only_nodes(*only), catalog, tmp_path, run_id, reuse)
+            run_with_records(pipeline.only_nodes(*only), catalog, tmp_path, run_id, reuse, runner)
         except RuntimeError:
             assert fails
         else:
@@ -94,6 +106,13 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_says_so(run: Run, cap
     assert "score: steps is 4, was 3" in caplog.text
     assert "1 step reads what these make; each runs unless its inputs turn out the same" in caplog.text
     assert "1 of 3 steps are reused" in caplog.text
+
+
+def test_kedros_own_runner_keeps_records_too(run: Run) -> None:
+    assert run("1", runner=SequentialRunner()) == STEPS
+    assert run("2", steps=4, runner=SequentialRunner()) == ["score", "report"]
+    assert run("3", steps=4) == []
+    assert run("4", steps=4, runner=SequentialRunner()) == []
 
 
 def test_going_back_to_earlier_parameters_reuses_what_they_made(run: Run) -> None:

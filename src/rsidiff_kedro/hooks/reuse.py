@@ -45,9 +45,8 @@ SHOWN = 3
 class ReuseHooks:
     """Pin each output to the version that may be read, and record what made it."""
 
-    def __init__(self) -> None:
-        self._data = Path()
-        self._records = Records(Path())
+    def __init__(self, data: Path = Path("data")) -> None:
+        self._data, self._records = data, Records(data / RECORDS)
         self._device = ""
         self._catalog: CatalogProtocol | None = None
         self._reuse = False
@@ -58,23 +57,21 @@ class ReuseHooks:
         self._planned: dict[str, Record] = {}
         self._unfinished: dict[str, Unfinished] = {}
         self._reported: set[str] = set()
+        self._foreseen = self._reused = 0
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Find the data folder."""
+        """Keep records and unfinished work in the project's data folder."""
         loader = context.config_loader
-        self.use_folder(Path(context.project_path) / loader["globals"]["data"])
+        self._data = Path(context.project_path) / loader["globals"]["data"]
+        self._records = Records(self._data / RECORDS)
         self._device = find_device(loader["parameters"]["model"]["device"]).type
-
-    def use_folder(self, data: Path) -> None:
-        """Keep records and unfinished work below this folder."""
-        self._data, self._records = data, Records(data / RECORDS)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Find the inputs of the pipeline, and say which steps are reused and why the others are not."""
         self._planned, self._unfinished, self._content, self._checked = {}, {}, {}, {}
-        self._reported = set()
+        self._reported, self._foreseen, self._reused = set(), 0, 0
         self._catalog, self._reuse = catalog, bool(run_params["only_missing_outputs"])
         self._run_id = str(run_params["run_id"])
         self._find_inputs(pipeline, run_params.get("load_versions") or {})
@@ -89,6 +86,7 @@ class ReuseHooks:
         made, problems = self._sound_record(record) if self._reuse else (None, [])
         if made is not None:
             self._adopt(made)
+            self._reused += 1
             return True
         if problems and node.name not in self._reported:
             logger.info("%s: %s", node.name, "; ".join(problems[:SHOWN]))
@@ -147,7 +145,7 @@ class ReuseHooks:
 
     def _preview(self, pipeline: Pipeline) -> None:
         """Say which steps are reused, as far as that is known before the first step."""
-        content, again, waiting = dict(self._content), dict[str, list[str]](), 0
+        again, waiting = dict[str, list[str]](), 0
         earlier: dict[str, list[Record]] = {}
         for record in self._records.all():
             earlier.setdefault(record.step, []).append(record)
@@ -161,26 +159,26 @@ class ReuseHooks:
                 self._adopt(made)
             else:
                 again[node.name] = problems or _reasons(record, earlier.get(node.name, []))
-        self._content, self._reported = content, set(again)
-        _report(again, waiting, len(pipeline.nodes))
+        self._reported, self._foreseen = set(again), len(pipeline.nodes) - len(again) - waiting
+        _report(again, waiting)
+        logger.info("%d of %d steps are reused", self._foreseen, len(pipeline.nodes))
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Say where the step keeps unfinished work, and continue what a killed run left of it."""
-        record = self._planned.get(node.name)
+        """Tell the step where to keep unfinished work, and continue what a killed run left of it."""
+        if node.name not in self._planned:  # a plain Kedro session, whose runner asks nothing
+            self.make_again(node)
         root = self._data / UNFINISHED
         if self._active is None:
             self._active = begin_run(root, self._run_id)
-        if record is not None:
-            self._unfinished[node.name] = Unfinished(root, record.key, record.version, self._reuse)
-        set_unfinished(self._unfinished.get(node.name))
+        record = self._planned[node.name]
+        self._unfinished[node.name] = Unfinished(root, record.key, record.version, self._reuse)
+        set_unfinished(self._unfinished[node.name])
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Once all outputs of the step are saved, keep its record and drop its unfinished work."""
-        record = self._planned.get(node.name)
-        if record is None:
-            return
+        record = self._planned[node.name]
         dataset = self._dataset(dataset_name)
         digest = content_digest(Path(dataset._get_load_path())) if dataset is not None else f"made by {record.key}"
         record.outputs[dataset_name] = digest
@@ -207,8 +205,10 @@ class ReuseHooks:
         self._end()
 
     @hook_impl
-    def after_pipeline_run(self) -> None:
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """End the run's mark of being active."""
+        if self._reused > self._foreseen:
+            logger.info("%d of %d steps were reused after all", self._reused, len(pipeline.nodes))
         self._end()
 
     def _end(self) -> None:
@@ -312,7 +312,7 @@ def _reasons(record: Record, earlier: list[Record]) -> list[str]:
     return min((list(differences(each, record)) for each in earlier), key=len, default=[NEVER]) or [NEVER]
 
 
-def _report(again: dict[str, list[str]], waiting: int, total: int) -> None:
+def _report(again: dict[str, list[str]], waiting: int) -> None:
     """Log why steps run again, those of one reason together."""
     steps: dict[str, list[str]] = {}
     for step, reasons in again.items():
@@ -325,4 +325,3 @@ def _report(again: dict[str, list[str]], waiting: int, total: int) -> None:
     if waiting:
         counted = "1 step reads" if waiting == 1 else f"{waiting} steps read"
         logger.info("%s what these make; each runs unless its inputs turn out the same", counted)
-    logger.info("%d of %d steps are reused", total - len(again) - waiting, total)
