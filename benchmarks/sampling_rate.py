@@ -8,7 +8,7 @@ from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.scenes.pretraining.networks import held_out_scenes
+from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 
 
 def main() -> None:

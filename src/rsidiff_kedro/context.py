@@ -18,6 +18,11 @@ class RsiContext(KedroContext):
     """
 
     def __attrs_post_init__(self) -> None:
+        if {"{", "}"} & set(str(self.project_path)):
+            raise click.UsageError(
+                f"the project's folder {self.project_path} holds a brace, which Kedro's catalog takes for a pattern; "
+                "rename the folder"
+            )
         try:
             parameters = parse_parameters(self.config_loader["parameters"]).within(self.project_path)
         except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, create_model
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import holds_credential
 from rsidiff_kedro.core.validation import explain
@@ -60,16 +61,7 @@ class Parameters(Section):
 
     def within(self, root: Path) -> "Parameters":
         """Make relative paths absolute; like the catalog's, they are relative to the project's root."""
-        curation = self.prompt_curation
-        sources = {"source": curation.source, "evaluation_source": curation.evaluation_source}
-        absolute = {name: source and source.within(root) for name, source in sources.items()}
-        return self.model_copy(
-            update={
-                "prompt_curation": curation.model_copy(update=absolute),
-                "rewards": self.rewards.within(root),
-                "sft": self.sft.model_copy(update={"images": root / self.sft.images}),
-            }
-        )
+        return located(self, root)
 
 
 @cache

@@ -13,7 +13,7 @@ import rsidiff_kedro
 
 ADVICE = re.compile(
     r"\b(set|give|make|run|save|download|put|get|use|name|raise|lower|add|check|correct|start|select|write|remove|"
-    r"rename|repair|quote|change|there are|did you mean|should|must|allowed|do not exist|does not exist)\b",
+    r"rename|leave|repair|quote|change|there are|did you mean|should|must|allowed|do not exist|does not exist)\b",
     re.IGNORECASE,
 )
 """What every message has: what to do, or what is allowed; click says of an option's file that it does not exist."""

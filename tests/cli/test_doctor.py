@@ -1,7 +1,6 @@
 """`kedro rsi doctor` says what a run would lack, all of it at once, and computes nothing."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,8 +90,7 @@ def test_preference_models_are_named_with_their_size(project: Path, reward_folde
 
 
 def test_memory_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["rsidiff_kedro.cli.doctor"]  # the package's attribute of that name is the command
-    monkeypatch.setattr(module, "_device_memory", lambda device: 1_000_000)
+    monkeypatch.setattr("rsidiff_kedro.cli.doctor._device_memory", lambda device: 1_000_000)
     assert "MISSING" in line(doctor(), "memory: finetune")
 
 

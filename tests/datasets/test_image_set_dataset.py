@@ -133,6 +133,22 @@ def test_an_image_id_that_is_not_unique_is_refused(tmp_path: Path, image_set: Im
         dataset.save(replace(image_set, metadata=image_set.metadata.assign(image_id="same")))
 
 
+@pytest.mark.parametrize("column", ["prompt_id", "text", "sample_index", "seed", "guidance_scale", "checkpoint"])
+def test_a_table_that_could_not_be_loaded_is_not_saved(tmp_path: Path, image_set: ImageSet, column: str) -> None:
+    broken = replace(image_set, metadata=image_set.metadata.assign(**{column: None}))
+    with pytest.raises(DatasetError, match=rf"the columns \['{column}'\].*correct the step"):
+        ImageSetDataset(filepath=tmp_path / "set").save(broken)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_latents_that_could_not_be_loaded_are_not_saved(tmp_path: Path, image_set: ImageSet, value: float) -> None:
+    broken = replace(image_set, latents=torch.full((5, 4, 4, 4), value))
+    with pytest.raises(DatasetError, match="no finite float32 latents"):
+        ImageSetDataset(filepath=tmp_path / "set").save(broken)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -127,6 +127,39 @@ def test_a_damaged_training_set_says_what_is_wrong(
     assert len(str(refused.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"weight": -1.0}, r"the columns \['weight'\]"),
+        ({"weight": float("nan")}, r"the columns \['weight'\]"),
+        ({"round": 1.5}, r"the columns \['round'\]"),
+        ({"text": 3}, r"the columns \['text'\]"),
+        ({"image_id": "same"}, "not unique"),
+        ({"image_id": [f"../{row}" for row in range(5)]}, "cannot name a file"),
+    ],
+)
+def test_a_table_that_could_not_be_loaded_is_not_saved(
+    tmp_path: Path, training_set: TrainingSet, columns: dict[str, object], message: str
+) -> None:
+    broken = TrainingSet(training_set.metadata.assign(**columns), training_set.latents)
+    with pytest.raises(DatasetError, match=message) as refused:
+        TrainingSetDataset(filepath=tmp_path / "set").save(broken)
+    assert "correct the step that makes it" in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "latents",
+    [torch.zeros(5, 4, 4), torch.zeros(5, 4, 4, 4, dtype=torch.float16), torch.full((5, 4, 4, 4), torch.nan)],
+)
+def test_latents_that_could_not_be_loaded_are_not_saved(
+    tmp_path: Path, training_set: TrainingSet, latents: torch.Tensor
+) -> None:
+    with pytest.raises(DatasetError, match="no finite float32 latents"):
+        TrainingSetDataset(filepath=tmp_path / "set").save(TrainingSet(training_set.metadata, latents))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_remote_path_is_refused() -> None:
     with pytest.raises(DatasetError, match="local"):
         TrainingSetDataset(filepath="s3://bucket/set")

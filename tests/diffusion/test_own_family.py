@@ -82,7 +82,10 @@ def test_its_options_and_methods_are_used(own):
 def test_an_option_that_its_family_does_not_have_is_answered_with_those_it_has(own, family_folder, attempt):
     xl, sd3 = (str(family_folder(name)) for name in ("stable_diffusion_xl", "stable_diffusion_3"))
     for model, said in (
-        (own(sufix=" on black"), "model.options: sufix is .*; options of my_family:Suffixed: suffix, clip_skip$"),
+        (
+            own(sufix=" on black"),
+            "model.options: unknown parameter .sufix.; .*; options of my_family:Suffixed: suffix, clip_skip$",
+        ),
         (ModelSettings(family="stable_diffusion_3", base=sd3, options={"t6": 1}), "options of stable_diffusion_3: t5$"),
         (ModelSettings(family="stable_diffusion_xl", base=xl, options={"t5": False}), "_xl: none$"),
     ):
@@ -91,7 +94,9 @@ def test_an_option_that_its_family_does_not_have_is_answered_with_those_it_has(o
 
 
 def test_an_option_of_a_wrong_value_is_named_with_it(own):
-    with pytest.raises(ModelError, match=r"model\.options: clip_skip is 'many': Input should be a valid integer"):
+    with pytest.raises(
+        ModelError, match=r"model\.options: parameter .clip_skip. is .many.: input should be a valid integer"
+    ):
         check_model(own(clip_skip="many"))
 
 

@@ -25,7 +25,7 @@ a folder, a version or an image.
 | fault | exit code | what is said | afterwards |
 | --- | --- | --- | --- |
 """
-FAULTS = 20
+FAULTS = 22
 
 
 @dataclass(frozen=True)

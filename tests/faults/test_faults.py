@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.provenance.records import Record, Records, chain
 
 CUT = {
@@ -301,3 +302,42 @@ def undisturbed(finished) -> dict[str, str]:
     """What the run with seed 0 made when it was alone."""
     made: Record = next(each for each in Records(finished.data / "lineage").all() if CANDIDATE in each.outputs)
     return made.outputs
+
+
+REFUSING = """
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+"""
+
+
+def test_a_file_system_without_locks(place, note, tmp_path, monkeypatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(REFUSING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code, output = place.run("--params=rounds=1,evaluation.bootstrap_resamples=50", GO_ON)
+    assert code == 0, output
+    assert not list(place.folder.rglob("*.held"))
+    assert statuses(place.folder)[0] == "FINISHED"
+    note("the file system refuses locks (ENOLCK)", code, output, "a marker file stands for each lock, and goes with it")
+
+
+def test_the_lock_of_mlflows_store_is_held(place, note) -> None:
+    lock = take_lock(place.folder / "mlflow.db.lock")
+    assert lock is not None
+    with place.start("--params=rounds=1", GO_ON) as process:
+        said = ""
+        while "is held by another process" not in said:
+            said += process.stdout.readline()
+            assert process.poll() is None, said
+        lock.release()
+        rest, _ = process.communicate(timeout=280)
+    output = said + rest
+    assert process.returncode == 0, output
+    assert statuses(place.folder)[0] == "FINISHED"
+    note(
+        "MLflow's lock file is held by another process",
+        0,
+        output,
+        "the run goes on when it is free, or ends after 60 s",
+    )

@@ -1,5 +1,6 @@
 """Reading `conf/`: layers that extend each other, and sections that replace those of another kind."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsidiff_kedro.hooks.configuration import _merge, open_configuration
+from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.parameters import parse_parameters
+from rsidiff_kedro.provenance.records import Records
 
 FILE = {"kind": "file", "path": "prompts.txt"}
 trees = st.recursive(
@@ -95,6 +98,34 @@ def test_an_environment_may_extend_one_that_extends_another(project: Path) -> No
     assert parameters["prompt_curation"]["source"] == FILE
     assert parse_parameters(parameters).prompt_curation.source.kind == "file"
     assert load("mine", "globals") == {"data": "data/test"}
+
+
+@pytest.mark.parametrize("name", ["my project [v2]", "a*b?", "50%20 quo\"te'"])
+def test_a_project_may_lie_in_a_folder_of_any_name(
+    new_project: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    project = new_project(tmp_path / name)
+    monkeypatch.chdir(project)
+    assert load("test")["rounds"] == 2
+    assert "prompt_pool" in load("test", "catalog")
+    for seed in (0, 1):
+        with RsiSession.create(project, env="test", runtime_params={"seed": seed}) as session:
+            session.run(pipeline_names=["prompt_curation"], node_names=["collect_prompts"])
+    with RsiSession.create(project, env="test", runtime_params={"seed": 2}) as session:
+        session.run(pipeline_names=["prompt_curation"], node_names=["filter_prompts"])  # reads the newest version
+    records = Records(project / "data/test/lineage").all()
+    newest = max(record.version for record in records if record.step == "collect_prompts")
+    assert [record.origins for record in records if record.step == "filter_prompts"] == [{"collected_prompts": newest}]
+
+
+@pytest.mark.parametrize("name", ["{v2}", "a}b"])
+def test_braces_in_the_name_of_the_folder_are_refused(
+    new_project: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    project = new_project(tmp_path / name)
+    monkeypatch.chdir(project)
+    with RsiSession.create(project, env="test") as session, pytest.raises(click.UsageError, match="rename the folder"):
+        session.load_context()
 
 
 def test_sections_of_another_kind_are_replaced_by_a_command_line_too(project: Path) -> None:

@@ -278,11 +278,6 @@ def test_runs_with_the_same_parameters_keep_their_own_records(run: Run, tmp_path
     assert run("3") == []
 
 
-def test_what_changes_no_result_makes_nothing_again(run: Run) -> None:
-    run("1", steps={"checkpoint_every": 25, "device": "auto", "steps": 3})
-    assert run("2", steps={"checkpoint_every": 10, "device": "cpu", "steps": 3}) == []
-
-
 @pytest.fixture
 def run_chain(tmp_path: Path) -> Callable[..., list[str]]:
     """`run_chain("1", seed=2)`: runs halve → double → name as run 1; returns the steps that were computed.

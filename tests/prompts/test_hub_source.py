@@ -50,13 +50,123 @@ def test_a_limit_takes_the_first_rows(dataset, monkeypatch, offline):
     ("wrong", "said"),
     [
         ({"column": "text"}, "no column 'text'; there are Prompt, Category, n"),
-        ({"column": "n"}, "column 'n' holds '1' (int64) in row 1, but a prompt is a text"),
+        ({"column": "n"}, "column 'n' holds '1' (int) in row 1, but a prompt is a text"),
         ({"split": "test"}, "['train']"),
         ({"config_name": "other"}, "'other' not found"),
     ],
 )
 def test_what_the_data_set_has_not_is_refused(dataset, wrong, said, limit):
     assert said in refused(**({"dataset": dataset, "column": "Prompt", "limit": limit} | wrong))
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_classes_are_read_by_their_names(dataset, tmp_path, limit):
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    style = ClassLabel(names=["anime", "photo", "painting"])
+    features = Features({"text": Value("string"), "style": style, "styles": List(style)})
+    rows = {"text": ["a fox", "a hare", "an owl"], "style": [2, 0, -1], "styles": [[0, 1], [], [2]]}
+    (tmp_path / "labelled").mkdir()
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "labelled" / "train.parquet")
+    folder = str(tmp_path / "labelled")
+    read = {
+        column: HubSource(dataset=folder, category_column=column, limit=limit).collect(0)["category"].tolist()
+        for column in ("style", "styles")
+    }
+    assert read == {"style": ["painting", "anime", ""], "styles": ["anime, photo", "", "painting"]}
+
+
+SECRET = "my secret"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return the folder of a data set beside a secret file and a folder with one."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for name in ("set", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.txt").write_text("a fox\n" if name == "set" else SECRET)
+    (tmp_path / "secret.txt").write_text(SECRET)
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("layout", ["README.md", ".huggingface.yaml"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "data_files: ../secret.txt",
+        "data_files: '{}/secret.txt'",
+        "data_files: 'file://{}/secret.txt'",
+        "data_files: ../se*.txt",
+        "data_files: sub/../../secret.txt",
+        "data_files: ['train.txt', '../secret.txt']",
+        "data_files: [{{split: train, path: ['train.txt', '../secret.txt']}}]",
+        "data_files: http://127.0.0.1:9/secret.txt",
+        "data_files: hf://datasets/owner/name/secret.txt",
+        "data_files: 'zip://secret.txt::{}/secret.zip'",
+        "data_dir: ../other",
+        "data_dir: '{}/other'",
+    ],
+)
+def test_a_data_set_names_its_own_files_alone(folder, layout, named):
+    text = f"configs:\n- config_name: default\n  {named.format(folder.parent)}\n"
+    (folder / layout).write_text(f"---\n{text}---\n# A data set" if layout == "README.md" else text)
+    message = refused(dataset=str(folder))
+    assert f"{layout} names" in message and "paths relative to its folder" in message and SECRET not in message
+
+
+@pytest.mark.parametrize("named", ["data_files: train.txt", "data_files: '*.txt'", "data_dir: .", "data_files: ./tr*"])
+def test_a_data_set_may_say_which_of_its_files_are_read(folder, named):
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  {named}\n---\n")
+    assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == ["a fox"]
+
+
+@pytest.mark.parametrize(("link", "to"), [("train.txt", "../secret.txt"), ("data", "../other")])
+def test_a_link_out_of_a_data_set_is_refused(folder, link, to):
+    (folder / "train.txt").unlink()
+    (folder / link).symlink_to(to)
+    assert "lies elsewhere" in refused(dataset=str(folder))
+
+
+def test_a_description_that_is_a_link_out_of_a_data_set_is_refused(folder):
+    (folder / "README.md").symlink_to("../secret.txt")
+    assert "README.md: no file of the data set" in refused(dataset=str(folder))
+
+
+def test_a_folder_of_the_hubs_cache_is_read_through_its_links(folder, tmp_path):
+    repository = tmp_path / "hub" / "datasets--owner--name"
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    (repository / "blobs" / "123").write_text("a fox\n")
+    (repository / "snapshots" / "abc" / "train.txt").symlink_to("../../blobs/123")
+    assert HubSource(dataset=str(repository / "snapshots" / "abc")).collect(0)["text"].tolist() == ["a fox"]
+
+
+@pytest.mark.parametrize(
+    ("path", "belongs"),
+    [
+        ("hf://datasets/owner/name@0123/train.txt", True),
+        ("hf://datasets/owner/name/train.txt", True),
+        ("hf://datasets/owner/names@0123/train.txt", False),
+        ("hf://datasets/other/name@0123/train.txt", False),
+        ("/etc/passwd", False),
+        ("file:///etc/passwd", False),
+        ("https://example.org/train.txt", False),
+        ("zip://a.txt::hf://datasets/owner/name@0123/a.zip", False),
+    ],
+)
+def test_a_data_set_of_the_hub_has_the_files_of_its_repository_alone(path, belongs):
+    from rsidiff_kedro.prompts.sources.data_set import _belongs
+
+    assert _belongs(path, "owner/name", is_folder=False) is belongs
+
+
+@pytest.mark.parametrize("kind", ["h5", "lance", "md"])
+def test_a_kind_of_data_set_that_can_name_other_files_is_refused(folder, kind):
+    (folder / "train.txt").rename(folder / f"train.{kind}")
+    refused(dataset=str(folder))
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):

@@ -37,3 +37,29 @@ def test_a_renamed_file_changes_its_folders_digest_and_not_its_own(tmp_path: Pat
     (tmp_path / "a").rename(tmp_path / "b")
     assert content_digest(tmp_path) != folder
     assert content_digest(tmp_path / "b") == file
+
+
+def test_a_linked_folder_counts_as_if_it_lay_there_and_its_change_is_seen(tmp_path: Path) -> None:
+    model, disk, copy = tmp_path / "model", tmp_path / "disk", tmp_path / "copy"
+    for folder in (model, disk, copy / "unet"):
+        folder.mkdir(parents=True)
+    for folder in (disk, copy / "unet"):
+        (folder / "weights").write_bytes(b"1")
+    (model / "unet").symlink_to(disk, target_is_directory=True)
+    before = (fingerprint(model), content_digest(model))
+    assert content_digest(model) == content_digest(copy)
+    (disk / "weights").write_bytes(b"12")
+    assert fingerprint(model) != before[0]
+    assert content_digest(model) != before[1]
+
+
+def test_links_in_a_circle_and_links_to_nothing_end(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_bytes(b"1")
+    for name in ("up", "a/up", "a/b"):
+        (tmp_path / name).symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "nothing").symlink_to(tmp_path / "nowhere")
+    assert content_digest(tmp_path) == content_digest(tmp_path)
+    before = fingerprint(tmp_path)
+    (tmp_path / "a" / "file").write_bytes(b"12")
+    assert fingerprint(tmp_path) != before

@@ -163,6 +163,34 @@ def test_runs_are_listed_with_their_size_and_state(made: Runs) -> None:
     assert lines[3][-2:] == ["2.0", "MB"]
 
 
+def reuse(made: Runs) -> None:
+    """Make a run whose first step made the same output again, and which therefore reused an earlier run's report."""
+    adapter = made.make(OLD, "rsi.round_1.adapter", made.make(OLD, "rsi.round_1.images"))
+    made.make(OLD, "report", adapter)
+    made.make(NEW, "rsi.round_1.images", seed=1)
+    made.records.end(NEW, {"rsi.round_1.images": NEW, "rsi.round_1.adapter": OLD, "report": OLD})
+
+
+def test_a_run_that_reused_its_report_is_finished(made: Runs) -> None:
+    reuse(made)
+    lines = [line.split()[:3] for line in CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output.splitlines()]
+    assert lines[1:3] == [[OLD, "finished", "1"], [NEW, "finished", "1"]]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '{"report": 1}'])
+def test_a_damaged_note_of_a_runs_end_counts_as_none(made: Runs, damage: str) -> None:
+    reuse(made)
+    next(made.data.glob(f"lineage/runs/{NEW}.json")).write_text(damage)
+    assert f"{NEW}  stopped" in CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output
+
+
+def test_what_a_kept_run_reused_stays(made: Runs) -> None:
+    reuse(made)
+    listed = prune("--params=keep.runs=1", "--delete")
+    assert "Nothing to delete" in listed
+    assert made.load(OLD, "rsi.round_1.adapter")
+
+
 def test_a_bad_rule_is_said() -> None:
     result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.runs=0"])
     assert result.exit_code == 2

@@ -86,4 +86,4 @@ def test_a_section_that_an_environment_does_not_have_is_missed_only_by_its_pipel
     assert "base_model" not in parameters
     with KedroSession.create(project, env=env) as session, pytest.raises(click.UsageError) as caught:
         session.run(pipeline_names=["base_model"], runner=RsiRunner())
-    assert caught.value.message == "the parameters have no section 'base_model'; take an environment that has it"
+    assert caught.value.message == "the parameters have no section 'base_model'; name one with --env that has it"

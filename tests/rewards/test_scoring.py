@@ -13,6 +13,7 @@ from parity import samples
 from PIL import Image
 from pydantic import ValidationError
 
+from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.rewards import scoring
 from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
@@ -92,9 +93,8 @@ def test_each_name_gets_its_section_and_how_to_compute():
 
 def test_relative_paths_are_taken_from_the_project_and_ids_stay(tmp_path):
     (tmp_path / "weights" / "hps").mkdir(parents=True)
-    settings = RewardsSettings(hpsv2={"checkpoint": "weights/hps"}, clip_score={"checkpoint": "a" * 5000}).within(
-        tmp_path
-    )
+    given = RewardsSettings(hpsv2={"checkpoint": "weights/hps"}, clip_score={"checkpoint": "a" * 5000})
+    settings = located(given, tmp_path)
     assert settings.hpsv2.checkpoint == str(tmp_path / "weights" / "hps")
     assert settings.image_reward.checkpoint == "THUDM/ImageReward"
 

@@ -12,7 +12,7 @@ from rsidiff_kedro.scenes.world.judge import judge
 
 @pytest.fixture(scope="module")
 def corpus():
-    return draw_corpus(1500, two_objects=0.5, noise=NoiseRates(0.2, 0.1, 0.05), seed=3)
+    return draw_corpus(1500, two_objects=0.5, noise=NoiseRates(caption=0.2, stray=0.1, malformed=0.05), seed=3)
 
 
 def test_no_caption_is_held_out(corpus):
@@ -32,7 +32,8 @@ def test_clean_pairs_are_right_and_noisy_ones_wrong(corpus):
 
 
 def test_the_same_seed_draws_the_same_corpus():
-    first, second = (draw_corpus(20, 0.5, NoiseRates(0.5, 0.5, 0.5), seed=1) for _ in range(2))
+    noise = NoiseRates(caption=0.5, stray=0.5, malformed=0.5)
+    first, second = (draw_corpus(20, 0.5, noise, seed=1) for _ in range(2))
     assert first.equals(second)
 
 

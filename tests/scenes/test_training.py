@@ -27,7 +27,7 @@ LATENTS = (4, 8, 8)
 
 @pytest.fixture(scope="module")
 def corpus():
-    return draw_corpus(64, 0.5, NoiseRates(0.2, 0.1, 0.1), seed=0)
+    return draw_corpus(64, 0.5, NoiseRates(caption=0.2, stray=0.1, malformed=0.1), seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,23 @@
-"""Commands beside Kedro's own: `kedro rsi …`. Each module has one group of commands and imports what it needs late."""
+"""Add `kedro rsi …` to Kedro's commands. A command's module, and with it torch, is imported when it is called."""
 
 import click
 from kedro.framework.cli.project import run
+from kedro.utils import load_obj
 
 from rsidiff_kedro.cli.arguments import check_arguments
-from rsidiff_kedro.cli.disk import prune, runs
-from rsidiff_kedro.cli.doctor import doctor
-from rsidiff_kedro.cli.lineage import lineage
-from rsidiff_kedro.cli.prompt_report import prompts
 
 __all__ = ["cli", "run"]
+MODULES = {"doctor": "doctor", "lineage": "lineage", "prompts": "prompt_report", "prune": "disk", "runs": "disk"}
 check_arguments(run)
+
+
+class _Group(click.Group):
+    """A group of the commands in `MODULES`; click suggests names from the keys of its `commands`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = cmd_name in MODULES
+        command: click.Command | None = load_obj(f"rsidiff_kedro.cli.{MODULES[cmd_name]}.{cmd_name}") if found else None
+        return command
 
 
 @click.group(name="rsidiff_kedro")
@@ -18,10 +25,6 @@ def cli() -> None:
     """Collect the commands for Kedro."""
 
 
-@cli.group()
+@cli.group(cls=_Group, commands=dict.fromkeys(MODULES))
 def rsi() -> None:
     """Recursive self-improvement of diffusion models."""
-
-
-for command in (doctor, lineage, runs, prune, prompts):
-    rsi.add_command(command)

@@ -1,19 +1,29 @@
-"""The command `kedro rsi doctor`: find out what a run would lack before anything is spent."""
+"""Define the command `kedro rsi doctor`, which finds out what a run would lack before it costs anything."""
 
+import importlib.metadata
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import torch
+from huggingface_hub import is_offline_mode
+from packaging.requirements import Requirement
+from safetensors import SafetensorError
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-
-if TYPE_CHECKING:
-    import torch
-
-    from rsidiff_kedro.parameters import Parameters
+from rsidiff_kedro.diffusion import footprint
+from rsidiff_kedro.diffusion.model import find_device
+from rsidiff_kedro.diffusion.model_folder import is_folder_name, weight_files
+from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.parameters import Parameters, parse_parameters
+from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines.requirements import bytes_of, size_text
+from rsidiff_kedro.pipelines.stage import Place
 
 
 @dataclass(frozen=True)
@@ -43,15 +53,9 @@ def doctor(env: str | None, params: dict[str, Any]) -> None:
     sys.exit(1 if missing else 0)
 
 
-def examine(env: str | None = None, params: dict[str, Any] | None = None) -> list[Finding]:
+def examine(env: str | None, params: dict[str, Any]) -> list[Finding]:
     """Examine the project in the working directory under an environment and parameters, as in `kedro run`."""
-    from safetensors import SafetensorError
-
-    from rsidiff_kedro.diffusion.footprint import fetch_configs
-    from rsidiff_kedro.hooks.configuration import open_configuration
-    from rsidiff_kedro.parameters import parse_parameters
-
-    findings = [*_packages()]
+    findings = [_packages()]
     root, loader = open_configuration(env, params)
     try:
         parameters = parse_parameters(loader["parameters"]).within(root)
@@ -63,7 +67,7 @@ def examine(env: str | None = None, params: dict[str, Any] | None = None) -> lis
     if not all(finding.fine for finding in findings if finding.subject == "model"):
         return findings  # without the model nothing is known of weights, memory and disk
     try:
-        folder = fetch_configs(parameters.model)
+        folder = footprint.fetch_configs(parameters.model)
         return [*findings, *_weights(parameters, folder), *_memory(parameters, folder), _disk(parameters, folder, data)]
     except (OSError, ValueError, SafetensorError) as error:
         text = f"the model's files cannot be read ({_line(error)[:300]})"
@@ -74,34 +78,26 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Finding:
     """Check that the dependencies in pyproject.toml are installed."""
-    import importlib.metadata
-
-    from packaging.requirements import Requirement
-
     wrong = []
-    for line in importlib.metadata.requires("rsidiff_kedro") or []:
-        wanted = Requirement(line)
+    for wanted in map(Requirement, importlib.metadata.requires("rsidiff_kedro") or []):
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
             wrong.append(f"{wanted.name}{wanted.specifier} is not installed")
-            continue
-        if not wanted.specifier.contains(version, prereleases=True):
-            wrong.append(f"{wanted.name} is {version}, {wanted.specifier} is needed")
-    torch = importlib.metadata.version("torch") if not wrong else ""
-    text = "; ".join(wrong) + "; run `make .venv/.installed`" if wrong else f"torch {torch} and the others"
-    yield Finding("packages", not wrong, text)
+        else:
+            if not wanted.specifier.contains(version, prereleases=True):
+                wrong.append(f"{wanted.name} is {version}, {wanted.specifier} is needed")
+    if wrong:
+        return Finding("packages", False, "; ".join([*wrong, "run `make .venv/.installed`"]))
+    return Finding("packages", True, f"torch {importlib.metadata.version('torch')} and the others")
 
 
-def _requirements(parameters: "Parameters") -> Iterator[Finding]:
-    """Check the requirements of all stages of the method, not only the first that is not met."""
-    from rsidiff_kedro.pipelines import stages
-    from rsidiff_kedro.pipelines.stage import Place
-
+def _requirements(parameters: Parameters) -> Iterator[Finding]:
+    """Check the requirements of all stages of the method, also after one that is not met."""
     method = [stage for stage in stages() if stage.place is not Place.APART]
     for requirement in dict.fromkeys(each for stage in method for each in stage.requires(parameters)):
         try:
@@ -110,32 +106,21 @@ def _requirements(parameters: "Parameters") -> Iterator[Finding]:
             yield Finding(requirement.subject, False, _line(error))
 
 
-def _weights(parameters: "Parameters", folder: Path) -> Iterator[Finding]:
-    from huggingface_hub import is_offline_mode
-
-    from rsidiff_kedro.diffusion.footprint import component_parameters
-    from rsidiff_kedro.diffusion.model_folder import is_folder_name, weight_files
-    from rsidiff_kedro.pipelines.requirements import size_text
-
-    for name, count in component_parameters(folder, parameters.model).items():
-        subject, place = f"weights: {name}", folder / name
+def _weights(parameters: Parameters, folder: Path) -> Iterator[Finding]:
+    for name, count in footprint.component_parameters(folder, parameters.model).items():
+        place = folder / name
+        text = f"no safetensors in {place}"
         if count:
             size = sum(path.stat().st_size for path in weight_files(place))
-            yield Finding(subject, True, f"{count / 1e6:,.1f} M parameters, {size_text(size)}, {place}")
-        elif is_folder_name(parameters.model.base) or is_offline_mode():
-            yield Finding(subject, False, f"no safetensors in {place}")
-        else:
-            yield Finding(subject, True, f"not downloaded yet from {parameters.model.base}; the first node does it")
+            text = f"{count / 1e6:,.1f} M parameters, {size_text(size)}, {place}"
+        local = is_folder_name(parameters.model.base) or is_offline_mode()
+        if not count and not local:
+            text = f"not downloaded yet from {parameters.model.base}; the first node does it"
+        yield Finding(f"weights: {name}", bool(count) or not local, text)
 
 
-def _memory(parameters: "Parameters", folder: Path) -> Iterator[Finding]:
+def _memory(parameters: Parameters, folder: Path) -> Iterator[Finding]:
     """Estimate the weights that each stage holds; activations grow with micro_batch_size and resolution."""
-    import torch
-
-    from rsidiff_kedro.diffusion.footprint import OPTIMIZER_BYTES, adapter_parameters, component_parameters
-    from rsidiff_kedro.diffusion.model import find_device
-    from rsidiff_kedro.pipelines.requirements import bytes_of, size_text
-
     device, dtype = find_device(parameters.model.device), parameters.model.dtype
     if device.type == "cuda" and dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
         yield Finding("device", False, f"{torch.cuda.get_device_name()} has no bfloat16; set model.dtype=float32")
@@ -143,52 +128,44 @@ def _memory(parameters: "Parameters", folder: Path) -> Iterator[Finding]:
         yield Finding("device", True, f"{'no GPU was found: ' if device.type == 'cpu' else ''}{device.type}, {dtype}")
     total = _device_memory(device)
     width = 4 if dtype == "float32" else 2
-    bytes_by_name = {name: count * width for name, count in component_parameters(folder, parameters.model).items()}
-    denoiser = bytes_by_name.get("unet", 0) + bytes_by_name.get("transformer", 0)
-    trained = adapter_parameters(folder, parameters.model, parameters.finetune.rank, parameters.finetune.layers)
+    counts = footprint.component_parameters(folder, parameters.model)
+    model, denoiser = sum(counts.values()), counts.get("unet", 0) + counts.get("transformer", 0)
     held = {
-        "synthesis, gate, evaluation": sum(bytes_by_name.values()),
+        "synthesis, gate, evaluation": model * width,
         # The whole model is opened before text encoders and autoencoder are freed.
-        "finetune": max(sum(bytes_by_name.values()), denoiser + trained * OPTIMIZER_BYTES),
+        "finetune": max(model * width, denoiser * width + _trained(parameters, folder) * footprint.OPTIMIZER_BYTES),
     }
     for name in sorted(parameters.reward_names | {parameters.weighting.features, parameters.evaluation.features}):
         checkpoint = parameters.rewards.options(name).get("checkpoint")
-        size = bytes_of(Path(str(checkpoint))) if checkpoint else 0
-        held |= {f"scoring by {name}": size} if size else {}
+        if checkpoint and (size := bytes_of(Path(str(checkpoint)))):
+            held[f"scoring by {name}"] = size
     for stage, needed in held.items():
         text = f"{size_text(needed)} of weights, and activations, of {size_text(total)} ({device.type})"
         yield Finding(f"memory: {stage}", needed < total, text)
 
 
-def _device_memory(device: "torch.device") -> int:
-    import os
+def _trained(parameters: Parameters, folder: Path) -> int:
+    return footprint.adapter_parameters(folder, parameters.model, parameters.finetune.rank, parameters.finetune.layers)
 
-    import torch
 
+def _device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _disk(parameters: "Parameters", folder: Path, data: Path) -> Finding:
+def _disk(parameters: Parameters, folder: Path, data: Path) -> Finding:
     """Estimate what a whole run writes: PNG files, at three bytes per pixel, latents, and adapters."""
-    import shutil
-
-    from rsidiff_kedro.diffusion.footprint import adapter_parameters, own_resolution
-    from rsidiff_kedro.pipelines.requirements import size_text
-
     images, replayed = _image_counts(parameters)
-    side = parameters.model.resolution or own_resolution(folder, parameters.model)
-    trained = adapter_parameters(folder, parameters.model, parameters.finetune.rank, parameters.finetune.layers)
+    side = parameters.model.resolution or footprint.own_resolution(folder, parameters.model)
     # latents take about a byte per pixel; training sets are latents only
-    needed = (images * 4 + replayed) * side * side + 2 * parameters.rounds * trained * 4
-    existing = next(path for path in (data, *data.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    needed = (images * 4 + replayed) * side * side + 2 * parameters.rounds * _trained(parameters, folder) * 4
+    free = shutil.disk_usage(next(path for path in (data, *data.parents) if path.exists())).free
     text = f"about {size_text(needed)} for {images} images of {side} pixels per side, {size_text(free)} free in {data}"
     return Finding("disk", needed < free, text)
 
 
-def _image_counts(parameters: "Parameters") -> tuple[int, int]:
+def _image_counts(parameters: Parameters) -> tuple[int, int]:
     """Return how many images a run generates, and how many latents its training sets hold."""
     curation, rounds = parameters.prompt_curation, parameters.rounds
     tested = curation.test_size * parameters.evaluation.samples_per_prompt

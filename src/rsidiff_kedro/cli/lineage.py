@@ -1,10 +1,14 @@
-"""The command `kedro rsi lineage`."""
+"""Define the command `kedro rsi lineage`."""
 
 import difflib
 
 import click
 
 from rsidiff_kedro.cli.arguments import env_option
+from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.provenance.records import Records, chain, flat
+from rsidiff_kedro.provenance.retention import RECORDS
 
 
 @click.command()
@@ -13,11 +17,6 @@ from rsidiff_kedro.cli.arguments import env_option
 @click.option("--version", help="Version of the dataset; by default the newest that is recorded.")
 def lineage(dataset: str, env: str | None, version: str | None) -> None:
     """Show what made a DATASET, such as rsi.round_2.adapter, back to the prompts."""
-    from rsidiff_kedro.core.untrusted.text import printable
-    from rsidiff_kedro.hooks.configuration import open_configuration
-    from rsidiff_kedro.provenance.records import Records, chain, flat
-    from rsidiff_kedro.provenance.retention import RECORDS
-
     root, loader = open_configuration(env)
     records = Records(root / loader["globals"]["data"] / RECORDS).all()
     made = [each for each in records if dataset in each.outputs and version in (None, each.version)]

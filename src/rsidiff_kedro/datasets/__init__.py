@@ -1,4 +1,4 @@
-"""Kedro datasets of the project: image sets, training sets, adapters, networks, files; all are written atomically."""
+"""Kedro datasets of the project: image sets, training sets, adapters, networks, files. Each is written atomically."""
 
 from rsidiff_kedro.datasets.adapter_folder import AdapterDataset
 from rsidiff_kedro.datasets.files import JSONDataset, ParquetDataset, PlotlyDataset, TextDataset

@@ -1,4 +1,4 @@
-"""Adapters on disk: the weights under diffusers' names, and a JSON file that says where they come from."""
+"""Store adapters: the weights under diffusers' names, and a JSON file that says where they come from."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_fi
 class AdapterDataset(FolderDataset[Adapter]):
     """An `Adapter` as a folder that an unmodified diffusers pipeline loads with `load_lora_weights(folder)`.
 
-    `adapter.json` is the adapter's info with the digest of its weights, which loading checks. The preview is that
+    `adapter.json` holds the adapter's info and the digest of its weights, which loading checks. The preview is that
     file.
     """
 
@@ -48,11 +48,7 @@ class AdapterDataset(FolderDataset[Adapter]):
 
 
 def adapter_json(adapter: Adapter) -> str:
-    """Return the adapter's info and digest as JSON, keys sorted.
-
-    Raises:
-        FolderError: the info holds a value that JSON cannot.
-    """
+    """Return the adapter's info and digest as JSON, keys sorted; raise FolderError if JSON cannot hold a value."""
     try:
         return json.dumps({**adapter.info, "digest": adapter.digest}, indent=2, sort_keys=True) + "\n"
     except TypeError as error:

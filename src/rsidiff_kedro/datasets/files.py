@@ -1,4 +1,4 @@
-"""kedro-datasets' single files, each of which appears whole or not at all."""
+"""Store single files with kedro-datasets, each of which appears whole or not at all."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,19 +9,20 @@ from kedro_datasets.plotly import JSONDataset as PlainPlotlyDataset
 from kedro_datasets.text import TextDataset as PlainTextDataset
 
 from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.datasets.folder import LocalVersions
 
 
-class WholeFile:
+class WholeFile(LocalVersions):
     """Mixin for a dataset of one local file: write under a temporary name in the same folder, then rename."""
 
     _partial: PurePosixPath | None = None
 
     def save(self, data: Any) -> None:
-        """Save as the dataset does that this is mixed into."""
+        """Save as the other base class does."""
         with replacing(Path(super()._get_save_path())) as partial:  # type: ignore[misc]
             self._partial = PurePosixPath(partial)
             try:
-                # Kedro wraps every `save`. This one's wrapper is enough; that one's would look for the file too early.
+                # Kedro wraps every `save`. This class's wrapper is enough; the other's would look for the file early.
                 super().save.__func__.__wrapped__(self, data)  # type: ignore[misc]
             finally:
                 self._partial = None

@@ -1,5 +1,6 @@
-"""The base class of the project's datasets: a folder of files that appears whole or not at all."""
+"""Define the base class of the project's datasets: a folder of files that appears whole or not at all."""
 
+import glob
 import os
 import shutil
 import uuid
@@ -24,14 +25,16 @@ class FolderError(DatasetError):
         return printable(super().__str__())
 
 
-class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
-    """A local folder, versioned or not, written under a temporary name in the same folder and then renamed.
+class LocalVersions:
+    """Mixin for a dataset on a local disk: find its versions also below a folder whose name holds `[`, `*` or `?`."""
 
-    Args:
-        filepath: the folder.
-        version: given by Kedro where the catalog says `versioned: true`.
-        metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
-    """
+    def _get_versions(self) -> list[str]:
+        folder = Path(self._filepath)  # type: ignore[attr-defined]
+        return sorted(map(str, folder.glob(f"*/{glob.escape(folder.name)}")), reverse=True)
+
+
+class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
+    """A local folder, versioned or not, written under a temporary name in the same folder and then renamed."""
 
     large_files: ClassVar[tuple[str, ...]] = ()
     """Names in the folder that `prune` may delete; the files that say how they were made stay."""
@@ -80,7 +83,7 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
 
     def load(self) -> T:
         folder = self._load_folder()
-        if (folder / PRUNED).exists():
+        if self.is_pruned():
             raise FolderError(
                 f"{folder} was pruned; a run of all stages with --only-missing-outputs makes it again if need be"
             )
@@ -94,10 +97,6 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
         """Return the folder of a version."""
         return Path(self._get_versioned_path(version))
 
-    def has_large_files(self, version: str) -> bool:
-        """Tell whether a version still has its large files."""
-        return not (self.version_folder(version) / PRUNED).exists()
-
     def prune(self, version: str) -> None:
         """Delete the large files of a version."""
         folder = self.version_folder(version)
@@ -110,12 +109,12 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
                 path.unlink(missing_ok=True)
 
     def _load_folder(self) -> Path:
-        folder = Path(self._get_load_path())
-        if not folder.is_dir():
+        if not self._exists():
             raise FolderError(
-                f"there is no folder {folder}; run the node that makes it, or load another version with --load-versions"
+                f"there is no folder {self._get_load_path()}; run the node that makes it, or load another version "
+                "with --load-versions"
             )
-        return folder
+        return Path(self._get_load_path())
 
     def _exists(self) -> bool:
         return Path(self._get_load_path()).is_dir()
@@ -124,12 +123,10 @@ class FolderDataset(AbstractVersionedDataset[T, T], Generic[T]):
         return {"filepath": self._filepath, "version": self._version}
 
 
-def require_file(path: Path, what: str) -> Path:
-    """Return the path if it is a file.
-
-    Raises:
-        FolderError: it is missing; the message names it and says what to do.
-    """
+def require_file(path: Path, content: str) -> Path:
+    """Return the path of a file; raise FolderError if it is missing, with its content and advice in the message."""
     if not path.is_file():
-        raise FolderError(f"{path.parent} lacks {path.name} ({what}): it was damaged after it was saved; make it anew")
+        raise FolderError(
+            f"{path.parent} lacks {path.name} ({content}): it was damaged after it was saved; make it anew"
+        )
     return path

@@ -1,4 +1,4 @@
-"""Image sets and training sets on disk.
+"""Store image sets and training sets.
 
 An image set has the imagefolder layout, which `datasets.load_dataset` and diffusers' scripts read.
 """
@@ -7,7 +7,6 @@ import base64
 import io
 import os
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,17 +33,16 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 class ImageSetDataset(FolderDataset[ImageSet]):
     """An `ImageSet` as a folder: `images/<image_id>.png`, `metadata.parquet` and, if there are any, the latents.
 
-    Loading opens no image: each is read when it is asked for. Images that lie on disk already are hard-linked, so
-    they take no more space. The preview is a contact sheet. `load` reads only what `save` could have written: an
-    image's path follows from its id, and no image is a symbolic link.
+    Loading opens no image: each is read when it is asked for. PNG files that are on disk already are hard-linked and
+    take no more space. The preview is a contact sheet. `save` refuses what `load` refuses: an image's path follows
+    from its id, and no image is a symbolic link.
     """
 
     large_files = ("images", LATENTS_NAME)
 
     def _write(self, data: ImageSet, folder: Path) -> None:
-        ids = [str(image_id) for image_id in data.metadata["image_id"]]
-        _check_ids(ids)
-        names = [f"images/{image_id}.png" for image_id in ids]
+        names = [f"images/{image_id}.png" for image_id in data.metadata["image_id"]]
+        _write_parts(data.metadata.assign(file_name=names), IMAGE_COLUMNS, data.latents, folder)
         (folder / "images").mkdir()
         for row, name in enumerate(names):
             source = data.images.paths[row] if isinstance(data.images, ImageFiles) else None
@@ -52,18 +50,15 @@ class ImageSetDataset(FolderDataset[ImageSet]):
                 link_or_copy(source, folder / name)
             else:
                 data.images[row].save(folder / name)
-        if data.latents is not None:
-            _write_latents(data.latents, folder)
-        data.metadata.assign(file_name=names).to_parquet(folder / METADATA_NAME, index=False)
 
     def _read(self, folder: Path) -> ImageSet:
         metadata = _read_metadata(folder, IMAGE_COLUMNS)
-        ids = metadata["image_id"].tolist()
-        if metadata["file_name"].tolist() != [f"images/{image_id}.png" for image_id in ids]:
+        names = metadata["file_name"].tolist()
+        if names != [f"images/{image_id}.png" for image_id in metadata["image_id"]]:
             raise FolderError(
                 f"{folder / METADATA_NAME} names files that are not images/<image_id>.png; make the image set anew"
             )
-        paths = [folder / name for name in metadata["file_name"]]
+        paths = [folder / name for name in names]
         present = _files_in(folder / "images")
         missing = [path.name for path in paths if path.name not in present]
         if missing:
@@ -74,33 +69,25 @@ class ImageSetDataset(FolderDataset[ImageSet]):
         return ImageSet(metadata, ImageFiles(paths), _read_latents(folder, len(paths)))
 
     def preview(self, images: int = 24, columns: int = 6) -> ImagePreview:
-        """Show a contact sheet of the first images with their prompts, as base64 of a PNG.
-
-        Args:
-            images: how many are shown.
-            columns: images per row.
-        """
+        """Show a contact sheet of the first images with their prompts, as base64 of a PNG."""
         loaded = self._read(self._load_folder())
-        rows = range(min(images, len(loaded)))
-        pictures = [loaded.images[row] for row in rows]
-        captions = [str(loaded.metadata["text"].iloc[row]) for row in rows]
-        sheet = contact_sheet(pictures, columns, scale_for(pictures), captions)
+        pictures = list(loaded.images[:images])
+        captions = loaded.metadata["text"].head(images).tolist()
         buffer = io.BytesIO()
-        sheet.save(buffer, format="PNG")
+        contact_sheet(pictures, columns, scale_for(pictures), captions).save(buffer, format="PNG")
         return ImagePreview(base64.b64encode(buffer.getvalue()).decode("ascii"))
 
 
 class TrainingSetDataset(FolderDataset[TrainingSet]):
     """A `TrainingSet` as a folder: `metadata.parquet` and `latents.safetensors`; it stores no images.
 
-    The preview is the table.
+    The preview is the table. `save` refuses what `load` refuses.
     """
 
     large_files = (LATENTS_NAME,)
 
     def _write(self, data: TrainingSet, folder: Path) -> None:
-        _write_latents(data.latents, folder)
-        data.metadata.to_parquet(folder / METADATA_NAME, index=False)
+        _write_parts(data.metadata, TRAINING_COLUMNS, data.latents, folder)
 
     def _read(self, folder: Path) -> TrainingSet:
         metadata = _read_metadata(folder, TRAINING_COLUMNS)
@@ -115,16 +102,17 @@ class TrainingSetDataset(FolderDataset[TrainingSet]):
         return TablePreview(table.to_dict(orient="split"))
 
 
-def _check_ids(ids: list[str]) -> None:
-    """Raise FolderError for an image_id that cannot name a file, or that is not unique."""
-    unsafe = [image_id for image_id in ids if not _SAFE_ID.fullmatch(image_id)]
-    if unsafe:
-        raise FolderError(
-            f"image_id {unsafe[0]!r} cannot name a file; letters, digits, '_', '-' and '.' are allowed, 200 at most"
-        )
-    repeated = [image_id for image_id, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise FolderError(f"{len(repeated)} image_ids are not unique, {repeated[0]!r} first; give each image its own")
+def _write_parts(metadata: pd.DataFrame, columns: tuple[str, ...], latents: Tensor | None, folder: Path) -> None:
+    """Write the table and the latents; raise FolderError for what could not be loaded."""
+    path = folder / METADATA_NAME
+    metadata.to_parquet(path, index=False)
+    problem = _table_problem(read_parquet(path), columns)  # as it is read back, where types may differ
+    if latents is not None:
+        latents = latents.detach().cpu().contiguous()
+        problem = problem or _latents_problem(latents, len(metadata))
+        save_file({"latents": latents}, folder / LATENTS_NAME)
+    if problem:
+        raise FolderError(f"the set {problem}; correct the step that makes it")
 
 
 def _read_metadata(folder: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -133,47 +121,9 @@ def _read_metadata(folder: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         metadata = read_parquet(path)
     except TableError as error:
         raise FolderError(f"{path} is no readable parquet file ({error}); make the set anew") from error
-    missing = sorted(set(columns) - set(metadata.columns))
-    if missing:
-        raise FolderError(f"{path} lacks the columns {missing}; make the set anew")
-    if metadata.columns.has_duplicates:
-        raise FolderError(f"{path} has columns of the same name; make the set anew")
-    wrong = [column for column, is_sound in _SOUND.items() if column in metadata and not is_sound(metadata[column])]
-    if wrong and len(metadata):
-        raise FolderError(f"{path} holds values in the columns {wrong} that they cannot have; make the set anew")
-    _check_ids(metadata["image_id"].tolist())
+    if problem := _table_problem(metadata, columns):
+        raise FolderError(f"{path} {problem}; make the set anew")
     return metadata
-
-
-def _files_in(folder: Path) -> set[str]:
-    """List the names of a folder's files, without symbolic links, which could lead anywhere."""
-    if not folder.is_dir() or folder.is_symlink():
-        return set()
-    return {entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)}
-
-
-def _are_texts(values: pd.Series) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def _are_whole(values: pd.Series) -> bool:
-    return pd.api.types.is_integer_dtype(values) and bool((values >= 0).all())
-
-
-def _are_numbers(values: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(values) and bool(values.between(0, np.inf, inclusive="left").all())
-
-
-_SOUND: dict[str, Callable[[pd.Series], bool]] = {
-    **dict.fromkeys(("file_name", "image_id", "prompt_id", "text", "checkpoint"), _are_texts),
-    **dict.fromkeys(("sample_index", "seed", "num_inference_steps", "round"), _are_whole),
-    **dict.fromkeys(("guidance_scale", "weight"), _are_numbers),
-}
-"""Checks of a column's values; numbers must be finite and 0 or more."""
-
-
-def _write_latents(latents: Tensor, folder: Path) -> None:
-    save_file({"latents": latents.detach().cpu().contiguous()}, folder / LATENTS_NAME)
 
 
 def _read_latents(folder: Path, count: int) -> Tensor | None:
@@ -184,9 +134,58 @@ def _read_latents(folder: Path, count: int) -> Tensor | None:
         latents = load_file(path)["latents"]
     except (SafetensorError, KeyError, OSError) as error:
         raise FolderError(f"{path} holds no tensor 'latents' that can be read ({error}); make it anew") from error
-    if latents.dtype != torch.float32 or latents.dim() != 4 or not latents.isfinite().all():
-        shape = list(latents.shape)
-        raise FolderError(f"{path} holds no finite float32 latents, but {latents.dtype} {shape}; make it anew")
-    if len(latents) != count:
-        raise FolderError(f"{path} holds {len(latents)} latents for {count} images; make the set anew")
+    if problem := _latents_problem(latents, count):
+        raise FolderError(f"{path} {problem}; make it anew")
     return latents
+
+
+def _table_problem(metadata: pd.DataFrame, columns: tuple[str, ...]) -> str:
+    """Say what is wrong with a table of images; return nothing if it is sound."""
+    missing = sorted(set(columns) - set(metadata.columns))
+    if missing:
+        return f"lacks the columns {missing}"
+    if metadata.columns.has_duplicates:
+        return "has columns of the same name"
+    wrong = [column for column, is_sound in _SOUND.items() if column in metadata and not is_sound(metadata[column])]
+    if wrong and len(metadata):
+        return f"holds values in the columns {wrong} that they cannot have"
+    ids = metadata["image_id"]
+    unsafe = [image_id for image_id in ids if not _SAFE_ID.fullmatch(image_id)]
+    if unsafe:
+        return (
+            f"has the image_id {unsafe[0]!r}, which cannot name a file; letters, digits, '_', '-' and '.' are allowed, "
+            "200 at most"
+        )
+    repeated = ids[ids.duplicated()].unique()
+    return f"has {len(repeated)} image_ids that are not unique, {repeated[0]!r} first" if len(repeated) else ""
+
+
+def _latents_problem(latents: Tensor, count: int) -> str:
+    """Say what is wrong with latents; return nothing if they are sound."""
+    if latents.dtype != torch.float32 or latents.dim() != 4 or not latents.isfinite().all():
+        return f"holds no finite float32 latents of 4 dimensions, but {latents.dtype} {list(latents.shape)}"
+    return f"holds {len(latents)} latents for {count} images" if len(latents) != count else ""
+
+
+def _files_in(folder: Path) -> set[str]:
+    """List the names of a folder's files, without symbolic links, which could lead anywhere."""
+    if not folder.is_dir() or folder.is_symlink():
+        return set()
+    return {entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)}
+
+
+_SOUND: dict[str, Callable[[pd.Series], bool]] = {
+    **dict.fromkeys(
+        ("file_name", "image_id", "prompt_id", "text", "checkpoint"),
+        lambda values: all(isinstance(value, str) for value in values),
+    ),
+    **dict.fromkeys(
+        ("sample_index", "seed", "num_inference_steps", "round"),
+        lambda values: pd.api.types.is_integer_dtype(values) and (values >= 0).all(),
+    ),
+    **dict.fromkeys(
+        ("guidance_scale", "weight"),
+        lambda values: pd.api.types.is_numeric_dtype(values) and values.between(0, np.inf, inclusive="left").all(),
+    ),
+}
+"""Checks of a column's values; numbers must be finite and 0 or more."""

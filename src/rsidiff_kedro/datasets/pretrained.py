@@ -1,4 +1,4 @@
-"""Networks on disk: a folder that `save_pretrained` writes and `from_pretrained` reads."""
+"""Store networks: a folder that `save_pretrained` writes and `from_pretrained` reads."""
 
 import json
 import os
@@ -19,12 +19,9 @@ class PretrainedDataset(FolderDataset[Any]):
     """Anything with `save_pretrained` and `from_pretrained`, safetensors only.
 
     Args:
-        filepath: the folder.
         class_name: the class that reads it, for example `diffusers.AutoencoderKL`.
         stored_dtype: dtype in which floating-point weights are stored, for example "float16"; None keeps theirs. The
-            config is not changed, so the weights are still loaded as float32.
-        version: given by Kedro where the catalog says `versioned: true`.
-        metadata: for Kedro-Viz and other plug-ins; Kedro ignores it.
+            config stays the same, so the weights are still loaded as float32.
     """
 
     def __init__(
@@ -44,14 +41,13 @@ class PretrainedDataset(FolderDataset[Any]):
         data.save_pretrained(folder)
         for path in folder.rglob("config.json"):
             config = json.loads(path.read_text(encoding="utf-8"))
-            if config.pop("_name_or_path", None) is not None:  # a path of this machine, where diffusers read it from
+            if config.pop("_name_or_path", None) is not None:  # the path that diffusers read it from on this machine
                 path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for path in folder.rglob("*.safetensors") if self._stored_dtype else ():
             weights = load_file(path)
-            save_file({name: self._stored(tensor) for name, tensor in weights.items()}, path, {"format": "pt"})
-
-    def _stored(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self._stored_dtype) if tensor.is_floating_point() else tensor
+            floats = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
+            stored = weights | {name: tensor.to(self._stored_dtype) for name, tensor in floats.items()}
+            save_file(stored, path, {"format": "pt"})
 
     def _read(self, folder: Path) -> Any:
         module, _, name = self._class_name.rpartition(".")

@@ -1,4 +1,4 @@
-"""What a denoiser reads of a prompt: named tensors, whatever their number and shapes."""
+"""Define conditioning: the named tensors that a denoiser reads of prompts."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ class Conditioning:
     """The conditioning of n prompts.
 
     Attributes:
-        tensors: by the name under which the family's pipeline takes them (`prompt_embeds`,
-            `pooled_prompt_embeds`, …); the first axis of each is the prompt.
+        tensors: by the name of the pipeline's argument (`prompt_embeds`, …); the first axis of each is the prompt.
     """
 
     tensors: Mapping[str, Tensor]
@@ -33,8 +32,8 @@ class Conditioning:
         return Conditioning({name: tensor.to(device) for name, tensor in self.tensors.items()})
 
     def repeat(self, count: int) -> "Conditioning":
-        """Return one prompt's conditioning for `count` samples; no memory is copied."""
-        return Conditioning({name: each.expand(count, *each.shape[1:]) for name, each in self.tensors.items()})
+        """Return one prompt's conditioning for `count` samples, in the same memory."""
+        return Conditioning({name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
 
     def replace(self, rows: Tensor, other: "Conditioning") -> "Conditioning":
         """Put one prompt's conditioning (`other`) into the rows where the mask [n] is true."""
@@ -50,6 +49,6 @@ class Conditioning:
 
 
 def join_conditionings(parts: Iterable[Conditioning]) -> Conditioning:
-    """Return the prompts of one conditioning after those of the other."""
+    """Join conditionings in their order."""
     parts = list(parts)
     return Conditioning({name: torch.cat([part[name] for part in parts]) for name in parts[0].tensors})

@@ -1,6 +1,6 @@
-"""Training losses per sample, as diffusers' own training examples define them before taking the mean.
+"""Compute training losses per sample, as diffusers' own training examples do before they take the mean.
 
-Stable Diffusion 3's is that of its example with `--precondition_outputs=0`, which is the paper's.
+Stable Diffusion 3's is that of its example with `--precondition_outputs=0`, the paper's loss.
 """
 
 from collections.abc import Callable
@@ -28,39 +28,32 @@ class LossSettings(Section):
 
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""The prediction for noisy latents [n, c, h, w] at timesteps [n]: [n, c, h, w]."""
+"""Predict [n, c, h, w] from noisy latents [n, c, h, w] at timesteps [n]."""
 
 
 def denoising_loss(
-    denoise: Denoise,
-    scheduler: DDPMScheduler,
-    latents: Tensor,
-    generator: torch.Generator,
-    settings: LossSettings,
+    denoise: Denoise, scheduler: DDPMScheduler, latents: Tensor, generator: torch.Generator, settings: LossSettings
 ) -> Tensor:
     """Compute the mean squared error of the noise (epsilon) or the velocity (v), as the scheduler's config says: [n].
 
-    Timesteps are uniform, or logit-normal with `logit_mean`; noise and timesteps come from the CPU generator. With
-    `min_snr_gamma` each sample's loss is weighted as in Min-SNR (arXiv 2303.09556).
+    Timesteps are uniform, or logit-normal with `logit_mean`; noise and timesteps come from the CPU generator.
+    `min_snr_gamma` weights each sample's loss as Min-SNR does (arXiv 2303.09556).
     """
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
-    count = scheduler.config.num_train_timesteps
-    if settings.logit_mean is None:
-        timesteps = torch.randint(count, (len(latents),), generator=generator).to(latents.device)
-    else:
-        timesteps = (_logit_normal(settings.logit_mean, len(latents), generator) * count).long().to(latents.device)
-    prediction = denoise(scheduler.add_noise(latents, noise, timesteps), timesteps)
-    kind = scheduler.config.prediction_type
+    kind, steps = scheduler.config.prediction_type, scheduler.config.num_train_timesteps
     if kind not in ("epsilon", "v_prediction"):
         raise InputError(f"model.base predicts {kind!r}; only epsilon and v_prediction can be fine-tuned")
-    velocity = kind == "v_prediction"
-    target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
+    if settings.logit_mean is None:
+        timesteps = torch.randint(steps, (len(latents),), generator=generator).to(latents.device)
+    else:
+        timesteps = (_logit_normal(settings.logit_mean, len(latents), generator) * steps).long().to(latents.device)
+    prediction = denoise(scheduler.add_noise(latents, noise, timesteps), timesteps)
+    target = noise if kind == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
     loss = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
     if settings.min_snr_gamma is None:
         return loss
     snr = compute_snr(scheduler, timesteps)
-    clipped = snr.clamp(max=settings.min_snr_gamma)
-    return loss * (clipped / (snr + 1.0) if velocity else clipped / snr)
+    return loss * (snr.clamp(max=settings.min_snr_gamma) / (snr if kind == "epsilon" else snr + 1.0))
 
 
 def flow_matching_loss(
@@ -73,18 +66,18 @@ def flow_matching_loss(
     """Compute the mean squared error of the flow from latents to noise (rectified flow, arXiv 2403.03206): [n].
 
     Timesteps are logit-normal with mean 0 (or `logit_mean`) and deviation 1, the weighting of that paper; noise and
-    timesteps come from the CPU generator.
+    timesteps come from the CPU generator. Min-SNR is not defined for it.
     """
+    if settings.min_snr_gamma is not None:
+        raise ValueError("flow matching has no Min-SNR weighting")
     noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
     # The scheduler's first step is its noisiest.
     density = _logit_normal(-(settings.logit_mean or 0.0), len(latents), generator)
     steps = (density * scheduler.config.num_train_timesteps).long()
     sigmas = scheduler.sigmas[steps].to(latents.device, latents.dtype)[:, None, None, None]
-    timesteps = scheduler.timesteps[steps].to(latents.device)
-    prediction = denoise((1.0 - sigmas) * latents + sigmas * noise, timesteps)
+    prediction = denoise((1.0 - sigmas) * latents + sigmas * noise, scheduler.timesteps[steps].to(latents.device))
     return (prediction.float() - (noise - latents).float()).square().mean(dim=(1, 2, 3))
 
 
 def _logit_normal(mean: float, count: int, generator: torch.Generator) -> Tensor:
-    """Sample numbers in (0, 1) whose logits are normal with deviation 1: [count]."""
     return compute_density_for_timestep_sampling("logit_normal", count, mean, 1.0, generator=generator)

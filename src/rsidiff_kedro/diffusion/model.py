@@ -1,8 +1,10 @@
-"""An opened diffusion model: a diffusers pipeline with frozen weights and at most one LoRA adapter."""
+"""Define opened diffusion models: a diffusers pipeline with frozen weights and at most one LoRA adapter."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -15,11 +17,13 @@ from torch import Tensor, nn
 
 from rsidiff_kedro.core.adapter import Adapter, AdapterError
 from rsidiff_kedro.core.devices import usable_devices
+from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.losses import LossSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, model_source
+from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
+from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, model_source, shipped_folder
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
 
 
@@ -30,18 +34,18 @@ class ModelSettings(Section):
         family: a registered name, or `package.module:Class` of your own (docs/models.md).
         base: "scenes" for the shipped model, a folder that `save_pretrained` wrote, or a Hugging Face id.
         revision: branch, tag or commit of a Hugging Face id.
-        resolution: pixels per side; None for what the model was trained for.
+        resolution: pixels per side; None for the resolution that the model was trained for.
         options: settings of this family alone, such as `{t5: false}` of Stable Diffusion 3.
         device: "auto" takes a GPU if there is one.
         dtype: of the weights; adapters are trained and stored in float32 either way.
     """
 
     family: str = "stable_diffusion"
-    base: str = Field(min_length=1)
+    base: Annotated[str, Location(revision="revision", shipped=shipped_folder)] = Field(min_length=1)
     revision: str | None = None
     resolution: int | None = Field(default=None, ge=32, le=4096, multiple_of=16)
-    options: dict[str, Any] = Field(default={})
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    options: Annotated[dict[str, Any], OwnSettings()] = Field(default={})
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], NoResult()] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -59,31 +63,29 @@ class SamplerSettings(Section):
     micro_batch_size: int = Field(32, ge=1, le=1024)
 
 
-class NoOptions(Section):
-    """A family without settings of its own."""
-
-
 class DiffusionModel(ABC):
-    """Base class of the model families; a family sets the class attributes and two methods.
+    """Base class of families, which set its attributes and define `encode_prompts` and `denoise` or `training_loss`.
 
     Attributes:
-        pipeline_class: diffusers' class, by whose name a saved pipeline is recognised.
-        components: what a saved pipeline of this family must have.
+        pipeline_class: diffusers' class; its name identifies a saved pipeline of this family.
+        components: that a saved pipeline of this family must have.
         denoiser_name: the pipeline's component that adapters change, of the class `denoiser_class`.
         lora_targets: regular expressions on the denoiser's module names, by `finetune.layers`.
         noising_class: the noise scheduler of training, made from the pipeline's own scheduler config.
+        loss: of training, computed from `denoise`.
         has_snr: whether Min-SNR weighting is defined for the family's loss.
-        Options: the family's own settings, the schema of `model.options`.
+        Options: the family's own settings, the schema of `model.options`; `Section` itself has none.
     """
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     components: ClassVar[frozenset[str]]
     denoiser_name: ClassVar[str] = "unet"
-    denoiser_class: ClassVar[type[nn.Module]] = UNet2DConditionModel
+    denoiser_class: ClassVar[Any] = UNet2DConditionModel
     lora_targets: ClassVar[dict[str, str]]
     noising_class: ClassVar[Any] = DDPMScheduler
+    loss: ClassVar[Callable[..., Tensor]] = staticmethod(denoising_loss)
     has_snr: ClassVar[bool] = True
-    Options: ClassVar[type[Section]] = NoOptions
+    Options: ClassVar[type[Section]] = Section
 
     def __init__(self, pipeline: Any, settings: ModelSettings) -> None:
         self.name = settings.base
@@ -102,40 +104,19 @@ class DiffusionModel(ABC):
 
     @classmethod
     def open(cls, settings: ModelSettings) -> Self:
-        """Load a folder or a hub id; safetensors only.
-
-        Raises:
-            ModelError: a config, a tokenizer or weights are broken, or do not fit each other.
-        """
-
-        def refuse(error: Exception) -> ModelError:
-            return ModelError(
-                f"model.base: {settings.base!r} cannot be opened ({reason(error)}); save or download it again"
-            )
-
+        """Load a folder or a hub id, safetensors only; raise ModelError if files are broken or do not fit together."""
+        problem = f"model.base: {settings.base!r} cannot be opened"
         source, options = model_source(settings.base), cls.loading_options(settings)
-        with loading(refuse):
+        download = partial(cls.pipeline_class.download, use_safetensors=True, trust_remote_code=False, **options)
+        read = partial(cls.pipeline_class.from_pretrained, use_safetensors=True, trust_remote_code=False, **options)
+        with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save or download it again")):
             # Check a hub's files before a library follows what they say.
-            folder = source if Path(source).is_dir() else cls._download(source, settings)
+            folder = source if Path(source).is_dir() else download(source, revision=pinned(source, settings.revision))
             check_components(Path(folder))
-            pipeline = cls.pipeline_class.from_pretrained(
-                folder, dtype=getattr(torch, settings.dtype), use_safetensors=True, trust_remote_code=False, **options
-            )
+            pipeline = read(folder, dtype=getattr(torch, settings.dtype))
             model = cls(pipeline.to(find_device(settings.device)), settings)
         model.check()
         return model
-
-    @classmethod
-    def _download(cls, source: str, settings: ModelSettings) -> str:
-        """Download a hub's files and return their folder on this machine."""
-        folder: str = cls.pipeline_class.download(
-            source,
-            revision=settings.revision,
-            use_safetensors=True,
-            trust_remote_code=False,
-            **cls.loading_options(settings),
-        )
-        return folder
 
     @classmethod
     def options_of(cls, settings: ModelSettings) -> Any:
@@ -147,8 +128,20 @@ class DiffusionModel(ABC):
         """Return further arguments of `from_pretrained`; None leaves a component out, which may then be missing."""
         return {"feature_extractor": None, "image_encoder": None}  # they read images as prompts
 
+    @classmethod
+    def lora_config(cls, rank: int, layers: str) -> LoraConfig:
+        """Describe a LoRA of scale one; its second factor starts at zero."""
+        targets = cls.lora_targets[layers]
+        return LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
+
+    @classmethod
+    def empty_denoiser(cls, folder: Path) -> Any:
+        """Build the denoiser that a pipeline's folder describes, without memory for its weights."""
+        with torch.device("meta"):
+            return cls.denoiser_class.from_config(cls.denoiser_class.load_config(folder / cls.denoiser_name))
+
     def check(self) -> None:
-        """Raise ModelError if the opened model cannot be worked with."""
+        """Raise ModelError if the opened model cannot be used."""
         size = self.denoiser.config.sample_size
         if not isinstance(size, int):
             raise ModelError(f"model.base: the denoiser generates {size} latents; only square ones are supported")
@@ -158,21 +151,24 @@ class DiffusionModel(ABC):
     def encode_prompts(self, texts: list[str]) -> Conditioning:
         """Encode texts, padded and cut to the text encoders' length."""
 
-    @abstractmethod
+    def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the denoiser's prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n]."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither denoise nor training_loss")
+
     def training_loss(
         self, latents: Tensor, conditioning: Conditioning, generator: torch.Generator, settings: LossSettings
     ) -> Tensor:
         """Compute the loss of each sample, before its weight: [n]."""
+        return self.loss(partial(self.denoise, conditioning=conditioning), self._noising, latents, generator, settings)
 
     def encode_no_prompt(self) -> Conditioning:
         """Encode the absence of a prompt, for one sample."""
         return self.encode_prompts([""])
 
     @property
-    def denoiser(self) -> nn.Module:
+    def denoiser(self) -> Any:
         """Return the network that adapters change."""
-        network: nn.Module = getattr(self.pipeline, self.denoiser_name)
-        return network
+        return getattr(self.pipeline, self.denoiser_name)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -187,38 +183,29 @@ class DiffusionModel(ABC):
         return int(self.latent_shape[1] * self.pipeline.vae_scale_factor)
 
     def load_adapter(self, adapter: Adapter, trainable: bool) -> None:
-        """Load an adapter, to train it or to generate with it.
+        """Load an adapter, to train it or to generate with it; raise AdapterError if it belongs to another network.
 
-        For generating in float32 it is fused into the weights, which is faster. bfloat16 would round most of it
-        away, so there it stays beside the weights.
-
-        Raises:
-            AdapterError: it was trained on another network.
+        In float32, an adapter to generate with is fused into the weights, which is faster. In bfloat16 that would
+        round most of it away, so it stays beside the weights.
         """
-        _check_fit(adapter, self.denoiser, self.denoiser_name)
-        # Copy: peft takes tensors over without copying, so training would change the adapter that was given.
+        prefix = f"{self.denoiser_name}."
+        _check_fit(adapter, self.denoiser, prefix)
+        # Clone: peft keeps the given tensors, and training changes them in place.
         weights = {name: value.clone() for name, value in adapter.weights.items()}
         # Load into the denoiser alone: the pipeline's own method warns about text encoders without an adapter.
         self.denoiser.load_lora_adapter(weights, prefix=self.denoiser_name, adapter_name="default")
-        if trainable:
-            for name, parameter in self.denoiser.named_parameters():
-                parameter.requires_grad_("lora_" in name)
-            if self.dtype != torch.float32:
-                # Loading rounded them to the denoiser's dtype; restore the exact values.
-                cast_training_params(self.denoiser, dtype=torch.float32)
-                set_peft_model_state_dict(self.denoiser, self._unprefixed(adapter), adapter_name="default")
-        elif self.dtype == torch.float32:
+        if trainable and self.dtype != torch.float32:
+            # Loading rounded the values to the denoiser's dtype; restore them.
+            cast_training_params(self.denoiser, dtype=torch.float32)
+            exact = {name.removeprefix(prefix): value for name, value in adapter.weights.items()}
+            set_peft_model_state_dict(self.denoiser, exact, adapter_name="default")
+        elif not trainable and self.dtype == torch.float32:
             self.pipeline.fuse_lora(components=[self.denoiser_name])
             self.pipeline.unload_lora_weights()
 
-    def _unprefixed(self, adapter: Adapter) -> dict[str, Tensor]:
-        return {name.removeprefix(f"{self.denoiser_name}."): value.clone() for name, value in adapter.weights.items()}
-
     def add_adapter(self, rank: int, layers: str) -> None:
         """Add a fresh trainable LoRA whose second factor is zero."""
-        targets = self.lora_targets[layers]
-        config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
-        self.denoiser.add_adapter(config, adapter_name="default")
+        self.denoiser.add_adapter(self.lora_config(rank, layers), adapter_name="default")
         if self.dtype != torch.float32:
             cast_training_params(self.denoiser, dtype=torch.float32)
 
@@ -245,11 +232,15 @@ class DiffusionModel(ABC):
     ) -> Tensor:
         """Denoise noise [n, channels, height, width] with the pipeline's own scheduler to latents of the same shape.
 
-        Args:
-            generators: one per sample, those that made its noise; a scheduler that adds noise continues with them.
+        `generators`, one per sample, made the noise; a scheduler that adds noise continues with them.
         """
-        result: Tensor = self.pipeline(
-            **self._pipeline_inputs(conditioning, sampler.guidance_scale),
+        inputs = dict(conditioning.tensors)
+        if sampler.guidance_scale > 1.0:
+            self._no_prompt = self._no_prompt or self.encode_no_prompt()
+            negative = self._no_prompt.repeat(len(conditioning))
+            inputs |= {f"negative_{name}": tensor for name, tensor in negative.tensors.items()}
+        return self.pipeline(
+            **inputs,
             latents=noise.to(self.device, self.dtype),
             height=self.image_size,
             width=self.image_size,
@@ -258,55 +249,39 @@ class DiffusionModel(ABC):
             guidance_scale=sampler.guidance_scale,
             output_type="latent",
         ).images
-        return result
-
-    def _pipeline_inputs(self, conditioning: Conditioning, guidance_scale: float) -> dict[str, Tensor]:
-        """Return the pipeline's arguments: the conditioning, and with guidance the negative one."""
-        inputs = dict(conditioning.tensors)
-        if guidance_scale > 1.0:
-            self._no_prompt = self._no_prompt or self.encode_no_prompt()
-            negative = self._no_prompt.repeat(len(conditioning))
-            inputs |= {f"negative_{name}": tensor for name, tensor in negative.tensors.items()}
-        return inputs
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode latents [n, channels, height, width] to RGB images."""
         vae = self.pipeline.vae
         mean, factor = self._latent_scale()
-        unscaled = latents.to(self.device, vae.dtype) / factor
-        if mean is not None:
-            unscaled = unscaled + mean
-        images: list[Image.Image] = self.pipeline.image_processor.postprocess(
-            vae.decode(unscaled).sample, output_type="pil"
-        )
-        return images
+        pixels = vae.decode(latents.to(self.device, vae.dtype) / factor + mean).sample
+        return self.pipeline.image_processor.postprocess(pixels, output_type="pil")
 
     @torch.no_grad()
     def encode_images(self, images: list[Image.Image]) -> Tensor:
         """Encode RGB images of this model's resolution to latents in the scale that the denoiser sees: [n, c, h, w]."""
         vae = self.pipeline.vae
         pixels = self.pipeline.image_processor.preprocess(images).to(self.device, vae.dtype)
-        latents: Tensor = vae.encode(pixels).latent_dist.mode()
         mean, factor = self._latent_scale()
-        return (latents if mean is None else latents - mean) * factor
+        return (vae.encode(pixels).latent_dist.mode() - mean) * factor
 
-    def _latent_scale(self) -> tuple[Tensor | float | None, Tensor | float]:
-        """Return the mean of the autoencoder's latents, and the factor from them to what the denoiser sees."""
+    def _latent_scale(self) -> tuple[Tensor | float, Tensor | float]:
+        """Return the mean of the autoencoder's latents, and the factor from them to the denoiser's scale."""
         config = self.pipeline.vae.config
         mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
         if mean is None or deviation is None:
-            return getattr(config, "shift_factor", None) or None, config.scaling_factor
+            return getattr(config, "shift_factor", None) or 0.0, config.scaling_factor
         both = torch.tensor([mean, deviation], device=self.device, dtype=self.pipeline.vae.dtype)
         mean, deviation = both[:, None, :, None, None]
         return mean, config.scaling_factor / deviation
 
 
-def _check_fit(adapter: Adapter, network: nn.Module, network_name: str) -> None:
-    """Raise AdapterError unless each weight belongs to a layer of the network, of its width."""
+def _check_fit(adapter: Adapter, network: nn.Module, prefix: str) -> None:
+    """Raise AdapterError unless each weight belongs to a layer of the network and has its width."""
     sizes = {name: weight.shape for name, weight in network.named_parameters()}
     for name, tensor in adapter.weights.items():
-        layer, _, factor = name.removeprefix(f"{network_name}.").partition(".lora_")
+        layer, _, factor = name.removeprefix(prefix).partition(".lora_")
         size = sizes.get(f"{layer}.weight")
         # The first factor has the layer's input width, the second its output width.
         side = 1 if factor.startswith("A") else 0
@@ -315,16 +290,12 @@ def _check_fit(adapter: Adapter, network: nn.Module, network_name: str) -> None:
             raise AdapterError(
                 f"the adapter of round {adapter.info.get('round')} does not fit the model: {name} has the shape "
                 f"{list(tensor.shape)}, its layer {layer_size}; use the model that it was trained on "
-                f"({adapter.info.get('base_model')}), or run all rounds anew"
+                f"({adapter.info.get('base_model')}), or run all rounds again"
             )
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device that `model.device` means; "auto" is a GPU if there is one.
-
-    Raises:
-        ModelError: this machine, or this build of torch, has no such device.
-    """
+    """Return the device that `model.device` means, or raise ModelError if torch cannot use it here."""
     usable = usable_devices()
     if name not in ("auto", *usable):
         raise ModelError(f"model.device is {name!r}, but torch {torch.__version__} has only {', '.join(usable)} here")

@@ -1,62 +1,49 @@
-"""Real images with captions, as the training set of supervised fine-tuning."""
+"""Read real images with captions as the training set of supervised fine-tuning."""
 
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
 from PIL import Image, ImageOps
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
 from rsidiff_kedro.core.prompt_table import prompt_id, writable
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.core.untrusted.tables import read_parquet
+from rsidiff_kedro.core.untrusted.images import ImageReadError, image_suffixes, read_header, read_image
+from rsidiff_kedro.core.untrusted.paths import lies_inside
+from rsidiff_kedro.core.untrusted.tables import MissingColumnError, TableError, read_rows
+from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
 from rsidiff_kedro.execution.local import Shard, run_shards, split
 from rsidiff_kedro.execution.partial_results import PartialResults
+
+logger = logging.getLogger(__name__)
 
 
 class SftSettings(Section):
     """Supervised fine-tuning on real pairs.
 
     Attributes:
-        images: a folder in imagefolder layout.
-        text_column: of its table: the captions.
+        images: a folder in imagefolder layout; ~ is the home folder.
+        text_column: the table's column of captions.
         steps: optimizer steps; all other settings are those of `finetune`.
     """
 
-    images: Path
+    images: Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
     text_column: str = Field(default="text", min_length=1)
     steps: int = Field(default=600, ge=1)
 
-    @field_validator("images")
-    @classmethod
-    def _expand(cls, images: Path) -> Path:
-        try:
-            return images.expanduser()
-        except RuntimeError:
-            raise ValueError(
-                f"{str(images)!r} is in the home of no user of this machine; give the whole path"
-            ) from None
 
-
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    "metadata.csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
-    "metadata.jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
-    "metadata.parquet": read_parquet,
-}
-"""What the imagefolder layout of Hugging Face calls its table; texts that look like something else stay texts."""
-FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"})
-"""Of images, by their content; Pillow would hand others, such as PostScript, to programs of the machine."""
-
-CURE = "correct or remove these rows; images lie in the folder itself or below it"
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Names that Hugging Face's imagefolder layout gives its table."""
 
 
 class RealImageError(InputError):
@@ -64,73 +51,115 @@ class RealImageError(InputError):
 
 
 def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
-    """The table of an imagefolder: file_name and text, a row an image.
+    """Read the table of an imagefolder: file_name and text, one row per image.
 
     Raises:
         RealImageError: the folder, its table, a column, a caption or an image is missing, or a caption is no text.
     """
-    found = [name for name in READERS if os.path.isfile(folder / name)]
+    return _read_pairs(folder, text_column)[0]
+
+
+def check_pairs(folder: Path, text_column: str, tokenizer: PromptTokenizer | None = None) -> str:
+    """Check a folder without decoding its images; count in one log line what of it is not trained on as it is.
+
+    These are images in no row, captions that the text encoder cuts, transparent and animated images.
+
+    Args:
+        tokenizer: the model's, which limits a caption's length; None for no limit.
+
+    Returns:
+        The number of pairs, and what was logged.
+
+    Raises:
+        RealImageError: `read_pairs` or `encode_pairs` would raise it, except for images that are cut.
+    """
+    pairs, notes = _read_pairs(folder, text_column)
+    if tokenizer is not None:
+        notes += _cut_captions(pairs, tokenizer)
+    with _refusing():
+        headers = [read_header(folder / name) for name in pairs["file_name"]]
+    transparent = pairs["file_name"][[header.transparent for header in headers]].tolist()
+    animated = pairs["file_name"][[header.animated for header in headers]].tolist()
+    if transparent:
+        notes.append(f"{_images(transparent)} with an alpha channel or transparent color, put on white")
+    if animated:
+        notes.append(f"{_images(animated)} with several frames, of which only the first is used")
+    if notes:
+        logger.warning(printable(f"sft.images ({folder}): {'; '.join(notes)}"))
+    return "; ".join([f"{len(pairs)} pairs", *notes])
+
+
+def _read_pairs(folder: Path, text_column: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the pairs, and what there is to say about the table."""
+    found = [name for name in TABLES if os.path.isfile(folder / name)]
     if not found:
         raise RealImageError(
-            f"sft.images: {folder} holds none of {', '.join(READERS)}; give a folder in the imagefolder layout of "
+            f"sft.images: {folder} holds none of {', '.join(TABLES)}; give a folder in the imagefolder layout of "
             "Hugging Face: images, and a table with their file_name and caption"
         )
+    if len(found) > 1:
+        raise RealImageError(f"sft.images: {folder} holds {' and '.join(found)}; remove all but one")
     path = folder / found[0]
     try:
-        table = READERS[found[0]](path)
-    except (ValueError, OSError, TypeError, AttributeError, LookupError) as error:  # pandas' of JSON that is no row
-        raise RealImageError(f"{path}: cannot be read ({' '.join(str(error).split())}); save the table again") from None
-    twice = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
-    if twice:
-        raise RealImageError(f"{path}: more than one column is named {twice[0]!r}; rename all but one")
-    lacking = sorted({"file_name", text_column} - set(table.columns))
-    if lacking or table.empty:
-        what = f"lacks the columns {lacking}; it has {sorted(map(str, table.columns))}" if lacking else "has no rows"
-        raise RealImageError(f"{path}: {what}; give a row an image, and name the caption's column in sft.text_column")
-    names, captions = pd.Series([str(name) for name in table["file_name"]], table.index), table[text_column]
-    inside = folder.resolve()
+        table = read_rows(path, ["file_name", text_column])
+    except MissingColumnError as error:
+        raise RealImageError(
+            f"{path}: {error}; give one row per image, and name the caption's column in sft.text_column"
+        ) from None
+    except TableError as error:
+        raise RealImageError(f"{path}: {error}") from None
+    rows = table.rows
+    if rows.empty:
+        raise RealImageError(f"{path}: has no rows; give one row per image")
+    names, captions = pd.Series([str(name) for name in rows["file_name"]], rows.index), rows[text_column]
     problems = {
-        "are missing": names[[not _is_file_inside(inside, name) for name in names]],
+        "are missing": names[[not lies_inside(folder, name) for name in names]],
         "have no caption": names[[_is_blank(caption) for caption in captions]],
         "have a caption that is no text": names[[not isinstance(caption, str) for caption in captions]],
     }
     for problem, wrong in problems.items():
         if len(wrong):
-            raise RealImageError(f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first; {CURE}")
-    return pd.DataFrame({"file_name": names, "text": captions.map(writable)}).reset_index(drop=True)
+            raise RealImageError(
+                f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first; correct or remove these rows; "
+                "images must be in the folder or below it"
+            )
+    pairs = pd.DataFrame({"file_name": names, "text": captions.map(writable)}).reset_index(drop=True)
+    return pairs, [*table.notes, *_unused_images(folder, names)]
 
 
-def check_pairs(folder: Path, text_column: str) -> None:
-    """Find out whether `read_pairs` and `encode_pairs` can work with a folder; no image is decoded.
+def _unused_images(folder: Path, names: pd.Series) -> list[str]:
+    """Count the images that no row of the table names; hidden files do not count."""
+    used, suffixes, unused = {os.path.normpath(name) for name in names}, image_suffixes(), []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = os.path.relpath(root, folder)
+        paths = [os.path.normpath(os.path.join(here, name)) for name in sorted(files) if not name.startswith(".")]
+        unused += [path for path in paths if Path(path).suffix.lower() in suffixes and path not in used]
+    return [f"{_images(unused)} in no row of the table, not used"] if unused else []
 
-    Raises:
-        RealImageError: what they would raise, but for images that are cut.
-    """
-    for name in read_pairs(folder, text_column)["file_name"]:
-        with _opened(folder / name):
-            pass
+
+def _cut_captions(pairs: pd.DataFrame, tokenizer: PromptTokenizer) -> list[str]:
+    """Count the captions that are longer than the text encoder reads."""
+    lengths = pd.Series(tokenizer.count(pairs["text"].tolist()), pairs.index)
+    cut = pairs["file_name"][lengths > tokenizer.max_tokens]
+    if cut.empty:
+        return []
+    return [
+        f"{len(cut)} of {len(pairs)} captions cut, because the text encoder reads {tokenizer.max_tokens} tokens "
+        f"({cut.iloc[0][:100]!r} first, whose caption has {lengths[cut.index[0]]})"
+    ]
 
 
-def _is_file_inside(folder: Path, name: str) -> bool:
-    try:
-        path = (folder / name).resolve()
-    except (OSError, ValueError):  # no name that a file can have
-        return False
-    return path.is_relative_to(folder) and os.path.isfile(path)
+def _images(names: list[str]) -> str:
+    return f"1 image ({names[0][:100]!r})" if len(names) == 1 else f"{len(names)} images ({names[0][:100]!r} first)"
 
 
 def _is_blank(caption: Any) -> bool:
-    if isinstance(caption, str):
-        return not caption.strip()
-    return bool(pd.api.types.is_scalar(caption) and pd.isna(caption))
+    return not caption.strip() if isinstance(caption, str) else pd.isna(caption) is True
 
 
 def encode_pairs(
-    model: DiffusionModel,
-    folder: Path,
-    pairs: pd.DataFrame,
-    micro_batch_size: int,
-    unfinished: Path | None = None,
+    model: DiffusionModel, folder: Path, pairs: pd.DataFrame, micro_batch_size: int, unfinished: Path | None = None
 ) -> TrainingSet:
     """Encode the pairs' images, cut to the model's square, as a training set with weights of one.
 
@@ -140,63 +169,37 @@ def encode_pairs(
         unfinished: as in `sample_images`.
 
     Raises:
-        RealImageError: a file has none of `FORMATS`, more pixels than Pillow opens, or 32 bits per pixel.
+        RealImageError: an image cannot be read.
     """
-    metadata, kept = _metadata(pairs), PartialResults(unfinished)
+    image_ids = [f"real_{number:06d}" for number in range(len(pairs))]
+    metadata = pd.DataFrame({"image_id": image_ids, "prompt_id": pairs["text"].map(prompt_id), "text": pairs["text"]})
+    kept = PartialResults(unfinished)
 
     def encode(shard: Shard) -> torch.Tensor:
         count = shard.stop - shard.start
         found = kept.load(shard.key, count)
         if found is None:
             names = pairs["file_name"].iloc[shard.start : shard.stop]
-            batch = [_open(folder / name, model.image_size) for name in names]
-            padded = batch + batch[-1:] * (micro_batch_size - count)
-            found = model.encode_images(padded)[:count].float().cpu()
+            batch = [_read_square(folder / name, model.image_size) for name in names]
+            batch += batch[-1:] * (micro_batch_size - count)
+            found = model.encode_images(batch)[:count].float().cpu()
             kept.save(shard.key, found)
         return found
 
-    shards = list(split(metadata["image_id"].tolist(), micro_batch_size))
-    return TrainingSet(metadata, torch.cat(run_shards(shards, encode, "encoding real images")))
+    latents = run_shards(list(split(image_ids, micro_batch_size)), encode, "encoding real images")
+    return TrainingSet(metadata.assign(round=0, weight=1.0), torch.cat(latents))
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow knows."""
-    return tuple(sorted(FORMATS & set(Image.registered_extensions().values())))
-
-
-def _open(path: Path, side: int) -> Image.Image:
-    """The middle square of an image at this size, without what else its file says, such as where it was taken."""
-    with _opened(path) as image:
-        square = ImageOps.fit(to_rgb(ImageOps.exif_transpose(image)), (side, side), Image.Resampling.BICUBIC)
-        square.info.clear()
-        return square
+def _read_square(path: Path, side: int) -> Image.Image:
+    """Return the middle square of an image at this size, without the file's metadata, such as its location."""
+    with _refusing():
+        return ImageOps.fit(read_image(path), (side, side), Image.Resampling.BICUBIC)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An open image; what Pillow says of a broken one, here or when it is decoded, becomes a RealImageError."""
+def _refusing() -> Iterator[None]:
+    """Raise RealImageError for an image that cannot be read."""
     try:
-        with Image.open(path, formats=_formats()) as image:
-            if image.mode in ("I", "F"):
-                raise RealImageError(
-                    f"{path}: an image of 32 bits a pixel (mode {image.mode}), which do not say what is white; save "
-                    "it with 8 or 16"
-                )
-            yield image
-    except RealImageError:
-        raise
-    except IMAGE_ERRORS as error:
-        raise RealImageError(f"{path}: no image that can be read ({error}); repair, shrink or remove it") from error
-
-
-def _metadata(pairs: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "image_id": [f"real_{number:06d}" for number in range(len(pairs))],
-            "prompt_id": pairs["text"].map(prompt_id),
-            "text": pairs["text"],
-            "round": 0,
-            "weight": 1.0,
-        }
-    )
+        yield
+    except ImageReadError as error:
+        raise RealImageError(str(error)) from error

@@ -1,18 +1,21 @@
 """Fine-tune a LoRA adapter on weighted latents and the conditioning of their prompts."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.conditioning import Conditioning, join_conditionings
 from rsidiff_kedro.diffusion.losses import LossSettings
@@ -25,14 +28,14 @@ class FinetuneSettings(LossSettings):
 
     Attributes:
         rank: of the LoRA factors.
-        layers: which layers get an adapter: attention, or all (attention, feed-forward and convolutions).
+        layers: that get an adapter: attention, or all (attention, feed-forward and convolutions).
         learning_rate: AdamW's, constant.
         steps: optimizer steps per round.
         batch_size: images per step.
-        micro_batch_size: of these, computed at once; None for all.
+        micro_batch_size: images computed at once; None for the whole batch.
         condition_dropout: share of images trained without a prompt, for classifier-free guidance.
-        checkpoint_every: steps between checkpoints, from which a killed run continues.
-        ema_decay: per step, of the weights' moving average that a round ends with; 0 keeps the last weights.
+        checkpoint_every: steps between checkpoints; a killed run continues from the last one.
+        ema_decay: per step, of the moving average of the weights, the round's result; 0 keeps the last weights.
         gradient_checkpointing: less memory, more time.
         adapter: continue the parent's adapter, or restart from the base each round.
     """
@@ -44,22 +47,25 @@ class FinetuneSettings(LossSettings):
     batch_size: int = Field(32, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1)
     condition_dropout: float = Field(0.1, ge=0.0, lt=1.0)
-    checkpoint_every: int = Field(25, ge=1)
+    checkpoint_every: Annotated[int, NoResult()] = Field(25, ge=1)
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
     gradient_checkpointing: bool = False
     adapter: Literal["continue", "restart"] = "continue"
 
 
 class TrainingError(InputError):
-    """Fine-tuning cannot go on; the message says what to change."""
+    """Fine-tuning cannot continue; the message says what to change."""
 
 
 def initial_adapter(model: DiffusionModel, rank: int, layers: str, seed: int) -> Adapter:
-    """Make a fresh adapter that changes nothing yet: with it the model generates as the base does."""
+    """Return a fresh adapter that changes nothing yet: with it the model generates as the base does."""
     torch.manual_seed(seed)
     model.add_adapter(rank, layers)
-    info = {"base_model": model.name, "revision": model.revision, "round": 0, "parent": None, "seed": seed}
-    return Adapter(model.export_adapter(), info)
+    return _export(model, round=0, parent=None, seed=seed)
+
+
+def _export(model: DiffusionModel, **info: Any) -> Adapter:
+    return Adapter(model.export_adapter(), {"base_model": model.name, "revision": model.revision, **info})
 
 
 def finetune(
@@ -71,17 +77,16 @@ def finetune(
     round_number: int,
     unfinished: Path | None = None,
 ) -> tuple[Adapter, pd.DataFrame]:
-    """Train the parent adapter (or a fresh one, `adapter: restart`) on a training set.
+    """Train the parent adapter, or a fresh one if `adapter: restart`, on a training set.
+
+    Raise TrainingError if the training set is empty or the loss is not finite.
 
     Args:
-        unfinished: a folder that keeps the training's state every `checkpoint_every` steps. A later call continues
-            from what lies there. None keeps none.
+        unfinished: a folder that keeps the training's state every `checkpoint_every` steps; a later call continues
+            from it.
 
     Returns:
         The adapter, and a table with the columns step, loss (weighted, of one batch) and learning_rate.
-
-    Raises:
-        TrainingError: the training set is empty, or the loss is not finite.
     """
     if len(training_set) == 0:
         raise TrainingError(
@@ -94,16 +99,8 @@ def finetune(
     else:
         model.add_adapter(settings.rank, settings.layers)
     log = _train(model, training_set, settings, seed, round_number, unfinished)
-    info = {
-        "base_model": model.name,
-        "revision": model.revision,
-        "round": round_number,
-        "parent": parent.digest,
-        "seed": seed,
-        "images": len(training_set),
-        "finetune": settings.model_dump(),
-    }
-    return Adapter(model.export_adapter(), info), log
+    record = {"images": len(training_set), "finetune": settings.model_dump()}
+    return _export(model, round=round_number, parent=parent.digest, seed=seed, **record), log
 
 
 def _train(
@@ -118,65 +115,59 @@ def _train(
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-4)
     state = TrainingState(parameters, [optimizer], [parameter.detach().clone() for parameter in parameters])
     update_average = get_ema_multi_avg_fn(settings.ema_decay)
-    data = _encode(model, training_set)
+    text_rows, texts = pd.factorize(training_set.metadata["text"])
+    data = _TrainingData(
+        latents=training_set.latents,
+        weights=torch.tensor(training_set.metadata["weight"].to_numpy(np.float32)),
+        conditioning=join_conditionings(model.encode_prompts([text]).to(torch.device("cpu")) for text in texts),
+        text_rows=torch.tensor(text_rows),
+        no_prompt=model.encode_no_prompt(),
+    )
     model.release_encoders()
     order = _sample_order(len(training_set), settings.steps * settings.batch_size, seed, round_number)
     model.denoiser.train()
     if settings.gradient_checkpointing:
         model.denoiser.enable_gradient_checkpointing()
-    checkpoint = unfinished / "training.safetensors" if unfinished is not None else None
-    start = state.load(checkpoint) if checkpoint is not None else 0
+    checkpoint = unfinished / "training.safetensors" if unfinished else None
+    start = state.load(checkpoint) if checkpoint else 0
     title = f"round {round_number}: fine-tuning"
     for step in tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=title, unit="step"):
         chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         generator = torch.Generator().manual_seed((seed * 1009 + round_number) * 1_000_003 + step)
         optimizer.zero_grad()
         loss = _backward(model, data, chosen, settings, generator)
-        _check_finite(loss, step, round_number, settings)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"round {round_number}: the loss is {loss} at step {step}; lower finetune.learning_rate (now "
+                f"{settings.learning_rate}); the last round's adapter is kept"
+            )
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        update_average(state.average, [value.detach() for value in parameters], 0)
+        update_average(state.average, parameters, 0)
         state.losses.append(loss)
-        if checkpoint is not None and (step + 1) % settings.checkpoint_every == 0:
+        if checkpoint and (step + 1) % settings.checkpoint_every == 0:
             state.save(checkpoint)
     model.denoiser.eval()
     with torch.no_grad():
         for parameter, mean in zip(parameters, state.average, strict=True):
             parameter.copy_(mean)
-    log = pd.DataFrame({"step": range(settings.steps), "loss": state.losses})
-    return log.assign(learning_rate=settings.learning_rate)
+    log = {"step": range(settings.steps), "loss": state.losses, "learning_rate": settings.learning_rate}
+    return pd.DataFrame(log)
 
 
 @dataclass(frozen=True)
 class _TrainingData:
-    """On the CPU: latents and weights, one row per image; conditioning, one row per text; each image's text row."""
+    """One row per image, but `conditioning` has one per distinct text, whose row `text_rows` holds for each image."""
 
-    latents: torch.Tensor
-    weights: torch.Tensor
+    latents: Tensor
+    weights: Tensor
     conditioning: Conditioning
-    text_rows: torch.Tensor
+    text_rows: Tensor
     no_prompt: Conditioning
 
 
-def _encode(model: DiffusionModel, training_set: TrainingSet) -> _TrainingData:
-    texts = list(training_set.metadata["text"])
-    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    cpu = torch.device("cpu")
-    return _TrainingData(
-        latents=training_set.latents,
-        weights=torch.tensor(training_set.metadata["weight"].to_numpy(np.float32)),
-        conditioning=join_conditionings(model.encode_prompts([text]).to(cpu) for text in distinct),
-        text_rows=torch.tensor([distinct[text] for text in texts]),
-        no_prompt=model.encode_no_prompt(),
-    )
-
-
 def _backward(
-    model: DiffusionModel,
-    data: _TrainingData,
-    chosen: torch.Tensor,
-    settings: FinetuneSettings,
-    generator: torch.Generator,
+    model: DiffusionModel, data: _TrainingData, chosen: Tensor, settings: FinetuneSettings, generator: torch.Generator
 ) -> float:
     """Compute gradients of a batch's mean weighted loss, in parts of `micro_batch_size`; return that loss."""
     dropped = torch.rand(len(chosen), generator=generator) < settings.condition_dropout
@@ -194,16 +185,8 @@ def _backward(
     return total
 
 
-def _sample_order(count: int, needed: int, seed: int, round_number: int) -> torch.Tensor:
-    """Return positions in the training set: each once before any comes twice."""
+def _sample_order(count: int, needed: int, seed: int, round_number: int) -> Tensor:
+    """Return positions in the training set: each once before any repeats."""
     generator = torch.Generator().manual_seed(seed * 1009 + round_number)
     epochs = -(-needed // count)
     return torch.cat([torch.randperm(count, generator=generator) for _ in range(epochs)])[:needed]
-
-
-def _check_finite(loss: float, step: int, round_number: int, settings: FinetuneSettings) -> None:
-    if not np.isfinite(loss):
-        raise TrainingError(
-            f"round {round_number}: the loss is {loss} at step {step}; "
-            f"lower finetune.learning_rate (now {settings.learning_rate}); the last round's adapter is kept"
-        )

@@ -1,8 +1,9 @@
-"""Save all that a training needs to continue as if it had never stopped, as one safetensors file."""
+"""Save the whole state of a training as one safetensors file, so that a killed run continues to the same result."""
 
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +19,7 @@ class TrainingState:
 
     Attributes:
         parameters: trained in place.
-        optimizers: of these parameters; their states' tensors are kept, not the groups' settings.
+        optimizers: of these parameters; the file holds their states' tensors without the groups' settings.
         average: moving average of the weights, one tensor per parameter.
         losses: one per finished step.
     """
@@ -28,14 +29,13 @@ class TrainingState:
     average: list[Tensor]
     losses: list[float] = field(default_factory=list)
 
-    def _own(self) -> Iterator[tuple[str, int, Tensor]]:
-        """Yield weights and their averages, with their kind and number."""
-        for kind, values in (("parameter", self.parameters), ("average", self.average)):
-            yield from ((kind, number, value) for number, value in enumerate(values))
+    def _weights(self) -> dict[str, Tensor]:
+        kinds = {"parameter": self.parameters, "average": self.average}
+        return {f"{kind}.{number}": value for kind, values in kinds.items() for number, value in enumerate(values)}
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        tensors = {f"{kind}.{number}": value.detach() for kind, number, value in self._own()}
+        tensors = self._weights()
         for which, optimizer in enumerate(self.optimizers):
             for number, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{number}.{name}": value for name, value in values.items()}
@@ -53,28 +53,23 @@ class TrainingState:
             tensors = load_file(path)
         except (OSError, SafetensorError):
             return 0
-        wanted = {f"{kind}.{number}": value.shape for kind, number, value in self._own()}
-        if {"losses", "random.cpu"} - tensors.keys() or any(
-            name not in tensors or tensors[name].shape != shape for name, shape in wanted.items()
-        ):
+        weights = self._weights()
+        shapes = {name: value.shape for name, value in tensors.items()}
+        wanted = {name: value.shape for name, value in weights.items()}
+        if not {"losses", "random.cpu"} <= tensors.keys() or not wanted.items() <= shapes.items():
             return 0
-        for kind, number, value in self._own():
-            value.copy_(tensors[f"{kind}.{number}"])
-        for which, optimizer in enumerate(self.optimizers):
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": _optimizer_state(tensors, which)})
+        for name, value in weights.items():
+            value.copy_(tensors[name])
+        states: dict[str, Any] = defaultdict(lambda: defaultdict(dict))
+        for key in tensors:
+            kind, *place = key.split(".", 3)
+            if kind == "optimizer":
+                which, number, name = place
+                states[which][int(number)][name] = tensors[key]
+        for index, optimizer in enumerate(self.optimizers):
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": states[str(index)]})
         self.losses[:] = tensors["losses"].tolist()
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
         return len(self.losses)
-
-
-def _optimizer_state(tensors: dict[str, Tensor], which: int) -> dict[int, dict[str, Tensor]]:
-    """Return one optimizer's tensors by parameter and name."""
-    state: dict[int, dict[str, Tensor]] = {}
-    prefix = f"optimizer.{which}."
-    for key, value in tensors.items():
-        if key.startswith(prefix):
-            number, name = key.removeprefix(prefix).split(".", 1)
-            state.setdefault(int(number), {})[name] = value
-    return state

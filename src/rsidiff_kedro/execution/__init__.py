@@ -1,1 +1,1 @@
-"""How long steps run: in shards, whose results are kept so that a killed run continues after the last one."""
+"""Run steps in shards, and keep their results, from which the run after a killed one continues."""

@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 class Shard(NamedTuple):
-    """The rows [start, stop) of a step's plan; `key` names its result, whatever order shards run in."""
+    """The rows [start, stop) of a step's plan; `key` names its result, in whichever order shards run."""
 
     key: str
     start: int
@@ -25,14 +25,7 @@ def split(keys: Sequence[str], size: int) -> Iterator[Shard]:
 def run_shards(
     shards: Sequence[Shard], run: Callable[[Shard], Result], title: str, unit: str = "image", delay: float = 0
 ) -> list[Result]:
-    """Return the results in the shards' order, with a progress bar that counts rows.
-
-    Args:
-        run: computes a shard, or finds its result among those that a killed run left.
-        title: of the progress bar.
-        unit: of a row.
-        delay: seconds before the bar appears.
-    """
+    """Return the results in the shards' order; a progress bar, shown after `delay` seconds, counts rows."""
     results = []
     total = shards[-1].stop if shards else 0
     with tqdm(total=total, desc=title, unit=unit, delay=delay, disable=not total) as progress:

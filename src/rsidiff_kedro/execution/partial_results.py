@@ -12,14 +12,12 @@ from torch import Tensor
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.image_set import IMAGE_ERRORS, ImageFiles
 
-_VALUES = "values"
-
 
 class PartialResults:
     """The values (latents, scores) and images of finished shards.
 
-    In a folder, a shard is its PNG files and then one safetensors file, whose name appears last: where it exists, the
-    shard is complete.
+    In a folder, a shard is its PNG files and one safetensors file, which is written last: where it exists, the shard
+    is complete.
 
     Args:
         folder: of unfinished work; None keeps everything in memory.
@@ -32,26 +30,20 @@ class PartialResults:
 
     @property
     def images(self) -> Sequence[Image.Image]:
-        """Return all images loaded or saved so far; lazily where they lie in a folder."""
+        """Return all images loaded or saved so far; those in a folder are opened when they are asked for."""
         return self._images if self._folder is None else ImageFiles(self._paths)
 
     def load(self, key: str, count: int, image_names: Sequence[str] = ()) -> Tensor | None:
-        """Return a shard's values [count, …], or None if it must be computed.
-
-        Args:
-            key: of the shard.
-            count: rows of the shard.
-            image_names: of its images; the shard is computed again if one is missing or damaged.
-        """
+        """Return a shard's values [count, …]; None if the shard, or one of its images, is missing or damaged."""
         if self._folder is None:
             return None
         paths = [self._folder / name for name in image_names]
         try:
-            values: Tensor = load_file(self._path(key))[_VALUES]
+            values: Tensor = load_file(_file(self._folder, key))["values"]
             for path in paths:
                 with Image.open(path, formats=["PNG"]) as image:
                     image.load()
-        except (KeyError, SafetensorError, *IMAGE_ERRORS):  # not there yet, or damaged, as by a power cut
+        except (KeyError, SafetensorError, *IMAGE_ERRORS):  # not written yet, or damaged, as by a power cut
             return None
         if len(values) != count:
             return None
@@ -69,10 +61,10 @@ class PartialResults:
         for path, image in zip(paths, images, strict=True):
             path.parent.mkdir(exist_ok=True)
             image.save(path)
-        with replacing(self._path(key)) as partial:
-            save_file({_VALUES: values.contiguous()}, partial)
+        with replacing(_file(self._folder, key)) as partial:
+            save_file({"values": values.contiguous()}, partial)
         self._paths += paths
 
-    def _path(self, key: str) -> Path:
-        assert self._folder is not None
-        return self._folder / (quote(key, safe="") + ".safetensors")
+
+def _file(folder: Path, key: str) -> Path:
+    return folder / (quote(key, safe="") + ".safetensors")

@@ -1,71 +1,74 @@
-"""Where a step keeps what it has finished of its outputs, so that a killed run goes on from there.
+"""Keep what a step has finished of its outputs in a folder, from which the run after a killed one continues.
 
-A folder a step, named by the step's key and the run's version, and locked by the process that works in it. A long
-step asks for it (`unfinished_folder`) and hands it to the domain code, which takes it as a plain argument.
+Each step has one folder, named by the step's key and the run's version, and locked by the process that works in it. A
+long step asks for it (`unfinished_folder`) and hands it to the domain code as a plain argument.
 """
 
 import shutil
 from contextvars import ContextVar
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock
+
+from rsidiff_kedro.core.file_lock import is_locked, take_lock
 
 LOCK_NAME = ".lock"
 RUN = "run"
-"""In the place of a step's key: what says that a run is active."""
+"""Takes the place of a step's key in the folder that marks a run as active."""
 
 
 class Unfinished:
     """The folder of one step, made when it is first asked for.
 
     Args:
-        root: where such folders lie.
+        root: the folder of all such folders.
         key: of the step's outputs; see `Record.key`.
         version: of the outputs that this run makes.
-        resume: go on in a folder that another run left for the same key; else, or if there is none, in a new one.
+        resume: continue in a folder that another run left for the same key, if there is one.
     """
 
     def __init__(self, root: Path, key: str, version: str, resume: bool) -> None:
-        self._root, self._key, self._version, self._resume = root, key, version, resume
-        self._lock: FileLock | None = None
-        self._folder = root / f"{key}_{version}"
+        self._root, self._key, self._resume = root, key, resume
+        self._lock: BaseFileLock | None = None
+        self._folder = self._own = root / f"{key}_{version}"
 
     @property
     def folder(self) -> Path:
-        """The folder, locked until this process ends or `remove` is called."""
+        """Return the folder, locked until this process ends or `remove` is called."""
         if self._lock is None:
             left = sorted(self._root.glob(f"{self._key}_*"), reverse=True) if self._resume else []
-            self._lock = next((lock for folder in left if (lock := self._acquire(folder))), None)
-            self._lock = self._lock or self._acquire(self._folder)
+            self._lock = next(filter(None, map(self._acquire, [*left, self._folder])), None)
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
 
-    def _acquire(self, folder: Path) -> FileLock | None:
-        """The lock of a folder, unless a run that is alive holds it."""
+    def _acquire(self, folder: Path) -> BaseFileLock | None:
+        """Lock a folder and return the lock; return None if an active run holds it, or it is another user's."""
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            lock = take_lock(folder / LOCK_NAME)
+        except PermissionError:
+            if folder == self._own:
+                raise
             return None
-        self._folder = folder
+        if lock is not None:
+            self._folder = folder
         return lock
 
     def release(self) -> None:
-        """Let another run go on in the folder."""
+        """Let another run continue in the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def remove(self) -> None:
-        """Delete the folder: all outputs of the step are saved."""
+        """Delete the folder, once all outputs of the step are saved."""
         if self._lock is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self.release()
 
 
 def begin_run(root: Path, version: str) -> Unfinished:
-    """A folder that is locked as long as a run is active; those of runs that were killed go."""
+    """Return a folder that is locked as long as a run is active; delete those of runs that were killed."""
     for folder in root.glob(f"{RUN}_*"):
         if not is_in_use(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -75,23 +78,16 @@ def begin_run(root: Path, version: str) -> Unfinished:
 
 
 _current: ContextVar[Unfinished | None] = ContextVar("unfinished", default=None)
-
-
-def set_unfinished(unfinished: Unfinished | None) -> None:
-    """Say where the step that runs now keeps what it has finished; None: nowhere."""
-    _current.set(unfinished)
+set_unfinished = _current.set
+"""Set where the step that runs now keeps unfinished work; None for nowhere."""
 
 
 def unfinished_folder() -> Path | None:
-    """The folder of the step that runs now; None outside a run, where nothing is kept."""
+    """Return the folder of the step that runs now; None outside a run, where nothing is kept."""
     unfinished = _current.get()
     return unfinished.folder if unfinished is not None else None
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether a run that is alive works in a folder of unfinished work."""
-    try:
-        with FileLock(folder / LOCK_NAME, timeout=0):
-            return False
-    except Timeout:
-        return True
+    """Tell whether an active run works in a folder of unfinished work."""
+    return is_locked(folder / LOCK_NAME)

@@ -1,5 +1,6 @@
 """Read `conf/`: environments may extend each other, and a broken file is reported in one line."""
 
+import glob
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import click
 import yaml
+from fsspec.implementations.local import LocalFileSystem
 from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
@@ -47,6 +49,11 @@ class RsiConfigLoader(OmegaConfigLoader):
                 f"'data' in globals.yml is {data!r}; put `data: data`, the folder of all datasets, into "
                 "conf/base/globals.yml"
             )
+
+    @staticmethod
+    def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:
+        found, protocol = OmegaConfigLoader._initialise_filesystem_and_protocol(conf_source)
+        return (_LiteralFolders(Path(conf_source)) if type(found) is LocalFileSystem else found), protocol
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key in self or key not in self.config_patterns or not self._conf.is_dir():
@@ -104,6 +111,21 @@ class RsiConfigLoader(OmegaConfigLoader):
             except UNREADABLE as error:
                 return path, _line(error)
         return None
+
+
+class _LiteralFolders(LocalFileSystem):  # type: ignore[misc]
+    """Local files, for Kedro's patterns below a folder whose own name may hold `[`, `]`, `*` or `?`."""
+
+    cachable = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder.as_posix()
+
+    def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
+        literal = path.startswith(self._folder)
+        escaped = glob.escape(self._folder) + path.removeprefix(self._folder) if literal else path
+        return super().glob(escaped, maxdepth=maxdepth, **options)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

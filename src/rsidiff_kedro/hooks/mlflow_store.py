@@ -5,21 +5,29 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
 from pydantic import ConfigDict, ValidationError
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.core.untrusted.text import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+logger = logging.getLogger(__name__)
 
 _SQLITE = "sqlite:///"
+NOTICED = 5.0
+"""Seconds that another process may hold the store's lock before a run says so."""
+LONGEST = 60.0
+"""Seconds after which a run stops waiting for it."""
 
 
 class TrackingError(InputError):
@@ -115,14 +123,59 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
     with _quiet("alembic", "mlflow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         _check_server(uri)
-        # Two runs that create the same new store at once would fail on each other's tables.
-        with FileLock(f"{uri.removeprefix(_SQLITE)}.lock") if uri.startswith(_SQLITE) else nullcontext():
+        with _one_at_a_time(uri):
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.experiment)
             if experiment is not None:
+                _check_experiment(experiment, settings, root)
                 return client, str(experiment.experiment_id)
             location = settings.absolute_artifacts(root)
             return client, str(client.create_experiment(settings.experiment, artifact_location=location))
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Keep out other runs: two that create the same new SQLite store at once would fail on each other's tables.
+
+    Raises:
+        TrackingError: another process holds the store's lock for a minute.
+    """
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    path = Path(f"{uri.removeprefix(_SQLITE)}.lock")
+    lock = take_lock(path, NOTICED)
+    if lock is None:
+        cure = f"end it (`fuser {path}` shows its number), or set tracking.enabled=false in conf/<env>/mlflow.yml"
+        waits = f"{path} is held by another process, a run that opens MLflow's store"
+        logger.warning("%s; waiting %d more seconds for it. If it hangs, %s.", waits, LONGEST - NOTICED, cure)
+        lock = take_lock(path, LONGEST - NOTICED)
+        if lock is None:
+            raise TrackingError(f"{path} has been held by another process for {LONGEST:.0f} seconds; {cure}")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_experiment(experiment: "Experiment", settings: TrackingSettings, root: Path) -> None:
+    """Raise TrackingError if an experiment was deleted; warn if its artifacts go elsewhere than the project says."""
+    if experiment.lifecycle_stage == "deleted":
+        uri = without_credentials(settings.absolute_uri(root))
+        raise TrackingError(
+            f"MLflow's experiment {settings.experiment!r} was deleted; restore it (MLFLOW_TRACKING_URI={uri} "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}), or name another in "
+            "tracking.experiment in conf/<env>/mlflow.yml"
+        )
+    wanted = settings.absolute_artifacts(root)
+    if wanted is not None and experiment.artifact_location.rstrip("/") != wanted.rstrip("/"):
+        logger.warning(
+            "Contact sheets and reports go to %s, and not to %s: an MLflow experiment keeps the place of its first "
+            "run, also if the project was moved. Name another experiment in tracking.experiment in "
+            "conf/<env>/mlflow.yml, or move the project back.",
+            experiment.artifact_location,
+            wanted,
+        )
 
 
 def import_mlflow() -> None:

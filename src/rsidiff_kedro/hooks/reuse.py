@@ -20,23 +20,24 @@ from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.io.core import Version, is_parameter
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
-from pydantic import BaseModel
 from tqdm import tqdm
 
+from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.datasets.folder import FolderDataset
 from rsidiff_kedro.diffusion.model import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
+from rsidiff_kedro.hooks.dataset_options import options_of
+from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
+from rsidiff_kedro.hooks.pinned import UnversionedError, check_load_versions, check_unversioned
+from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
+from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.provenance.code_digest import Place, assets_digest, code_digest, library_versions
-from rsidiff_kedro.provenance.content_digest import content_digest, fingerprint
+from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
 from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
 
 logger = logging.getLogger(__name__)
 
-FILES = frozenset({"path", "images", "base", "checkpoint", "tokenizer", "clip", "dataset"})
-"""Parameters that may name a file or folder; its content then counts as part of the value."""
-NOT_IN_KEY = frozenset({"checkpoint_every", "device"})
-"""Parameters that change no result, or that are recorded separately."""
 NEVER = "it was never made"
 SHOWN = 3
 """Differences named for each step that runs again."""
@@ -48,6 +49,7 @@ class ReuseHooks:
     def __init__(self, data: Path = Path("data")) -> None:
         self._data, self._records = data, Records(data / RECORDS)
         self._device = ""
+        self._keyed = KeyedParameters()
         self._catalog: CatalogProtocol | None = None
         self._reuse = False
         self._run_id = ""
@@ -65,16 +67,30 @@ class ReuseHooks:
         loader = context.config_loader
         self._data = Path(context.project_path) / loader["globals"]["data"]
         self._records = Records(self._data / RECORDS)
-        self._device = find_device(loader["parameters"]["model"]["device"]).type
+        parameters = parse_parameters(loader["parameters"])
+        self._device = find_device(parameters.model.device).type
+        self._keyed = KeyedParameters(parameters, Path(context.project_path))
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Find the inputs of the pipeline, and say which steps are reused and why the others are not."""
+        """Find the inputs of the pipeline, and say which steps are reused and why the others are not.
+
+        Raises:
+            RunnerError: the runner is not supported.
+            LoadVersionError: a version is named of a dataset that the run does not read, or makes itself.
+            UnversionedError: Kedro's own runner would skip steps whose outputs cannot be trusted.
+        """
+        runner, load_versions = str(run_params.get("runner", RUNNER)), run_params.get("load_versions") or {}
+        check_runner(runner)
+        check_load_versions(load_versions, pipeline)
+        if runner != RUNNER and run_params["only_missing_outputs"]:
+            check_unversioned(pipeline, catalog)
+        commit_of.cache_clear()
         self._planned, self._unfinished, self._content, self._checked = {}, {}, {}, {}
         self._reported, self._foreseen, self._reused = set(), 0, 0
         self._catalog, self._reuse = catalog, bool(run_params["only_missing_outputs"])
         self._run_id = str(run_params["run_id"])
-        self._find_inputs(pipeline, run_params.get("load_versions") or {})
+        self._find_inputs(pipeline, load_versions)
         for node in pipeline.nodes:
             self._pin(node.outputs, self._run_id)
         if self._reuse:
@@ -138,7 +154,9 @@ class ReuseHooks:
     def _on_disk(self, name: str) -> tuple[str, str]:
         """Return the digest and version of what would be loaded."""
         dataset = self._dataset(name)
-        if dataset is None or not dataset.exists():
+        if dataset is None:
+            return f"unknown, read by {self._run_id}", ""  # a table of a database, say: nothing made of it is reused
+        if not dataset.exists():
             return "missing", ""
         version = str(dataset.resolve_load_version() or "")
         return content_digest(Path(dataset._get_load_path())), version
@@ -168,12 +186,23 @@ class ReuseHooks:
         """Tell the step where to keep unfinished work, and continue what a killed run left of it."""
         if node.name not in self._planned:  # a plain Kedro session, whose runner asks nothing
             self.make_again(node)
+        self._check_unversioned_inputs(node)
         root = self._data / UNFINISHED
         if self._active is None:
             self._active = begin_run(root, self._run_id)
         record = self._planned[node.name]
         self._unfinished[node.name] = Unfinished(root, record.key, record.version, self._reuse)
         set_unfinished(self._unfinished[node.name])
+
+    def _check_unversioned_inputs(self, node: Node) -> None:
+        """Raise UnversionedError if another run has written an input since this run saved or found it."""
+        for name in node.inputs:
+            dataset = self._dataset(name)
+            if dataset is not None and dataset._version is None and self._on_disk(name)[0] != self._content[name][0]:
+                raise UnversionedError(
+                    f"{name} has changed since this run began: another run writes it too, as it has no versions; "
+                    "run one at a time, or set `versioned: true` in catalog.yml"
+                )
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -206,7 +235,10 @@ class ReuseHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
-        """End the run's mark of being active."""
+        """Record that the run is complete, and end its mark of being active."""
+        if self._active is not None:  # something was made
+            outputs = pipeline.all_outputs() & self._content.keys()
+            self._records.end(self._run_id, {name: self._content[name][1] for name in outputs})
         if self._reused > self._foreseen:
             logger.info("%d of %d steps were reused after all", self._reused, len(pipeline.nodes))
         self._end()
@@ -220,26 +252,33 @@ class ReuseHooks:
         """Return the record of a node whose inputs are known, without its outputs' digests."""
         assert self._catalog is not None
         names = [name for name in node.inputs if not is_parameter(name)]
-        values = {name: _resolved(self._catalog.load(name)) for name in node.inputs if is_parameter(name)}
-        fixed = node.func.keywords if isinstance(node.func, partial) else {}
-        parameters = {name.removeprefix("params:"): value for name, value in values.items()} | fixed
+        read = [name for name in node.inputs if is_parameter(name)]
+        parameters = self._keyed.of_step({name.removeprefix("params:"): self._catalog.load(name) for name in read})
+        parameters |= node.func.keywords if isinstance(node.func, partial) else {}
         return Record(
             step=node.name,
             version=self._run_id,
             outputs=dict.fromkeys(node.outputs, ""),
-            code=code_digest(self._places(node), frozenset(_texts(parameters))),
+            code=code_digest(self._places(node), frozenset(texts(parameters))),
             assets=assets_digest(),
             libraries=library_versions(),
             parameters=parameters,
             inputs={name: self._content[name][0] for name in names},
+            catalog=self._options(names, is_input=True) | self._options(node.outputs, is_input=False),
             origins={name: self._content[name][1] for name in names},
             device=self._device,
         )
 
+    def _options(self, names: Iterable[str], is_input: bool) -> dict[str, Any]:
+        assert self._catalog is not None
+        found = {name: options_of(self._catalog.get(name), is_input) for name in names}
+        return {name: options for name, options in found.items() if options}
+
     def _places(self, node: Node) -> frozenset[Place]:
-        """Return the node's function, and the datasets of this project that write its outputs."""
+        """Return the node's function, and the classes of the datasets that it reads and writes."""
         function: Any = node.func.func if isinstance(node.func, partial) else node.func
-        kinds = {type(dataset) for name in node.outputs if (dataset := self._dataset(name)) is not None}
+        names = [*node.inputs, *node.outputs]
+        kinds = {type(dataset) for name in names if (dataset := self._dataset(name)) is not None}
         return frozenset(Place(each.__module__, each.__qualname__) for each in (function, *kinds))
 
     def _sound_record(self, record: Record) -> tuple[Record | None, list[str]]:
@@ -279,32 +318,6 @@ class ReuseHooks:
 
     def _unpin(self, names: Iterable[str]) -> None:
         self._pin(names, None)
-
-
-def _resolved(value: Any, name: str = "") -> Any:
-    """Return a parameter as JSON holds it, with the content's digest where it names an existing file."""
-    if isinstance(value, BaseModel):  # Kedro loads what a node declares as settings
-        value = value.model_dump()
-    if isinstance(value, dict):
-        return {str(key): _resolved(part, str(key)) for key, part in value.items() if key not in NOT_IN_KEY}
-    if isinstance(value, list | tuple):
-        return [_resolved(part, name) for part in value]
-    if name in FILES and isinstance(value, str | Path) and Path(value).exists():
-        return f"{value} ({fingerprint(Path(value))})"
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    """Yield every text of a tree, keys included."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield key
-            yield from _texts(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _texts(value)
-    elif isinstance(tree, str):
-        yield tree
 
 
 def _reasons(record: Record, earlier: list[Record]) -> list[str]:

@@ -12,6 +12,7 @@ from kedro.runner.task import Task
 from pluggy import PluginManager
 
 from rsidiff_kedro.hooks.reuse import ReuseHooks
+from rsidiff_kedro.hooks.supported_runner import RUNNER
 
 
 class RsiRunner(SequentialRunner):
@@ -20,6 +21,9 @@ class RsiRunner(SequentialRunner):
     A change that makes the same inputs again therefore stops there. Rounds are a chain, so there is nothing for
     Kedro's other runners to do in parallel.
     """
+
+    def __str__(self) -> str:
+        return RUNNER  # by which `check_runner` knows it
 
     @property
     def _logger(self) -> logging.Logger:

@@ -1,13 +1,8 @@
 """The Kedro session of this project: end a run that a user can fix with one line instead of a traceback."""
 
-import atexit
 import difflib
 import logging
-import tempfile
-import time
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +10,6 @@ from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
-from kedro.io.core import generate_timestamp
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 from safetensors import SafetensorError
@@ -24,6 +18,8 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.hooks.failures import GO_ON, disk_fault, exit_on_termination
 from rsidiff_kedro.hooks.runner import RsiRunner
+from rsidiff_kedro.hooks.supported_runner import RunnerError, refusal
+from rsidiff_kedro.hooks.versions import own_version
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +32,6 @@ SUGGESTED = 3
 
 class PipelineNameError(InputError):
     """A pipeline, or a part of it, does not exist."""
-
-
-class RunnerError(InputError):
-    """A runner that this project does not support."""
 
 
 class RsiSession(KedroSession):
@@ -80,28 +72,7 @@ def _runner(given: Any) -> RsiRunner:
         return RsiRunner(is_async=given is not None and given._is_async)
     if isinstance(given, RsiRunner):
         return given
-    raise RunnerError(
-        f"{type(given).__name__} is not supported: rounds are a chain, so it would have nothing to run in parallel; "
-        "leave --runner out"
-    )
-
-
-def own_version(project: Path, version: str) -> str:
-    """Return the version, or a later one if a run of this project on this machine has it already.
-
-    A version is a time stamp of milliseconds, and runs that are started together would share one.
-    """
-    claims = Path(tempfile.gettempdir()) / f"rsidiff_kedro_{sha256(str(project).encode()).hexdigest()[:16]}"
-    claims.mkdir(exist_ok=True)
-    while True:
-        try:
-            (claims / version).touch(exist_ok=False)
-        except FileExistsError:
-            time.sleep(0.002)
-            version = generate_timestamp()
-        else:
-            atexit.register((claims / version).unlink, missing_ok=True)
-            return version
+    raise RunnerError(refusal(type(given).__name__))
 
 
 def check_names(pipeline_names: Iterable[str] | None = None, **options: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.diffusion.families import check_denoiser, check_loss, check_model
+from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
@@ -89,8 +90,9 @@ def pairs_requirement(parameters: "Parameters") -> Requirement:
     """Require the real images of supervised fine-tuning."""
 
     def check() -> str:
-        check_pairs(parameters.sft.images, parameters.sft.text_column)
-        return str(parameters.sft.images)
+        model, sft = parameters.model, parameters.sft
+        found = check_pairs(sft.images, sft.text_column, open_prompt_tokenizer(model.base, model.revision))
+        return f"{sft.images}, {found}"
 
     return Requirement("real images", check)
 
@@ -100,7 +102,7 @@ def section_requirement(name: str, parameters: "Parameters") -> Requirement:
 
     def check() -> str:
         if getattr(parameters, name) is None:
-            raise RequirementError(f"the parameters have no section {name!r}; take an environment that has it")
+            raise RequirementError(f"the parameters have no section {name!r}; name one with --env that has it")
         return "in the parameters"
 
     return Requirement(f"section: {name}", check)

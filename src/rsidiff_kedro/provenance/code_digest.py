@@ -1,9 +1,8 @@
-"""Digests of what computes a step: the code that it calls, the libraries, and the shipped weights.
+"""Digest what computes a step: the code that it calls, the libraries, and the shipped weights.
 
 A step's code is the function of its node and every definition of this project that it refers to, directly or through
-others: functions, classes, constants. Comments, docstrings and layout do not count, nor do definitions beside those.
-Of a registry's plug-ins only those count that the step's parameters name. A module that imports Jinja2 counts with the
-folder `templates` beside it.
+others: functions, classes, constants. Comments, docstrings, layout and other definitions do not count. A registry
+counts with the plug-ins that the step's parameters name, a module that imports Jinja2 with its folder `templates`.
 """
 
 import ast
@@ -11,7 +10,8 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,19 +19,7 @@ from typing import NamedTuple
 from rsidiff_kedro.core.registry import PluginError, Registry
 
 PACKAGE = Path(__file__).parents[1]
-LIBRARIES = (
-    "diffusers",
-    "numpy",
-    "pandas",
-    "peft",
-    "pillow",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
+LIBRARIES = "diffusers numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
 """The libraries that compute."""
 
 
@@ -43,7 +31,7 @@ class Place(NamedTuple):
 
 
 class _Module(NamedTuple):
-    """What a module's source says.
+    """A parsed module.
 
     Attributes:
         definitions: normalized source by name.
@@ -61,11 +49,9 @@ class _Module(NamedTuple):
 
 
 def code_digest(places: Collection[Place], plugins: Collection[str] = ()) -> str:
-    """Return 12 hex digits of the SHA-256 of the code that these places need.
+    """Return 12 hex digits of the SHA-256 of the code that functions and classes need.
 
-    Args:
-        places: functions and classes.
-        plugins: texts of the step's parameters, some of which name plug-ins.
+    `plugins` are the texts of the step's parameters, some of which name plug-ins.
     """
     digest = hashlib.sha256()
     for place, source in sorted(_closure(frozenset(places), frozenset(plugins)).items()):
@@ -75,7 +61,7 @@ def code_digest(places: Collection[Place], plugins: Collection[str] = ()) -> str
 
 @cache
 def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, str]:
-    """Return the normalized source of all that is needed, by place."""
+    """Return the normalized source of everything that these places need, by place."""
     packages = {PACKAGE.name, *(place.module.partition(".")[0] for place in places)}
     found: dict[Place, str] = {}
     seen: set[Place] = set()
@@ -87,12 +73,12 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
         seen.add(place)
         module = _parse(place.module)
         if module is None or (place.name and place.name not in module.definitions):
-            found[place] = ""  # a function inside another, or no source: its name has to do
+            found[place] = ""  # a function inside another, or no source: only its name counts
             continue
         if place.name in module.registries:
             named = [each for text in plugins if (each := _plugin(place, text))]
             added = {each.module.partition(".")[0] for each in named} - packages
-            if added:  # begin again, so that the order of the walk decides nothing
+            if added:  # begin again, because the result must not depend on the order of the walk
                 packages |= added
                 found, seen, waiting = {}, set(), list(places)
                 continue
@@ -104,24 +90,22 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
             found[place] = module.definitions[place.name]
         else:
             waiting += [Place(place.module, name) for name in module.definitions]
-        chains = {*module.references[""], *module.references.get(place.name, ())}
+        chains = {*module.references.get("", ()), *module.references.get(place.name, ())}
         waiting += [each for chain in chains for each in _resolve(place.module, chain, packages)]
     return found
 
 
 def _plugin(place: Place, text: str) -> Place | None:
     """Return where the plug-in of this name is defined; None if the registry has none."""
-    registry = getattr(importlib.import_module(place.module), place.name)
-    assert isinstance(registry, Registry)
+    registry: Registry = getattr(importlib.import_module(place.module), place.name)
     try:
-        module, _, name = registry.path(text).partition(":")
+        return Place(*registry.path(text).split(":"))
     except PluginError:
         return None
-    return Place(module, name)
 
 
 def _resolve(module_name: str, chain: tuple[str, ...], packages: Collection[str]) -> Iterator[Place]:
-    """Yield what a name with its attributes, such as `filters.filter_prompts`, refers to in a module."""
+    """Yield the place that a name with its attributes, such as `filters.filter_prompts`, refers to in a module."""
     module = _parse(module_name)
     assert module is not None
     name, *attributes = chain
@@ -135,7 +119,7 @@ def _resolve(module_name: str, chain: tuple[str, ...], packages: Collection[str]
 
 
 def _defined_at(place: Place, packages: Collection[str]) -> Place:
-    """Follow re-exports to the module that defines a name; a submodule is a module as a whole."""
+    """Follow re-exports to the module that defines a name; a submodule counts as a whole."""
     seen: set[Place] = set()
     while place.name and place not in seen and place.module.partition(".")[0] in packages:
         seen.add(place)
@@ -161,63 +145,62 @@ def _parse(module: str) -> _Module | None:
     path = Path(spec.origin)
     package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
     tree = ast.parse(path.read_bytes())
-    definitions: dict[str, str] = {}
-    references: dict[str, tuple[tuple[str, ...], ...]] = {"": ()}
     imports: dict[str, Place] = {}
+    for node in ast.walk(tree):  # also inside functions; a name means the same in a whole module of this project
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imports = dict(_imported(node, package)) | imports
+    definitions: defaultdict[str, str] = defaultdict(str)
+    references: defaultdict[str, tuple[tuple[str, ...], ...]] = defaultdict(tuple)
     registries, rest = set(), []
     for statement in _statements(tree.body):
         names = _names_of(statement)
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            imports |= dict(_imported(statement, package))
-        elif names:
-            for name in names:
-                definitions[name] = definitions.get(name, "") + _normalized(statement)
-                references[name] = (*references.get(name, ()), *_references(statement))
-            if _is_registry(statement):
-                registries |= set(names)
-        elif not _is_docstring(statement):
+        for name in names:
+            definitions[name] += _normalized(statement)
+            references[name] += tuple(_references(statement))
+        value = getattr(statement, "value", None)
+        if isinstance(value, ast.Call) and getattr(value.func, "id", "") == Registry.__name__:
+            registries |= {*names}
+        if not (names or isinstance(statement, ast.Import | ast.ImportFrom) or _is_docstring(statement)):
             rest.append(_normalized(statement))
             references[""] += tuple(_references(statement))
-    local = [dict(_imported(each, package)) for each in ast.walk(tree) if isinstance(each, ast.Import | ast.ImportFrom)]
-    for each in local:  # imports inside functions; a name means the same in a whole module of this project
-        imports = each | imports
     if any(target.module == "jinja2" for target in imports.values()):
         for template in sorted(path.parent.glob("templates/**/*")):
             if template.is_file():
                 rest.append(f"{template.relative_to(path.parent).as_posix()}\0{template.read_text('utf-8')}\0")
-    return _Module(definitions, references, imports, "".join(rest), frozenset(registries))
+    return _Module(dict(definitions), dict(references), imports, "".join(rest), frozenset(registries))
 
 
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.stmt]:
     """Yield top-level statements, and those of `if` and `try` at the top level."""
-    for statement in body:
-        if isinstance(statement, ast.If | ast.Try):
-            blocks = [statement.body, statement.orelse, getattr(statement, "finalbody", [])]
-            blocks += [handler.body for handler in getattr(statement, "handlers", [])]
-            yield from (inner for block in blocks for inner in _statements(block))
-        else:
-            yield statement
+    for node in nodes:
+        if isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
+            yield from _statements(ast.iter_child_nodes(node))
+        elif isinstance(node, ast.stmt):
+            yield node
 
 
 def _names_of(statement: ast.stmt) -> list[str]:
     """Return the names that a statement defines."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [statement.name]
     targets: list[ast.expr] = []
-    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return [statement.name]
+        case ast.Assign():
+            targets = statement.targets
+        case ast.AnnAssign() | ast.AugAssign():
+            targets = [statement.target]
     return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
 def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Place]]:
-    """Yield the names that an import in a module of this package binds, with what they are."""
+    """Yield the names that an import in a module of this package binds, with their places."""
     if isinstance(statement, ast.Import):
         for alias in statement.names:
             bound = alias.asname or alias.name.partition(".")[0]
             yield bound, Place(alias.name if alias.asname else bound)
     else:
         parents = package.split(".")[: 1 - statement.level or None] if statement.level else []
-        module = ".".join([*parents, *([statement.module] if statement.module else [])])
+        module = ".".join(filter(None, [*parents, statement.module]))
         for alias in statement.names:
             yield alias.asname or alias.name, Place(module, alias.name)
 
@@ -236,14 +219,11 @@ def _references(statement: ast.stmt) -> Iterator[tuple[str, ...]]:
             yield (part.id, *chain)
 
 
-def _is_registry(statement: ast.stmt) -> bool:
-    value = getattr(statement, "value", None)
-    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == Registry.__name__
-
-
 def _is_docstring(statement: ast.AST) -> bool:
-    value = getattr(statement, "value", None)
-    return isinstance(statement, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+    match statement:
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+    return False
 
 
 def _normalized(statement: ast.stmt) -> str:
@@ -258,7 +238,7 @@ def _normalized(statement: ast.stmt) -> str:
 @cache
 def library_versions() -> dict[str, str]:
     """Return the installed versions of `LIBRARIES`."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {name: importlib.metadata.version(name) for name in LIBRARIES.split()}
 
 
 @cache

@@ -1,23 +1,23 @@
-"""Digests of files and folders: of what a parameter names, and of what a step saved."""
+"""Digest files and folders: those that a parameter names, and those that a step saved."""
 
 import hashlib
+import os
 from pathlib import Path
 
 
 def fingerprint(path: Path, small: int = 64_000_000) -> str:
-    """Return 12 hex digits for what a file or a folder holds.
+    """Return 12 hex digits for the content of a file or a folder.
 
     Files of up to `small` bytes count by their content, larger ones by size and time of change. So do all files in a
-    folder, which may be a network of gigabytes.
+    folder, which may be a network of gigabytes. Links are followed.
     """
     digest = hashlib.sha256()
     if path.is_file() and path.stat().st_size <= small:
         digest.update(path.read_bytes())
     else:
-        files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-        for file in files:
+        for file in _files(path):
             stat = file.stat()
-            digest.update(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            digest.update(_line(file.relative_to(path), f"{stat.st_size} {stat.st_mtime_ns}"))
     return digest.hexdigest()[:12]
 
 
@@ -27,9 +27,30 @@ def content_digest(path: Path) -> str:
     Hidden files in a folder, which file managers leave, do not count.
     """
     digest = hashlib.sha256()
-    files = (each for each in path.rglob("*") if each.is_file() and not each.name.startswith("."))
-    for file in [path] if path.is_file() else sorted(files):
-        with file.open("rb") as opened:
-            part = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(path).as_posix()} {part}\n".encode())
+    for file in _files(path):
+        if file == path or not file.name.startswith("."):
+            with file.open("rb") as opened:
+                part = hashlib.file_digest(opened, "sha256").hexdigest()
+            digest.update(_line(file.relative_to(path), part))
     return digest.hexdigest()[:16]
+
+
+def _line(path: Path, value: str) -> bytes:
+    return f"{path.as_posix()} {value}\n".encode(errors="surrogateescape")
+
+
+def _files(path: Path) -> list[Path]:
+    """List a file, or all files in a folder and in the folders that its links lead to."""
+    if path.is_file():
+        return [path]
+    found, followed = list[Path](), {os.path.realpath(path)}
+    for folder, names, files in os.walk(path, followlinks=True):
+        for name in list(names):  # a link may lead back to where it lies
+            link = os.path.join(folder, name)
+            if os.path.islink(link):
+                target = os.path.realpath(link)
+                if target in followed:
+                    names.remove(name)
+                followed.add(target)
+        found += (Path(folder, name) for name in files)
+    return sorted(each for each in found if each.is_file())

@@ -1,18 +1,20 @@
-"""Records of what made which version of which datasets: one JSON file per step and key."""
+"""Record what made which version of which datasets: one JSON file per step and key."""
 
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, TypeAdapter
 
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.section import Section
 
 _KEY = re.compile(r"[0-9a-f]{16}")
+_VERSIONS = TypeAdapter(dict[str, str])
 INPUT = "its input"
 """The first words of a difference that follows from another."""
 
@@ -22,13 +24,14 @@ class Record(Section):
 
     Attributes:
         step: the node's name.
-        version: of all its outputs; it names a folder, so it can lead nowhere else.
+        version: of all its outputs; a name of a folder, without separators.
         outputs: digests of their content by dataset; empty until they are saved.
         code: digest of the code that the step calls.
         assets: digest of the networks that come with the package.
         libraries: versions of the libraries that compute.
         parameters: what the step read, by path.
         inputs: digests of the content of the datasets that it read.
+        catalog: how the catalog says that its datasets are loaded and saved.
         origins: the versions of these datasets; no part of the key.
         device: of the model; no part of the key.
     """
@@ -41,6 +44,7 @@ class Record(Section):
     libraries: dict[str, str]
     parameters: dict[str, Any]
     inputs: dict[str, str]
+    catalog: dict[str, Any] = Field(default={})
     origins: dict[str, str] = Field(default={})
     device: str = ""
 
@@ -51,49 +55,56 @@ class Record(Section):
         parts["outputs"] = sorted(self.outputs)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def file_name(self) -> str:
+        """Return the name of the record's file."""
+        return f"{self.key}_{self.version}.json"
+
 
 class Records:
-    """A folder of records."""
+    """A folder of records, and in its folder `runs` the outputs of each run that came to its end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._read_before: dict[str, Record] = {}
 
     def versions(self, key: str) -> list[Record]:
         """Return all records with this key, the newest version first."""
-        if not _KEY.fullmatch(key):
-            return []
-        found = (self._read(path) for path in sorted(self.folder.glob(f"{key}_*.json"), reverse=True))
-        return [record for record in found if record is not None]
-
-    def write(self, record: Record) -> None:
-        """Keep a record."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{_name(record)}.json"
-        with replacing(path) as partial:
-            partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        self._read_before[path.stem] = record
+        return self._read(f"{key}_*.json")[::-1] if _KEY.fullmatch(key) else []
 
     def all(self) -> list[Record]:
         """Return every record, those of the oldest versions first."""
-        found = (self._read(path) for path in self.folder.glob("*.json"))
-        return sorted((record for record in found if record is not None), key=lambda record: record.version)
+        return self._read("*.json")
 
-    def _read(self, path: Path) -> Record | None:
-        """Read a record; None if it is not there, damaged, or in the place of another."""
-        if path.stem not in self._read_before:
-            try:
+    def _read(self, pattern: str) -> list[Record]:
+        """Read records, without those that are damaged or under the name of another."""
+        found = []
+        for path in self.folder.glob(pattern):
+            with suppress(OSError, ValueError, RecursionError):
                 record = Record.model_validate_json(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError, RecursionError):
-                return None
-            if _name(record) != path.stem:
-                return None
-            self._read_before[path.stem] = record
-        return self._read_before[path.stem]
+                found += [record] if record.file_name == path.name else []
+        return sorted(found, key=lambda record: record.version)
+
+    def write(self, record: Record) -> None:
+        """Keep a record."""
+        _write(self.folder / record.file_name, record.model_dump_json(indent=1))
+
+    def end(self, version: str, outputs: Mapping[str, str]) -> None:
+        """Keep the versions of all outputs of a run, made or reused, once it has come to its end."""
+        _write(self.folder / "runs" / f"{version}.json", json.dumps(dict(outputs), indent=1, sort_keys=True))
+
+    def ended(self) -> dict[str, Mapping[str, str]]:
+        """Return the versions of all outputs of each run that came to its end, by the run's version."""
+        found: dict[str, Mapping[str, str]] = {}
+        for path in self.folder.glob("runs/*.json"):
+            with suppress(OSError, ValueError):  # damaged: the run counts as stopped
+                found[path.stem] = _VERSIONS.validate_json(path.read_bytes())
+        return found
 
 
-def _name(record: Record) -> str:
-    return f"{record.key}_{record.version}"
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def differences(old: Record, new: Record) -> Iterator[str]:
@@ -102,27 +113,23 @@ def differences(old: Record, new: Record) -> Iterator[str]:
         yield "its code changed"
     if old.assets != new.assets:
         yield "the networks that come with the package changed"
-    yield from _changes(old.libraries, new.libraries)
-    yield from _changes(flat(old.parameters), flat(new.parameters))
-    for name in sorted(old.inputs.keys() | new.inputs.keys()):
-        if old.inputs.get(name) != new.inputs.get(name):
-            yield f"{INPUT} {name} is different"
+    pairs = ((old.libraries, new.libraries), (old.parameters, new.parameters), (old.catalog, new.catalog))
+    for before, after in ((flat(before), flat(after)) for before, after in pairs):
+        for name in _changed(before, after):
+            yield f"{name} is {after.get(name)}, was {before.get(name)}"
+    for name in _changed(old.inputs, new.inputs):
+        yield f"{INPUT} {name} is different"
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            yield f"{name} is {new.get(name)}, was {old.get(name)}"
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested mapping by paths with dots."""
     result: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, Mapping):
-            result |= flat(value, f"{prefix}{name}.")
-        else:
-            result[f"{prefix}{name}"] = value
+        result |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return result
 
 

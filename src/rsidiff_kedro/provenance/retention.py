@@ -1,17 +1,17 @@
 """Find what runs take on disk, and which images and adapters of old runs and rounds may be deleted.
 
-A run's artifacts are those that it made and those of earlier runs that it reused. What the newest runs need is kept,
-whoever made it. Pruned artifacts keep their metadata and record, so lineage can still be read; a later run that needs
-one makes it again.
+A run needs the artifacts that it made and those of earlier runs that it reused. Prune keeps what the newest runs need,
+whichever run made it. Pruned artifacts keep their metadata and record; a later run that needs one makes it again.
 """
 
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -24,23 +24,22 @@ LEFT_OVER = 86_400
 """Seconds after which the partial files of a killed run count as left over."""
 RECORDS, UNFINISHED = "lineage", "unfinished"
 """Folders in `data/`."""
-
-Artifact = tuple[str, str]
-"""A dataset's name and a version of it."""
+_Artifacts = set[tuple[str, str]]  # names of datasets, with a version
 
 
 class KeepSettings(Section):
-    """What `kedro rsi prune` leaves on disk.
+    """Rules of `kedro rsi prune`.
 
     Attributes:
         runs: the newest finished runs whose images and adapters are kept; None for all runs.
-        rounds: of these, the last rounds whose training images are kept; None for all rounds.
+        rounds: the last rounds of each kept run whose training images are kept; None for all rounds.
     """
 
     runs: int | None = Field(default=None, ge=1)
     rounds: int | None = Field(default=None, ge=1)
 
 
+@runtime_checkable
 class Prunable(Protocol):
     """A versioned dataset with large files that can be deleted."""
 
@@ -52,26 +51,20 @@ class Prunable(Protocol):
     def prune(self, version: str) -> None:
         """Delete the large files of a version."""
 
-    def has_large_files(self, version: str) -> bool:
-        """Tell whether a version still has them."""
-
 
 @dataclass
 class RunUse:
-    """What a run made and still has on disk, in bytes."""
+    """How far a run came, and the bytes on disk of its images, adapters, other files and unfinished work."""
 
     version: str
     state: str = "stopped"
     rounds: int = 0
-    images: int = 0
-    adapters: int = 0
-    other: int = 0
-    unfinished: int = 0
+    sizes: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Deletable:
-    """What may be deleted: large files of a version of a dataset or, without one, what a killed run left."""
+    """Files that may be deleted: the large files of a dataset's version or, without a dataset, all of `path`."""
 
     path: Path
     size: int
@@ -79,7 +72,7 @@ class Deletable:
     dataset: Prunable | None = None
 
     def delete(self) -> None:
-        """Delete it."""
+        """Delete the files."""
         if self.dataset is not None:
             self.dataset.prune(self.path.parent.name)
         elif self.path.is_dir():
@@ -93,36 +86,39 @@ class Disk:
 
     Args:
         data: the folder.
-        datasets: those with large files, by name.
+        find: returns the dataset of a name, if there is one.
         prunable: names, without their round, of datasets that `keep.rounds` applies to.
-        finals: datasets with which a run is complete.
+        finals: datasets that complete a run.
     """
 
     def __init__(
-        self, data: Path, datasets: Mapping[str, Prunable], prunable: Collection[str], finals: Collection[str]
+        self, data: Path, find: Callable[[str], object], prunable: Collection[str], finals: Collection[str]
     ) -> None:
-        self.data, self._datasets = data, datasets
-        self._finals = frozenset(finals)
+        self.data = data
         self._prunable = re.compile(rf"rsi\.round_(\d+)\.(?:{'|'.join(sorted(prunable))})")
-        self.records = Records(data / RECORDS).all()
+        records = Records(data / RECORDS)
+        self._records = records.all()
+        names = sorted({name for record in self._records for name in record.outputs})
+        self._datasets = {name: each for name in names if isinstance(each := find(name), Prunable) and each.large_files}
+        self._used: dict[str, Mapping[str, str]] = records.ended()
+        versions = {each.version for each in self._records if each.outputs.keys() & {*finals}}
+        self._finished = versions | {version for version, used in self._used.items() if used.keys() & {*finals}}
 
     def runs(self) -> list[RunUse]:
         """List every run that has something on disk, oldest first."""
         found: dict[str, RunUse] = {}
         for folder in self.data.glob("0*/**/*Z"):
             if VERSION.fullmatch(folder.name):
-                use = found.setdefault(folder.name, RunUse(folder.name))
-                kind = _kind(folder)
-                setattr(use, kind, getattr(use, kind) + size_of(folder))
+                found.setdefault(folder.name, RunUse(folder.name)).sizes[_kind(folder)] += size_of(folder)
         for folder in self._unfinished():
             use = found.setdefault(_version(folder), RunUse(_version(folder)))
-            use.unfinished += size_of(folder)
+            use.sizes["unfinished"] += size_of(folder)
             use.state = "running" if is_in_use(folder) else use.state
-        for record in self.records:
+        for record in self._records:
             if record.version in found:
                 use = found[record.version]
-                use.rounds = max([use.rounds, *map(_round, record.outputs)])
-                use.state = "finished" if record.outputs.keys() & self._finals else use.state
+                use.rounds = max([use.rounds, *map(_round, [*record.outputs, *self._used.get(record.version, ())])])
+                use.state = "finished" if record.version in self._finished else use.state
         return [found[version] for version in sorted(found)]
 
     def active(self) -> list[str]:
@@ -132,37 +128,44 @@ class Disk:
     def deletable(self, keep: KeepSettings) -> list[Deletable]:
         """List what the rules allow to delete."""
         needed, reached, oldest = self._needed(keep)
-        found = [each for name in sorted(self._datasets) for each in self._of_dataset(name, needed, reached, oldest)]
+        found = [each for name in self._datasets for each in self._of_dataset(name, needed, reached, oldest)]
         return [*found, *self._left_over(oldest)]
 
-    def _needed(self, keep: KeepSettings) -> tuple[set[Artifact], set[Artifact], str]:
+    def _needed(self, keep: KeepSettings) -> tuple[_Artifacts, _Artifacts, str]:
         """Return what must stay; what kept runs were made from, old rounds included; the oldest kept version."""
-        finished = sorted({each.version for each in self.records if each.outputs.keys() & self._finals})
+        versions = sorted({record.version for record in self._records})
+        finished = [version for version in versions if version in self._finished]
         oldest = finished[-keep.runs] if keep.runs is not None and len(finished) >= keep.runs else ""
-        needed: set[Artifact] = set()
-        reached: set[Artifact] = set()
-        for version in sorted({record.version for record in self.records if record.version >= oldest}):
-            made = [record for record in self.records if record.version == version]
-            artifacts = {(name, each.version) for each in chain(self.records, *made) for name in each.outputs}
+        needed: _Artifacts = set()
+        reached: _Artifacts = set()
+        for version in (each for each in versions if each >= oldest):
+            used = self._used.get(version, {}).items()
+            made = [
+                record
+                for record in self._records
+                if record.version == version or any((name, record.version) in used for name in record.outputs)
+            ]
+            artifacts = {(name, each.version) for each in chain(self._records, *made) for name in each.outputs}
             last = max((_round(name) for name, _ in artifacts), default=0)
             old = {each for each in artifacts if keep.rounds is not None and self._is_old(each[0], last - keep.rounds)}
             needed |= artifacts - old if version in finished else artifacts
             reached |= artifacts
         return needed, reached, oldest
 
-    def _of_dataset(self, name: str, needed: set[Artifact], reached: set[Artifact], oldest: str) -> Iterator[Deletable]:
+    def _of_dataset(self, name: str, needed: _Artifacts, reached: _Artifacts, oldest: str) -> Iterator[Deletable]:
         dataset = self._datasets[name]
         for folder in dataset.version_folder("*").parent.parent.glob("*Z/*"):
             version = folder.parent.name
-            if not VERSION.fullmatch(version) or folder.name.startswith(".") or not dataset.has_large_files(version):
+            size = sum(size_of(folder / file) for file in dataset.large_files)
+            if not VERSION.fullmatch(version) or folder.name.startswith(".") or not size:
                 continue
             if (name, version) in reached - needed:
-                yield Deletable(folder, _large(dataset, folder), f"training images of an old round ({name})", dataset)
+                yield Deletable(folder, size, f"training images of an old round ({name})", dataset)
             elif (name, version) not in needed and version < oldest:
-                yield Deletable(folder, _large(dataset, folder), "no run that is kept needs it", dataset)
+                yield Deletable(folder, size, "no run that is kept needs it", dataset)
 
     def _left_over(self, oldest: str) -> Iterator[Deletable]:
-        keys = {record.key for record in self.records}
+        keys = {record.key for record in self._records}
         for folder in self._unfinished():
             if is_in_use(folder) or folder.name.startswith(RUN):
                 continue
@@ -183,13 +186,8 @@ class Disk:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(each.stat().st_size for each in files)
-
-
-def _large(dataset: Prunable, folder: Path) -> int:
-    return sum(size_of(folder / name) for name in dataset.large_files)
+    """Return the bytes of a file or of all files in a folder; 0 if it does not exist."""
+    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
 
 
 def _version(folder: Path) -> str:

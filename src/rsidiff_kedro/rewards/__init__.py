@@ -1,1 +1,1 @@
-"""Preference models: what they are (protocol), which there are (registry), and the scores that they give (scoring)."""
+"""Define preference models (protocol), find them by name (registry), and score images (scoring)."""

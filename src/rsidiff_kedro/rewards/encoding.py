@@ -1,8 +1,8 @@
-"""Encoding in micro-batches of one shape, each distinct input once, whatever the order and number of what is asked."""
+"""Encode inputs in micro-batches of one shape, so that a result depends on its input alone; cache the results."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -11,15 +11,14 @@ from torch import Tensor
 
 from rsidiff_kedro.core.devices import usable_devices
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.section import Section
 
 Item = TypeVar("Item")
-Device = Literal["auto", "cpu", "cuda", "mps"]
-DType = Literal["float32", "bfloat16", "float16"]
 
 
 class DeviceError(InputError):
-    """The device that preference models should compute on is not there."""
+    """A device for preference models that torch does not have."""
 
 
 class Computing(Section):
@@ -27,18 +26,18 @@ class Computing(Section):
 
     Attributes:
         device: "auto" takes a GPU if there is one.
-        dtype: of the network; scores are float32 whatever it is.
-        micro_batch_size: images or prompts computed at once. Scores may differ in the last digits between sizes, so
-            it is recorded with them.
+        dtype: of the network; scores are float32 in any case.
+        micro_batch_size: images or prompts computed at once. Scores of two sizes may differ in the last digits, so
+            their record includes it.
     """
 
-    device: Device = "auto"
-    dtype: DType = "float32"
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], NoResult()] = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     micro_batch_size: int = Field(default=8, ge=1, le=1024)
 
     @property
     def place(self) -> torch.device:
-        """The device that is meant; "auto" is the best that there is.
+        """Return the device; "auto" is the fastest one.
 
         Raises:
             DeviceError: torch has no such device here.
@@ -50,67 +49,51 @@ class Computing(Section):
             )
         return torch.device(usable[0] if self.device == "auto" else self.device)
 
-    @property
-    def record(self) -> dict[str, str | int]:
-        """What a score's record says of it."""
-        return {"device": self.place.type, "dtype": self.dtype, "micro_batch_size": self.micro_batch_size}
-
 
 def in_micro_batches(
-    items: Sequence[Item],
-    size: int,
-    compute: Callable[[list[Item]], Tensor],
-    places: Sequence[int] | None = None,
+    items: Sequence[Item], size: int, compute: Callable[[list[Item]], Tensor], places: Sequence[int] | None = None
 ) -> list[Tensor]:
-    """A result an item; every batch has `size` items, the last one filled up with repetitions of its last item.
+    """Return one result per item; every batch has `size` items, the last one padded with its last item.
 
-    A batch's shape decides in which order numbers are added up, so that a fixed one makes a result the item's alone.
-    An item is taken from the sequence for its own batch and not kept, as it may be an image that is opened by that.
+    The shape of a batch decides the order of additions, so a fixed one makes a result independent of other items.
+    Items are taken batch by batch and not kept: they may be images that are opened on access.
 
     Args:
-        items: of which `places` are computed.
-        size: items a batch.
-        compute: the results of a batch, along the first axis.
-        places: of the items; None: all.
+        items: images, prompts or features.
+        size: of a batch.
+        compute: returns a batch's results along the first axis.
+        places: indices of the items to compute; None: all.
     """
-    places = range(len(items)) if places is None else places
+    places = list(range(len(items)) if places is None else places)
     results: list[Tensor] = []
     for start in range(0, len(places), size):
         here = places[start : start + size]
-        results.extend(compute(_batch(items, here, size))[: len(here)].cpu())
+        filled = here + here[-1:] * (size - len(here))
+        results.extend(compute([items[place] for place in filled])[: len(here)].cpu())
     return results
 
 
-def _batch(items: Sequence[Item], places: Sequence[int], size: int) -> list[Item]:
-    batch = [items[place] for place in places]
-    return batch + batch[-1:] * (size - len(batch))
-
-
 class Cache:
-    """Encodes each distinct input once and keeps the last results, some kilobytes each."""
+    """Encodes each distinct input once and keeps the last 4,096 results, vectors of `width` numbers."""
 
-    def __init__(self, size: int = 4096) -> None:
-        self._size = size
+    def __init__(self, width: int) -> None:
+        self._width = width
         self._kept: dict[Hashable, Tensor] = {}
 
     def encode(
         self, keys: Sequence[Hashable], items: Sequence[Item], size: int, compute: Callable[[list[Item]], Tensor]
     ) -> Tensor:
-        """The results of `compute`, in micro-batches, stacked; items with equal keys are equal."""
+        """Return the results of `in_micro_batches` as [n, width]; items with equal keys are equal."""
         new = {key: place for place, key in enumerate(keys) if key not in self._kept}
         results = {key: self._kept[key] for key in keys if key in self._kept}
         results |= dict(zip(new, in_micro_batches(items, size, compute, list(new.values())), strict=True))
         self._kept |= results
-        for key in list(self._kept)[: -self._size]:
+        for key in list(self._kept)[:-4096]:
             del self._kept[key]
-        return torch.stack([results[key] for key in keys])
+        return torch.stack([results[key] for key in keys]) if keys else torch.empty(0, self._width)
 
 
 def image_key(image: Image.Image) -> Hashable:
-    """Equal for images of equal pixels, mode and palette."""
-    return (
-        image.mode,
-        image.size,
-        repr(image.getpalette()),
-        hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest(),
-    )
+    """Return the same value for images of equal pixels, mode and palette."""
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    return image.mode, image.size, repr(image.getpalette()), digest

@@ -1,7 +1,4 @@
-"""Images as preference models see them: any mode and size to a normalised square tensor.
-
-No torchvision: it cannot load beside a CPU build of torch. Pillow and torch give the same numbers (docs/rewards.md).
-"""
+"""Convert any image to a preference model's normalized square tensor; torchvision needs another build of torch."""
 
 import numpy as np
 import torch
@@ -13,16 +10,15 @@ from rsidiff_kedro.core.image_set import to_rgb
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STANDARD_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training images, a channel; BLIP uses them too."""
+"""Of CLIP's training images, per channel; BLIP uses them too."""
 MOST_PIXELS = 2**25
-"""A tall image that would be resized to more than these is cropped before it."""
+"""An elongated image that would have more pixels after resizing is cropped first."""
 
 
 def longest_side_padded(image: Image.Image, size: int, antialias: bool) -> Tensor:
-    """HPSv2's: the longest side resized to `size`, black around it to a square, then normalised: [3, size, size].
+    """Resize the longest side to `size`, pad to a black square, normalize, as HPSv2 does: [3, size, size].
 
-    The float tensor is resized (bicubic) and not clamped after it. With `antialias` as torchvision 0.17 and later do,
-    without as earlier ones did.
+    Resizes the float tensor (bicubic) without clamping. torchvision uses `antialias` since version 0.17.
     """
     pixels = _unit_tensor(to_rgb(image))
     height, width = pixels.shape[1:]
@@ -31,14 +27,14 @@ def longest_side_padded(image: Image.Image, size: int, antialias: bool) -> Tenso
     if new != (height, width):
         pixels = functional.interpolate(pixels[None], new, mode="bicubic", align_corners=False, antialias=antialias)[0]
     down, across = size - new[0], size - new[1]
-    padded = functional.pad(pixels, (across // 2, across - across // 2, down // 2, down - down // 2))
-    return normalized(padded)
+    return normalized(functional.pad(pixels, (across // 2, across - across // 2, down // 2, down - down // 2)))
 
 
 def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> Tensor:
-    """CLIP's and BLIP's: the shortest side resized to `size` (Pillow, bicubic), the centre, RGB: [3, size, size].
+    """Resize the shortest side to `size` (Pillow, bicubic), crop the centre, normalize: [3, size, size].
 
-    Where the centre lies half a pixel off, torchvision rounds its offset (to even) and transformers rounds it down.
+    CLIP and BLIP read such images. Where the centre is half a pixel off, torchvision rounds the offset (to even) and
+    transformers rounds it down.
     """
     if image.mode.startswith("I"):
         image = to_rgb(image)
@@ -48,7 +44,7 @@ def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> 
     start = round(margin / 2) if round_offset else margin // 2
     upright = image.height > image.width
     if resized * size > MOST_PIXELS:
-        # The centre alone; its pixels may differ a little, as Pillow then rounds between its two passes elsewhere.
+        # Resize the centre alone; pixels may differ slightly, as Pillow rounds between its two passes.
         span = start * long / resized, (start + size) * long / resized
         box = (0, span[0], short, span[1]) if upright else (span[0], 0, span[1], short)
         cropped = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
@@ -60,7 +56,7 @@ def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> 
 
 
 def normalized(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1], [3, h, w], less CLIP's mean, by its standard deviation."""
+    """Normalize pixels in [0, 1], [3, h, w], by CLIP's mean and standard deviation."""
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STANDARD_DEVIATION)[:, None, None]
 
 

@@ -1,8 +1,9 @@
-"""What a reward and an image embedding look like to the rest of the project."""
+"""Define rewards and image embeddings, and make a reward of a user's function or class."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
+from types import SimpleNamespace
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import AfterValidator
 from rsidiff_kedro.core.errors import InputError
 
 RewardName = Annotated[str, AfterValidator(lambda name: {"hpsv2.1": "hpsv2_1", "hpsv2.0": "hpsv2_0"}.get(name, name))]
-"""A reward's name; the official spelling of HPSv2's versions is accepted, but Kedro splits `--params` at dots."""
+"""A reward's name; accepts the official spelling of HPSv2's versions, although Kedro splits `--params` at dots."""
 
 
 class ScoreError(InputError):
@@ -23,8 +24,8 @@ class Reward(Protocol):
     """Scores how well images fit their prompts.
 
     Optional members: `check(**options)`, a class method that raises an InputError if the reward cannot be opened;
-    `can_read(prompt)`, which says whether it scores this prompt at all; `record`, a JSON-like dict of what determines
-    its scores.
+    `can_read(prompt)`, which tells whether it scores this prompt; `record`, a JSON-like dict of what determines its
+    scores.
     """
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
@@ -48,7 +49,7 @@ class PromptReward:
         self.record = getattr(plugin, "record", {})
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
-        """Score each prompt's samples together; the caller passes all of them."""
+        """Score each prompt's samples together; expects all of them."""
         scores = np.empty(len(images), np.float32)
         for prompt in dict.fromkeys(prompts):
             rows = [row for row, other in enumerate(prompts) if other == prompt]
@@ -57,18 +58,11 @@ class PromptReward:
         return scores
 
 
-class FunctionReward:
-    """A plain function as a reward: `function(images, prompts) -> scores`."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.score = function
-
-
 def as_scores(values: Any, count: int, name: str) -> np.ndarray:
-    """Return what a reward returned for `count` images as float32 [count].
+    """Return a reward's scores of `count` images as float32 [count].
 
     Raises:
-        ScoreError: it is not one number per image.
+        ScoreError: the values are not one number per image.
     """
     try:
         scores = np.asarray(values, np.float32)
@@ -77,51 +71,40 @@ def as_scores(values: Any, count: int, name: str) -> np.ndarray:
             f"the reward {name!r} did not return numbers ({error}); return one number per image, on the CPU"
         ) from error
     if scores.shape != (count,):
-        raise ScoreError(
-            f"the reward {name!r} returned an array of shape {scores.shape} for {count} images; return one number per "
-            "image"
-        )
+        shapes = f"an array of shape {scores.shape} for {count} images"
+        raise ScoreError(f"the reward {name!r} returned {shapes}; return one number per image")
     return scores
 
 
-def open_plugin(plugin: Callable[..., Any], options: Mapping[str, Any], name: str) -> Any:
-    """Open a class of a reward or features with its options; InputError if it does not take them."""
-    check_call(plugin, (), options, name)
-    return plugin(**options)
-
-
-def check_call(plugin: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any], name: str) -> None:
-    """Raise InputError if a plug-in cannot be called so; it is not called."""
+def bind(plugin: Callable[..., Any], options: Mapping[str, Any], name: str, *arguments: Any) -> Callable[..., Any]:
+    """Return the plug-in with its options bound; raise InputError if it does not take these arguments."""
     try:
         signature(plugin).bind(*arguments, **options)
     except TypeError as error:
         raise InputError(
             f"{name!r} cannot be called with the options {dict(options)} ({error}); correct rewards.custom or its code"
         ) from None
-    except ValueError:  # of a builtin, which says nothing of its arguments
-        return
+    except ValueError:  # a builtin without a signature
+        pass
+    return partial(plugin, **options)
 
 
 def as_reward(plugin: Any, options: Mapping[str, Any], name: str) -> Reward:
-    """Make a reward of what a user may write.
+    """Make a reward of a user's class or function.
 
-    Args:
-        plugin: a class with `score(images, prompts)` or `score_prompt(images, prompt)`, which is opened with the
-            options, or a function `(images, prompts) -> scores`, which is called with them.
-        options: keyword arguments.
-        name: of the reward, for the message.
+    `plugin` is a class with `score(images, prompts)` or `score_prompt(images, prompt)`, which takes the options, or a
+    function `(images, prompts, **options) -> scores`.
 
     Raises:
-        InputError: it is none of these, or does not take these options.
+        InputError: the plug-in is none of these, or does not take the options.
     """
-    opened = open_plugin(plugin, options, name) if isinstance(plugin, type) else plugin
+    opened = bind(plugin, options, name)() if isinstance(plugin, type) else plugin
     if hasattr(opened, "score"):
-        return opened  # type: ignore[no-any-return]
+        return opened
     if hasattr(opened, "score_prompt"):
         return PromptReward(opened, name)
     if callable(opened) and not isinstance(plugin, type):
-        check_call(opened, ([], []), options, name)
-        return FunctionReward(partial(opened, **options) if options else opened)
+        return SimpleNamespace(score=bind(opened, options, name, [], []))
     raise InputError(
         f"the reward {name!r} is no reward: give a function (images, prompts) -> scores, or a class with "
         "score(images, prompts) or score_prompt(images, prompt)"

@@ -1,43 +1,38 @@
-"""The two tokenizers of preference models, from a local folder or the hub, checked to be those of their networks."""
+"""Open CLIP's and BERT's tokenizers from a local folder or the hub, and check that they fit their networks."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from transformers import BertTokenizerFast, CLIPTokenizerFast
 
+from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.rewards.checkpoints import CheckpointError
-
-CLIP_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-BERT_FILES = (("tokenizer.json",), ("vocab.txt",))
-"""Either of these sets makes a tokenizer."""
+from rsidiff_kedro.rewards.checkpoints import CheckpointError, is_hub_id
 
 
 def open_clip_tokenizer(source: str, vocabulary_size: int) -> CLIPTokenizerFast:
-    """CLIP's byte-pair tokenizer.
+    """Open CLIP's byte-pair tokenizer.
 
     Raises:
-        CheckpointError: it is not there, or has another vocabulary than the network.
+        CheckpointError: it is missing or broken, or its vocabulary is not the network's.
     """
-    return _checked(_open(CLIPTokenizerFast, source, CLIP_FILES), source, vocabulary_size)
+    return _open(CLIPTokenizerFast, source, ("vocab.json", "merges.txt"), vocabulary_size)
 
 
 def open_bert_tokenizer(source: str, vocabulary_size: int) -> BertTokenizerFast:
-    """BERT's word-piece tokenizer with the two tokens that BLIP adds to it; same errors as `open_clip_tokenizer`."""
-    tokenizer = _open(BertTokenizerFast, source, BERT_FILES)
-    tokenizer.add_tokens(["[DEC]", "[ENC]"], special_tokens=True)
-    return _checked(tokenizer, source, vocabulary_size)
+    """Open BERT's word-piece tokenizer and add BLIP's two tokens; same errors as `open_clip_tokenizer`."""
+    return _open(BertTokenizerFast, source, ("vocab.txt",), vocabulary_size, ["[DEC]", "[ENC]"])
 
 
-def _open(kind: Any, source: str, files: tuple[tuple[str, ...], ...]) -> Any:
-    folder = Path(os.path.expanduser(source))
-    needed = " or ".join(" and ".join(names) for names in files)
-    # An incomplete folder must not come so far: transformers makes an empty vocabulary of it.
+def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, added: list[str] | None = None) -> Any:
+    folder = expand(source)
+    needed = f"tokenizer.json or {' and '.join(files)}"
+    # transformers makes an empty vocabulary of an incomplete folder.
     if os.path.isdir(folder):
-        if not any(all((folder / name).is_file() for name in names) for names in files):
+        if not any(all((folder / name).is_file() for name in names) for names in (("tokenizer.json",), files)):
             raise CheckpointError(f"the tokenizer's folder {source!r} has no {needed}; save the tokenizer again")
-    elif source.startswith((".", "/", "~")) or source.count("/") != 1:
+    elif not is_hub_id(source):
         raise CheckpointError(
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
         )
@@ -49,10 +44,10 @@ def _open(kind: Any, source: str, files: tuple[tuple[str, ...], ...]) -> Any:
         )
 
     with loading(refuse):
-        return kind.from_pretrained(str(folder) if folder.is_dir() else source, trust_remote_code=False)
-
-
-def _checked(tokenizer: Any, source: str, vocabulary_size: int) -> Any:
+        local = folder.is_dir()
+        place, revision = (str(folder), None) if local else (source, pinned(source))
+        tokenizer = kind.from_pretrained(place, revision=revision, trust_remote_code=False)
+    tokenizer.add_tokens(added or [], special_tokens=True)
     if len(tokenizer) != vocabulary_size:
         raise CheckpointError(
             f"the tokenizer {source!r} has {len(tokenizer)} entries, but its network reads {vocabulary_size}; "

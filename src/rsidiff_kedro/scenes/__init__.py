@@ -1,7 +1,4 @@
-"""Scenes, the embedded default: a world of captioned shapes with an exact judge, and models trained on it.
-
-The rest of the project knows it by registry strings alone, as it would know another package's plug-ins.
-"""
+"""Provide the embedded default: captioned shapes with an exact judge, and models trained on them, as plug-ins."""
 
 from pathlib import Path
 

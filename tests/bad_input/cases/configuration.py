@@ -173,9 +173,20 @@ _ARGUMENTS = (
     _case("the input is unknown", "['prompt_poll']", (*RUN, "--from-inputs=prompt_poll")),
     _case("the output is unknown", "['rsi.round_1.adaptor']", (*RUN, "--to-outputs=rsi.round_1.adaptor")),
     _case(
-        "the runner is unknown", "there is no runner 'FastRunner'; leave --runner out", (*RUN, "--runner=FastRunner")
+        "the runner is unknown", "'FastRunner'; correct the name, or leave --runner out", (*RUN, "--runner=FastRunner")
     ),
     _case("the runner is not supported", "ThreadRunner is not supported", (*RUN, "--runner=ThreadRunner")),
+    _case(
+        "a version of a dataset that the run makes",
+        "'prompt_pool', which this run makes itself",
+        (*RUN, "--load-versions=prompt_pool:2030-01-01T00.00.00.000Z"),
+    ),
+    _case(
+        "a version of a dataset that no step reads",
+        "'report', which no step of this run reads",
+        (*RUN, "--nodes=collect_prompts", "--load-versions=report:2030-01-01T00.00.00.000Z"),
+    ),
+    _case("a list that stays open", "correct it", (*RUN, "--params=evaluation.rewards=[proxy,oracle,rounds=1")),
     _case("a parameter without a value", "must contain a key and a value", (*RUN, "--params=rounds")),
     _case("a parameter of broken YAML", "correct it", (*RUN, "--params=finetune.steps=[1")),
     _case("pipelines are named twice", "give one of them", (*RUN, "--pipeline=sft")),

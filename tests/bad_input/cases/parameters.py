@@ -27,7 +27,7 @@ _MODEL = (
     _case(
         "a switch is neither true nor false",
         "model.family=stable_diffusion_3,model.options.t5=perhaps",
-        "model.options: t5 is 'perhaps': it should be true or false",
+        "model.options: parameter 't5' is 'perhaps': it should be true or false",
     ),
     _case("an option that the family does not have", "model.options.t5=false", "options of stable_diffusion: none"),
     _case("no denoising step", "sampler.num_inference_steps=0", "'sampler.num_inference_steps' is 0"),
@@ -96,6 +96,9 @@ _EVALUATION = (
         "a reward of your own has another name",
         "evaluation.rewards=[math:Taste]",
         "module math defines no 'Taste'; correct the name",
+    ),
+    _case(
+        "one of several reported rewards is unknown", "evaluation.rewards=[proxy, beauty]", "unknown reward 'beauty'"
     ),
     _case("reported rewards are no list", "evaluation.rewards=proxy", "'evaluation.rewards' is 'proxy'"),
     _case("intervals of too few resamples", "evaluation.bootstrap_resamples=1", "(allowed: >= 10 and <= 100000)"),

@@ -1,16 +1,68 @@
-"""Read Parquet files that may be damaged or hostile."""
+"""Read tables that may be damaged or hostile: Parquet here, files of text in `text_tables`."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic_core import from_json
 
 from rsidiff_kedro.core.untrusted.loading import reason
+from rsidiff_kedro.core.untrusted.text_tables import MissingColumnError, Rows, TableError, check_names, parse_text
+
+__all__ = [
+    "SUFFIXES",
+    "MissingColumnError",
+    "Table",
+    "TableError",
+    "class_names",
+    "name_classes",
+    "read_parquet",
+    "read_rows",
+]
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
-class TableError(ValueError):
-    """A Parquet file that cannot be read; the message says why in one line."""
+@dataclass(frozen=True)
+class Table:
+    """Columns of a table, and what its reader has to tell.
+
+    Attributes:
+        rows: the columns that were asked for; texts stay as they are written.
+        notes: what was filled in or can be misread, with counts and lines, one line of text each.
+    """
+
+    rows: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Table:
+    """Read columns of a table of one of `SUFFIXES`; other columns of a Parquet file are not read.
+
+    A byte order mark is no part of the text. Classes of a `ClassLabel` column get their names. A `.txt` file, and JSON
+    that is a list of texts, has only the first column.
+
+    Raises:
+        MissingColumnError: it has no column of that name.
+        TableError: it cannot be read; the message, in one line, says why and what to do.
+    """
+    wanted = list(dict.fromkeys(columns))
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise TableError(f"unknown kind of table {suffix!r}; use one of {', '.join(SUFFIXES)}")
+    if suffix == ".parquet":
+        return Table(_read_named_parquet(path, wanted))
+    try:
+        rows: Rows = parse_text(path.read_bytes(), suffix, wanted)
+    except OSError as error:
+        raise TableError(f"the file cannot be read ({reason(error)}); make it readable") from error
+    # Without this type a missing value would turn whole numbers beside it into fractions.
+    return Table(pd.DataFrame(rows.columns, dtype=object), rows.notes)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
@@ -21,10 +73,78 @@ def read_parquet(path: Path) -> pd.DataFrame:
     Raises:
         TableError: the file cannot be read.
     """
+    return _read_arrow(path, None)[0].to_pandas(ignore_metadata=True)
+
+
+def _read_named_parquet(path: Path, wanted: list[str]) -> pd.DataFrame:
+    try:
+        table, classes = _read_arrow(path, wanted)
+        rows = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    except MissingColumnError:
+        raise
+    except (TableError, pa.ArrowException, ValueError) as error:
+        raise TableError(f"not a valid Parquet file ({reason(error)}); save it again") from error
+    return rows.assign(**{name: name_classes(rows[name], classes[name], name) for name in wanted if name in classes})
+
+
+def _read_arrow(path: Path, wanted: list[str] | None) -> tuple[pa.Table, dict[str, list[str]]]:
+    """Return the wanted columns, or all, and the names of the classes of each `ClassLabel` column."""
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            schema = file.schema_arrow
+            if wanted is not None:
+                check_names(schema.names, wanted)
+            table = file.read(wanted)
         table.validate(full=True)
-        return table.to_pandas(ignore_metadata=True)
+        return table if wanted is None else table.select(wanted), _classes(schema)
+    except TableError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: an unknown time zone
         raise TableError(reason(error)) from error
+
+
+def _classes(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return `class_names` of the features that Hugging Face `datasets` writes into a file."""
+    try:
+        return class_names(from_json((schema.metadata or {})[b"huggingface"])["info"]["features"])
+    except (KeyError, ValueError, TypeError, AttributeError):  # no such features
+        return {}
+
+
+def class_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the names of the classes of each `ClassLabel` column, or column of lists of them.
+
+    `features` is what `datasets.Features.to_dict` returns.
+    """
+    found = {}
+    for column, feature in features.items():
+        while isinstance(feature, dict) and isinstance(feature.get("feature"), dict):  # a list of this feature
+            feature = feature["feature"]
+        names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            found[str(column)] = names
+    return found
+
+
+def name_classes(values: pd.Series, names: Sequence[str], column: str) -> pd.Series:
+    """Return the names of classes in place of their numbers; a missing class, or -1, stays missing.
+
+    Raises:
+        TableError: a number has no name.
+    """
+
+    def name(value: Any) -> Any:
+        if isinstance(value, list | tuple | np.ndarray):
+            return ", ".join(str(name(each)) for each in value)
+        if isinstance(value, str):  # named already
+            return value
+        if pd.isna(value) or value == -1:
+            return None
+        if not 0 <= value < len(names):
+            raise TableError(
+                f"column {column!r} holds class {value}, but its features name {len(names)} classes; correct the "
+                "features, or save the column as text"
+            )
+        return names[int(value)]
+
+    return pd.Series([name(value) for value in values], values.index, dtype=object)

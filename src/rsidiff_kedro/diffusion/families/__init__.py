@@ -1,35 +1,39 @@
-"""Families of diffusion models, one file each; `load_model` opens one by its settings."""
+"""Register the families of diffusion models, one file each, and open models by their settings."""
 
+import os
 from pathlib import Path
 
-import torch
+from huggingface_hub import is_offline_mode
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.registry import PluginError, Registry
-from rsidiff_kedro.core.validation import WORDS
+from rsidiff_kedro.core.validation import explain
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, find_device
-from rsidiff_kedro.diffusion.model_folder import BASES, ModelError, check_source, model_source, stored_shapes
+from rsidiff_kedro.diffusion.model_folder import (
+    BASES,
+    ModelError,
+    check_components,
+    check_files,
+    find_index,
+    model_source,
+    read_object,
+    stored_shapes,
+)
 
-_HERE = "rsidiff_kedro.diffusion.families"
-_REASONS = {**WORDS, "extra_forbidden": "there is no such option; remove it"}
 FAMILIES = Registry(
     "model family",
     "rsidiff_kedro.families",
     {
-        "stable_diffusion": f"{_HERE}.stable_diffusion:StableDiffusion",
-        "stable_diffusion_xl": f"{_HERE}.stable_diffusion_xl:StableDiffusionXL",
-        "stable_diffusion_3": f"{_HERE}.stable_diffusion_3:StableDiffusion3",
+        "stable_diffusion": f"{__name__}.stable_diffusion:StableDiffusion",
+        "stable_diffusion_xl": f"{__name__}.stable_diffusion_xl:StableDiffusionXL",
+        "stable_diffusion_3": f"{__name__}.stable_diffusion_3:StableDiffusion3",
     },
 )
 
 
 def family_of(model: ModelSettings) -> type[DiffusionModel]:
-    """Return the class of `model.family`.
-
-    Raises:
-        ModelError: the name is unknown, or names something else.
-    """
+    """Return the class of `model.family`, or raise ModelError if there is none."""
     try:
         family = FAMILIES.load(model.family)
     except PluginError as error:
@@ -39,6 +43,12 @@ def family_of(model: ModelSettings) -> type[DiffusionModel]:
     return family
 
 
+def loaded_components(folder: Path, model: ModelSettings) -> set[str]:
+    """Return the components that a pipeline's index names, without those that the family leaves out."""
+    options = family_of(model).loading_options(model)
+    return {name for name in check_components(folder) if options.get(name, name) is not None}
+
+
 def check_model(model: ModelSettings) -> None:
     """Raise ModelError unless device, family and base model exist, and the base has all components of the family."""
     find_device(model.device)
@@ -46,33 +56,35 @@ def check_model(model: ModelSettings) -> None:
     try:
         family.options_of(model)
     except ValidationError as error:
-        first = error.errors()[0]
         known = ", ".join(family.Options.model_fields) or "none"
-        wrong = _REASONS.get(first["type"], first["msg"])
-        raise ModelError(
-            f"model.options: {'.'.join(map(str, first['loc']))} is {first['input']!r}: {wrong}; options of "
-            f"{model.family}: {known}"
-        ) from None
-    left_out = frozenset(name for name, value in family.loading_options(model).items() if value is None)
+        wrong = explain(error, family.Options, model.options)
+        raise ModelError(f"model.options: {wrong}; correct or remove it; options of {model.family}: {known}") from None
+    index = find_index(model.base, model.revision)
+    found, wanted = str(read_object(index).get("_class_name")), family.pipeline_class.__name__
     families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
-    check_source(model.base, model.revision, family.pipeline_class.__name__, family.components, left_out, families)
+    if found != wanted and found in families:
+        raise ModelError(f"model.base: {model.base!r} is a {found}; set model.family={families[found]}")
+    components = loaded_components(index.parent, model)
+    lacking = ", ".join(sorted(family.components - components))
+    if lacking:
+        raise ModelError(f"model.base: {str(index)!r} names no {lacking}; a {wanted} has them: save the pipeline again")
+    if os.path.isdir(model_source(model.base)) or is_offline_mode():
+        check_files(index.parent, components)
 
 
 def check_denoiser(model: ModelSettings) -> None:
     """Raise ModelError if a local denoiser's weights differ from what its config implies; only headers are read."""
-    family = family_of(model)
-    folder = Path(model_source(model.base)) / family.denoiser_name
-    if model.base in BASES or not folder.is_dir():
+    family, folder = family_of(model), Path(model_source(model.base))
+    if model.base in BASES or not (folder / family.denoiser_name).is_dir():
         return
-    with torch.device("meta"):
-        denoiser = family.denoiser_class.from_config(family.denoiser_class.load_config(folder))
-    expected = {name: tuple(weight.shape) for name, weight in denoiser.named_parameters()}
-    stored = stored_shapes(folder)
+    stored = stored_shapes(folder / family.denoiser_name)
+    expected = {name: tuple(weight.shape) for name, weight in family.empty_denoiser(folder).named_parameters()}
     wrong = [name for name, shape in expected.items() if stored.get(name) != shape]
     if wrong:
         raise ModelError(
-            f"model.base: {len(wrong)} of {len(expected)} weights of {str(folder)!r} are missing or of another shape "
-            f"than its config.json says, {wrong[0]} first; save the pipeline, or download it, again"
+            f"model.base: {len(wrong)} of {len(expected)} weights of {str(folder / family.denoiser_name)!r} are "
+            f"missing or of another shape than its config.json says, {wrong[0]} first; save the pipeline, or download "
+            "it, again"
         )
 
 
@@ -86,10 +98,6 @@ def check_loss(model: ModelSettings, settings: LossSettings) -> None:
 
 
 def load_model(model: ModelSettings) -> DiffusionModel:
-    """Open a base model: the shipped one, a local folder or a hub id.
-
-    Raises:
-        ModelError: the model is missing, incomplete or of another family; the message names what is wrong.
-    """
+    """Open a base model, or raise ModelError if it is missing, incomplete or of another family."""
     check_model(model)
     return family_of(model).open(model)

@@ -7,12 +7,10 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0"
 _REST = r"proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_shortcut"
-UNET_TARGETS = {"attention": rf".*\.({_ATTENTION})", "all": rf".*\.({_ATTENTION}|{_REST})"}
 
 
 class StableDiffusion(DiffusionModel):
@@ -20,7 +18,7 @@ class StableDiffusion(DiffusionModel):
 
     pipeline_class = StableDiffusionPipeline
     components = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
-    lora_targets = UNET_TARGETS
+    lora_targets = {"attention": rf".*\.({_ATTENTION})", "all": rf".*\.({_ATTENTION}|{_REST})"}  # noqa: RUF012
 
     @classmethod
     def loading_options(cls, settings: ModelSettings) -> dict[str, Any]:
@@ -35,13 +33,5 @@ class StableDiffusion(DiffusionModel):
         ).input_ids
         return Conditioning({"prompt_embeds": self.pipeline.text_encoder(tokens.to(self.device)).last_hidden_state})
 
-    def training_loss(
-        self, latents: Tensor, conditioning: Conditioning, generator: torch.Generator, settings: LossSettings
-    ) -> Tensor:
-        """See `denoising_loss`."""
-
-        def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
-            prediction: Tensor = self.pipeline.unet(noisy, timesteps, conditioning["prompt_embeds"]).sample
-            return prediction
-
-        return denoising_loss(denoise, self._noising, latents, generator, settings)
+    def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        return self.pipeline.unet(noisy, timesteps, conditioning["prompt_embeds"]).sample

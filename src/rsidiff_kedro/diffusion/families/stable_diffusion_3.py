@@ -8,21 +8,15 @@ from torch import Tensor
 
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.losses import LossSettings, flow_matching_loss
+from rsidiff_kedro.diffusion.losses import flow_matching_loss
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
 from rsidiff_kedro.diffusion.model_folder import ModelError
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
-_REST = r"net\.0\.proj|net\.2"
-TRANSFORMER_TARGETS = {"attention": rf".*\.({_ATTENTION})", "all": rf".*\.({_ATTENTION}|{_REST})"}
 
 
 class StableDiffusion3Options(Section):
-    """Settings of Stable Diffusion 3 alone.
-
-    Attributes:
-        t5: whether the third text encoder is used; it is the largest network (9.5 GB in bfloat16).
-    """
+    """Settings of Stable Diffusion 3 alone: whether to use `t5`, its largest network (9.5 GB in bfloat16)."""
 
     t5: bool = True
 
@@ -30,7 +24,7 @@ class StableDiffusion3Options(Section):
 class StableDiffusion3(DiffusionModel):
     """A `StableDiffusion3Pipeline`; T5 may be missing or left out (`model.options.t5`).
 
-    Both CLIP text encoders read 77 tokens and T5 reads 256; the limit on a prompt is what all of them read.
+    Both CLIP text encoders read 77 tokens and T5 reads 256; a prompt may have as many as all of them read.
     """
 
     pipeline_class = StableDiffusion3Pipeline
@@ -39,8 +33,12 @@ class StableDiffusion3(DiffusionModel):
     )
     denoiser_name = "transformer"
     denoiser_class = SD3Transformer2DModel
-    lora_targets = TRANSFORMER_TARGETS
+    lora_targets = {  # noqa: RUF012
+        "attention": rf".*\.({_ATTENTION})",
+        "all": rf".*\.({_ATTENTION}|net\.0\.proj|net\.2)",
+    }
     noising_class = FlowMatchEulerDiscreteScheduler
+    loss = staticmethod(flow_matching_loss)
     has_snr = False
     Options = StableDiffusion3Options
 
@@ -54,8 +52,8 @@ class StableDiffusion3(DiffusionModel):
         """Check also that the position embeddings cover the resolution."""
         super().check()
         config = self.pipeline.transformer.config
-        places, most = self.latent_shape[1] // config.patch_size, config.pos_embed_max_size
-        if most is not None and places > most:
+        most = config.pos_embed_max_size
+        if most is not None and self.latent_shape[1] // config.patch_size > most:
             largest = most * config.patch_size * self.pipeline.vae_scale_factor
             raise ModelError(
                 f"model.resolution is {self.resolution}; this model generates {largest} pixels per side at most"
@@ -69,20 +67,6 @@ class StableDiffusion3(DiffusionModel):
         )
         return Conditioning({"prompt_embeds": states, "pooled_prompt_embeds": pooled})
 
-    def training_loss(
-        self, latents: Tensor, conditioning: Conditioning, generator: torch.Generator, settings: LossSettings
-    ) -> Tensor:
-        """See `flow_matching_loss`; Min-SNR is not defined for it."""
-        if settings.min_snr_gamma is not None:
-            raise ValueError("flow matching has no Min-SNR weighting")
-
-        def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
-            prediction: Tensor = self.pipeline.transformer(
-                hidden_states=noisy,
-                timestep=timesteps,
-                encoder_hidden_states=conditioning["prompt_embeds"],
-                pooled_projections=conditioning["pooled_prompt_embeds"],
-            ).sample
-            return prediction
-
-        return flow_matching_loss(denoise, self._noising, latents, generator, settings)
+    def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        states, pooled = conditioning["prompt_embeds"], conditioning["pooled_prompt_embeds"]
+        return self.pipeline.transformer(noisy, states, pooled, timestep=timesteps).sample

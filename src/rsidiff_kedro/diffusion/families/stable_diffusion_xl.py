@@ -7,8 +7,7 @@ from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.families.stable_diffusion import UNET_TARGETS
-from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
+from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
 
 
@@ -16,8 +15,8 @@ class StableDiffusionXL(DiffusionModel):
     """A `StableDiffusionXLPipeline`."""
 
     pipeline_class = StableDiffusionXLPipeline
-    components = frozenset({"unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"})
-    lora_targets = UNET_TARGETS
+    components = StableDiffusion.components | {"text_encoder_2", "tokenizer_2"}
+    lora_targets = StableDiffusion.lora_targets
 
     @classmethod
     def loading_options(cls, settings: ModelSettings) -> dict[str, Any]:
@@ -37,16 +36,9 @@ class StableDiffusionXL(DiffusionModel):
         empty = self.encode_prompts([""])
         return empty.zeros() if self.pipeline.config.force_zeros_for_empty_prompt else empty
 
-    def training_loss(
-        self, latents: Tensor, conditioning: Conditioning, generator: torch.Generator, settings: LossSettings
-    ) -> Tensor:
-        """See `denoising_loss`; the image counts as uncropped and of its own size."""
-        states, size = conditioning["prompt_embeds"], latents.shape[-1] * self.pipeline.vae_scale_factor
+    def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """Call the UNet; the image counts as uncropped and of its own size."""
+        states, size = conditioning["prompt_embeds"], noisy.shape[-1] * self.pipeline.vae_scale_factor
         sizes = torch.tensor([size, size, 0, 0, size, size], device=self.device, dtype=states.dtype)
-        added = {"text_embeds": conditioning["pooled_prompt_embeds"], "time_ids": sizes.expand(len(latents), -1)}
-
-        def denoise(noisy: Tensor, timesteps: Tensor) -> Tensor:
-            prediction: Tensor = self.pipeline.unet(noisy, timesteps, states, added_cond_kwargs=added).sample
-            return prediction
-
-        return denoising_loss(denoise, self._noising, latents, generator, settings)
+        added = {"text_embeds": conditioning["pooled_prompt_embeds"], "time_ids": sizes.expand(len(noisy), -1)}
+        return self.pipeline.unet(noisy, timesteps, states, added_cond_kwargs=added).sample

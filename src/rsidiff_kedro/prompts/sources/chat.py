@@ -1,13 +1,14 @@
-"""Send requests to a chat endpoint, read its replies, and keep them in a folder."""
+"""Find the prompts in the replies of a chat endpoint, and keep replies in a folder."""
 
 import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from pydantic_core import from_json
 
 from rsidiff_kedro.core.files import replacing
@@ -27,22 +28,16 @@ class Reply(BaseModel, frozen=True):
     tokens: int | None = Field(ge=0)
 
 
-class _Message(BaseModel):
-    content: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(BaseModel):
-    total_tokens: int | None = Field(default=None, ge=0)
-
-
-class _Answer(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
+_TAG = "(?:think|thinking|reasoning|thought)>"
+_THOUGHT = re.compile(rf"^.*</{_TAG}", re.DOTALL | re.IGNORECASE)
+"""A model's thoughts, up to the last end of them; some servers leave out their beginning."""
+_UNFINISHED = re.compile(rf"^\s*<{_TAG}.*", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_BRACKET = re.compile(r"[\[{]")
+_MOST_BRACKETS = 100
+"""Places of a reply that are tried as the beginning of JSON."""
+_DECODER = json.JSONDecoder()
+_NAMES = ("prompt", "text", "caption", "description")
 
 
 class ReplyCache:
@@ -79,58 +74,72 @@ class ReplyCache:
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
-def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> Reply:
-    """Send a request, again after a busy or broken server (the package's own retries, with growing intervals).
-
-    Raises:
-        PromptSourceError: no reply came; the message never holds the key.
-    """
-    import openai  # an extra of the project; `LanguageModelSource.check` asks for it
-
-    try:
-        with openai.OpenAI(base_url=endpoint, api_key=key or "none", timeout=timeout, max_retries=retries) as client:
-            answer = client.chat.completions.with_raw_response.create(**body).content
-    except openai.OpenAIError as error:
-        said = (str(error).replace(key, "***") if key else str(error))[:300]
-        status = getattr(error, "status_code", None) or 500  # none without a connection
-        cure = f"try again later, or with more than {retries} retries"
-        if status < 500 and status not in (408, 409, 429):
-            cure = "check the key, the endpoint and the model's name"
-        raise PromptSourceError(
-            f"{endpoint} gave no reply: {type(error).__name__}: {said}; {cure}; its earlier replies are kept"
-        ) from None
-    return _read_answer(answer, endpoint)
-
-
-def _read_answer(body: bytes, endpoint: str) -> Reply:
-    try:
-        answer = _Answer.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise PromptSourceError(
-            f"{endpoint} does not answer as an OpenAI-compatible chat endpoint does ({where}: {first['msg']}); give "
-            "the address up to and with its version, such as http://localhost:8000/v1"
-        ) from None
-    choice, usage = answer.choices[0], answer.usage or _Usage()
-    reason = choice.finish_reason or "stop"
-    return Reply(content=choice.message.content or "", finish_reason=reason, tokens=usage.total_tokens)
-
-
 def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
-    """Return the prompts of a reply that is a JSON array of strings, and count the parts that are none, by reason.
+    """Return the prompts of a reply that holds a JSON array, and count the parts that are none, by reason.
 
-    The array can be in a block of code, or the only value of an object.
+    What a reasoning model thinks before its answer is left out. The array can stand in a block of code or between
+    sentences, and be the only list of an object. It holds texts, or objects with one text each or a text named
+    `prompt`, `text`, `caption` or `description`. Of several arrays the one with the most texts counts.
     """
-    fenced = re.fullmatch(r"\s*```\w*\n(.*?)\n?```\s*", reply.content, re.DOTALL)
-    try:
-        items = from_json(fenced[1] if fenced else reply.content)
-    except ValueError:
+    values = list(_json_values(reply.content))
+    lists = [items for value in values if (items := _items(value))]
+    objects = [value for value in values if isinstance(value, dict) and _items(value) is None and _text(value)]
+    lists += [objects] if objects else []
+    if not lists:
+        if values:
+            return [], Counter(["a reply that is not a list of prompts"])
         reason = "a reply cut off at max_tokens" if reply.finish_reason == "length" else "a reply that is not JSON"
         return [], Counter([reason])
-    if isinstance(items, dict) and len(items) == 1:
-        items = next(iter(items.values()))
-    if not isinstance(items, list) or not items:
-        return [], Counter(["a reply that is not a list of prompts"])
-    texts = [item.strip() for item in items if isinstance(item, str) and item.strip()]
-    return texts, +Counter({"an entry that is not text": len(items) - len(texts)})
+    read = [[text.strip() for item in items if (text := _text(item)) and text.strip()] for items in lists]
+    chosen = max(range(len(lists)), key=lambda number: len(read[number]))
+    others = sum(map(len, read)) - len(read[chosen])
+    no_text = len(lists[chosen]) - len(read[chosen])
+    return read[chosen], +Counter({"an entry that is not text": no_text, "an entry of a further list": others})
+
+
+def _json_values(content: str) -> Iterator[Any]:
+    """Yield the JSON of a reply: the whole reply, else that of its blocks of code, else that between its sentences."""
+    answer = _UNFINISHED.sub("", _THOUGHT.sub("", content))
+    for texts in ([content], [answer], _FENCE.findall(answer)):
+        values = [value for text in texts if (value := _parse(text)) is not None]
+        if values:
+            yield from values
+            return
+    end = tries = 0
+    for start in _BRACKET.finditer(answer):
+        if start.start() >= end and tries < _MOST_BRACKETS:
+            tries += 1
+            try:
+                _, end = _DECODER.raw_decode(answer, start.start())
+            except (ValueError, RecursionError):
+                continue
+            value = _parse(answer[start.start() : end])
+            if value is not None:
+                yield value
+
+
+def _parse(text: str) -> Any:
+    """Return the value of a JSON text, None if it is none."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return None
+
+
+def _items(value: Any) -> list[Any] | None:
+    """Return the list that a JSON value is, or holds under `prompts` or as its only list."""
+    if isinstance(value, dict):
+        lists = [each for each in value.values() if isinstance(each, list)]
+        value = value.get("prompts", lists[0] if len(lists) == 1 else None)
+    return value if isinstance(value, list) else None
+
+
+def _text(item: Any) -> str | None:
+    """Return the prompt that an entry of a list is or holds."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict):
+        return None
+    texts = {str(key).lower(): value for key, value in item.items() if isinstance(value, str)}
+    named = [texts[name] for name in _NAMES if name in texts]
+    return named[0] if named else next(iter(texts.values())) if len(texts) == 1 else None

@@ -2,20 +2,30 @@
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import huggingface_hub
 import pandas as pd
 from pydantic import Field, model_validator
 
+from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.locations import Location
+from rsidiff_kedro.core.untrusted.tables import TableError, class_names, name_classes
 from rsidiff_kedro.core.untrusted.text import without_credentials
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read_columns
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+
+def _is_folder(text: str, root: Path = Path()) -> bool:
+    return text.startswith((".", "/", "~")) or os.path.isdir(root / text)
 
 
 class HubSource(Source):
     """One column of a data set on the Hugging Face hub, or in a local folder that `datasets` reads.
 
-    No code of a data set is run. With HF_HUB_OFFLINE=1 only the local cache is read.
+    No code of a data set is run, and no file outside of it is read. With HF_HUB_OFFLINE=1 only the local cache is read.
 
     Attributes:
         dataset: id on the hub, such as nateraw/parti-prompts, or a folder.
@@ -27,7 +37,7 @@ class HubSource(Source):
     """
 
     kind: Literal["hub"] = "hub"
-    dataset: str = Field(min_length=1)
+    dataset: Annotated[str, Location(revision="revision", hub="dataset", is_path=_is_folder)] = Field(min_length=1)
     revision: str | None = None
     config_name: str | None = None
     split: str = "train"
@@ -48,32 +58,26 @@ class HubSource(Source):
             )
         return self
 
-    def within(self, folder: Path) -> Self:
-        path = str(folder / os.path.expanduser(self.dataset)) if self._is_folder else self.dataset
-        return self.model_copy(update={"dataset": path})
-
     def collect(self, seed: int) -> pd.DataFrame:
         try:
-            import datasets
+            import datasets  # noqa: F401
         except ModuleNotFoundError:
             raise PromptSourceError(
                 "prompt_curation.source: the kind hub needs the package datasets; pip install datasets"
             ) from None
+        from rsidiff_kedro.prompts.sources.data_set import open_data_set
+
+        wanted = [column for column in (self.column, self.category_column) if column is not None]
         # Offline nothing can be streamed, but the cache may have it all.
         streaming = self.limit is not None and not huggingface_hub.constants.HF_HUB_OFFLINE
+        revision = self.revision if self._is_folder else pinned(self.dataset, self.revision, "dataset")
         try:
-            loaded = datasets.load_dataset(
-                self.dataset, self.config_name, split=self.split, revision=self.revision, streaming=streaming
-            )
-            known = loaded.column_names or list(next(iter(loaded), {}))
-            wanted = [column for column in (self.column, self.category_column) if column]
-            missing = [column for column in wanted if column not in known]
-            if missing:
-                raise PromptSourceError(f"{self.dataset}: no column {missing[0]!r}; there are {', '.join(known)}")
-            chosen = loaded.select_columns(wanted)
-            rows = pd.DataFrame(list(chosen if self.limit is None else chosen.take(self.limit)), columns=wanted)
+            loaded = open_data_set(self.dataset, self._is_folder, self.config_name, self.split, revision, streaming)
+            rows = _read_rows(loaded, wanted, self.limit, self.dataset)
         except PromptSourceError:
             raise
+        except TableError as error:
+            raise PromptSourceError(f"{self.dataset}: {error}") from None
         except (OSError, ValueError, RuntimeError) as error:  # bases of the errors of datasets and the hub's client
             reason = " ".join(without_credentials(str(error)).split())[:300]
             raise PromptSourceError(
@@ -83,3 +87,16 @@ class HubSource(Source):
         if rows.empty:
             raise PromptSourceError(f"{self.dataset}: split {self.split!r} holds no row; name another")
         return read_columns(rows, self.column, self.category_column, self.dataset, self.dataset)
+
+
+def _read_rows(loaded: "Dataset | IterableDataset", wanted: list[str], limit: int | None, name: str) -> pd.DataFrame:
+    """Return the wanted columns of the first rows; classes get their names."""
+    known = loaded.column_names or list(next(iter(loaded), {}))
+    missing = [column for column in wanted if column not in known]
+    if missing:
+        raise PromptSourceError(f"{name}: no column {missing[0]!r}; there are {', '.join(known)}")
+    chosen = loaded.select_columns(wanted)
+    rows = pd.DataFrame(list(chosen if limit is None else chosen.take(limit)), columns=wanted, dtype=object)
+    classes = class_names(loaded.features.to_dict()) if loaded.features else {}
+    named = {column: name_classes(rows[column], classes[column], column) for column in wanted if column in classes}
+    return rows.assign(**named)

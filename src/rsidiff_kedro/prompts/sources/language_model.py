@@ -6,15 +6,16 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import pandas as pd
 from pydantic import Field, model_validator
 
+from rsidiff_kedro.core.locations import Location
 from rsidiff_kedro.core.prompt_table import PromptCountError, prompt_id, prompt_table
 from rsidiff_kedro.core.section import Text
-from rsidiff_kedro.prompts.sources.chat import ReplyCache, parse_reply, send
+from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ TOPICS = (
 FRUITLESS = 5
 """Requests in a row that bring no new prompt, after which the model is taken to have no more."""
 
+LONGEST_TOKEN = 8
+"""Bytes per token, on average over a request and its reply, that no tokenizer exceeds; English has four to five."""
+
 
 class _NotCachedError(Exception):
     """A request is not in the cache, and this pass sends none."""
@@ -48,10 +52,14 @@ class LanguageModelSource(Source):
         count: different prompts to collect.
         instruction: the system message; it has to ask for a JSON array of strings.
         topics: each is the category of its prompts.
-        max_tokens: of a reply.
+        temperature: None leaves it out of the request.
+        max_tokens: of a reply; None leaves the limit to the endpoint.
+        max_completion_tokens: the same limit under the name that newer models know; if set, sent in place of
+            `max_tokens`.
+        seed: "run" gives every request its own seed, from the run's; None leaves it out.
         total_tokens: of all requests and replies together, also those from the cache; no request is sent that could
-            exceed it.
-        timeout: seconds that a reply may take.
+            exceed it. What an endpoint does not report, or reports too low to be true, counts at its most.
+        timeout: seconds that a whole reply may take.
         retries: after a busy or broken server (408, 409, 429, 5xx) or no connection, at growing intervals.
         api_key_variable: the environment variable that holds the key; None for an endpoint that needs none.
     """
@@ -63,13 +71,15 @@ class LanguageModelSource(Source):
     instruction: str = INSTRUCTION
     topics: tuple[Text, ...] = Field(default=TOPICS, min_length=1)
     prompts_per_request: int = Field(default=20, ge=1, le=200)
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    max_tokens: int = Field(default=2000, ge=1)
+    temperature: float | None = Field(default=1.0, ge=0, le=2)
+    max_tokens: int | None = Field(default=2000, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    seed: Literal["run"] | None = "run"
     total_tokens: int = Field(default=200_000, ge=1)
     timeout: float = Field(default=60.0, gt=0)
     retries: int = Field(default=5, ge=0, le=20)
     api_key_variable: str | None = "OPENAI_API_KEY"
-    cache: Path = Path("data/02_intermediate/language_model_replies")
+    cache: Annotated[Path, Location(content=False)] = Path("data/02_intermediate/language_model_replies")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -95,7 +105,7 @@ class LanguageModelSource(Source):
         if most > self.total_tokens:
             raise ValueError(
                 f"total_tokens ({self.total_tokens}) is less than one request may take ({most} with max_tokens "
-                f"{self.max_tokens}); raise it or lower max_tokens"
+                f"{self._reply_limit}); raise it or lower max_tokens"
             )
         return self
 
@@ -106,9 +116,6 @@ class LanguageModelSource(Source):
     @property
     def expected(self) -> int:
         return self.count
-
-    def within(self, folder: Path) -> Self:
-        return self.model_copy(update={"cache": folder / os.path.expanduser(self.cache)})
 
     def check(self, seed: int) -> None:
         """Check that the package and the key are there; neither is needed if all replies are in the cache."""
@@ -145,14 +152,16 @@ class LanguageModelSource(Source):
             most = self._most_tokens(body)
             if used + most > self.total_tokens or fruitless == FRUITLESS:
                 raise self._too_few(len(found), used, dropped, fruitless)
-            kept = cache.get(self.endpoint, body)
+            # Without a seed, requests on one topic are the same; their replies are not.
+            request = body if self.seed else {**body, "run_seed": seed, "number": number}
+            kept = cache.get(self.endpoint, request)
             if kept is None and not ask:
                 raise _NotCachedError
-            reply = kept or send(body, self.endpoint, self._key(), self.timeout, self.retries)
+            reply = kept or self._send(body)
             texts, reasons = parse_reply(reply)
             if kept is None:
-                cache.put(self.endpoint, body, reply)
-            used += most if reply.tokens is None else reply.tokens
+                cache.put(self.endpoint, request, reply)
+            used += self._used_tokens(body, reply)
             before = len(found)
             for text in texts:
                 name = prompt_id(text)
@@ -170,20 +179,40 @@ class LanguageModelSource(Source):
         topic = self.topics[number % len(self.topics)]
         # OpenAI's own newer models know the limit by another name than every compatible server.
         official = urlsplit(self.endpoint).hostname == "api.openai.com"
+        newer = official or self.max_completion_tokens is not None
+        options = {
+            "temperature": self.temperature,
+            "max_completion_tokens" if newer else "max_tokens": self._reply_limit,
+            "seed": (seed * 1_000_003 + number) % 2**31 if self.seed else None,
+        }
         return {
             "model": self.model,
             "messages": [
                 {"role": "system", "content": self.instruction},
                 {"role": "user", "content": f"Write {self.prompts_per_request} prompts. Topic: {topic}."},
             ],
-            "temperature": self.temperature,
-            "max_completion_tokens" if official else "max_tokens": self.max_tokens,
-            "seed": (seed * 1_000_003 + number) % 2**31,
+            **{name: value for name, value in options.items() if value is not None},
         }
 
+    def _send(self, body: dict[str, Any]) -> Reply:
+        from rsidiff_kedro.prompts.sources.endpoint import send  # needs openai, an extra of the project
+
+        return send(body, self.endpoint, self._key(), self.timeout, self.retries)
+
+    @property
+    def _reply_limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
     def _most_tokens(self, body: dict[str, Any]) -> int:
-        """Return the most tokens of a request and its reply: no tokenizer makes more than one per byte."""
-        return self.max_tokens + sum(len(message["content"].encode()) for message in body["messages"])
+        """Return the most tokens of a request and its reply, as far as the reply is limited."""
+        return (self._reply_limit or 0) + _request_bytes(body)
+
+    def _used_tokens(self, body: dict[str, Any], reply: Reply) -> int:
+        """Return the tokens that an endpoint reports, or the most there can be if it reports none, or too few."""
+        size = _request_bytes(body) + len(reply.content.encode())
+        if reply.tokens is None or reply.tokens * LONGEST_TOKEN < size:
+            return max(self._most_tokens(body), size)
+        return reply.tokens
 
     def _key(self) -> str | None:
         key = os.environ.get(self.api_key_variable) if self.api_key_variable else None
@@ -202,6 +231,11 @@ class LanguageModelSource(Source):
             f"{self.model} gave {found} of {self.count} prompts for {used} tokens, and {why} (not used: "
             f"{_listed(dropped) or 'nothing'}); {cure}, or lower count; the replies are kept"
         )
+
+
+def _request_bytes(body: dict[str, Any]) -> int:
+    """Return the bytes of a request's messages; no tokenizer makes more than one token per byte."""
+    return sum(len(message["content"].encode()) for message in body["messages"])
 
 
 def _listed(dropped: Counter[str]) -> str:

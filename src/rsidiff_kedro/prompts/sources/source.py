@@ -8,6 +8,7 @@ from typing import Any, Self
 import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.core.section import Section
@@ -48,7 +49,7 @@ class Source(Section, ABC):
 
     def within(self, folder: Path) -> Self:
         """Return the same source with its relative paths below this folder."""
-        return self
+        return located(self, folder)
 
     def canonical(self, text: str) -> str | None:
         """Return one text for all prompts of this source that mean the same; None if it cannot tell.

@@ -1,1 +1,1 @@
-"""Plug-ins for the rest of the project: a prompt source, a judge, and the rewards proxy and oracle."""
+"""Plug in a prompt source, a judge, and the rewards proxy and oracle."""

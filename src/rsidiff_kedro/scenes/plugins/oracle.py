@@ -1,4 +1,4 @@
-"""The scenes judge as a reward: a diagnostic that shows the ceiling of preference selection, never a default."""
+"""Use the scenes judge as a reward: a diagnostic that shows the ceiling of preference selection, never a default."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,9 @@ from rsidiff_kedro.scenes.world.judge import judge_images
 
 
 class OracleReward:
-    """Score an image by the exact judge's grade; the judge is then no held-out measure any more."""
+    """Scores an image by the exact judge's grade; the judge is then no held-out measure any more."""
 
-    def can_read(self, prompt: str) -> bool:
-        """Tell whether the prompt is a caption of the grammar."""
-        return is_caption(prompt)
+    can_read = staticmethod(is_caption)
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Return grades in [0, 1]: float32 [n].
@@ -22,4 +20,4 @@ class OracleReward:
         Raises:
             CaptionError: a prompt is no caption of the scenes grammar.
         """
-        return judge_images(images, list(prompts))["grade"].to_numpy(np.float32)
+        return judge_images(images, prompts)["grade"].to_numpy(np.float32)

@@ -1,4 +1,4 @@
-"""Captions of the scenes grammar."""
+"""Generate captions of the scenes grammar as prompts."""
 
 from itertools import islice
 from typing import Literal
@@ -12,64 +12,59 @@ from rsidiff_kedro.prompts.sources.source import Source
 from rsidiff_kedro.scenes.world.grammar import (
     ANNOTATED,
     HELD_OUT,
-    CaptionError,
     Scene,
     bucket,
+    is_caption,
     parse_caption,
     sample_distinct_scenes,
     single_object_scenes,
 )
 
-CATEGORIES = {1: "one_object", 2: "two_objects"}
-
 
 class GrammarSource(Source):
-    """Captions of the scenes grammar, with the split "evaluation" or "pool" and a category (`CATEGORIES`).
+    """Captions with the split "evaluation" or "pool" and the category "one_object" or "two_objects".
 
-    They are cut so that the embedded base never saw an evaluation caption.
+    The embedded base never saw an evaluation caption.
 
     Attributes:
-        count: prompts for the pool. Captions of one object run out at 123: the pool takes as many of them as its
-            share asks for and there are, and captions of two objects for the rest.
-        evaluation_count: prompts for validation and test, at the share below exactly; there are 204 captions of
-            one object for them, enough for 340 at a share of 0.4.
+        count: prompts for the pool. It has only 123 captions of one object and takes at most the share below; captions
+            of two objects fill the rest.
+        evaluation_count: prompts for validation and test, at exactly the share below; there are 204 captions of one
+            object for them, enough for 340 at a share of 0.4.
         two_objects: the share of captions with two objects, in [0, 1].
     """
 
     kind: Literal["grammar"] = "grammar"
-    # Captions of two objects are drawn until enough differ; 10,000 is well below the 17,000 there are for the pool.
+    # Captions of two objects are sampled until enough differ; 10,000 is well below the pool's 17,000.
     count: int = Field(default=400, ge=1, le=10_000)
     evaluation_count: int = Field(default=340, ge=2, le=10_000)
     two_objects: float = Field(default=0.4, ge=0, le=1)
 
     @property
     def expected(self) -> int:
-        """Return how many training captions it gives."""
+        """Return the number of training captions."""
         return self.count
 
     @property
     def expected_evaluation(self) -> int:
-        """Return how many evaluation captions it gives."""
+        """Return the number of evaluation captions."""
         return self.evaluation_count
 
     def canonical(self, text: str) -> str | None:
-        """Return the same text for captions of the same scene; None for a text that is no caption."""
-        try:
-            return parse_caption(text).key
-        except CaptionError:
-            return None
+        """Return the same text for captions of the same scene; None if the text is no caption."""
+        return parse_caption(text).key if is_caption(text) else None
 
     def collect(self, seed: int) -> pd.DataFrame:
-        """Captions for evaluation and then for the pool."""
+        """Return captions for evaluation and then for the pool."""
         parts = []
         for split in ("evaluation", "pool"):
-            scenes = _draw_scenes(self, split, seed)
-            categories = [CATEGORIES[len(scene.objects)] for scene in scenes]
+            scenes = _sample_scenes(self, split, seed)
+            categories = ["one_object" if len(scene.objects) == 1 else "two_objects" for scene in scenes]
             parts.append(prompt_table([scene.caption for scene in scenes], "grammar", categories, split))
         return pd.concat(parts, ignore_index=True)
 
 
-def _draw_scenes(source: GrammarSource, split: str, seed: int) -> list[Scene]:
+def _sample_scenes(source: GrammarSource, split: str, seed: int) -> list[Scene]:
     for_evaluation = split == "evaluation"
     name, wanted = ("evaluation_count", source.evaluation_count) if for_evaluation else ("count", source.count)
 

@@ -1,7 +1,7 @@
-"""The embedded preference model: a small learned scorer of (image, caption), imperfect as real ones are.
+"""Score images with the embedded preference model, a small learned scorer that errs as real ones do.
 
-Made as they are: first taught to tell matching pairs from wrong ones, then tuned on pairwise preferences of
-annotators (Bradley-Terry). Its score is a logit; compare scores within a prompt.
+It was trained like them: first to tell matching pairs from wrong ones, then on pairwise preferences of annotators
+(Bradley-Terry). Its score is a logit; compare scores within a prompt.
 """
 
 import json
@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, check_weights, read_weights
+from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, read_weights
+from rsidiff_kedro.rewards.encoding import in_micro_batches
 from rsidiff_kedro.scenes import PROXY_FOLDER
 
 MAX_WORDS = 16
@@ -26,7 +27,7 @@ MAX_WORDS = 16
 
 @dataclass(frozen=True)
 class ProxyConfig:
-    """Sizes, and the words that the model knows; others are read as one unknown word."""
+    """Sizes, and the words that the model knows; all others are one unknown word."""
 
     vocabulary: tuple[str, ...]
     image_size: Annotated[int, Field(ge=4, le=1024, multiple_of=4)] = 32
@@ -38,16 +39,11 @@ def _block(before: int, after: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU())
 
 
-def _pooled(maps: Tensor) -> Tensor:
-    """Mean and maximum over places: [n, c, h, w] to [n, 2 c]."""
-    return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
-
-
 class ProxyModel(nn.Module):
-    """Scores an image by how likely it makes its caption, and by how sound it looks.
+    """Scores an image by the likelihood of its caption and by how sound it looks.
 
-    A decoder reads convolutional features of 8 x 8 places and says, word for word, how likely the caption is; that it
-    learns to name what it sees is what teaches it quickly. A second head judges the features alone.
+    A decoder reads convolutional features of 8 x 8 places and predicts the caption word by word, which it learns
+    quickly. A second head rates the features alone.
     """
 
     def __init__(self, config: ProxyConfig) -> None:
@@ -71,7 +67,7 @@ class ProxyModel(nn.Module):
         return self.read(images, words)[0]
 
     def read(self, images: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores [n], and each word's log likelihood given those before it and the image: [n, 16], 0 on padding."""
+        """Return scores [n], and each word's log likelihood given image and earlier words: [n, 16], 0 on padding."""
         maps = self.trunk(images)
         seen = maps.flatten(2).transpose(1, 2) + self.places
         before = functional.pad(words, (1, -1))  # the first word follows on padding
@@ -80,15 +76,16 @@ class ProxyModel(nn.Module):
         for reader in self.readers:
             state = reader(state, seen, tgt_mask=later)
         likelihoods = self.next_word(state).log_softmax(-1).gather(-1, words[..., None])[..., 0] * (words != 0)
-        sound = self.soundness(_pooled(maps))[:, 0]
+        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+        sound = self.soundness(pooled)[:, 0]
         return self.likelihood_weight * likelihoods.sum(1) + sound, likelihoods
 
     def features(self, images: Tensor) -> Tensor:
-        """What the image looks like, the caption apart: the mean over places, [n, width]."""
+        """Return the mean of image features over places: [n, width]."""
         return self.trunk(images).mean(dim=(2, 3))
 
     def word_ids(self, texts: Sequence[str]) -> Tensor:
-        """Word ids [n, 16]: 0 pads, 1 is unknown (and stands for an empty text)."""
+        """Return word ids [n, 16]: 0 pads, 1 is an unknown word or an empty text."""
         known = {word: number for number, word in enumerate(self.config.vocabulary, start=2)}
         ids = torch.zeros(len(texts), MAX_WORDS, dtype=torch.long)
         for row, text in enumerate(texts):
@@ -105,14 +102,10 @@ class ProxyModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, use_safetensors: Literal[True] = True) -> "ProxyModel":
-        """Read what `save_pretrained` wrote.
-
-        Args:
-            folder: with config.json and model.safetensors.
-            use_safetensors: as other classes have it; there is no other format.
+        """Read the folder that `save_pretrained` wrote; other classes use `use_safetensors`, too.
 
         Raises:
-            FileNotFoundError: the folder is not there or lacks one of the two files.
+            FileNotFoundError: config.json or model.safetensors does not exist.
             CheckpointError: one of them is damaged, or they do not fit each other.
         """
         path = Path(folder) / "model.safetensors"
@@ -124,11 +117,7 @@ class ProxyModel(nn.Module):
             raise CheckpointError(
                 f"{folder}/config.json is no configuration of the proxy ({where}: {first['msg']}); save the model again"
             ) from error
-        weights = read_weights(path)
-        check_weights(lambda: cls(config), weights, path)
-        model = cls(config)
-        model.load_state_dict(weights)
-        return model.eval()
+        return build_network(lambda: cls(config), read_weights(path), path)
 
 
 class ProxyReward:
@@ -142,22 +131,20 @@ class ProxyReward:
 
     @torch.no_grad()
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
-        """Logits that image and prompt belong together: float32 [n], higher is better."""
+        """Return logits that image and prompt match: float32 [n], higher is better."""
         return self._map(images, lambda batch, rows: self.model(batch, self.model.word_ids([prompts[i] for i in rows])))
 
     @torch.no_grad()
     def embed(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
-        """Image features: float32 [n, width]; the prompts are not read."""
+        """Return image features: float32 [n, width]; the prompts are not read."""
         return self._map(images, lambda batch, rows: self.model.features(batch))
 
     def _map(self, images: Sequence[Image.Image], compute) -> np.ndarray:  # type: ignore[no-untyped-def]
-        results = []
-        for start in range(0, len(images), self.micro_batch_size):
-            rows = list(range(start, min(start + self.micro_batch_size, len(images))))
-            filled = rows + rows[-1:] * (self.micro_batch_size - len(rows))
-            batch = torch.stack([self._tensor(images[row]) for row in filled])
-            results.append(compute(batch, filled)[: len(rows)].numpy())
-        return np.concatenate(results) if results else np.empty((0,), np.float32)
+        def of_rows(rows: list[int]) -> Tensor:
+            return compute(torch.stack([self._tensor(images[row]) for row in rows]), rows)
+
+        results = in_micro_batches(range(len(images)), self.micro_batch_size, of_rows)
+        return torch.stack(results).numpy() if results else np.empty((0,), np.float32)
 
     def _tensor(self, image: Image.Image) -> Tensor:
         size = self.model.config.image_size

@@ -1,4 +1,4 @@
-"""Train the embedded default from nothing: corpus, base model, preference model, and their model cards."""
+"""Train the embedded default from scratch: corpus, base model, preference model, and their model cards."""
 
 from rsidiff_kedro.pipelines.requirements import section_requirement
 from rsidiff_kedro.pipelines.stage import Place, Stage

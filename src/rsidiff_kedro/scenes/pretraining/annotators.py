@@ -1,68 +1,60 @@
-"""Training data of the preference model: wrong pairs, and the answers of simulated annotators."""
+"""Make training data of the preference model: wrong pairs, and the answers of simulated annotators."""
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from rsidiff_kedro.scenes.pretraining.corpus import mistake_caption
+from rsidiff_kedro.scenes.pretraining.corpus import mistake_caption, scenes_between
 from rsidiff_kedro.scenes.world.grammar import ANNOTATED, BACKGROUNDS, HELD_OUT, SIZES, Scene, bucket, parse_caption
-from rsidiff_kedro.scenes.world.grammar import sample_distinct_scenes as distinct_scenes
 
 
 def annotated_scenes(one_object: int, two_objects: int, seed: int) -> list[Scene]:
-    """Scenes whose captions are used nowhere else: at most `one_object` of one object, and `two_objects` of two."""
-    rng = np.random.default_rng(seed)
-    chosen: list[Scene] = []
-    for n_objects, count in ((1, one_object), (2, two_objects)):
-        found = (scene for scene in distinct_scenes(rng, n_objects) if HELD_OUT <= bucket(scene) < ANNOTATED)
-        chosen += [scene for scene, _ in zip(found, range(count), strict=False)]
-    return chosen
+    """Sample scenes for annotators only: at most `one_object` of one object, and `two_objects` of two."""
+    return scenes_between(HELD_OUT, ANNOTATED, one_object, two_objects, seed)
 
 
 def contradict(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with one attribute or its relation said wrongly, sizes and backgrounds included."""
+    """Return the scene with one wrong attribute, size, background or relation."""
     named = [number for number, item in enumerate(scene.objects) if item.size is not None]
-    kinds = ["other"] * 2 + ["size"] * bool(named) + ["background"] * (scene.background is not None)
-    kind = str(rng.choice(kinds))
+    kind = str(rng.choice(["other"] * 2 + ["size"] * bool(named) + ["background"] * (scene.background is not None)))
     if kind == "size":
-        chosen = int(rng.choice(named))
-        item = scene.objects[chosen]
-        turned = replace(item, size=SIZES[1 - SIZES.index(str(item.size))])
-        return replace(scene, objects=tuple(turned if n == chosen else o for n, o in enumerate(scene.objects)))
+        objects, chosen = list(scene.objects), int(rng.choice(named))
+        other = SIZES[1 - SIZES.index(str(objects[chosen].size))]
+        objects[chosen] = replace(objects[chosen], size=other)
+        return replace(scene, objects=tuple(objects))
     if kind == "background":
         return replace(scene, background=str(rng.choice([name for name in BACKGROUNDS if name != scene.background])))
     return mistake_caption(scene, rng)
 
 
 def label_pairs(corpus: pd.DataFrame, wrong_share: float, seed: int) -> pd.DataFrame:
-    """Columns caption and label: noisy pairs of the corpus are 0, and so is a share of the clean ones, contradicted.
+    """Label pairs: 0 for noisy ones and for a share of the clean ones, which get a wrong caption; else 1.
 
-    A wrong caption is no held-out one either: else that it never comes with its picture would give it away.
+    A wrong caption is never held out, as the model could tell it from right ones by that.
+
+    Returns:
+        Columns caption and label.
     """
     rng = np.random.default_rng(seed)
     captions, labels = [], []
     for caption, noise in zip(corpus["caption"], corpus["noise"], strict=True):
-        wrong = (
-            _allowed_contradiction(parse_caption(caption), rng) if noise == "" and rng.random() < wrong_share else None
-        )
+        wrong = None
+        if noise == "" and rng.random() < wrong_share:
+            tries = (contradict(parse_caption(caption), rng) for _ in range(100))
+            wrong = next((said for said in tries if bucket(said) >= HELD_OUT), None)  # a few captions have none
         captions.append(caption if wrong is None else wrong.caption)
         labels.append(float(noise == "" and wrong is None))
     return pd.DataFrame({"caption": captions, "label": labels})
 
 
-def _allowed_contradiction(scene: Scene, rng: np.random.Generator, tries: int = 100) -> Scene | None:
-    """A contradiction that is not held out, or None: a few captions have none."""
-    drawn = (contradict(scene, rng) for _ in range(tries))
-    return next((said for said in drawn if bucket(said) >= HELD_OUT), None)
-
-
 def annotate(verdicts: pd.DataFrame, pairs_per_prompt: int, error_rate: float, seed: int) -> pd.DataFrame:
-    """Answers of annotators: pairs of one prompt's images that the judge grades differently, some answered wrongly.
+    """Answer which of two images of a prompt, graded differently by the judge, is better; some answers are wrong.
 
     Args:
-        verdicts: a row an image, with prompt_id, image_id and grade.
-        error_rate: the share of answers that are turned round, in [0, 0.5).
+        verdicts: one row per image, with prompt_id, image_id and grade.
+        pairs_per_prompt: at most.
+        error_rate: the share of answers that contradict the judge, in [0, 0.5).
 
     Returns:
         Columns prompt_id, better, worse (image ids) and wrong (whether the answer contradicts the judge).

@@ -1,4 +1,4 @@
-"""The embedded model's autoencoder: diffusers' `AutoencoderKL`, by default 32 x 32 pixels to 8 x 8 x 16 latents."""
+"""Train the embedded model's autoencoder, by default from 32 x 32 pixels to 8 x 8 x 16 latents."""
 
 from pathlib import Path
 
@@ -11,12 +11,9 @@ from torch.nn import functional
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
 from rsidiff_kedro.scenes.world.renderer import CANVAS
 
-LATENT_NOISE = 0.1
-"""Noise on the latents in training, in their own standard deviations a channel; in place of a learned variance."""
-
 
 def build_autoencoder(channels: tuple[int, ...] = (32, 48, 64), latent_channels: int = 16) -> AutoencoderKL:
-    """An untrained autoencoder; the number of `channels` levels sets the factor between pixels and latents."""
+    """Build an untrained autoencoder, whose factor is 2 ** (levels - 1)."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
@@ -31,12 +28,12 @@ def build_autoencoder(channels: tuple[int, ...] = (32, 48, 64), latent_channels:
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
-    """Pixels uint8 [n, h, w, 3] to float [n, 3, h, w] in [-1, 1]."""
+    """Convert pixels uint8 [n, h, w, 3] to float [n, 3, h, w] in [-1, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
-    """Float [n, 3, h, w] in [-1, 1] to pixels uint8 [n, h, w, 3]."""
+    """Convert float [n, 3, h, w] in [-1, 1] to pixels uint8 [n, h, w, 3]."""
     scaled = (images.detach().float().clamp(-1, 1) + 1.0) * 127.5
     return scaled.round().byte().permute(0, 2, 3, 1).numpy()
 
@@ -49,9 +46,10 @@ def train_autoencoder(
     seed: int,
     checkpoint: Path | None = None,
 ) -> tuple[AutoencoderKL, list[float]]:
-    """Train on pixels uint8 [n, 32, 32, 3] with L1 and L2; latents come out with mean 0 and deviation 1 a channel.
+    """Train on pixels uint8 [n, 32, 32, 3] with L1 and L2; latents have mean 0 and deviation 1 per channel.
 
-    Three of the latent channels are drawn to the average-pooled image, which makes the latents easy to denoise.
+    A penalty pulls three latent channels to the average-pooled image, which makes latents easy to denoise. Noise of a
+    tenth of each channel's standard deviation replaces a learned variance.
     """
     torch.manual_seed(seed)
     autoencoder = build_autoencoder(channels, latent_channels)
@@ -62,9 +60,8 @@ def train_autoencoder(
         images = to_tensor(pixels[chosen.numpy()])
         latents = autoencoder.encode(images).latent_dist.mean
         noise = torch.randn(latents.shape, generator=generator) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
-        decoded = autoencoder.decode(latents + LATENT_NOISE * noise).sample
+        difference = autoencoder.decode(latents + 0.1 * noise).sample - images
         pooled = functional.avg_pool2d(images, factor)
-        difference = decoded - images
         return difference.abs().mean() + difference.square().mean() + 0.1 * (latents[:, :3] - pooled).square().mean()
 
     losses = fit(autoencoder, loss_of_batch, schedule, seed, "autoencoder", checkpoint)
@@ -74,21 +71,21 @@ def train_autoencoder(
 
 @torch.no_grad()
 def encode(autoencoder: AutoencoderKL, pixels: np.ndarray, batch_size: int = 128) -> Tensor:
-    """The latents (means) of pixels uint8 [n, h, w, 3]: float [n, channels, h / f, w / f]."""
+    """Return the latents (means) of pixels uint8 [n, h, w, 3]: float [n, channels, h / f, w / f]."""
     chunks = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
     return torch.cat([autoencoder.encode(to_tensor(chunk)).latent_dist.mean for chunk in chunks])
 
 
 @torch.no_grad()
 def reconstruct(autoencoder: AutoencoderKL, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Pixels encoded and decoded again: uint8 [n, h, w, 3]."""
+    """Encode and decode pixels: uint8 [n, h, w, 3]."""
     latents = encode(autoencoder, pixels, batch_size)
     return np.concatenate([to_pixels(autoencoder.decode(chunk).sample) for chunk in latents.split(batch_size)])
 
 
 @torch.no_grad()
 def _whiten(autoencoder: AutoencoderKL, latents: Tensor) -> None:
-    """Fold (latent - mean) / deviation a channel into `quant_conv`, and its inverse into `post_quant_conv`."""
+    """Fold (latent - mean) / deviation per channel into `quant_conv`, and its inverse into `post_quant_conv`."""
     mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
     count = len(mean)
     into, out = autoencoder.quant_conv, autoencoder.post_quant_conv

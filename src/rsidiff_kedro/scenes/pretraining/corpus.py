@@ -1,90 +1,112 @@
-"""The base model's training corpus: pictures with captions, noisy the way web pairs are.
+"""Make the base model's training corpus: pictures with captions, noisy as web pairs are.
 
-Rule of the noise, each by its own rate and independent of the others:
+Three independent kinds of noise, each with its own rate:
 
-* `caption`: one of the caption's shapes or colors is taken for another one, or its relation is turned round;
+* `caption`: the caption names a wrong shape or color, or the opposite relation;
 * `stray`: the picture shows a small blob that no caption names;
-* `malformed`: one form is badly drawn (`renderer.FLAWS`).
+* `malformed`: one form has a flaw (`renderer.FLAWS`).
 """
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from pydantic import Field
 from tqdm import tqdm
 
-from rsidiff_kedro.scenes.world.grammar import COLORS, HELD_OUT, SHAPES, Scene, bucket, sample_scene
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.scenes.world.grammar import (
+    COLORS,
+    HELD_OUT,
+    SHAPES,
+    Scene,
+    bucket,
+    sample_distinct_scenes,
+    sample_scene,
+)
 from rsidiff_kedro.scenes.world.renderer import add_flaw, add_stray, compose, render
 
 
-@dataclass(frozen=True)
-class NoiseRates:
-    """How often a pair of the corpus is wrong, each in [0, 1]."""
+class NoiseRates(Section):
+    """How often a pair of the corpus has each kind of noise."""
 
-    caption: float
-    stray: float
-    malformed: float
+    caption: float = Field(ge=0, le=1)
+    stray: float = Field(ge=0, le=1)
+    malformed: float = Field(ge=0, le=1)
 
 
-def corpus_scenes(rng: np.random.Generator, two_objects: float) -> Iterator[Scene]:
-    """Scenes without end, none of them held out; a share `two_objects` of them has two objects."""
-    while True:
-        scene = sample_scene(rng, 2 if rng.random() < two_objects else 1)
-        if bucket(scene) >= HELD_OUT:
-            yield scene
+def scenes_between(low: float, high: float, one_object: int, two_objects: int, seed: int) -> list[Scene]:
+    """Sample distinct scenes whose bucket is in [low, high): at most `one_object` of one object, then others."""
+    rng = np.random.default_rng(seed)
+    chosen: list[Scene] = []
+    for n_objects, count in ((1, one_object), (2, two_objects)):
+        found = (scene for scene in sample_distinct_scenes(rng, n_objects) if low <= bucket(scene) < high)
+        chosen += islice(found, count)
+    return chosen
+
+
+def held_out_scenes(one_object: int, two_objects: int, seed: int) -> list[Scene]:
+    """Sample scenes whose captions are not in the corpus.
+
+    Raises:
+        ValueError: there are fewer than `one_object` with one object.
+    """
+    scenes = scenes_between(0, HELD_OUT, one_object, two_objects, seed)
+    found = len(scenes) - two_objects
+    if found < one_object:
+        raise ValueError(f"base_model.held_out.one_object is {one_object}, but only {found} such scenes are held out")
+    return scenes
 
 
 def mistake_caption(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with one shape, color or relation said wrongly; sizes and backgrounds stay right."""
-    kinds = ["shape", "color"] + (["relation"] if scene.relation else [])
-    kind = str(rng.choice(kinds))
+    """Return the scene with one wrong shape, color or relation; sizes and backgrounds stay right."""
+    kind = str(rng.choice(["shape", "color"] + (["relation"] if scene.relation else [])))
     if kind == "relation":
         opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
         return replace(scene, relation=opposite[str(scene.relation)])
-    chosen = int(rng.integers(len(scene.objects)))
-    item = scene.objects[chosen]
-    words = SHAPES if kind == "shape" else tuple(COLORS)
-    other = str(rng.choice([word for word in words if word != getattr(item, kind)]))
     objects = list(scene.objects)
-    objects[chosen] = replace(item, **{kind: other})
+    chosen = int(rng.integers(len(objects)))
+    words = SHAPES if kind == "shape" else tuple(COLORS)
+    other = str(rng.choice([word for word in words if word != getattr(objects[chosen], kind)]))
+    objects[chosen] = replace(objects[chosen], **{kind: other})
     return replace(scene, objects=tuple(objects))
 
 
 def draw_corpus(size: int, two_objects: float, noise: NoiseRates, seed: int) -> pd.DataFrame:
-    """Draw captioned pictures: columns image (PNG bytes), caption and noise ("" where the pair is clean)."""
+    """Render captioned pictures, none with a held-out scene or caption; a share `two_objects` has two objects.
+
+    Returns:
+        Columns image (PNG bytes), caption and noise (kinds joined by "+"; "" for a clean pair).
+    """
     rng = np.random.default_rng(seed)
-    scenes = corpus_scenes(rng, two_objects)
     rows: list[tuple[bytes, str, str]] = []
-    for _ in tqdm(range(size), desc="drawing the corpus", unit="image"):
+    for _ in tqdm(range(size), desc="rendering the corpus", unit="image"):
         mistaken = rng.random() < noise.caption
-        scene, said = _shown_and_said(scenes, mistaken, rng)
+        pairs = _scenes_and_captions(two_objects, mistaken, rng)
+        scene, said = next(pair for pair in pairs if bucket(pair[1]) >= HELD_OUT)
         picture, wrong = compose(scene, rng), ["caption"] if mistaken else []
         if rng.random() < noise.malformed:
             picture, wrong = add_flaw(picture, rng), [*wrong, "malformed"]
         if rng.random() < noise.stray:
             picture, wrong = add_stray(picture, rng), [*wrong, "stray"]
-        rows.append((_png(render(picture)), said.caption, "+".join(wrong)))
+        stream = io.BytesIO()
+        Image.fromarray(render(picture)).save(stream, format="PNG", compress_level=1)
+        rows.append((stream.getvalue(), said.caption, "+".join(wrong)))
     return pd.DataFrame(rows, columns=["image", "caption", "noise"])
 
 
-def _shown_and_said(scenes: Iterator[Scene], mistaken: bool, rng: np.random.Generator) -> tuple[Scene, Scene]:
-    """What a pair shows and what its caption says, drawn until neither is held out."""
+def _scenes_and_captions(two_objects: float, mistaken: bool, rng: np.random.Generator) -> Iterator[tuple[Scene, Scene]]:
+    """Yield scenes that are not held out, each with the scene that its caption describes."""
     while True:
-        scene = next(scenes)
-        said = mistake_caption(scene, rng) if mistaken else scene
-        if bucket(said) >= HELD_OUT:
-            return scene, said
+        scene = sample_scene(rng, 2 if rng.random() < two_objects else 1)
+        if bucket(scene) >= HELD_OUT:
+            yield scene, mistake_caption(scene, rng) if mistaken else scene
 
 
 def corpus_pixels(corpus: pd.DataFrame) -> np.ndarray:
-    """The corpus's pictures: uint8 [n, 32, 32, 3]."""
+    """Decode the corpus's pictures: uint8 [n, 32, 32, 3]."""
     return np.stack([np.asarray(Image.open(io.BytesIO(data), formats=["PNG"])) for data in corpus["image"]])
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()

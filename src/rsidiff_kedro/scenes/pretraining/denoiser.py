@@ -1,12 +1,10 @@
-"""The embedded model's tokenizer, text encoder and UNet, trained together on the corpus's latents."""
+"""Build the embedded model's tokenizer, and train its text encoder and UNet together on the corpus's latents."""
 
 import copy
-import hashlib
 import json
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,12 +18,11 @@ from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
 from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene, parse_caption
 
 MAX_TOKENS = 16
-_START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
 @dataclass(frozen=True)
 class Network:
-    """Sizes of the denoiser: UNet channels a level, width and depth of the text encoder."""
+    """Sizes of the denoiser: UNet channels per level, width and depth of the text encoder."""
 
     channels: tuple[int, ...] = (96, 128)
     text_width: int = 96
@@ -33,27 +30,26 @@ class Network:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer in which each word of the grammar is one token and other text is spelled."""
+    """Build a CLIP tokenizer with one token per word of the grammar; other text is spelled."""
     words = " ".join((*SHAPES, *SIZES, *COLORS, *BACKGROUNDS, *RELATIONS, "a on background"))
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     alphabet = string.ascii_lowercase + string.digits + ".,'-!?"
-    # Special tokens get their ids first and in order; left to itself the trainer numbers them at random.
+    # Special tokens get their ids first and in order; the trainer would number these characters at random.
     characters = [*alphabet, *(f"{character}</w>" for character in alphabet)]
     trainer = trainers.BpeTrainer(
         vocab_size=2000, special_tokens=characters, end_of_word_suffix="</w>", show_progress=False
     )
     bpe.train_from_iterator([words], trainer)
     state = json.loads(bpe.to_str())["model"]
-    vocabulary = dict(state["vocab"])
-    for token in (_START, _END):
-        vocabulary[token] = len(vocabulary)
+    count, end = len(state["vocab"]), "<|endoftext|>"
+    vocabulary = state["vocab"] | {"<|startoftext|>": count, end: count + 1}
     merges = [tuple(pair) for pair in state["merges"]]
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, unk_token=_END, model_max_length=MAX_TOKENS)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, unk_token=end, model_max_length=MAX_TOKENS)
 
 
 def build_scheduler() -> DDIMScheduler:
-    """v-prediction with zero terminal signal-to-noise ratio and trailing timesteps (arXiv 2305.08891)."""
+    """Build a noise scheduler: v-prediction, zero terminal signal-to-noise ratio, trailing steps (arXiv 2305.08891)."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -104,7 +100,7 @@ class Denoiser(nn.Module):
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token ids [n, 16], padded and cut as the pipeline does."""
+    """Return token ids [n, 16], padded and truncated as the pipeline does."""
     encoded = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
     return encoded.input_ids
 
@@ -117,31 +113,28 @@ _PLACES_OF = {
     "above": ("top", "bottom"),
     "below": ("bottom", "top"),
 }
-"""Where the first and the second object of a caption are, by their relation."""
+"""Places of a caption's objects by their relation."""
 _CLASSES = [1 + len(names) for names in (SHAPES, COLORS, SIZES) * len(_PLACES)] + [1 + len(BACKGROUNDS)]
 
 
 def _facts(scene: Scene) -> list[int]:
-    """What a caption says, as class indices (0: not said): shape, color and size at each place, and the background.
+    """Return class indices (0: not named) of shape, color and size at each place, and of the background.
 
-    By place and not in the order of words: a UNet at a place then finds what belongs there. Told the order and the
-    relation alone, it learned which of two objects stands where hardly at all.
+    They are in the order of places, not of words, so a UNet finds an object's attributes at its place. From the order
+    of words and the relation it hardly learned the places of two objects.
     """
     there = dict(zip(_PLACES_OF[scene.relation], scene.objects, strict=True))
     facts = []
     for item in map(there.get, _PLACES):
-        facts += [
-            0 if item is None else 1 + SHAPES.index(item.shape),
-            0 if item is None else 1 + list(COLORS).index(item.color),
-            0 if item is None or item.size is None else 1 + SIZES.index(item.size),
-        ]
-    return [*facts, 0 if scene.background is None else 1 + list(BACKGROUNDS).index(scene.background)]
+        for name, names in (("shape", SHAPES), ("color", COLORS), ("size", SIZES)):
+            facts.append((None, *names).index(getattr(item, name, None)))
+    return [*facts, (None, *BACKGROUNDS).index(scene.background)]
 
 
 def warm_start(denoiser: Denoiser, captions: list[str], tokens: Tensor, schedule: Schedule, seed: int) -> list[float]:
     """Teach the text encoder to tell captions apart before the UNet depends on it.
 
-    A linear head on the last token's state says what the caption says; the head is then thrown away.
+    A temporary linear head predicts a caption's facts from the last token's state.
     """
     labels = torch.tensor([_facts(parse_caption(caption)) for caption in captions])
     head = nn.Linear(denoiser.text_encoder.config.hidden_size, sum(_CLASSES))
@@ -150,16 +143,14 @@ def warm_start(denoiser: Denoiser, captions: list[str], tokens: Tensor, schedule
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(captions), (schedule.batch_size,), generator=generator)
         states = denoiser.text_encoder(tokens[chosen]).pooler_output
-        parts = head(states).split(_CLASSES, dim=1)
-        return torch.stack(
-            [functional.cross_entropy(part, labels[chosen, number]) for number, part in enumerate(parts)]
-        ).mean()
+        parts = zip(head(states).split(_CLASSES, dim=1), labels[chosen].unbind(dim=1))
+        return torch.stack([functional.cross_entropy(part, label) for part, label in parts]).mean()
 
     return fit(both, loss_of_batch, schedule, seed, "text encoder")
 
 
 def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Timesteps in [0, 1000): logit-normal(0.4, 1.1) for 85 %, uniform for 15 %."""
+    """Sample timesteps in [0, 1000): logit-normal(0.4, 1.1) for 85 %, uniform for 15 %."""
     middle = torch.sigmoid(0.4 + 1.1 * torch.randn(count, generator=generator))
     uniform = torch.rand(count, generator=generator)
     share = torch.where(torch.rand(count, generator=generator) < 0.15, uniform, middle)
@@ -168,22 +159,15 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class LatentPairs:
-    """A corpus as the denoiser sees it: latents [n, c, h, w] and their captions."""
+    """Latents [n, c, h, w] and their captions."""
 
     latents: Tensor
     captions: list[str]
 
-    @cached_property
-    def digest(self) -> str:
-        """12 hex digits of the SHA-256 of all of it."""
-        digest = hashlib.sha256(self.latents.contiguous().numpy().tobytes())
-        digest.update("\n".join(self.captions).encode())
-        return digest.hexdigest()[:12]
-
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the training: its schedule and what it draws from."""
+    """A part of the training: its schedule, its data and the file of its state."""
 
     schedule: Schedule
     pairs: LatentPairs
@@ -193,10 +177,10 @@ class Phase:
 def train_denoiser(
     network: Network, phases: Sequence[Phase], seed: int
 ) -> tuple[list[Denoiser], CLIPTokenizer, list[float]]:
-    """Train text encoder and UNet in phases, each from the moving average that the one before left.
+    """Train text encoder and UNet in phases, each from the moving average of the phase before.
 
     Returns:
-        what each phase left; the tokenizer; the mean loss of every `LOGGED_EVERY` steps of all phases.
+        the denoiser after each phase; the tokenizer; the mean loss of every `LOGGED_EVERY` steps of all phases.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
@@ -215,7 +199,7 @@ def train_denoiser(
 def _denoising_loss(
     denoiser: Denoiser, tokenizer: CLIPTokenizer, pairs: LatentPairs, size: int
 ) -> Callable[[torch.Generator], Tensor]:
-    """The loss of a random batch: mean squared error of v, a tenth of the captions dropped for guidance."""
+    """Return the loss of a random batch: mean squared error of v, a tenth of the captions dropped for guidance."""
     tokens, empty = tokenize(tokenizer, pairs.captions), tokenize(tokenizer, [""])
     alphas = build_scheduler().alphas_cumprod
 
@@ -237,7 +221,7 @@ def _denoising_loss(
 def assemble_pipeline(
     autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer
 ) -> StableDiffusionPipeline:
-    """A plain StableDiffusionPipeline of the trained parts."""
+    """Assemble a plain StableDiffusionPipeline of the trained parts."""
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=denoiser.text_encoder,

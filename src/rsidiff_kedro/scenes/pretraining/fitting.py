@@ -1,4 +1,4 @@
-"""One training loop for the embedded model's networks: Muon and AdamW, cosine, moving average, resume after a kill."""
+"""Train the embedded model's networks: Muon and AdamW, cosine, moving average, resume after a kill."""
 
 import math
 from collections.abc import Callable
@@ -15,31 +15,34 @@ from rsidiff_kedro.diffusion.training_state import TrainingState
 
 
 class FitError(InputError):
-    """A network of the embedded model cannot be trained with these settings."""
+    """A training that diverges with these settings."""
 
 
 LOGGED_EVERY = 50
-"""Steps whose mean loss is one figure of the log."""
+"""Steps per row of the log."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network is trained."""
+    """Length and learning rate of a training.
+
+    Attributes:
+        ema_decay: per step, of the moving average of the weights, which training returns.
+    """
 
     steps: int
     batch_size: int
     learning_rate: float
     warmup_steps: int = 100
     ema_decay: float = 0.999
-    """Decay a step of the moving average of the weights, which is what training returns."""
     checkpoint_every: int = 500
 
 
 class MuonAdamW:
     """Muon for the weights of linear and convolutional layers, AdamW for the rest, with one learning rate.
 
-    Muon (Jordan et al. 2024) makes the update of a weight matrix orthogonal; scaled to AdamW's update size as in
-    arXiv 2502.16982. On the scenes' denoiser it needed some half of the samples that AdamW did.
+    Muon (Jordan et al. 2024) makes the update of a weight matrix orthogonal, scaled to AdamW's as in arXiv 2502.16982.
+    On the scenes' denoiser it needed about half of AdamW's samples.
     """
 
     def __init__(self, network: nn.Module, learning_rate: float) -> None:
@@ -47,10 +50,10 @@ class MuonAdamW:
         self.matrices = [module.weight for module in network.modules() if isinstance(module, layers)]
         inside = {id(weight) for weight in self.matrices}
         rest = [parameter for parameter in network.parameters() if id(parameter) not in inside]
-        # Muon takes matrices alone: a convolution's weight is shown to it as one, on the same memory.
+        # Muon takes only matrices: pass a convolution's weight as one, in the same memory.
         self._flat = [weight.detach().flatten(1) for weight in self.matrices]
-        self._muon = torch.optim.Muon(self._flat, lr=learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-        self._adamw = torch.optim.AdamW(rest, lr=learning_rate, weight_decay=1e-4, fused=True)
+        muon = torch.optim.Muon(self._flat, lr=learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        self.parts = [muon, torch.optim.AdamW(rest, lr=learning_rate, weight_decay=1e-4, fused=True)]
 
     def step(self, learning_rate: float) -> None:
         """Update all weights from their gradients."""
@@ -60,11 +63,6 @@ class MuonAdamW:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
             optimizer.step()
-
-    @property
-    def parts(self) -> list[torch.optim.Optimizer]:
-        """Both optimizers."""
-        return [self._muon, self._adamw]
 
 
 def fit(
@@ -78,12 +76,14 @@ def fit(
     """Train a network in place and leave the moving average of its weights in it.
 
     Args:
-        loss_of_batch: draws a batch with the generator given and returns its loss; the generator depends on seed and
-            step alone, so that a resumed run goes on as before.
-        checkpoint: where the state is kept every `checkpoint_every` steps; an existing one is resumed.
+        loss_of_batch: samples a batch with a generator, which depends on seed and step only, and returns its loss.
+        checkpoint: file of the state, saved every `checkpoint_every` steps; an existing one is resumed.
 
     Returns:
         The mean loss of every `LOGGED_EVERY` steps.
+
+    Raises:
+        FitError: the loss is NaN or infinite.
     """
     parameters = list(network.parameters())
     optimizer = MuonAdamW(network, schedule.learning_rate)
@@ -116,7 +116,7 @@ def fit(
 
 
 def _cosine(step: int, schedule: Schedule) -> float:
-    """Linear warm-up, then a cosine to 2 % of the learning rate."""
+    """Return the learning rate's factor: linear warm-up, then a cosine to 2 %."""
     if step < schedule.warmup_steps:
         return (step + 1) / schedule.warmup_steps
     share = (step - schedule.warmup_steps) / max(schedule.steps - schedule.warmup_steps, 1)

@@ -1,6 +1,10 @@
-"""The steps of training the embedded default; what they train and measure with lies in `scenes` and `rewards.proxy`."""
+"""Define the nodes that train and measure the embedded default; each training resumes after a kill."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
+import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from rsidiff_kedro.core.image_set import ImageSet
@@ -9,97 +13,140 @@ from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.execution.unfinished import unfinished_folder
-from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
-from rsidiff_kedro.scenes.pretraining import annotators, cards, corpus, networks
+from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
+from rsidiff_kedro.scenes.pretraining import annotators, autoencoder, cards, corpus, denoiser, proxy
+from rsidiff_kedro.scenes.pretraining.fitting import LOGGED_EVERY
 from rsidiff_kedro.scenes.pretraining.pretraining_settings import BaseModelSettings
-from rsidiff_kedro.scenes.world.grammar import Scene
+from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene
 from rsidiff_kedro.scenes.world.judge import judge_images
 
 
 def draw_clean_corpus(settings: BaseModelSettings) -> pd.DataFrame:
-    """Draw captioned pictures without noise."""
-    given = settings.corpus
-    return corpus.draw_corpus(given.size, given.two_objects, corpus.NoiseRates(0.0, 0.0, 0.0), settings.seed)
+    """Render captioned pictures without noise."""
+    clean = corpus.NoiseRates(caption=0.0, stray=0.0, malformed=0.0)
+    return corpus.draw_corpus(settings.corpus.size, settings.corpus.two_objects, clean, settings.seed)
 
 
 def draw_noisy_corpus(settings: BaseModelSettings) -> pd.DataFrame:
-    """Draw the captioned pictures, noise included."""
+    """Render captioned pictures with noise."""
     given = settings.corpus
-    return corpus.draw_corpus(given.size, given.two_objects, given.noise.rates(), settings.seed)
+    return corpus.draw_corpus(given.size, given.two_objects, given.noise, settings.seed)
 
 
 def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, pd.DataFrame]:
-    """Train the autoencoder on the corpus's pictures."""
-    autoencoder, losses = networks.train_autoencoder(pairs, settings, unfinished_folder())
-    return autoencoder, _log(losses)
+    """Train the autoencoder on the corpus's pictures; also return the training log."""
+    given, pixels = settings.autoencoder, corpus.corpus_pixels(pairs)
+    sizes, state = (given.channels, given.latent_channels), _state("autoencoder")
+    network, losses = autoencoder.train_autoencoder(pixels, *sizes, given.schedule(), settings.seed, state)
+    return network, _log(losses)
 
 
 def train_denoiser(
-    clean_pairs: pd.DataFrame, pairs: pd.DataFrame, autoencoder: AutoencoderKL, settings: BaseModelSettings
+    clean_pairs: pd.DataFrame, pairs: pd.DataFrame, vae: AutoencoderKL, settings: BaseModelSettings
 ) -> tuple[StableDiffusionPipeline, StableDiffusionPipeline, pd.DataFrame]:
-    """Train text encoder and UNet on the corpora's latents and captions: the base, and what its first phase left."""
-    base, first_phase, losses = networks.train_base(clean_pairs, pairs, autoencoder, settings, unfinished_folder())
-    return base, first_phase, _log(losses)
+    """Train text encoder and UNet on latents and captions.
+
+    Args:
+        clean_pairs: the corpus of phases with `clean: true`.
+        pairs: the corpus of the other phases.
+
+    Returns:
+        the base; the state after its first phase; the training log.
+    """
+    given, corpora = settings.denoiser, {}
+    for clean in {phase.clean for phase in given.phases}:
+        used = clean_pairs if clean else pairs
+        latents = autoencoder.encode(vae.eval(), corpus.corpus_pixels(used)).half()
+        corpora[clean] = denoiser.LatentPairs(latents, used["caption"].tolist())
+    phases = [
+        denoiser.Phase(phase.schedule(), corpora[phase.clean], _state(f"denoiser_{number}"))
+        for number, phase in enumerate(given.phases, start=1)
+    ]
+    network = denoiser.Network(given.channels, given.text_width, given.text_layers)
+    trained, tokenizer, losses = denoiser.train_denoiser(network, phases, settings.seed)
+    first, last = (denoiser.assemble_pipeline(vae, trained[index], tokenizer) for index in (0, -1))
+    return last, first, _log(losses)
 
 
 def draw_held_out(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
-    """Draw prompts that the corpus does not have, with the default sampler."""
-    held_out = settings.held_out
-    scenes = networks.held_out_scenes(held_out.one_object, held_out.two_objects, settings.seed)
-    return _draw(base, scenes, held_out.samples_per_prompt, sampler, settings.seed, "held_out")
+    """Generate images for prompts that are not in the corpus."""
+    given = settings.held_out
+    scenes = corpus.held_out_scenes(given.one_object, given.two_objects, settings.seed)
+    return _generate(base, scenes, given.samples_per_prompt, sampler, settings.seed, "held_out")
 
 
 def draw_annotated(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
-    """Draw several images for each prompt that the annotators see."""
-    shown = settings.proxy.annotation
-    scenes = annotators.annotated_scenes(shown.one_object, shown.two_objects, settings.seed)
-    return _draw(base, scenes, shown.samples_per_prompt, sampler, settings.seed, "annotated")
+    """Generate several images for each prompt of the annotators."""
+    given = settings.proxy.annotation
+    scenes = annotators.annotated_scenes(given.one_object, given.two_objects, settings.seed)
+    return _generate(base, scenes, given.samples_per_prompt, sampler, settings.seed, "annotated")
 
 
 def judge(images: ImageSet) -> pd.DataFrame:
-    """The judge's verdict on each image."""
+    """Judge each image."""
     texts = images.metadata["text"].tolist()
     return images.metadata[["image_id", "prompt_id", "text", "sample_index"]].join(judge_images(images.images, texts))
 
 
 def annotate(verdicts: pd.DataFrame, settings: BaseModelSettings) -> pd.DataFrame:
-    """The annotators' answers, some of them wrong."""
-    shown = settings.proxy.annotation
-    return annotators.annotate(verdicts, shown.pairs_per_prompt, shown.error_rate, settings.seed)
+    """Simulate the annotators' answers, some of them wrong."""
+    given = settings.proxy.annotation
+    return annotators.annotate(verdicts, given.pairs_per_prompt, given.error_rate, settings.seed)
 
 
 def train_proxy(
     pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings
 ) -> ProxyModel:
-    """Train the preference model on pairs of the corpus, then on the annotators' answers."""
-    return networks.train_proxy(pairs, images, answers, settings, unfinished_folder())
+    """Train the preference model on matching and wrong pairs of the corpus, then on answers about `images`."""
+    given = settings.proxy
+    torch.manual_seed(settings.seed)
+    groups = (SHAPES, SIZES, COLORS, BACKGROUNDS, RELATIONS)
+    words = sorted({word for names in groups for name in names for word in name.split()})
+    model = ProxyModel(ProxyConfig((*words, "a", "on", "background"), width=given.width, layers=given.layers))
+    labels = annotators.label_pairs(pairs, given.wrong_share, settings.seed)
+    labelled = proxy.LabelledPairs(
+        _channels_first(corpus.corpus_pixels(pairs)),
+        model.word_ids(labels["caption"].tolist()),
+        torch.tensor(labels["label"].to_numpy(np.float32)),
+    )
+    rows = pd.Index(images.metadata["image_id"])
+    preferences = proxy.Preferences(
+        _channels_first(np.stack([np.asarray(image) for image in images.images])),
+        model.word_ids(images.metadata["text"].tolist()),
+        torch.from_numpy(rows.get_indexer(answers["better"])),
+        torch.from_numpy(rows.get_indexer(answers["worse"])),
+    )
+    proxy.pretrain_proxy(model, labelled, given.pairs.schedule(), settings.seed, _state("proxy_pairs"))
+    schedule, state = given.preferences.schedule(), _state("proxy_preferences")
+    proxy.tune_proxy(model, labelled, preferences, schedule, settings.seed, state)
+    return model
 
 
 def measure(
     base: StableDiffusionPipeline,
     log: pd.DataFrame,
-    autoencoder: AutoencoderKL,
+    vae: AutoencoderKL,
     images: ImageSet,
     verdicts: pd.DataFrame,
     first_phase_verdicts: pd.DataFrame,
     settings: BaseModelSettings,
     sampler: SamplerSettings,
 ) -> tuple[dict[str, float], str]:
-    """The base's figures and its model card."""
-    figures = cards.measure_base(autoencoder, images, verdicts, settings.seed)
+    """Measure the base and write its model card."""
+    figures = cards.measure_base(vae, images, verdicts, settings.seed)
     figures |= {f"first_phase/{name}": value for name, value in cards.accuracy(first_phase_verdicts).items()}
     return figures, cards.base_card(figures, log, settings, sampler, sum(p.numel() for p in base.unet.parameters()))
 
 
 def measure_proxy(
-    proxy: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
+    model: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
 ) -> tuple[dict[str, float], str]:
-    """The preference model's figures on held-out prompts, and its model card."""
-    figures = cards.measure_proxy(proxy, images, verdicts, settings.seed)
+    """Measure the preference model on held-out prompts and write its model card."""
+    figures = cards.measure_proxy(model, images, verdicts)
     return figures, cards.proxy_card(figures, settings)
 
 
-def _draw(
+def _generate(
     base: StableDiffusionPipeline, scenes: list[Scene], samples: int, sampler: SamplerSettings, seed: int, purpose: str
 ) -> ImageSet:
     model = StableDiffusion(base, ModelSettings(base="base_model"))
@@ -109,4 +156,14 @@ def _draw(
 
 
 def _log(losses: list[float]) -> pd.DataFrame:
-    return pd.DataFrame({"step": [50 * (number + 1) for number in range(len(losses))], "loss": losses})
+    return pd.DataFrame({"step": [LOGGED_EVERY * (number + 1) for number in range(len(losses))], "loss": losses})
+
+
+def _channels_first(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def _state(name: str) -> Path | None:
+    """Return where a training's state is kept, or None outside a run."""
+    folder = unfinished_folder()
+    return folder / f"{name}.safetensors" if folder is not None else None

@@ -1,22 +1,13 @@
-"""What a user can set of the embedded model's training; every field stands in `conf/base/parameters_base_model.yml`."""
+"""Define the settings of the embedded model's training; conf/scenes/parameters_base_model.yml has a value for each."""
+
+from typing import Annotated
 
 from pydantic import Field
 
+from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.scenes.pretraining.corpus import NoiseRates
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule
-
-
-class NoiseSettings(Section):
-    """Rates of the corpus's noise."""
-
-    caption: float = Field(ge=0, le=1)
-    stray: float = Field(ge=0, le=1)
-    malformed: float = Field(ge=0, le=1)
-
-    def rates(self) -> NoiseRates:
-        """The same as the corpus reads it."""
-        return NoiseRates(self.caption, self.stray, self.malformed)
 
 
 class CorpusSettings(Section):
@@ -24,38 +15,32 @@ class CorpusSettings(Section):
 
     size: int = Field(ge=64)
     two_objects: float = Field(ge=0, le=1)
-    noise: NoiseSettings
+    noise: NoiseRates
 
 
 class ScheduleSettings(Section):
-    """How long and how fast a network is trained."""
+    """Length and learning rate of a network's training."""
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
-    checkpoint_every: int = Field(ge=1)
+    checkpoint_every: Annotated[int, NoResult()] = Field(ge=1)
 
     def schedule(self) -> Schedule:
-        """The same as the training loop reads it."""
-        return Schedule(
-            self.steps,
-            self.batch_size,
-            self.learning_rate,
-            ema_decay=self.ema_decay,
-            checkpoint_every=self.checkpoint_every,
-        )
+        """Return these values for the training loop."""
+        return Schedule(**self.model_dump(include=set(ScheduleSettings.model_fields)))
 
 
 class AutoencoderSettings(ScheduleSettings):
-    """The autoencoder: channels a level and of the latents, and its schedule."""
+    """The autoencoder: channels per level and of the latents, and its schedule."""
 
     channels: tuple[int, ...] = Field(min_length=1)
     latent_channels: int = Field(ge=3)
 
 
 class PhaseSettings(ScheduleSettings):
-    """A part of the denoiser's training, on the corpus without its noise or with it."""
+    """A phase of the denoiser's training, on the corpus with or without its noise."""
 
     clean: bool
 
@@ -70,7 +55,7 @@ class DenoiserSettings(Section):
 
 
 class HeldOutSettings(Section):
-    """The held-out prompts that the base is judged on."""
+    """The held-out prompts on which the base is judged."""
 
     one_object: int = Field(ge=1)
     two_objects: int = Field(ge=1)
@@ -78,7 +63,7 @@ class HeldOutSettings(Section):
 
 
 class AnnotationSettings(Section):
-    """What the simulated annotators are shown, and how often they err."""
+    """What the simulated annotators see, and how often they err."""
 
     one_object: int = Field(ge=1)
     two_objects: int = Field(ge=1)
@@ -88,7 +73,7 @@ class AnnotationSettings(Section):
 
 
 class ProxySettings(Section):
-    """The preference model: sizes, the share of clean pairs that are contradicted, and two schedules."""
+    """The preference model: sizes, the share of clean pairs that get a wrong caption, and two schedules."""
 
     width: int
     layers: int
@@ -99,7 +84,7 @@ class ProxySettings(Section):
 
 
 class BaseModelSettings(Section):
-    """The pipeline `base_model`: all that it trains the embedded default with."""
+    """The pipeline `base_model`, which trains the embedded default."""
 
     seed: int = Field(ge=0)
     corpus: CorpusSettings

@@ -13,14 +13,14 @@ from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
 
 @dataclass(frozen=True)
 class LabelledPairs:
-    """Images uint8 [n, 3, h, w], word ids [n, 16], and whether they belong together, float [n] in {0, 1}."""
+    """Images uint8 [n, 3, h, w], word ids [n, 16], and whether they match, float [n] in {0, 1}."""
 
     images: Tensor
     words: Tensor
     labels: Tensor
 
     def loss(self, model: ProxyModel, count: int, generator: torch.Generator) -> Tensor:
-        """Cross-entropy of matching or not, and of each word of the captions that match, on a random batch."""
+        """Return the cross-entropy of the labels and of each word of matching captions, on a random batch."""
         chosen = torch.randint(len(self.labels), (count,), generator=generator)
         words, labels = self.words[chosen], self.labels[chosen]
         scores, likelihoods = model.read(self.images[chosen].float() / 127.5 - 1.0, words)
@@ -31,7 +31,7 @@ class LabelledPairs:
 
 @dataclass(frozen=True)
 class Preferences:
-    """Pairs of one prompt's images: uint8 [n, 3, h, w], word ids [n, 16], rows of the better and the worse [m]."""
+    """Pairs of one prompt's images: uint8 [n, 3, h, w], word ids [n, 16], rows of the better and worse ones [m]."""
 
     images: Tensor
     words: Tensor
@@ -39,7 +39,7 @@ class Preferences:
     worse: Tensor
 
     def loss(self, model: ProxyModel, count: int, generator: torch.Generator) -> Tensor:
-        """Bradley-Terry: minus log sigmoid of the difference of scores."""
+        """Return the Bradley-Terry loss: minus log sigmoid of the difference of scores."""
         chosen = torch.randint(len(self.better), (count,), generator=generator)
         rows = torch.cat([self.better[chosen], self.worse[chosen]])
         scores = model(self.images[rows].float() / 127.5 - 1.0, self.words[rows])
@@ -50,14 +50,11 @@ def pretrain_proxy(
     model: ProxyModel, pairs: LabelledPairs, schedule: Schedule, seed: int, checkpoint: Path | None
 ) -> None:
     """Teach the model, in place, to tell matching pairs from wrong ones."""
-    fit(
-        model,
-        lambda generator: pairs.loss(model, schedule.batch_size, generator),
-        schedule,
-        seed,
-        "preference model: pairs",
-        checkpoint,
-    )
+
+    def loss_of_batch(generator: torch.Generator) -> Tensor:
+        return pairs.loss(model, schedule.batch_size, generator)
+
+    fit(model, loss_of_batch, schedule, seed, "preference model: pairs", checkpoint)
 
 
 def tune_proxy(
@@ -68,7 +65,7 @@ def tune_proxy(
     seed: int,
     checkpoint: Path | None,
 ) -> None:
-    """Tune the model, in place, on preferences; pairs are repeated at half the weight, lest they be forgotten."""
+    """Tune the model, in place, on preferences, and at half the weight on pairs, which it would forget otherwise."""
 
     def loss_of_batch(generator: torch.Generator) -> Tensor:
         half = schedule.batch_size // 2

@@ -1,1 +1,1 @@
-"""The world itself: a grammar of captions, a renderer, and an exact judge."""
+"""Define the world of scenes: a grammar of captions, a renderer, and an exact judge."""

@@ -1,11 +1,11 @@
-"""Captions of scenes: one or two objects, a relation between two, a background.
+"""Read and generate captions of scenes: one or two objects, a relation between two, a background.
 
     caption    := object [relation object] ["on a" background "background"]
     object     := "a" [size] color shape
     relation   := "left of" | "right of" | "above" | "below"
 
-A caption that leaves the size or the background out leaves it open. Two captions that say the same
-("a red circle left of a blue square", "a blue square right of a red circle") have the same `Scene.key`.
+A caption need not name sizes and background. Two captions of the same meaning ("a red circle left of a blue square",
+"a blue square right of a red circle") have the same `Scene.key`.
 """
 
 import hashlib
@@ -26,12 +26,7 @@ COLORS = {
     "blue": (40, 70, 220),
     "purple": (160, 50, 190),
 }
-BACKGROUNDS = {
-    "white": (245, 245, 245),
-    "gray": (128, 128, 128),
-    "black": (15, 15, 15),
-    "brown": (115, 75, 45),
-}
+BACKGROUNDS = {"white": (245, 245, 245), "gray": (128, 128, 128), "black": (15, 15, 15), "brown": (115, 75, 45)}
 RELATIONS = ("left of", "right of", "above", "below")
 _INVERSE = {"right of": "left of", "below": "above"}
 
@@ -46,25 +41,24 @@ _CAPTION = re.compile(
 
 
 class CaptionError(ValueError):
-    """A text is no caption of the grammar."""
+    """A text that is no caption of the grammar."""
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object as a caption names it; `size` is None where the caption leaves it open."""
+    """An object of a caption; `size` is None if the caption does not name it."""
 
     shape: str
     color: str
     size: str | None = None
 
     def __str__(self) -> str:
-        words = [self.size, self.color, self.shape] if self.size else [self.color, self.shape]
-        return "a " + " ".join(words)
+        return " ".join(["a", *([self.size] if self.size else []), self.color, self.shape])
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a caption says: objects, how the first stands to the second, and the background or None."""
+    """The content of a caption: objects, the relation of the first to the second, and the background or None."""
 
     objects: tuple[SceneObject, ...]
     relation: str | None = None
@@ -72,13 +66,13 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """The scene in the grammar's words."""
+        """Return the scene in the grammar's words."""
         text = f" {self.relation} ".join(str(item) for item in self.objects)
         return f"{text} on a {self.background} background" if self.background else text
 
     @property
     def key(self) -> str:
-        """The same text for every caption that says the same: only "left of" and "above" occur."""
+        """Return one caption for all of the same meaning, with "left of" and "above" only."""
         if self.relation in _INVERSE:
             return Scene(self.objects[::-1], _INVERSE[self.relation], self.background).caption
         return self.caption
@@ -88,19 +82,16 @@ def parse_caption(text: str) -> Scene:
     """Read a caption of the grammar, in any case and spacing, with or without a full stop.
 
     Raises:
-        CaptionError: the text is not of the grammar; the message shows the text and an example.
+        CaptionError: the text is not of the grammar.
     """
-    words = " ".join(text.lower().split()).rstrip(" .")
-    found = _CAPTION.fullmatch(words)
+    found = _CAPTION.fullmatch(" ".join(text.lower().split()).rstrip(" ."))
     if found is None:
         raise CaptionError(
             f"not a caption of the scenes grammar: {text[:80]!r}; "
             "say for example 'a small red circle left of a blue square on a white background'"
         )
     part = found.groupdict()
-    objects = [
-        SceneObject(part[f"shape{n}"], part[f"color{n}"], part[f"size{n}"]) for n in ("1", "2") if part[f"shape{n}"]
-    ]
+    objects = [SceneObject(part[f"shape{n}"], part[f"color{n}"], part[f"size{n}"]) for n in "12" if part[f"shape{n}"]]
     return Scene(tuple(objects), part["relation"], part["background"])
 
 
@@ -114,22 +105,24 @@ def is_caption(text: str) -> bool:
 
 
 def single_object_scenes() -> list[Scene]:
-    """All scenes of one object, sizes and backgrounds named or left open."""
+    """List all scenes of one object, with and without size and background."""
     choices = itertools.product((None, *SIZES), COLORS, SHAPES, (None, *BACKGROUNDS))
     return [Scene((SceneObject(shape, color, size),), None, background) for size, color, shape, background in choices]
 
 
-def sample_object(rng: np.random.Generator) -> SceneObject:
-    """An object, uniform over shapes and colors; its size is named half the time."""
+def _sample_object(rng: np.random.Generator) -> SceneObject:
     shape, color = rng.choice(SHAPES), rng.choice(list(COLORS))
     return SceneObject(str(shape), str(color), str(rng.choice(SIZES)) if rng.random() < 0.5 else None)
 
 
 def sample_scene(rng: np.random.Generator, n_objects: int) -> Scene:
-    """A scene of one or two objects, uniform over what a caption can say; two objects differ in color or shape."""
-    objects = [sample_object(rng)]
+    """Sample a scene of one or two objects, which differ in color or shape.
+
+    Shapes, colors and relations are uniform; half of the sizes and of the backgrounds are named.
+    """
+    objects = [_sample_object(rng)]
     while len(objects) < n_objects:
-        other = sample_object(rng)
+        other = _sample_object(rng)
         if (other.shape, other.color) != (objects[0].shape, objects[0].color):
             objects.append(other)
     relation = str(rng.choice(RELATIONS)) if n_objects == 2 else None
@@ -138,7 +131,7 @@ def sample_scene(rng: np.random.Generator, n_objects: int) -> Scene:
 
 
 def sample_distinct_scenes(rng: np.random.Generator, n_objects: int) -> Iterator[Scene]:
-    """Scenes in random order, none twice; ends for one object when all have come."""
+    """Yield distinct scenes in random order: all scenes of one object, or scenes of two objects without end."""
     if n_objects == 1:
         scenes = single_object_scenes()
         yield from (scenes[index] for index in rng.permutation(len(scenes)))
@@ -152,10 +145,10 @@ def sample_distinct_scenes(rng: np.random.Generator, n_objects: int) -> Iterator
 
 
 def bucket(scene: Scene) -> float:
-    """A number in [0, 1) that depends on what the scene says alone; splits of prompts are cut from it.
+    """Return a number in [0, 1) that depends on the scene's meaning only and decides its split.
 
-    The embedded base never saw a caption of a bucket below `HELD_OUT`; captions between that and `ANNOTATED`
-    are kept for the preference model's annotators; the rest is for training prompts.
+    The embedded base never saw a caption of a bucket below `HELD_OUT`. Captions from there to `ANNOTATED` are for the
+    preference model's annotators, the others for training prompts.
     """
     return int(hashlib.sha256(scene.key.encode()).hexdigest()[:8], 16) / 2**32
 

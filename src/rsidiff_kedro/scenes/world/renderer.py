@@ -1,4 +1,4 @@
-"""Draws scenes: anti-aliased forms on a plain background, 32 x 32 pixels, with flaws on request."""
+"""Render scenes: anti-aliased forms on a plain background, 32 x 32 pixels, with flaws on request."""
 
 from dataclasses import dataclass, replace
 
@@ -11,21 +11,19 @@ SUPERSAMPLING = 4
 HALF_EXTENTS = {"small": 5.0, "large": 7.0}
 """Half the width of a form in pixels."""
 GRID = 4
-"""Pixels. Whatever is drawn stands on this grid, which is that of the latents: a form looks the same to the denoiser
-wherever it stands, so that a small one learns to draw it crisply."""
+"""Pixels between possible centres of forms, as between latents: a form's latents are then the same at each place, and
+a small denoiser learns to generate it crisply."""
 JITTER = (-GRID, 0, GRID)
-"""Pixels that a form may be off its place, each way."""
+"""Possible shifts of a form, in pixels per axis."""
 STRAY_HALF_EXTENT = 2.2
-"""Pixels; of a blob that no caption names."""
+"""Of a blob that no caption names, in pixels."""
 FLAWS = ("bite", "chimera", "two_tone")
-"""What can be wrong with a form: a part is missing, its halves are of two shapes, or of two colors."""
-
-_CIRCLE_RADIUS, _SQUARE_SIDE, _TRIANGLE_TOP, _TRIANGLE_BASE = 0.93, 0.84, -0.95, 0.90
+"""A part of the form is missing, or its halves differ in shape or in color."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A drawn object: shape, RGB color, centre and half extent in pixels, and at most one flaw."""
+    """A rendered object: shape, color, centre and half extent in pixels, and at most one flaw."""
 
     shape: str
     color: str
@@ -38,7 +36,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Picture:
-    """All that a picture shows: the background, the forms that a caption names, stray blobs that none names."""
+    """A picture: its background, the forms that a caption names, and stray blobs that none names."""
 
     background: str
     forms: tuple[Form, ...]
@@ -46,16 +44,15 @@ class Picture:
 
 
 def inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Whether points lie in the shape; u and v count from its centre in half extents, v downward."""
+    """Tell which points are in the shape; u and v are distances from its centre in half extents, v downward."""
     if shape == "circle":
-        return u**2 + v**2 <= _CIRCLE_RADIUS**2
+        return u**2 + v**2 <= 0.93**2
     if shape == "square":
-        return np.maximum(np.abs(u), np.abs(v)) <= _SQUARE_SIDE
+        return np.maximum(np.abs(u), np.abs(v)) <= 0.84
     if shape == "diamond":
         return np.abs(u) + np.abs(v) <= 1.0
     if shape == "triangle":
-        share = (v - _TRIANGLE_TOP) / (_TRIANGLE_BASE - _TRIANGLE_TOP)
-        return (np.abs(u) <= share) & (v <= _TRIANGLE_BASE)
+        return (np.abs(u) <= (v + 0.95) / (0.90 + 0.95)) & (v <= 0.90)
     raise ValueError(f"unknown shape {shape!r}; there are {', '.join(SHAPES)}")
 
 
@@ -63,12 +60,12 @@ _AXIS = (np.arange(CANVAS * SUPERSAMPLING) + 0.5) / SUPERSAMPLING
 
 
 def coverage(shape: str, x: float, y: float, half_extent: float) -> np.ndarray:
-    """The share of each pixel that a form covers: float [32, 32] in [0, 1]."""
-    return _pool(_inside_canvas(shape, x, y, half_extent))
+    """Return the share of each pixel that a form covers: float [32, 32] in [0, 1]."""
+    return _pool(inside(shape, *_distances(x, y, half_extent)))
 
 
-def _inside_canvas(shape: str, x: float, y: float, half_extent: float) -> np.ndarray:
-    return inside(shape, (_AXIS[None, :] - x) / half_extent, (_AXIS[:, None] - y) / half_extent)
+def _distances(x: float, y: float, half_extent: float) -> tuple[np.ndarray, np.ndarray]:
+    return (_AXIS[None, :] - x) / half_extent, (_AXIS[:, None] - y) / half_extent
 
 
 def _pool(fine: np.ndarray) -> np.ndarray:
@@ -76,7 +73,7 @@ def _pool(fine: np.ndarray) -> np.ndarray:
 
 
 def render(picture: Picture) -> np.ndarray:
-    """Draw a picture: uint8 [32, 32, 3]."""
+    """Render a picture: uint8 [32, 32, 3]."""
     canvas = np.empty((CANVAS, CANVAS, 3), np.float32)
     canvas[:] = BACKGROUNDS[picture.background]
     for form in picture.forms + picture.strays:
@@ -86,20 +83,19 @@ def render(picture: Picture) -> np.ndarray:
 
 
 def _layers(form: Form) -> list[tuple[np.ndarray, str]]:
-    """The coverage and the color of what a form is drawn with, its flaw included."""
-    whole = _inside_canvas(form.shape, form.x, form.y, form.half_extent)
+    """Return the coverages and colors that make up a form, including its flaw."""
+    u, v = _distances(form.x, form.y, form.half_extent)
+    whole = inside(form.shape, u, v)
     if form.flaw is None:
         return [(_pool(whole), form.color)]
     rng = np.random.default_rng(form.flaw_seed)
     angle = rng.integers(8) * np.pi / 4
-    u = (_AXIS[None, :] - form.x) / form.half_extent
-    v = (_AXIS[:, None] - form.y) / form.half_extent
     if form.flaw == "bite":
         hole = (u - 0.8 * np.cos(angle)) ** 2 + (v - 0.8 * np.sin(angle)) ** 2 <= 0.6**2
         return [(_pool(whole & ~hole), form.color)]
     side = u * np.cos(angle) + v * np.sin(angle) > 0
     if form.flaw == "chimera":
-        # The halves of a disc and a diamond or a triangle are far enough apart to be seen as wrong.
+        # Stretched, as the halves of some shapes are too similar to look wrong.
         other = rng.choice([name for name in SHAPES if name != form.shape])
         stretched = inside(str(other), u / 1.15, v / 0.85)
         return [(_pool(np.where(side, whole, stretched)), form.color)]
@@ -110,9 +106,9 @@ def _layers(form: Form) -> list[tuple[np.ndarray, str]]:
 
 
 def compose(scene: Scene, rng: np.random.Generator) -> Picture:
-    """A picture of the scene: what its caption leaves open (size, background, exact place) is drawn at random.
+    """Make a picture of the scene with random sizes, background and places where its caption names none.
 
-    One object stands near the centre; two stand in the halves that their relation names.
+    One object is near the centre; two are in the halves that their relation names.
     """
     background = scene.background or str(rng.choice(list(BACKGROUNDS)))
     if len(scene.objects) == 1:
@@ -127,7 +123,7 @@ def compose(scene: Scene, rng: np.random.Generator) -> Picture:
 
 
 def _places_of_two(relation: str | None, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Centres of two objects: off their places across the relation's axis alone."""
+    """Return the centres of two objects, shifted across the relation's axis only."""
     along = np.array([CANVAS / 4, 3 * CANVAS / 4])
     across = CANVAS / 2 + rng.choice(JITTER, size=2)
     if relation in ("right of", "below"):
@@ -137,7 +133,7 @@ def _places_of_two(relation: str | None, rng: np.random.Generator) -> list[tuple
 
 
 def add_stray(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Add a blob that no caption names, clear of the forms; unchanged if there is no room."""
+    """Add a blob that no caption names, apart from the forms, if there is room."""
     places = np.arange(GRID, CANVAS, GRID)
     for x, y in rng.permutation([(x, y) for x in places for y in places]):
         near = [1.2 * form.half_extent + STRAY_HALF_EXTENT + 1.5 for form in picture.forms]
@@ -148,7 +144,7 @@ def add_stray(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def add_flaw(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Spoil one form of the picture with a flaw drawn from `FLAWS`."""
+    """Spoil one form of the picture with a random flaw."""
     chosen = int(rng.integers(len(picture.forms)))
     flaw = replace(picture.forms[chosen], flaw=str(rng.choice(FLAWS)), flaw_seed=int(rng.integers(2**31)))
     return replace(picture, forms=tuple(flaw if i == chosen else form for i, form in enumerate(picture.forms)))

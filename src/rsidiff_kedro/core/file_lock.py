@@ -1,0 +1,66 @@
+"""Lock files, also where a file system refuses locks and where another user owns the file."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+_REFUSED = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""Errors of a file system that has no locks, such as a network one without a lock server."""
+MARKER = ".held"
+"""Suffix of the file that stands for a lock there: it names its process, and goes with it."""
+
+
+def take_lock(path: Path, timeout: float = 0) -> BaseFileLock | None:
+    """Return the lock of a file, held until its `release()` or the end of this process; None if others hold it.
+
+    Args:
+        path: of the file, which is made if it does not exist.
+        timeout: seconds to wait for it.
+
+    Raises:
+        OSError: the file cannot be made or written.
+    """
+    try:
+        return _acquire(FileLock(path), timeout)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+    return _acquire(SoftFileLock(path.with_name(path.name + MARKER)), timeout)
+
+
+def _acquire(lock: BaseFileLock, timeout: float) -> BaseFileLock | None:
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return None
+    return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process that is alive holds the lock of a file; where nobody may look, say so."""
+    try:
+        lock = take_lock(path)
+    except PermissionError:  # another user's, which can be read at most
+        return _is_locked_by_another_user(path)
+    if lock is not None:
+        lock.release()
+    return lock is None
+
+
+def _is_locked_by_another_user(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # held, or refused
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,46 @@
+"""Find the commit that a branch or tag of a repository on the Hugging Face hub means now."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, is_offline_mode
+from huggingface_hub.file_download import repo_folder_name
+
+SECONDS = 10
+"""The longest that the hub is waited for."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@cache
+def commit_of(repository: str, revision: str | None = None, kind: str = "model") -> str | None:
+    """Return the commit of a revision (None: the main branch), as the hub says or, without it, the hub's cache.
+
+    The answer is kept: whatever this process opens of a repository has one commit. `commit_of.cache_clear()` asks
+    again. None means that neither knows it; what opens the repository then says why.
+
+    Args:
+        repository: id on the hub, `owner/name`.
+        revision: branch, tag or commit.
+        kind: "model" or "dataset".
+    """
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    if not is_offline_mode():
+        try:
+            found = HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS).sha
+        except Exception:  # whatever its HTTP client raises; the cache is asked next
+            found = None
+        if found is not None:
+            return found
+    try:
+        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
+        kept = (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return kept if _COMMIT.fullmatch(kept) else None
+
+
+def pinned(repository: str, revision: str | None = None, kind: str = "model") -> str | None:
+    """Return the revision to open a repository in: its commit, or the given one if that is unknown."""
+    return commit_of(repository, revision, kind) or revision

@@ -1,0 +1,130 @@
+"""Open images of unknown origin: only their upright pixels are kept, on white."""
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
+
+FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"})
+"""Formats by content; Pillow would hand others, such as PostScript, to programs of the machine."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_ORIENTATION = (b"XML:com.adobe.xmp", b"Raw profile type")
+"""Texts of a PNG that may say which side is up."""
+
+T = TypeVar("T")
+
+
+class ImageReadError(InputError):
+    """An image that cannot be read; the message names the file and says why."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says about its image before it is decoded.
+
+    Attributes:
+        transparent: whether it has an alpha channel or a transparent color.
+        animated: whether it holds further images, which are not read.
+    """
+
+    transparent: bool
+    animated: bool
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return the image upright in RGB, on white where it is transparent, without what else its file says.
+
+    Raises:
+        ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, or 32 bits per pixel.
+    """
+    image = _use(path, lambda opened: on_white(ImageOps.exif_transpose(opened)))
+    image.info.clear()
+    return image
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Look at an image without decoding it.
+
+    Raises:
+        ImageReadError: as `read_image`, but for images that are cut.
+    """
+    return _use(
+        path, lambda opened: ImageHeader(opened.has_transparency_data, bool(getattr(opened, "is_animated", False)))
+    )
+
+
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes that files of `FORMATS` have."""
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB, with white behind transparent pixels; opaque images stay as `to_rgb` makes them."""
+    if not image.has_transparency_data:
+        return to_rgb(image)
+    clear = image.info.get("transparency")
+    if image.mode.startswith("I;16"):
+        pixels = np.array(image)
+        return Image.fromarray(np.where(pixels == clear, 255, pixels // 257).astype(np.uint8)).convert("RGB")
+    if isinstance(clear, tuple) and max(clear) > 255:  # of 16 bits, which Pillow reduces to 8 in pixels alone
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that this Pillow knows."""
+    return tuple(sorted(FORMATS & set(Image.registered_extensions().values())))
+
+
+def _use(path: Path, use: Callable[[Image.Image], T]) -> T:
+    """Apply a function to an open image; Pillow's errors about broken ones become ImageReadError."""
+    try:
+        try:
+            return _open(path, path, use)
+        except ImageReadError:
+            raise
+        except ValueError:  # a text or profile of a PNG is longer than Pillow reads; the pixels may be sound
+            return _open(_without_text(path), path, use)
+    except ImageReadError:
+        raise
+    except IMAGE_ERRORS as error:
+        raise ImageReadError(f"{path}: no image that can be read ({error}); repair, shrink or remove it") from error
+
+
+def _open(source: Path | IO[bytes], path: Path, use: Callable[[Image.Image], T]) -> T:
+    with Image.open(source, formats=_formats()) as image:
+        if image.mode in ("I", "F"):
+            raise ImageReadError(
+                f"{path}: no image that can be read (32 bits per pixel, mode {image.mode}, do not say what is white); "
+                "save it with 8 or 16"
+            )
+        return use(image)
+
+
+def _without_text(path: Path) -> IO[bytes]:
+    """Return a file's content; of a PNG, without texts and profiles, which are not used."""
+    content = path.read_bytes()
+    if not content.startswith(_PNG):
+        return io.BytesIO(content)
+    kept, start = [_PNG], len(_PNG)
+    while start + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        end = start + 12 + length
+        if kind not in _TEXT or content.startswith(_ORIENTATION, start + 8):
+            kept.append(content[start:end])
+        start = end
+    return io.BytesIO(b"".join(kept))

@@ -1,0 +1,213 @@
+"""Parse tables that are text: lines, CSV, TSV and JSON."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rsidiff_kedro.core.prompt_table import writable
+
+QUOTE = '"'
+
+
+class TableError(ValueError):
+    """A table that cannot be read; the message says why in one line."""
+
+
+class MissingColumnError(TableError):
+    """A table that lacks a column."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The columns that were asked for, and what there is to tell about them (see `tables.Table`)."""
+
+    columns: dict[str, list[Any]]
+    notes: tuple[str, ...] = ()
+
+
+class _Line(NamedTuple):
+    """The fields of a row, and the lines of the file that it covers."""
+
+    fields: list[str]
+    first: int
+    last: int
+
+
+def check_names(names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise MissingColumnError for a wanted column that is not there, TableError for one that is there twice."""
+    for column in wanted:
+        count = list(names).count(column)
+        if count > 1:
+            raise TableError(f"{count} columns are named {column!r}; rename all but one")
+        if not count:
+            raise MissingColumnError(f"no column {column!r}; there are {', '.join(map(str, names))}")
+
+
+def parse_text(content: bytes, suffix: str, wanted: Sequence[str]) -> Rows:
+    """Parse a file of this suffix; its text is UTF-8, with or without a byte order mark.
+
+    Raises:
+        MissingColumnError: it has no column of that name.
+        TableError: it is not what its suffix says.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}); save it as UTF-8"
+        ) from None
+    if not text.strip():
+        raise TableError("the file is empty; give at least one row")
+    if suffix == ".txt":
+        return _only_column(_lines(text), wanted)
+    if suffix == ".json":
+        return _parse_json(text, wanted)
+    if suffix == ".jsonl":
+        return _parse_json_lines(_lines(text), wanted)
+    return _parse_separated(text, suffix, wanted)
+
+
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
+def _only_column(values: list[Any], wanted: Sequence[str]) -> Rows:
+    check_names([wanted[0]], wanted)
+    return Rows({wanted[0]: values})
+
+
+def _parse_separated(text: str, suffix: str, wanted: Sequence[str]) -> Rows:
+    lines, notes = _quoted(text, ",") if suffix == ".csv" else _tab_separated(text)
+    header, rows = lines[0].fields, lines[1:]
+    for line in rows:
+        if len(line.fields) > len(header):
+            raise TableError(
+                f"not a valid {suffix[1:]} file (line {line.first} has {len(line.fields)} fields, but the header "
+                f"{len(header)}); quote prompts that hold the separator"
+            )
+    check_names(header, wanted)
+    short = [line for line in rows if len(line.fields) < len(header)]
+    if short:
+        notes.append(f"{_count(short, 'row')} with fewer fields than the header; what is missing counts as empty")
+    places = [header.index(column) for column in wanted]
+    columns = {
+        column: [line.fields[place] if place < len(line.fields) else "" for line in rows]
+        for column, place in zip(wanted, places)
+    }
+    return Rows(columns, tuple(notes))
+
+
+def _quoted(text: str, separator: str) -> tuple[list[_Line], list[str]]:
+    """Split CSV strictly: a quotation mark that opens a field closes it at a separator or the end of a line."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines, first = [], 1
+    try:
+        for fields in reader:
+            if fields:
+                lines.append(_Line(fields, first, reader.line_num))
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise TableError(
+            f"not a valid csv file (the row that begins in line {first}: {error}); put a text with quotation marks "
+            "into quotation marks and double those in it"
+        ) from None
+    broken = [line for line in lines if line.last > line.first]
+    if not broken:
+        return lines, []
+    return lines, [f"{_count(broken, 'row')} with a line break in quotation marks, read as one row each"]
+
+
+def _tab_separated(text: str) -> tuple[list[_Line], list[str]]:
+    """Split TSV, which some programs quote like CSV and others do not quote at all.
+
+    It counts as quoted if it is valid as such with every row in one line.
+    """
+    plain = [_Line(line.split("\t"), number, number) for number, line in enumerate(_lines(text), 1) if line]
+    try:
+        quoted, _ = _quoted(text, "\t")
+    except TableError:
+        return plain, []
+    broken = [line for line in quoted if line.last > line.first]
+    if not broken:
+        return quoted, _unmarked(plain)
+    width = len(plain[0].fields)
+    if width == 1 or any(len(line.fields) != width for line in plain):
+        raise TableError(
+            f"not a valid tsv file (line {broken[0].first} opens a quotation mark that line {broken[0].last} closes: "
+            "one row or several); save it as .csv, or without quotation marks at the start of a field"
+        )
+    return plain, []
+
+
+def _unmarked(plain: list[_Line]) -> list[str]:
+    """Tell of fields that lose quotation marks around them although nothing in them needs any."""
+    marked = [
+        line
+        for line in plain
+        for field in line.fields
+        if len(field) > 1 and field[0] == field[-1] == QUOTE and not set(field[1:-1]) & {QUOTE, ","}
+    ]
+    return [f"{_count(marked, 'field')} in quotation marks, read without them"] if marked else []
+
+
+def _count(lines: list[_Line], what: str) -> str:
+    first = lines[0]
+    place = f"line {first.first}" if first.first == first.last else f"lines {first.first} to {first.last}"
+    return f"{len(lines)} {what}{'s' * (len(lines) != 1)} ({place}{' first' * (len(lines) != 1)})"
+
+
+def _parse_json(text: str, wanted: Sequence[str]) -> Rows:
+    items = _loads(text, "")
+    if not isinstance(items, list):
+        raise TableError(
+            f'a JSON {_json_name(items)}, but prompts are a list; write ["a prompt"] or [{{"{wanted[0]}": "a prompt"}}]'
+        )
+    kinds = {_json_name(item) for item in items}
+    if kinds == {"text"}:
+        return _only_column([writable(item) for item in items], wanted)
+    if kinds - {"object"}:
+        raise TableError(
+            f"the list holds {' and '.join(sorted(kinds))} items; give a list of texts or a list of objects"
+        )
+    return _by_key(items, wanted)
+
+
+def _parse_json_lines(lines: list[str], wanted: Sequence[str]) -> Rows:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            rows.append(_loads(line, f"line {number} is "))
+            if not isinstance(rows[-1], dict):
+                raise TableError(f'line {number} is not a JSON object; write {{"{wanted[0]}": "a prompt"}}')
+    return _by_key(rows, wanted)
+
+
+def _by_key(rows: list[dict[str, Any]], wanted: Sequence[str]) -> Rows:
+    if rows:
+        check_names(list(dict.fromkeys(key for row in rows for key in row)), wanted)
+    return Rows({column: [row.get(column) for row in rows] for column in wanted})
+
+
+def _loads(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise TableError(f"{where}not valid JSON ({error}); correct it") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = {writable(key): writable(value) if isinstance(value, str) else value for key, value in pairs}
+    if len(found) < len(pairs):
+        ((key, _),) = Counter(writable(key) for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key!r} stands twice in an object")
+    return found
+
+
+def _json_name(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
+    return names.get(type(value), "number")

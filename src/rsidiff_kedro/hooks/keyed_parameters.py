@@ -1,0 +1,118 @@
+"""Say what of a step's parameters counts in its key: their values, and the content of what they name."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+import rsidiff_kedro
+from rsidiff_kedro.core.hub import commit_of
+from rsidiff_kedro.core.locations import Found, Location, NoResult, marked
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.provenance.content_digest import fingerprint
+
+_REWARDS = "rewards"
+_PACKAGE = Path(rsidiff_kedro.__file__).parent
+
+
+class KeyedParameters:
+    """The parameters of a project, as keys hold them.
+
+    Files and folders count by their place in the project and their content, ids on the hub with their commit (of
+    preference models, only of those that the step's other parameters name). Settings that change no result are left
+    out.
+
+    Args:
+        parameters: the whole tree, whose relative paths start at `root`.
+        root: the project's.
+    """
+
+    def __init__(self, parameters: Section | None = None, root: Path = Path()) -> None:
+        self._root = root.resolve()
+        self._marked: dict[str, Found] = dict(marked(parameters)) if parameters is not None else {}
+
+    def of_step(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters that a step reads, by their path, as its key holds them."""
+        plain = {name: _plain(value) for name, value in values.items()}
+        named = {text for name, value in plain.items() if name.split(".")[0] != _REWARDS for text in texts(value)}
+        return {name: self._resolved(value, name, named) for name, value in plain.items()}
+
+    def _resolved(self, value: Any, path: str, named: set[str]) -> Any:
+        if isinstance(value, dict):
+            parts = {key: f"{path}.{key}" if path != "parameters" else key for key in value}
+            kept = {key: part for key, part in parts.items() if not self._changes_nothing(part)}
+            return {key: self._resolved(value[key], part, named) for key, part in kept.items()}
+        if isinstance(value, list):
+            return [self._resolved(part, f"{path}.{number}", named) for number, part in enumerate(value)]
+        found = self._marked.get(path)
+        if found is None or value is None:
+            return value
+        shown, content = self._shown(str(value)), self._content(found, path, named)
+        return f"{shown} ({content})" if content else shown
+
+    def _changes_nothing(self, path: str) -> bool:
+        found = self._marked.get(path)
+        return found is not None and isinstance(found.mark, NoResult)
+
+    def _shown(self, text: str) -> str:
+        """Write a path below the project without the project's place, so that it may be moved."""
+        path = Path(text)
+        return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else text
+
+    def _content(self, found: Found, path: str, named: set[str]) -> str | None:
+        """Return a digest of what a location holds; None if it is unknown, or counts elsewhere."""
+        mark = found.mark
+        if not isinstance(mark, Location) or not mark.content:
+            return None
+        shipped = mark.shipped(str(found.value)) if mark.shipped is not None else None
+        if shipped is not None:  # those of this package count in each key
+            return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped)
+        place = Path(found.value)
+        if place.is_absolute():
+            return _fingerprint(place, mark.beside)
+        return commit_of(str(found.value), found.revision, mark.hub) if _is_read(path, named) else None
+
+
+def _is_read(path: str, named: set[str]) -> bool:
+    """Tell whether a step that names these rewards opens what a parameter names; it may hold those of others too."""
+    section, _, rest = path.partition(".")
+    return section != _REWARDS or any(rest.startswith(f"{_section_of(name)}.") for name in named)
+
+
+def _section_of(reward: str) -> str:
+    return "hpsv2" if reward.startswith("hpsv2_") else reward
+
+
+def _fingerprint(path: Path, beside: tuple[str, ...]) -> str | None:
+    try:
+        if not path.exists():
+            return None
+        files = [each for name in beside if path.is_file() and (each := path.with_name(name)).is_file()]
+    except OSError:  # such as a name that is too long; what opens it says so
+        return None
+    return "+".join(map(fingerprint, [path, *files]))
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter as JSON holds it."""
+    if isinstance(value, BaseModel):  # Kedro loads what a node declares as settings
+        value = value.model_dump()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def texts(tree: Any) -> Iterator[str]:
+    """Yield every text of a tree, keys included."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield key
+            yield from texts(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from texts(value)
+    elif isinstance(tree, str):
+        yield tree

@@ -1,0 +1,53 @@
+"""Refuse what would make records vouch for other data than a step has read."""
+
+from collections.abc import Mapping
+
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from rsidiff_kedro.core.errors import InputError
+
+_SHOWN = 3
+
+
+class LoadVersionError(InputError):
+    """`--load-versions` names a dataset that the run does not read from an earlier one."""
+
+
+class UnversionedError(InputError):
+    """Outputs without versions lie there, and Kedro's own runner would take them for those of this run."""
+
+
+def check_load_versions(load_versions: Mapping[str, str], pipeline: Pipeline) -> None:
+    """Raise LoadVersionError unless each named dataset is an input of the pipeline that runs."""
+    for name in load_versions:
+        if name in pipeline.all_outputs():
+            raise LoadVersionError(
+                f"--load-versions names {name!r}, which this run makes itself; to read that version, run a part that "
+                f"only reads it (--from-inputs={name}, or --pipelines, --nodes), or leave it out"
+            )
+        if name not in pipeline.inputs():
+            raise LoadVersionError(
+                f"--load-versions names {name!r}, which no step of this run reads; give a dataset that it reads, or "
+                "leave it out"
+            )
+
+
+def check_unversioned(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Raise UnversionedError if outputs without versions exist: Kedro's runner skips their steps unseen."""
+    found = [name for name in sorted(pipeline.all_outputs()) if _is_there_unversioned(name, catalog)]
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise UnversionedError(
+            f"{', '.join(found[:_SHOWN])}{more} without versions may be of other parameters, and Kedro's own session "
+            "would not make them again; run `kedro run`, set `versioned: true` in catalog.yml, or leave "
+            "only_missing_outputs out"
+        )
+
+
+def _is_there_unversioned(name: str, catalog: CatalogProtocol) -> bool:
+    dataset = catalog.get(name) if name in catalog else None
+    if dataset is None or dataset._EPHEMERAL:
+        return False
+    versioned = isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None
+    return not versioned and bool(dataset.exists())

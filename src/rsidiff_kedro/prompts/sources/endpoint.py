@@ -1,0 +1,198 @@
+"""Send a request to an OpenAI-compatible chat endpoint, which may be slow, endless or of another kind."""
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, TypeVar
+
+import openai
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import from_json
+
+from rsidiff_kedro.prompts.sources.chat import Reply
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
+
+LARGEST_REPLY = 10_000_000
+"""Bytes of an answer that are read; a hundred prompts take some ten thousand."""
+CONNECT_SECONDS = 10.0
+"""Time for a connection, which is tried again; a reply that takes too long is not."""
+CURES = {
+    "seed": "set seed: null in the source to leave it out",
+    "temperature": "change temperature in the source, or set temperature: null to leave it out",
+    "max_tokens": "set max_completion_tokens in its place, or max_tokens: null to leave it out",
+    "max_completion_tokens": "set max_completion_tokens: null, and max_tokens in its place",
+}
+"""What helps against an endpoint that rejects a field of a request."""
+_WORDS = ("error", "message", "detail", "error_description", "msg")
+
+T = TypeVar("T")
+
+
+class _TooLongError(openai.OpenAIError):
+    """An answer of more than `LARGEST_REPLY` bytes, or a compressed one, whose length cannot be told; not retried."""
+
+
+def _join_text(content: Any) -> Any:
+    """Return the texts of a content in parts, as some reasoning models answer, without their thoughts."""
+    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content
+
+
+class _Message(BaseModel):
+    content: Annotated[str | None, BeforeValidator(_join_text)] = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    total_tokens: int | None = Field(default=None, ge=0)
+
+
+class _Answer(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+class _Client(openai.DefaultAsyncHttpxClient):
+    """An HTTP client that gives up an answer that is not complete in time, or too long."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(headers={"Accept-Encoding": "identity"})
+        self._seconds = seconds
+
+    async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+        """Send a request, and return its whole answer."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                response = await super().send(request, stream=True, **options)
+                try:
+                    content = await _read(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise openai.APITimeoutError(request=request) from None
+        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _FRAMING]
+        return type(response)(response.status_code, headers=headers, content=content, request=request)
+
+
+_FRAMING = ("content-encoding", "content-length", "transfer-encoding")
+
+
+async def _read(response: Any) -> bytes:
+    """Return the bytes of an answer."""
+    coding = response.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise _TooLongError(f"its answer is compressed ({coding[:20]}), which the request does not accept")
+    content = bytearray()
+    async for part in response.aiter_raw():
+        content += part
+        if len(content) > LARGEST_REPLY:
+            raise _TooLongError(f"its answer has more than {LARGEST_REPLY:,} bytes")
+    return bytes(content)
+
+
+def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> Reply:
+    """Send a request, again after a busy or broken server (the package's own retries, with growing intervals).
+
+    Args:
+        timeout: seconds for the whole reply, from the connection to its last byte.
+
+    Raises:
+        PromptSourceError: no reply came; the message never holds the key.
+    """
+    try:
+        answer = _run(_ask(body, endpoint, key, timeout, retries))
+    except openai.OpenAIError as error:
+        said, cure = _explain(error, body, timeout, retries)
+        said = (said.replace(key, "***") if key else said)[:300]
+        raise PromptSourceError(
+            f"{endpoint} gave no reply: {type(error).__name__.strip('_')}: {said}; {cure}; its earlier replies are kept"
+        ) from None
+    return _read_answer(answer, endpoint)
+
+
+async def _ask(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> bytes:
+    limits = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+    async with openai.AsyncOpenAI(
+        base_url=endpoint, api_key=key or "none", timeout=limits, max_retries=retries, http_client=_Client(timeout)
+    ) as client:
+        answer = await client.chat.completions.with_raw_response.create(**body)
+        return answer.content
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run asynchronous work to its end, in a thread where this one runs some already, as a notebook's does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: int) -> tuple[str, str]:
+    """Return what the server says and what to do."""
+    again = f"try again later, or with more than {retries} retries"
+    if isinstance(error, openai.APITimeoutError):
+        said = f"no whole reply within {timeout:g} seconds"
+        return said, "raise timeout, or lower prompts_per_request or max_tokens"
+    if isinstance(error, _TooLongError):
+        return str(error), "check the endpoint, or use another"
+    if not isinstance(error, openai.APIStatusError):
+        return str(error), again
+    said = f"Error code: {error.status_code}: {_words(error.response.text)}"
+    if error.status_code >= 500 or error.status_code in (408, 409, 429):
+        return said, again
+    named = [name for name in CURES if name in body and re.search(rf"(?<!\w){name}(?!\w)", error.response.text)]
+    if error.status_code in (400, 422) and named:
+        return said, f"it names the field {named[0]!r}: {CURES[named[0]]}"
+    return said, "check the key, the endpoint and the model's name"
+
+
+def _words(text: str) -> str:
+    """Return what the body of an error says, whatever its shape."""
+    try:
+        return _said(from_json(text)) or text
+    except ValueError:
+        return text
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_said, value)))
+    if not isinstance(value, dict):
+        return "" if value is None else str(value)
+    words = next((said for name in _WORDS if (said := _said(value.get(name)))), "")
+    place = value.get("param") or value.get("loc")
+    named = ".".join(map(str, place)) if isinstance(place, list) else str(place or "")
+    return f"{named}: {words}" if words and named and named not in words else words
+
+
+def _read_answer(body: bytes, endpoint: str) -> Reply:
+    try:
+        answer = _Answer.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        words = _failure(body)
+        raise PromptSourceError(
+            f"{endpoint} does not answer as an OpenAI-compatible chat endpoint does ({where}: {first['msg']}"
+            f"{words and f'; it says: {words}'}); give the address up to and with its version, such as "
+            "http://localhost:8000/v1"
+        ) from None
+    choice, usage = answer.choices[0], answer.usage or _Usage()
+    reason = choice.finish_reason or "stop"
+    return Reply(content=choice.message.content or "", finish_reason=reason, tokens=usage.total_tokens)
+
+
+def _failure(body: bytes) -> str:
+    """Return the error that some servers report in an answer of success."""
+    try:
+        return _said(from_json(body).get("error"))[:200]
+    except (ValueError, AttributeError):
+        return ""

@@ -1,0 +1,80 @@
+"""Open a preference model: network, tokenizer and the record of its scores."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from rsidiff_kedro.rewards.checkpoints import build_network, check_source, check_weights, describe, fetch, read_weights
+from rsidiff_kedro.rewards.encoding import Computing
+
+
+class PreferenceModel:
+    """A network of transformers on an official checkpoint.
+
+    Attributes:
+        hub_id: the official checkpoint's Hugging Face id.
+        tokenizer_id: the official tokenizer's; None: the checkpoint's own.
+        file_name: of the weights, in a folder and on the hub.
+        network_class: called with the configuration.
+        open_tokenizer: called with source and size of the vocabulary.
+    """
+
+    hub_id: ClassVar[str]
+    tokenizer_id: ClassVar[str | None] = None
+    file_name: ClassVar[str]
+    network_class: ClassVar[Any]
+    open_tokenizer: ClassVar[Any]
+
+    def __init__(
+        self, checkpoint: str | None = None, tokenizer: str | None = None, revision: str | None = None, **computing: Any
+    ) -> None:
+        """Open a model.
+
+        Args:
+            checkpoint: a local folder or file, or a Hugging Face id; None: the official one.
+            tokenizer: a local folder or a Hugging Face id; None: the official one.
+            revision: of the checkpoint's Hugging Face id.
+            computing: device, dtype, micro_batch_size; see `Computing`.
+
+        Raises:
+            CheckpointError: the checkpoint or the tokenizer is missing, broken or of another model.
+        """
+        self.computing = Computing(**computing)
+        checkpoint, tokenizer = self._sources(checkpoint, tokenizer)
+        path = fetch(checkpoint, self.file_name, revision)
+        config = self._config(checkpoint, revision)
+        network = build_network(lambda: self.network_class(config), self._weights(path), path, self.computing.dtype)
+        self.network = network.to(self.computing.place)
+        self.tokenizer = self.open_tokenizer(tokenizer, config.text_config.vocab_size)
+        self.image_size: int = config.vision_config.image_size
+        computed = self.computing.model_dump() | {"device": self.computing.place.type}
+        self.record = {**describe(checkpoint, revision, path), "tokenizer": tokenizer, **computed}
+
+    @classmethod
+    def check(
+        cls, checkpoint: str | None = None, tokenizer: str | None = None, revision: str | None = None, **_: Any
+    ) -> None:
+        """Raise CheckpointError if the model cannot be opened, as far as a second's check finds out.
+
+        Downloads only the small files of a hub's model that is not cached.
+        """
+        checkpoint, tokenizer = cls._sources(checkpoint, tokenizer)
+        path = check_source(checkpoint, cls.file_name, revision)
+        config = cls._config(checkpoint, revision)
+        if path is not None:
+            check_weights(lambda: cls.network_class(config), cls._weights(path), path)
+        cls.open_tokenizer(tokenizer, config.text_config.vocab_size)
+
+    @classmethod
+    def _sources(cls, checkpoint: str | None, tokenizer: str | None) -> tuple[str, str]:
+        checkpoint = checkpoint or cls.hub_id
+        return checkpoint, tokenizer or cls.tokenizer_id or checkpoint
+
+    @classmethod
+    def _weights(cls, path: Path) -> dict[str, Tensor]:
+        return read_weights(path)
+
+    @classmethod
+    def _config(cls, checkpoint: str, revision: str | None) -> Any:
+        raise NotImplementedError

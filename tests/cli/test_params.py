@@ -1,0 +1,67 @@
+"""`--params` takes lists and mappings, also those with commas in texts."""
+
+from typing import Any
+
+import click
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsidiff_kedro.cli.params import split_items, split_params
+
+OPTION = click.Option(["--params"])
+
+
+def parse(text: str) -> Any:
+    return split_params(click.Context(click.Command("run")), OPTION, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("", {}),
+        ("rounds=3, seed=1 ,", {"rounds": 3, "seed": 1}),
+        ("evaluation.rewards=[hpsv2.1,image_reward]", {"evaluation": {"rewards": ["hpsv2.1", "image_reward"]}}),
+        ("a={proxy: 1.0, oracle: 0.5},b=2", {"a": {"proxy": 1.0, "oracle": 0.5}, "b": 2}),
+        ("a = [ [1, 2], {b: [c, d]} ],e=1", {"a": [[1, 2], {"b": ["c", "d"]}], "e": 1}),
+        ('words=["a, b]", c],d=1', {"words": ["a, b]", "c"], "d": 1}),
+        ("words=[it's, b],c=it's,d=1", {"words": ["it's", "b"], "c": "it's", "d": 1}),
+        ("path=my [v2].csv,d=1", {"path": "my [v2].csv", "d": 1}),
+        ("path=a[b,c=1", {"path": "a[b", "c": 1}),
+        ("path=a=[b,c=1", {"path": "a=[b", "c": 1}),
+        ("path=a]b},c=[1,2]", {"path": "a]b}", "c": [1, 2]}),
+        ("a.b=null", {"a": {"b": None}}),
+    ],
+)
+def test_commas_within_brackets_and_braces_belong_to_the_value(text: str, tree: dict[str, Any]) -> None:
+    assert parse(text) == tree
+
+
+@pytest.mark.parametrize("text", ["rounds", "a=1,b", "=1", "a=[1,2],c"])
+def test_a_parameter_without_a_value_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="must contain a key and a value"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["a=[1,b=2", "a={b: 1,c=2", "a=[1,2]x,b=1"])
+def test_a_bracket_that_stays_open_swallows_no_other_parameter_unseen(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        parse(text)
+
+
+values = st.recursive(
+    st.integers() | st.booleans() | st.none() | st.text("ab,[]{}'\"=: #", max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+    max_leaves=6,
+).filter(lambda value: isinstance(value, list | dict))
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), values, min_size=1))
+def test_any_list_or_mapping_comes_back_as_it_was_given(tree: dict[str, Any]) -> None:
+    written = {
+        name: yaml.safe_dump(value, default_flow_style=True, width=10**6).strip() for name, value in tree.items()
+    }
+    text = ",".join(f"{name}={value}" for name, value in written.items())
+    assert parse(text) == tree
+    assert len(split_items(text)) == len(tree)

@@ -1,0 +1,228 @@
+"""A key holds what a parameter means and what lies there; nothing else of the machine changes it."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+
+from rsidiff_kedro.core.hub import commit_of
+from rsidiff_kedro.diffusion.model_folder import model_source
+from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
+from rsidiff_kedro.parameters import Parameters, parse_parameters
+
+Key = Callable[..., Any]
+FIRST, SECOND = "a" * 40, "b" * 40
+
+
+@pytest.fixture
+def key(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Key:
+    """`key("model", model={"base": "x"})`: what the key of a step that reads `model` holds under these parameters."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    commit_of.cache_clear()
+
+    def key(*names: str, root: Path = project, **params: Any) -> Any:
+        parameters = located(root, **params)
+        values = {name: _at(parameters.model_dump(), name) for name in names}
+        found = KeyedParameters(parameters, root).of_step(values)
+        return found if len(names) > 1 else found[names[0]]
+
+    return key
+
+
+def located(root: Path, **params: Any) -> Parameters:
+    return parse_parameters(_project_parameters(root, params)).within(root)
+
+
+def _project_parameters(root: Path, params: dict[str, Any]) -> dict[str, Any]:
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        return open_configuration("test", params)[1]["parameters"]
+    finally:
+        os.chdir(before)
+
+
+def _at(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        tree = tree[part]
+    return tree
+
+
+def write(path: Path, content: str = "1") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+PLACES = {
+    "model.base": lambda place: {"model": {"base": place}},
+    "rewards.pick_score.checkpoint": lambda place: {"rewards": {"pick_score": {"checkpoint": place}}},
+    "rewards.pick_score.tokenizer": lambda place: {"rewards": {"pick_score": {"tokenizer": place}}},
+    "rewards.aesthetic.clip": lambda place: {"rewards": {"aesthetic": {"clip": place}}},
+    "prompt_curation.source.path": lambda place: {"prompt_curation": {"source": {"kind": "file", "path": place}}},
+    "prompt_curation.source.dataset": lambda place: {
+        "prompt_curation": {"source": {"kind": "hub", "dataset": place, "revision": "main"}}
+    },
+    "sft.images": lambda place: {"sft": {"images": place}},
+    "rewards.custom.mine:Reward.weights": lambda place: {"rewards": {"custom": {"mine:Reward": {"weights": place}}}},
+    "model.options.extra": lambda place: {"model": {"options": {"extra": place}}},
+}
+"""Every parameter that names a place, by its path."""
+
+
+def test_every_parameter_that_names_a_place_is_tried(project: Path) -> None:
+    write(project / "a")
+    own = {"rewards": {"custom": {"mine:Reward": {"weights": "./a"}}}, "model": {"options": {"extra": "./a"}}}
+    files = {"prompt_curation": {"source": {"kind": "file", "path": "a"}}}
+    found = dict(KeyedParameters(located(project, **own, **files), project)._marked)
+    places = {path for path, each in found.items() if type(each.mark).__name__ == "Location"}
+    sections = {"hpsv2": "checkpoint tokenizer", "image_reward": "checkpoint tokenizer", "clip_score": "checkpoint"}
+    same = {f"rewards.{name}.{field}" for name, fields in sections.items() for field in fields.split()}
+    assert places | {"prompt_curation.source.dataset"} == PLACES.keys() | same | {"rewards.aesthetic.checkpoint"}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("written", ["./mine/folder", "~/mine/folder", "mine/folder"])
+def test_what_lies_there_counts_wherever_the_command_runs(
+    key: Key, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: str
+) -> None:
+    place = (tmp_path / "home" if written.startswith("~") else project) / "mine/folder"
+    write(place / "part" / "weights", "1")
+    parameters = PLACES[name](written)
+    before = key(name, **parameters)
+    assert _at_path(located(project, **parameters), name) == place  # what is loaded
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert key(name, **parameters) == before
+    assert _at_path(located(project, **parameters), name) == place
+    write(place / "part" / "weights", "12")
+    assert key(name, **parameters) != before
+
+
+def _at_path(parameters: Parameters, name: str) -> Path:
+    *sections, last = name.split(".")
+    value: Any = parameters
+    for section in sections:
+        value = value[section] if isinstance(value, dict) else getattr(value, section)
+    return Path(value[last] if isinstance(value, dict) else getattr(value, last)).resolve()
+
+
+def test_a_linked_folder_within_a_model_is_followed_and_a_link_in_a_circle_ends(
+    key: Key, project: Path, tmp_path: Path
+) -> None:
+    write(project / "model/model_index.json")
+    weights = write(tmp_path / "disk/unet/weights")
+    (project / "model/unet").symlink_to(weights.parent, target_is_directory=True)
+    (weights.parent / "up").symlink_to(project / "model", target_is_directory=True)
+    before = key("model", model={"base": "./model"})
+    assert key("model", model={"base": "./model"}) == before
+    write(weights, "12")
+    assert key("model", model={"base": "./model"}) != before
+
+
+def test_a_folder_named_as_a_shipped_model_is_neither_opened_nor_counted(
+    key: Key, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, before = model_source("scenes"), key("model", "model.base")
+    write(project / "scenes/model_index.json")
+    (tmp_path / "elsewhere/scenes").mkdir(parents=True)
+    assert (model_source("scenes"), key("model", "model.base")) == (source, before)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (model_source("scenes"), key("model", "model.base")) == (source, before)
+    assert before["model.base"] == "scenes"
+
+
+def test_a_project_may_be_moved(key: Key, project: Path, tmp_path: Path) -> None:
+    write(project / "mine/prompts.txt", "a red circle")
+    source = {"prompt_curation": {"source": {"kind": "file", "path": "mine/prompts.txt"}}}
+    before = key("prompt_curation.source", **source)
+    moved = shutil.move(project, tmp_path / "moved")
+    assert key("prompt_curation.source", root=Path(moved), **source) == before
+
+
+def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path) -> None:
+    write(project / "weights/hps.pt")
+    given = {"rewards": {"hpsv2": {"checkpoint": "weights/hps.pt"}}}
+    before = key("rewards", **given)
+    write(project / "weights/config.json", "{}")
+    assert key("rewards", **given) != before
+
+
+HUB_IDS = {
+    "model.base": ("models--owner--name", {"model": {"base": "owner/name"}}),
+    "prompt_curation.source": (
+        "datasets--owner--name",
+        {"prompt_curation": {"source": {"kind": "hub", "dataset": "owner/name", "revision": "main"}}},
+    ),
+    "rewards": ("models--owner--name", {"rewards": {"pick_score": {"checkpoint": "owner/name"}}}),
+}
+
+
+@pytest.mark.parametrize("name", HUB_IDS)
+def test_the_commit_of_a_hub_id_counts(key: Key, tmp_path: Path, name: str) -> None:
+    folder, params = HUB_IDS[name]
+    rewards = {"evaluation": {"rewards": ["proxy", "pick_score"]}}
+    seen = []
+    for commit in (FIRST, SECOND, FIRST):
+        write(tmp_path / "hub" / folder / "refs/main", commit)
+        commit_of.cache_clear()
+        seen.append(key(name, "evaluation.rewards", **params, **rewards)[name])
+    assert seen[0] == seen[2] != seen[1]
+    assert FIRST in str(seen[0])
+
+
+def test_the_commit_of_a_reward_that_a_step_does_not_name_is_not_asked_for(key: Key, tmp_path: Path) -> None:
+    write(tmp_path / "hub/models--yuvalkirstain--PickScore_v1/refs/main", FIRST)
+    assert FIRST not in str(key("rewards", "evaluation.rewards"))
+    assert commit_of.cache_info().currsize == 0
+
+
+TEMPLATE = {
+    "kind": "template",
+    "templates": ["a {device} on a {checkpoint_every}"],
+    "words": {"device": ["phone", "clock", "radio", "lamp"], "checkpoint_every": ["table", "chair", "shelf", "desk"]},
+    "count": 16,
+}
+
+
+@pytest.mark.parametrize("slot", ["device", "checkpoint_every"])
+def test_a_slot_named_as_a_setting_that_changes_no_result_counts(key: Key, slot: str) -> None:
+    def source(words: list[str]) -> dict[str, Any]:
+        sizes = {"pool_size": 4, "prompts_per_round": 2, "validation_size": 2, "test_size": 2}
+        return {**sizes, "source": TEMPLATE | {"words": TEMPLATE["words"] | {slot: words}}}  # type: ignore[operator]
+
+    one, other = (
+        key("prompt_curation.source", prompt_curation=source(words))
+        for words in (["a", "b", "c", "d"], ["a", "b", "c", "e"])
+    )
+    assert one["words"][slot] == ["a", "b", "c", "d"]
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("model", {"model": {"device": "auto"}}, {"model": {"device": "cpu"}}),
+        ("rewards", {"rewards": {"device": "auto"}}, {"rewards": {"device": "cpu"}}),
+        ("finetune", {"finetune": {"checkpoint_every": 1}}, {"finetune": {"checkpoint_every": 2}}),
+        (
+            "base_model",
+            {"base_model": {"proxy": {"pairs": {"checkpoint_every": 1}}}},
+            {"base_model": {"proxy": {"pairs": {"checkpoint_every": 2}}}},
+        ),
+    ],
+)
+def test_what_changes_no_result_does_not_count(key: Key, name: str, one: Any, other: Any) -> None:
+    assert key(name, **one) == key(name, **other)
+
+
+def test_the_option_device_of_ones_own_reward_counts(key: Key) -> None:
+    one, other = (key("rewards", rewards={"custom": {"mine:R": {"device": each}}}) for each in ("cpu", "auto"))
+    assert one != other

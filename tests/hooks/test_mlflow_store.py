@@ -1,0 +1,97 @@
+"""MLflow's store: a lock that is held, an experiment that was deleted, a project that was moved."""
+
+import logging
+import shlex
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+from mlflow.cli import cli
+
+from rsidiff_kedro.core.file_lock import take_lock
+from rsidiff_kedro.hooks import mlflow_store
+from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect, store_errors
+
+SETTINGS = TrackingSettings(experiment="rounds", artifact_location="artifacts")
+
+
+@pytest.fixture(autouse=True)
+def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a store that holds the experiment; making one takes seconds."""
+    root = tmp_path_factory.mktemp("made")
+    connect(SETTINGS, root)
+    return root
+
+
+@pytest.fixture
+def root(made: Path) -> Path:
+    """The same project, with the experiment as it was made."""
+    uri = SETTINGS.absolute_uri(made)
+    experiment = MlflowClient(uri).get_experiment_by_name("rounds")
+    if experiment.lifecycle_stage == "deleted":
+        MlflowClient(uri).restore_experiment(experiment.experiment_id)
+    return made
+
+
+def test_a_held_lock_is_named_after_a_while_and_given_up_after_another(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mlflow_store, "NOTICED", 0.2)
+    monkeypatch.setattr(mlflow_store, "LONGEST", 0.6)
+    lock = take_lock(root / "mlflow.db.lock")
+    assert lock is not None
+    before = time.monotonic()
+    with pytest.raises(TrackingError, match="has been held by another process") as error:
+        connect(SETTINGS, root)
+    assert 0.5 < time.monotonic() - before < 30
+    (line,) = [record.getMessage() for record in caplog.records if "held by another process" in record.getMessage()]
+    for said in (line, str(error.value)):
+        assert f"{root}/mlflow.db.lock" in said
+        assert "fuser" in said
+        assert "tracking.enabled=false" in said
+    lock.release()
+    assert connect(SETTINGS, root)
+
+
+def test_a_lock_is_waited_for_no_longer_than_a_minute_by_default() -> None:
+    assert 1 <= mlflow_store.NOTICED < mlflow_store.LONGEST <= 120
+
+
+def test_a_deleted_experiment_names_its_cure_which_works(root: Path) -> None:
+    uri = SETTINGS.absolute_uri(root)
+    experiment = MlflowClient(uri).get_experiment_by_name("rounds").experiment_id
+    MlflowClient(uri).delete_experiment(experiment)
+    with pytest.raises(TrackingError, match="was deleted; restore it") as error, store_errors(uri):
+        connect(SETTINGS, root)
+    said = str(error.value)
+    assert "tracking.experiment" in said
+    address, *cure = shlex.split(said.split("(", 1)[1].split(")")[0])
+    assert cure == ["mlflow", "experiments", "restore", "--experiment-id", experiment]
+    variable, _, store = address.partition("=")
+    assert CliRunner().invoke(cli, cure[1:], env={variable: store}, catch_exceptions=False).exit_code == 0
+    assert connect(SETTINGS, root)[1] == experiment
+
+
+def test_a_moved_project_is_told_where_its_artifacts_go(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(SETTINGS, root)
+    assert "Contact sheets" not in caplog.text
+    shutil.copy(root / "mlflow.db", tmp_path / "mlflow.db")
+    connect(SETTINGS, tmp_path)
+    (line,) = [record.getMessage() for record in caplog.records if "Contact sheets" in record.getMessage()]
+    assert f"go to {(root / 'artifacts').as_uri()}" in line
+    assert f"not to {(tmp_path / 'artifacts').as_uri()}" in line
+    assert "tracking.experiment" in line
+    caplog.clear()
+    connect(SETTINGS.model_copy(update={"experiment": "moved"}), tmp_path)
+    assert "Contact sheets" not in caplog.text

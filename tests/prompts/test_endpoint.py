@@ -1,0 +1,335 @@
+"""Endpoints that are slow, endless or of another kind, as real servers on a socket; and how replies are read."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from rsidiff_kedro.core.prompt_table import PromptCountError
+from rsidiff_kedro.prompts.sources import endpoint as endpoints
+from rsidiff_kedro.prompts.sources.chat import Reply, parse_reply
+from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
+from rsidiff_kedro.prompts.sources.source import PromptSourceError
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+PROMPTS = [
+    f"a {color} {animal} beside a wall" for color in ("red", "blue", "green") for animal in ("fox", "owl", "hare")
+]
+
+
+def answer(content, **usage):
+    """Return the body of an answer with this content and usage."""
+    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+    return json.dumps({"choices": [choice], "usage": usage}).encode()
+
+
+def framed(body, status="200 OK", headers=b""):
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n".encode() + headers + b"\r\n" + body
+
+
+class Endpoint:
+    """A server that hands each connection, with the JSON of its request, to `serve(connection, request)`."""
+
+    def __init__(self, serve):
+        self.socket, self.serve, self.requests = socket.create_server(("127.0.0.1", 0)), serve, []
+        self.thread = threading.Thread(target=self._accept)
+        self.thread.start()
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.socket.getsockname()[1]}/v1"
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    head, _, body = self._head(connection)
+                    length = int(next(line for line in head.lower().split(b"\r\n") if b"length" in line).split(b":")[1])
+                    while len(body) < length:
+                        body += connection.recv(65536)
+                    self.requests.append(json.loads(body))
+                    self.serve(connection, self.requests[-1])
+                except (OSError, StopIteration, ValueError):
+                    pass
+
+    def _head(self, connection):
+        data = b""
+        while b"\r\n\r\n" not in data:
+            part = connection.recv(65536)
+            if not part:
+                raise OSError("closed")
+            data += part
+        return data.partition(b"\r\n\r\n")
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join()
+
+
+@pytest.fixture
+def serve():
+    """`serve(function)`: start an `Endpoint`."""
+    started = []
+
+    def start(function):
+        started.append(Endpoint(function))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def source(tmp_path):
+    """`source(endpoint)`: settings that ask it."""
+
+    def make(endpoint, **settings):
+        defaults = {"model": "m", "count": 9, "prompts_per_request": 9, "api_key_variable": None, "retries": 0}
+        return LanguageModelSource(**(defaults | {"endpoint": endpoint.address, "cache": tmp_path / "c"} | settings))
+
+    return make
+
+
+def trickle(connection, data, pause=0.02):
+    for position in range(len(data)):
+        connection.sendall(data[position : position + 1])
+        time.sleep(pause)
+
+
+def trickled_head(connection, request):
+    trickle(connection, b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 500)
+
+
+def trickled_body(connection, request):
+    connection.sendall(HEAD + b"Content-Length: 500\r\n\r\n")
+    trickle(connection, b" " * 500)
+
+
+def trickled_chunks(connection, request):
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"1\r\n \r\n")
+        time.sleep(0.02)
+
+
+def trickled_error(connection, request):
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 500\r\n\r\n")
+    trickle(connection, b" " * 500)
+
+
+def silence(connection, request):
+    connection.recv(1)
+
+
+@pytest.mark.parametrize("function", [trickled_head, trickled_body, trickled_chunks, trickled_error, silence])
+def test_a_reply_that_does_not_end_is_given_up_after_the_timeout(serve, source, function):
+    endpoint, start = serve(function), time.monotonic()
+    with pytest.raises(PromptSourceError, match=r"no whole reply within 0\.3 seconds; raise timeout") as caught:
+        source(endpoint, timeout=0.3, retries=5).collect(0)
+    assert time.monotonic() - start < 3
+    assert len(endpoint.requests) == 1  # a reply is paid for, even one that is too slow
+    assert "\n" not in str(caught.value)
+
+
+def endless(connection, request):
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+
+
+def endless_error(connection, request):
+    connection.sendall(b"HTTP/1.1 500 Oops\r\n\r\n")
+    while True:
+        connection.sendall(b" " * 0x10000)
+
+
+@pytest.mark.parametrize("function", [endless, endless_error])
+def test_a_reply_of_any_size_is_not_read(serve, source, monkeypatch, function):
+    monkeypatch.setattr(endpoints, "LARGEST_REPLY", 1_000_000)
+    endpoint = serve(function)
+    with pytest.raises(PromptSourceError, match=r"more than 1,000,000 bytes; check the endpoint"):
+        source(endpoint, retries=5).collect(0)
+    assert len(endpoint.requests) == 1
+
+
+def test_a_compressed_reply_is_not_unpacked(serve, source):
+    endpoint = serve(lambda connection, _: connection.sendall(framed(b"x", headers=b"Content-Encoding: gzip\r\n")))
+    with pytest.raises(PromptSourceError, match=r"its answer is compressed \(gzip\)"):
+        source(endpoint).collect(0)
+
+
+def test_redirects_are_followed_within_the_timeout_alone(serve, source):
+    def forward(connection, _):
+        time.sleep(0.1)
+        connection.sendall(framed(b"", "307 Temporary Redirect", b"Connection: close\r\nLocation: /v1/again\r\n"))
+
+    start = time.monotonic()
+    with pytest.raises(PromptSourceError, match=r"no whole reply within 0\.5 seconds"):
+        source(serve(forward), timeout=0.5).collect(0)
+    assert time.monotonic() - start < 3
+
+
+def test_an_endpoint_may_be_asked_where_an_event_loop_runs(serve, source):
+    endpoint = serve(lambda connection, _: connection.sendall(framed(answer(json.dumps(PROMPTS), total_tokens=200))))
+
+    async def notebook():
+        return source(endpoint).collect(0)
+
+    assert asyncio.run(notebook())["text"].tolist() == PROMPTS
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 30, None])
+def test_what_an_endpoint_reports_too_low_to_be_true_counts_at_its_most(serve, source, tokens):
+    def reply(connection, request):
+        new = [f"{len(endpoint.requests)} {prompt}" for prompt in PROMPTS]
+        connection.sendall(framed(answer(json.dumps(new), total_tokens=tokens)))
+
+    endpoint = serve(reply)
+    with pytest.raises(PromptCountError, match=r"m gave 18 of 100 prompts for \d{4} tokens, and total_tokens is 4000"):
+        source(endpoint, count=100, max_tokens=1000, total_tokens=4000).collect(0)
+    assert len(endpoint.requests) == 2
+
+
+def test_a_reply_longer_than_was_asked_for_counts_with_its_bytes(serve, source):
+    def reply(connection, request):
+        text = f"{len(endpoint.requests)} " + "fox " * 5000
+        connection.sendall(framed(answer(json.dumps([text]), total_tokens=0)))
+
+    endpoint = serve(reply)
+    with pytest.raises(PromptCountError, match=r"m gave 2 of 100 prompts for 4\d{4} tokens"):
+        source(endpoint, count=100, max_tokens=100, total_tokens=30_000).collect(0)
+    assert len(endpoint.requests) == 2
+
+
+STRICT = {
+    "object": "error",
+    "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs", "input": 1}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words", "cure"),
+    [
+        (422, STRICT, "body.seed: Extra inputs", "it names the field 'seed': set seed: null"),
+        (
+            400,
+            {"error": {"message": "max_tokens is no field; max_completion_tokens is", "param": "max_tokens"}},
+            "max_tokens is no field; max_completion_tokens is",
+            "the field 'max_tokens': set max_completion_tokens in its place",
+        ),
+        (
+            400,
+            {"error": {"message": "Only the default (1) is supported", "param": "temperature"}},
+            "temperature: Only the default (1) is supported",
+            "the field 'temperature': change temperature in the source, or set temperature: null",
+        ),
+        (400, {"detail": "no system role"}, "no system role", "check the key"),
+        (400, {"error": "bad model"}, "bad model", "check the key"),
+        (404, {"message": "no such model"}, "no such model", "check the key"),
+        (404, {"error": {"message": "seed not found"}}, "seed not found", "check the key"),
+        (503, {"error": {"message": "down for repair"}}, "down for repair", "try again later"),
+        (400, [{"error": {"code": 400, "message": "Invalid JSON payload: Unknown name seed"}}], "Unknown name", "seed"),
+        (400, "plain words", "plain words", "check the key"),
+        (400, {"a": {"b": 1}}, '{"a": {"b": 1}}', "check the key"),
+    ],
+)
+def test_the_servers_own_words_are_shown_and_what_helps(serve, source, status, body, words, cure):
+    raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    endpoint = serve(lambda connection, _: connection.sendall(framed(raw, f"{status} No")))
+    with pytest.raises(PromptSourceError) as caught:
+        source(endpoint).collect(0)
+    assert words in str(caught.value) and cure in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+def test_an_error_in_an_answer_of_success_is_shown(serve, source):
+    body = json.dumps({"error": {"message": "out of credits", "code": 402}}).encode()
+    endpoint = serve(lambda connection, _: connection.sendall(framed(body)))
+    with pytest.raises(PromptSourceError, match=r"choices: Field required; it says: out of credits"):
+        source(endpoint).collect(0)
+
+
+@pytest.mark.parametrize("name", ["seed", "temperature", "max_tokens"])
+def test_a_field_can_be_left_out(serve, source, name):
+    def strict(connection, request):
+        if name in request:
+            connection.sendall(framed(json.dumps({"message": f"unknown {name}"}).encode(), "422 No"))
+        else:
+            new = [f"{len(endpoint.requests)} {prompt}" for prompt in PROMPTS]
+            connection.sendall(framed(answer(json.dumps(new), total_tokens=200)))
+
+    endpoint = serve(strict)
+    with pytest.raises(PromptSourceError, match=f"unknown {name}; it names the field '{name}'"):
+        source(endpoint).collect(0)
+    table = source(endpoint, count=27, topics=["one"], **{name: None}).collect(0)
+    assert len(table) == 27 and table["prompt_id"].is_unique
+    asked = len(endpoint.requests)
+    assert source(endpoint, count=27, topics=["one"], **{name: None}).collect(0).equals(table)
+    assert len(endpoint.requests) == asked
+    assert not source(endpoint, count=27, topics=["one"], **{name: None}).collect(1)["text"].equals(table["text"])
+
+
+def test_the_limit_of_a_reply_has_a_newer_name(serve, source):
+    endpoint = serve(lambda connection, _: connection.sendall(framed(answer(json.dumps(PROMPTS), total_tokens=200))))
+    source(endpoint, max_completion_tokens=700).collect(0)
+    assert endpoint.requests[0]["max_completion_tokens"] == 700
+    assert "max_tokens" not in endpoint.requests[0]
+
+
+LIST = json.dumps(PROMPTS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LIST,
+        f'<think>\nThe user wants prompts, such as ["a draft"].\n</think>\n\n{LIST}',
+        f'I list ["a draft"] first.\n</think>\n{LIST}',
+        f"<THINKING>no</THINKING>```json\n{LIST}\n```",
+        f"Here are [9] prompts:\n\n```json\n{LIST}\n```\n\nTell me if you want more.",
+        f"Here they are: {LIST} I hope they [all] help.",
+        f"```\n{LIST}\n```",
+        json.dumps([{"prompt": prompt} for prompt in PROMPTS]),
+        json.dumps([{"id": number, "Prompt": prompt, "title": "x"} for number, prompt in enumerate(PROMPTS)]),
+        json.dumps({"topic": "animals", "prompts": PROMPTS}),
+        json.dumps({"prompts": [{"text": prompt} for prompt in PROMPTS], "tags": ["a"]}),
+        "\n".join(json.dumps({"prompt": prompt}) for prompt in PROMPTS),
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": LIST}],
+    ],
+)
+def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, content):
+    endpoint = serve(lambda connection, _: connection.sendall(framed(answer(content, total_tokens=200))))
+    assert source(endpoint).collect(0)["text"].tolist() == PROMPTS
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "reasons"),
+    [
+        ('<think>I could say ["a draft"] or', [], {"a reply cut off at max_tokens": 1}),
+        ('```json\n["one", "tw', [], {"a reply cut off at max_tokens": 1}),
+        ('{"a": ["one"], "b": ["two"]}', [], {"a reply that is not a list of prompts": 1}),
+        ('["one", {"a": "x", "b": "y"}, {"prompt": 3}, [4]]', ["one"], {"an entry that is not text": 3}),
+        ('```\n["one"]\n```\n```\n["two", "three"]\n```', ["two", "three"], {"an entry of a further list": 1}),
+        ('["a </think> fox"]', ["a </think> fox"], {}),
+        ('{"prompt": "one"}', ["one"], {}),
+    ],
+)
+def test_what_of_a_reply_is_not_used_is_counted(content, texts, reasons):
+    assert parse_reply(Reply(content=content, finish_reason="length", tokens=1)) == (texts, Counter(reasons))
+
+
+@pytest.mark.parametrize("part", ["[", '["', "```\n", "<think>", "{"])
+def test_a_hostile_reply_is_read_in_no_time(part):
+    start = time.process_time()
+    assert parse_reply(Reply(content=part * 300_000, finish_reason="stop", tokens=1))[0] == []
+    assert time.process_time() - start < 5

@@ -1,0 +1,170 @@
+"""Every command in the docs can be given as it stands: names, options and parameters exist."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from kedro.framework.cli.cli import KedroCLI
+
+from rsidiff_kedro import pipeline_registry
+from rsidiff_kedro.cli import run as run_command
+from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.hooks.session import FILTERS, check_names
+from rsidiff_kedro.parameters import parse_parameters
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")), *sorted(ROOT.glob("docs/*.md"))]
+MENTIONED = ("--params",)
+"""Options that a page may mention alone; they are those of `kedro run`."""
+LEFT_OUT = re.compile(r"…|<\w+>")
+"""What stands for something that the reader fills in."""
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of every kedro, make and python command in code blocks and inline code, without comments."""
+    fences = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    blocks = [code for language, code in fences.findall(text) if language in ("", "sh", "bash", "shell", "console")]
+    rest = fences.sub("", text)
+    blocks += re.findall(r"(?:^|\n\n)((?:    .*(?:\n|$))+)", rest)
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    inline = [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", rest)]
+    for line in [*lines, *inline]:
+        try:
+            words = shlex.split(line.strip().removeprefix("$ "), comments=True)
+        except ValueError:  # a quotation mark of prose
+            continue
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words = words[1:]
+        if words and words[0] in MENTIONED and len(words) > 1:
+            words = ["kedro", "run", *words]
+        if len(words) > 1 and Path(words[0]).name in ("kedro", "make", "python") and not LEFT_OUT.search(line):
+            yield [Path(words[0]).name, *words[1:]]
+
+
+COMMANDS = {
+    (page.relative_to(ROOT).as_posix(), shlex.join(words)): words
+    for page in PAGES
+    for words in commands(page.read_text(encoding="utf-8"))
+}
+
+
+def parse_kedro(project: Path, words: list[str]) -> None:
+    """Parse it as click does; of `kedro run`, check the names of pipelines, nodes and parameters too."""
+    command: click.Command | None = KedroCLI(project)
+    path = []
+    while isinstance(command, click.Group | click.CommandCollection):
+        assert words, f"kedro {' '.join(path)} is no command but a group"
+        path.append(words[0])
+        command = command.get_command(click.Context(command), words[0])
+        words = words[1:]
+    assert command is not None, f"there is no command kedro {' '.join(path)}"
+    command = run_command if path == ["run"] else command
+    try:
+        options = command.make_context(path[-1], list(words)).params
+    except click.exceptions.Exit:  # of --help
+        return
+    if "params" in options:
+        parameters = parse_parameters(open_configuration(options["env"], options["params"] or {})[1]["parameters"])
+        pipeline_registry.set_rounds(parameters.rounds)
+    if path == ["run"]:
+        named = [options["pipeline"]] if options["pipeline"] else options["pipelines"]
+        check_names(named, **{name: options[name] for name in (*FILTERS, "load_versions")})
+
+
+def parse_make(words: list[str]) -> None:
+    done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    used = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in [word.partition("=")[0] for word in words if "=" in word]:
+        assert f"$({name})" in used, f"the Makefile reads no {name}"
+
+
+def parse_python(words: list[str]) -> None:
+    """Check that the script or module exists, and that its options are in it."""
+    if words[0] == "-m":
+        assert importlib.util.find_spec(words[1]), words[1]
+        sources = [ROOT / "tests/conftest.py"] if words[1] == "pytest" else []
+        missing = [word for word in words[2:] if not word.startswith("-") and not (ROOT / word).exists()]
+        assert words[1] != "pytest" or not missing, missing
+    else:
+        sources = [ROOT / words[0]]
+        assert sources[0].is_file(), sources[0]
+    known = "".join(path.read_text(encoding="utf-8") for path in sources)
+    unknown = [word for word in words if re.match(r"--\w", word) and f'"{word.partition("=")[0]}"' not in known]
+    assert not sources or not unknown, unknown
+
+
+@pytest.mark.parametrize("place", COMMANDS, ids=lambda place: f"{place[0]}: {place[1]}")
+def test_every_command_of_the_docs_is_one(project: Path, place: tuple[str, str]) -> None:
+    program, *words = COMMANDS[place]
+    if program == "kedro":
+        parse_kedro(project, words)
+    elif program == "make":
+        parse_make(words)
+    else:
+        parse_python(words)
+
+
+def test_the_commands_are_found() -> None:
+    found = {command for _, command in COMMANDS}
+    assert len(found) >= 40
+    assert {
+        "kedro run --pipeline=rsi --params rounds=6",
+        "make parity SIZE=full",
+        "kedro rsi doctor --env=sd14",
+    } <= found
+
+
+TEXT = """
+Run `make
+rsi` or `kedro run --params a=[1,2]`, or say `--params b=3`; `kedro run --from-nodes=…` is left out.
+
+    FUZZ=1 python x.py --deep \\
+        --wide   # a comment; kedro no
+
+```sh
+$ .venv/bin/kedro rsi runs
+```
+
+```yaml
+kedro: run
+```
+"""
+
+
+def test_commands_are_found_in_blocks_and_lines_and_nothing_else_is() -> None:
+    assert [shlex.join(words) for words in commands(TEXT)] == [
+        "kedro rsi runs",
+        "python x.py --deep --wide",
+        "make rsi",
+        "kedro run --params 'a=[1,2]'",
+        "kedro run --params b=3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kedro run --pipeline=rsy",
+        "kedro run --params rond=3",
+        "kedro run --nosuch",
+        "kedro run --env=sd15",
+        "kedro rsi docter",
+        "kedro run --params rounds=1 --namespaces=rsi.round_2",
+        "make rsy",
+        "make rsi NOSUCH=3",
+        "python benchmarks/nosuch.py",
+        "python benchmarks/kill_test.py --nosuch",
+        "python -m pytest tests/nosuch",
+    ],
+)
+def test_a_wrong_command_would_be_noticed(project: Path, command: str) -> None:
+    program, *words = shlex.split(command)
+    parse = {"kedro": lambda words: parse_kedro(project, words), "make": parse_make, "python": parse_python}[program]
+    with pytest.raises((AssertionError, click.ClickException, ValueError)):
+        parse(words)
