@@ -1,9 +1,13 @@
 """Read `--params`, whose values may be lists and mappings."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
+import yaml
 from omegaconf import OmegaConf
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is fast and not everywhere
 
 
 def split_params(context: click.Context, option: click.Parameter, value: Any) -> Any:
@@ -22,19 +26,32 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
 
 
 def split_items(text: str) -> list[str]:
-    """Split at commas, except in a value that begins with `[` or `{`, up to the bracket that closes it."""
-    items, start, depth, quote, before = [], 0, 0, "", ","
-    for place, sign in enumerate(text):
-        if quote:
-            quote = "" if sign == quote else quote
-        elif depth and sign in "'\"" and before in "[{,:":
-            quote = sign
-        elif sign in "[{" and (depth or (before == "=" and text[start:place].count("=") == 1)):
-            depth += 1
-        elif sign in "]}":
-            depth = max(depth - 1, 0)
-        elif sign == "," and not depth:
-            items.append(text[start:place])
-            start = place + 1
-        before = before if sign.isspace() else sign
-    return [item.strip() for item in [*items, text[start:]] if item.strip()]
+    """Split at commas, except within a value that is a list or a mapping."""
+    items, start = [], 0
+    while start < len(text):
+        end = next((each for each in _ends(text, start) if _is_whole(text[start:each])), len(text))
+        items.append(text[start:end].strip())
+        start = end + 1
+    return [item for item in items if item]
+
+
+def _ends(text: str, start: int) -> Iterator[int]:
+    """Yield the place of each comma from `start` on, then the end of the text."""
+    place = text.find(",", start)
+    while place >= 0:
+        yield place
+        place = text.find(",", place + 1)
+    yield len(text)
+
+
+def _is_whole(item: str) -> bool:
+    """Tell whether an item's value is no list or mapping that goes on; what is wrong otherwise is told later."""
+    value = item.partition("=")[2].strip()
+    closing = {"[": "]", "{": "}"}.get(value[:1], "")
+    if not closing or not value.endswith(closing):
+        return not closing
+    try:
+        yaml.compose(value, _LOADER)
+    except yaml.YAMLError:
+        return False
+    return True

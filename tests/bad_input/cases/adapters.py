@@ -129,7 +129,7 @@ CASES = (
     Case(
         "adapters",
         "the base model is another than it was trained on",
-        "was trained on the base model 'scenes', but model.base is 'model'; set model.base=scenes",
+        "/model'; set model.base=scenes, or run all rounds again",
         (*ROUND, "--params=evaluation.judge=null,model.base=model"),
         _with_another_model,
     ),
