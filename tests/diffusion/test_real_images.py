@@ -1,6 +1,8 @@
 """Real images with captions become a training set, or are refused before anything is computed."""
 
 import json
+import logging
+import re
 import struct
 import zlib
 
@@ -11,7 +13,8 @@ from PIL import Image
 
 from rsidiff_kedro.diffusion.families import FAMILIES, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
+from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
+from rsidiff_kedro.diffusion.real_images import RealImageError, check_pairs, encode_pairs, read_pairs
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 
 
@@ -105,7 +108,88 @@ def test_a_folder_without_a_table_is_refused(tmp_path):
 
 
 def test_a_lacking_column_is_named_with_those_there_are(folder):
-    assert "lacks the columns ['text']; it has ['caption', 'file_name']" in refused(folder, "text")
+    message = refused(folder, "text")
+    assert "no column 'text'; there are file_name, caption; " in message and "sft.text_column" in message
+
+
+def test_two_tables_are_refused(folder):
+    (folder / "metadata.jsonl").write_text('{"file_name": "pictures/a.png", "caption": "a"}\n')
+    assert "holds metadata.csv and metadata.jsonl; remove all but one" in refused(folder)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_byte_order_mark_is_no_part_of_a_table(folder, kind):
+    text = {"csv": "file_name,caption\npictures/a.png,a\n", "jsonl": '{"file_name": "pictures/a.png", "caption": "a"}'}
+    (folder / "metadata.csv").unlink()
+    (folder / f"metadata.{kind}").write_text(text[kind], encoding="utf-8-sig")
+    assert read_pairs(folder, "caption")["text"].tolist() == ["a"]
+
+
+def test_a_lone_quotation_mark_loses_no_image(folder):
+    rows = [
+        "file_name,caption",
+        'pictures/a.png,"Once upon',
+        'pictures/b.jpg,a book that says "end"',
+        'pictures/c.png,"c"',
+    ]
+    (folder / "metadata.csv").write_text("\n".join(rows))
+    assert "metadata.csv: not a valid csv file (the row that begins in line 2" in refused(folder)
+
+
+def test_a_caption_of_several_lines_and_the_image_that_it_may_have_swallowed_are_told(folder):
+    rows = ["file_name,caption", 'pictures/a.png,"Once upon', "pictures/b.jpg,a time", 'pictures/c.png,end"']
+    (folder / "metadata.csv").write_text("\n".join(rows))
+    assert check_pairs(folder, "caption") == (
+        "1 pairs; 1 row (lines 2 to 4) with a line break in quotation marks, read as one row each; "
+        "2 images ('pictures/b.jpg' first) in no row of the table, not used"
+    )
+
+
+def test_classes_are_captions_by_their_names(folder):
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"file_name": Value("string"), "caption": ClassLabel(names=["a fox", "an owl"])})
+    (folder / "metadata.csv").unlink()
+    rows = {"file_name": ["pictures/a.png", "pictures/b.jpg"], "caption": [1, 0]}
+    Dataset.from_dict(rows, features).to_parquet(folder / "metadata.parquet")
+    assert read_pairs(folder, "caption")["text"].tolist() == ["an owl", "a fox"]
+
+
+def test_what_is_not_trained_on_as_it_is_is_counted_in_one_line(folder, family_folder, caplog):
+    Image.new("RGB", (8, 8)).save(folder / "pictures" / "d.png")
+    Image.new("RGB", (8, 8)).save(folder / "pictures" / "._a.png", "PNG")
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(folder / "pictures" / "b.webp", save_all=True, append_images=frames[1:])
+    rows = [("a.png", "fox " * 100), ("b.webp", "a fox"), ("c.png", "owl " * 90)]
+    table = pd.DataFrame({"file_name": [f"pictures/{name}" for name, _ in rows], "caption": [text for _, text in rows]})
+    table.to_csv(folder / "metadata.csv", index=False)
+    tokenizer = open_prompt_tokenizer(str(family_folder("stable_diffusion")))
+    with caplog.at_level(logging.WARNING, "rsidiff_kedro"):
+        found = check_pairs(folder, "caption", tokenizer)
+    assert re.fullmatch(
+        r"3 pairs; 2 images \('pictures/b.jpg' first\) in no row of the table, not used; 2 of 3 captions cut, because "
+        rf"the text encoder reads {tokenizer.max_tokens} tokens \('pictures/a.png' first, whose caption has \d+\); "
+        r"1 image \('pictures/c.png'\) with an alpha channel or transparent color, put on white; "
+        r"1 image \('pictures/b.webp'\) with several frames, of which only the first is used",
+        found,
+    )
+    (record,) = caplog.records
+    assert record.message == f"sft.images ({folder}): {found.removeprefix('3 pairs; ')}"
+
+
+def test_sound_pairs_are_counted_and_nothing_is_logged(folder, caplog):
+    (folder / "pictures" / "c.png").unlink()
+    Image.new("RGB", (8, 8)).save(folder / "pictures" / "c.png")
+    assert check_pairs(folder, "caption") == "3 pairs"
+    assert not caplog.records
+
+
+def test_transparent_pixels_are_white(folder, family_folder):
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    image.paste((250, 200, 10, 255), (16, 16, 48, 48))
+    image.save(folder / "pictures" / "a.png")
+    first = given_to_the_model(folder, family_folder)[0]
+    assert first.getpixel((0, 0)) == (255, 255, 255) and first.getpixel((16, 16)) == (250, 200, 10)
 
 
 def test_a_missing_image_is_named(folder):
@@ -165,7 +249,7 @@ def test_a_row_that_is_none_is_refused(folder, row):
 
 def test_a_broken_table_is_refused(folder):
     (folder / "metadata.csv").write_bytes(b"")
-    assert "cannot be read" in refused(folder)
+    assert "metadata.csv: the file is empty" in refused(folder)
 
 
 def png_of_size(width, height):

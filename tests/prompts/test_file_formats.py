@@ -1,10 +1,13 @@
 """Files of prompts as they come: the benchmarks' own formats, and what is wrong with a file."""
 
 import json
+import logging
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from rsidiff_kedro.prompts.sources import collect_prompts
 from rsidiff_kedro.prompts.sources.file import FileSource, PromptFileError
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
@@ -116,6 +119,46 @@ def test_lines_may_end_as_on_any_system(tmp_path, suffix, end):
 def test_one_huge_prompt_is_read_whole(tmp_path):
     (tmp_path / "a.csv").write_text("text\n" + "fox " * 500_000 + "\n")
     assert len(texts(tmp_path / "a.csv")[0]) == 1_999_999
+
+
+def test_hidden_files_of_a_folder_are_passed_over_and_other_ones_counted(tmp_path, caplog):
+    for name, content in {
+        "animals.txt": b"a fox\n",
+        "._animals.txt": b"\x00\x05\x16\x07\x80",
+        ".DS_Store": b"\x00",
+        "LICENSE": b"none",
+        "prompts.xlsx": b"none",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    with caplog.at_level(logging.INFO, "rsidiff_kedro"):
+        assert texts(tmp_path) == ["a fox"]
+    assert caplog.messages == [f"{tmp_path}: not read, because they are no prompt files: 2 (LICENSE first)"]
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_link_out_of_a_folder_is_refused(tmp_path, monkeypatch, absolute):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.txt").write_text("my secret\n")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "a.txt").write_text("a fox\n")
+    folder = tmp_path / "prompts" if absolute else Path("prompts")
+    assert texts(folder) == ["a fox"]
+    (tmp_path / "prompts" / "b.txt").symlink_to("a.txt")
+    assert texts(folder) == ["a fox", "a fox"]
+    (tmp_path / "prompts" / "c.txt").symlink_to("../secret.txt")
+    message = refused(folder)
+    assert "c.txt: a link to a file outside of the folder" in message and "my secret" not in message
+
+
+def test_what_a_table_has_to_tell_is_logged_once(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text('text,kind\n"a fox\nin snow",x\na hare\n')
+    with caplog.at_level(logging.WARNING, "rsidiff_kedro"):
+        collect_prompts(FileSource(path=tmp_path / "a.csv"), None, 0, keep=True)
+        collect_prompts(FileSource(path=tmp_path / "a.csv"), None, 0)
+    assert caplog.messages == [
+        f"{tmp_path}/a.csv: 1 row (lines 2 to 3) with a line break in quotation marks, read as one row each",
+        f"{tmp_path}/a.csv: 1 row (line 4) with fewer fields than the header; what is missing counts as empty",
+    ]
 
 
 def test_a_folder_without_prompts_is_refused(tmp_path):

@@ -118,6 +118,5 @@ def test_parquet_is_read_in_one_place() -> None:
     assert {module for module, _, _ in calls("read_parquet", "ParquetFile", "read_table")} <= {
         "core/untrusted/tables.py",
         "datasets/image_folder.py",
-        "prompts/sources/file.py",
     }
     assert calls("pd.read_parquet", "pandas.read_parquet") == []

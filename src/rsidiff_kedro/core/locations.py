@@ -51,9 +51,8 @@ _TEXT = Location(is_path=lambda text, root: _may_be_path(text) and os.path.exist
 
 
 def expand(path: str | Path, root: Path = Path()) -> Path:
-    """Return a path with `~` replaced; a relative one starts at `root`, and one in the home of nobody stays."""
-    expanded = os.path.expanduser(path)
-    return Path(expanded) if expanded.startswith("~") else root / expanded
+    """Return a path with `~` replaced; a relative one starts at `root`."""
+    return root / os.path.expanduser(path)
 
 
 def is_path(text: str, root: Path = Path()) -> bool:

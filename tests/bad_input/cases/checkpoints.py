@@ -161,7 +161,7 @@ _MODELS = (
     Case(
         "checkpoints",
         "its path is in the home of nobody",
-        "there is no folder '~nobody_here/model'",
+        "/~nobody_here/model'",
         with_params("model.base=~nobody_here/model"),
     ),
     Case(

@@ -61,6 +61,11 @@ def _folder_alone(place: Place) -> None:
     place.write(f"{FOLDER}/a.png", picture())
 
 
+def _two_tables(place: Place) -> None:
+    _pairs(place)
+    place.write(f"{FOLDER}/metadata.jsonl", '{"file_name": "a.png", "text": "a red circle"}')
+
+
 def _cut(place: Place) -> None:
     place.finish_a_run()
     buffer = io.BytesIO()
@@ -72,11 +77,11 @@ def _cut(place: Place) -> None:
 _REAL = (
     Case("images", "the folder of real images is missing", "holds none of metadata.csv", SFT, process=True),
     Case("images", "the folder has no table", "give a folder in the imagefolder layout", SFT, _folder_alone),
-    _table("the table is empty", "metadata.csv: cannot be read", ""),
+    _table("the table is empty", "metadata.csv: the file is empty", ""),
     _table("the table has no rows", "has no rows", "file_name,text\n"),
-    _table("the table has no captions", "lacks the columns ['text']; it has ['file_name']", "file_name\na.png\n"),
-    _table("the table is no JSON", "metadata.jsonl: cannot be read", "{", "metadata.jsonl"),
-    Case("images", "the table is no Parquet", "metadata.parquet: cannot be read", SFT, _broken_parquet),
+    _table("the table has no captions", "no column 'text'; there are file_name", "file_name\na.png\n"),
+    _table("the table is no JSON", "metadata.jsonl: line 1 is not valid JSON", "{", "metadata.jsonl"),
+    Case("images", "the table is no Parquet", "metadata.parquet: not a valid Parquet file", SFT, _broken_parquet),
     _table("an image is missing", "1 images are missing, 'b.png' first", "file_name,text\nb.png,a fox\n"),
     Case("images", "a path leaves the folder", "1 images are missing, '../secret.png' first", SFT, _outside),
     Case("images", "a link leaves the folder", "1 images are missing, 'b.png' first", SFT, _link_outside),
@@ -84,6 +89,12 @@ _REAL = (
     _table(
         "a caption is a number", "have a caption that is no text", '{"file_name": "a.png", "text": 7}', "metadata.jsonl"
     ),
+    _table(
+        "a caption with a lone quotation mark",
+        "not a valid csv file (the row that begins in line 2",
+        'file_name,text\na.png,"Stop" sign\n',
+    ),
+    Case("images", "the folder has two tables", "remove all but one", SFT, _two_tables),
     _image("an image is a web page", "a.png: no image that can be read", b"<html>404</html>"),
     _image("an image of 32 bits a pixel", "save it with 8 or 16", picture("F", "TIFF")),
     Case("images", "an image is cut", "a.png: no image that can be read", SFT, _cut, late=True),

@@ -4,6 +4,8 @@ import io
 import json
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cases.case import Case, Place, SetUp, nothing, with_params
 
@@ -53,6 +55,34 @@ def _table_of_numbers() -> bytes:
     return buffer.getvalue()
 
 
+def _table_of_classes() -> bytes:
+    buffer = io.BytesIO()
+    table = pa.table({"text": [f"a fox, number {number}" for number in range(50)], "style": [7] * 50})
+    features = {"style": {"names": ["anime", "photo"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), buffer)
+    return buffer.getvalue()
+
+
+def _link_outside(place: Place) -> None:
+    place.write("prompts/a.txt", "a fox\n")
+    place.write("secret.txt", "a secret\n")
+    (place.project / "prompts/b.txt").symlink_to("../secret.txt")
+
+
+def _data_set(**files: str) -> SetUp:
+    def set_up(place: Place) -> None:
+        place.write("secret.txt", "a secret\n")
+        for name, content in {"train.txt": "a fox\n", **files}.items():
+            place.write(f"set/{name}", content)
+
+    return set_up
+
+
+def _names(path: str) -> str:
+    return f"---\nconfigs:\n- config_name: default\n  data_files: {path}\n---\n"
+
+
 def _empty_folder(place: Place) -> None:
     (place.project / "prompts").mkdir()
 
@@ -62,7 +92,7 @@ _TEXT = (
     _file(
         "a kind of file that is not read", "prompts.docx", "x", "unknown kind of prompt file '.docx'; use one of .txt"
     ),
-    _file("the file is empty", "prompts.txt", "", "the file is empty; give at least one prompt"),
+    _file("the file is empty", "prompts.txt", "", "the file is empty; give at least one row"),
     _file(
         "the file is in Latin-1", "prompts.txt", b"a caf\xe9 by night\n", "byte 0xe9 at position 5); save it as UTF-8"
     ),
@@ -81,6 +111,13 @@ _TEXT = (
         with_params(NO_JUDGE, f"{SOURCE}.kind=file", f"{SOURCE}.path=prompts"),
         _empty_folder,
     ),
+    Case(
+        "prompts",
+        "a link leaves the folder of files",
+        "b.txt: a link to a file outside of the folder; put the file itself",
+        with_params(NO_JUDGE, f"{SOURCE}.kind=file", f"{SOURCE}.path=prompts"),
+        _link_outside,
+    ),
 )
 
 _TABLES = (
@@ -98,6 +135,20 @@ _TABLES = (
     _file(
         "no column of categories", "p.tsv", "text\tkind\na\tb\n", "no column 'style'", f"{SOURCE}.category_column=style"
     ),
+    _file(
+        "a prompt in CSV with a lone quotation mark",
+        "p.csv",
+        'text,style\na fox,photo\n"Stop" sign,photo\n',
+        "not a valid csv file (the row that begins in line 3",
+    ),
+    _file("a key twice in a line", "p.jsonl", '{"text": "a", "text": "b"}\n', "the key 'text' stands twice"),
+    _file(
+        "a class without a name",
+        "p.parquet",
+        _table_of_classes(),
+        "holds class 7, but its features name 2 classes; correct the features",
+        f"{SOURCE}.category_column=style",
+    ),
     _file("JSON that is cut", "p.json", '["a fox", ', "p.json: not valid JSON"),
     _file("JSON of an object", "p.json", '{"prompts": []}', "a JSON object, but prompts are a list"),
     _file("a JSON list of numbers", "p.json", "[1, 2]", "the list holds number items; give a list of texts"),
@@ -114,6 +165,16 @@ _SOURCES = (
     ),
     _source(
         "a data set that is not there", "the data set cannot be read", f"{SOURCE}.kind=hub", f"{SOURCE}.dataset=./no"
+    ),
+    *(
+        Case(
+            "prompts",
+            f"a data set that names {what}",
+            f"README.md names {path!r}; name files of the data set alone",
+            with_params(NO_JUDGE, f"{SOURCE}.kind=hub", f"{SOURCE}.dataset=./set"),
+            _data_set(**{"README.md": _names(path)}),
+        )
+        for what, path in (("a file beside it", "../secret.txt"), ("a file of the machine", "file:///etc/hostname"))
     ),
     _source(
         "a language model without its key", "'NO_SUCH_KEY' with the key of http://127.0.0.1:9/v1 is not set", *MODEL

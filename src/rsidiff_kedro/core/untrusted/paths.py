@@ -7,14 +7,15 @@ from pathlib import Path
 _HUB_CACHE = re.compile(r"(?:datasets|models|spaces)--[^/]+")
 
 
-def lies_inside(folder: Path, path: Path | str) -> bool:
+def lies_inside(folder: Path, name: str) -> bool:
     """Tell whether a file exists in a folder or below it, with all links followed.
 
+    `name` is absolute, or relative to the folder.
     A folder of the Hugging Face cache holds links into the folder `blobs` of the same repository, which count as
     inside.
     """
     try:
-        inside, found = folder.resolve(), (folder / path).resolve()
+        inside, found = folder.resolve(), (folder / name).resolve()
     except (OSError, ValueError):  # no name that a file can have
         return False
     return os.path.isfile(found) and any(map(found.is_relative_to, (inside, *_stores(inside))))

@@ -64,7 +64,7 @@ def _check_layout(folder: Path, layout: str) -> None:
     path = folder / layout
     if not os.path.lexists(path):
         return
-    if not lies_inside(folder, path):
+    if not lies_inside(folder, layout):
         raise PromptSourceError(f"{path}: no file of the data set; put a file there, or remove it")
     try:
         card = DatasetCard.load(path).data.to_dict() if layout == README else yaml.safe_load(path.read_text("utf-8"))
@@ -80,9 +80,12 @@ def _check_layout(folder: Path, layout: str) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text in a value, at any depth."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
+    """Yield every text in a value, at any depth; a part that YAML's aliases repeat is looked at once."""
+    waiting, seen = [value], set()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict | list) and id(part) not in seen:
+            seen.add(id(part))
+            waiting += part.values() if isinstance(part, dict) else part

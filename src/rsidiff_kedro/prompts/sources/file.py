@@ -47,7 +47,7 @@ class FileSource(Source):
         if not readable:
             raise PromptFileError(f"{self.path}: the folder holds no prompt file; use {', '.join(SUFFIXES)}")
         for path in readable:
-            if not lies_inside(self.path, path):
+            if not lies_inside(self.path, path.name):
                 raise PromptFileError(
                     f"{path}: a link to a file outside of the folder; put the file itself into the folder, or remove "
                     "the link"

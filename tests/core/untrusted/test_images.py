@@ -1,0 +1,167 @@
+"""Images of unknown origin: transparent parts are white, sound pixels are read whatever else the file holds."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from rsidiff_kedro.core.image_set import to_rgb
+from rsidiff_kedro.core.untrusted.images import ImageReadError, read_header, read_image
+
+LONG = "a prompt " * 300_000
+
+
+def saved(path, image, **options):
+    image.save(path, **options)
+    return path
+
+
+def corner(path):
+    """Return the pixel at the top left and at the center."""
+    image = read_image(path)
+    assert image.mode == "RGB" and not image.info
+    return image.getpixel((0, 0)), image.getpixel((image.width // 2, image.height // 2))
+
+
+def framed(mode, inside, outside, size=16):
+    """Return an image with one value inside and another around it."""
+    image = Image.new(mode, (size, size), outside)
+    image.paste(inside, (size // 4, size // 4, 3 * size // 4, 3 * size // 4))
+    return image
+
+
+def palette(inside, outside):
+    image = framed("P", 1, 0)
+    image.putpalette([*outside, *inside])
+    return image
+
+
+WHITE = (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "options", "center"),
+    [
+        (framed("RGBA", (250, 200, 10, 255), (0, 0, 0, 0)), "png", {}, (250, 200, 10)),
+        (framed("RGBA", (250, 200, 10, 255), (0, 0, 0, 0)), "webp", {"lossless": True}, (250, 200, 10)),
+        (framed("RGBA", (250, 200, 10, 255), (0, 0, 0, 0)), "tiff", {}, (250, 200, 10)),
+        (framed("RGBA", (0, 0, 0, 128), (9, 9, 9, 0)), "png", {}, (127, 127, 127)),
+        (framed("LA", (40, 255), (0, 0)), "png", {}, (40, 40, 40)),
+        (framed("RGB", (250, 200, 10), (1, 2, 3)), "png", {"transparency": (1, 2, 3)}, (250, 200, 10)),
+        (framed("L", 40, 0), "png", {"transparency": 0}, (40, 40, 40)),
+        (framed("1", 0, 1), "png", {"transparency": 1}, (0, 0, 0)),
+        (framed("I;16", 100 * 257, 300), "png", {"transparency": 300}, (100, 100, 100)),
+        (palette((250, 200, 10), (0, 0, 0)), "png", {"transparency": 0}, (250, 200, 10)),
+        (palette((250, 200, 10), (0, 0, 0)), "png", {"transparency": bytes([0, 255])}, (250, 200, 10)),
+        (palette((250, 200, 10), (0, 0, 0)), "gif", {"transparency": 0}, (250, 200, 10)),
+    ],
+)
+def test_transparent_pixels_are_white(tmp_path, image, kind, options, center):
+    path = saved(tmp_path / f"a.{kind}", image, **options)
+    assert corner(path) == (WHITE, center)
+    assert read_header(path).transparent
+
+
+def test_a_transparent_color_of_16_bits_is_white(tmp_path):
+    """Pillow cannot write RGB of 16 bits."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    clear, other = struct.pack(">3H", 300, 40_000, 65_535), struct.pack(">3H", 51_400, 25_700, 0)
+    pixels = b"".join(b"\0" + clear + other for _ in range(2))
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"tRNS", clear), chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert corner(tmp_path / "a.png") == (WHITE, (200, 100, 0))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "CMYK", "RGBA", "LA", "I;16"])
+def test_opaque_pixels_are_what_pillow_makes_of_them(tmp_path, mode):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+    image = Image.fromarray(rng.integers(0, 2**16, (16, 16), np.uint16)) if mode == "I;16" else image.convert(mode)
+    path = saved(tmp_path / ("a.tiff" if mode == "CMYK" else "a.png"), image)
+    assert read_image(path).tobytes() == to_rgb(image).tobytes()
+
+
+def text(kind, value):
+    """Return the texts of a PNG."""
+    info = PngImagePlugin.PngInfo()
+    if kind == "iTXt":
+        info.add_itxt("workflow", value, zip=True)
+    else:
+        info.add_text("workflow", value, zip=kind == "zTXt")
+    return info
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("options", [{"pnginfo": text("zTXt", LONG)}, {"pnginfo": text("iTXt", LONG)}])
+def test_a_text_longer_than_pillow_reads_harms_no_pixel(tmp_path, options, after):
+    image = Image.effect_noise((24, 24), 90).convert("RGB")
+    path = saved(tmp_path / "a.png", image, **options)
+    if after:  # the text stands behind the pixels, where it is read when they are decoded
+        content = path.read_bytes()
+        start = content.index(b"zTXt" if b"zTXt" in content else b"iTXt") - 4
+        end = start + 12 + struct.unpack_from(">I", content, start)[0]
+        path.write_bytes(content[:start] + content[end:-12] + content[start:end] + content[-12:])
+    assert read_image(path).tobytes() == image.tobytes()
+    assert not read_header(path).transparent
+
+
+def test_a_profile_longer_than_pillow_reads_harms_no_pixel(tmp_path):
+    image = Image.effect_noise((24, 24), 90).convert("RGB")
+    path = saved(tmp_path / "a.png", image, icc_profile=bytes(3_000_000))
+    assert read_image(path).tobytes() == image.tobytes()
+
+
+def test_texts_of_more_than_pillows_memory_harm_no_pixel(tmp_path, monkeypatch):
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 5000)
+    info = PngImagePlugin.PngInfo()
+    for number in range(9):
+        info.add_text(f"key {number}", "a" * 999)
+    image = Image.effect_noise((24, 24), 90).convert("RGB")
+    path = saved(tmp_path / "a.png", image, pnginfo=info)
+    assert read_image(path).tobytes() == image.tobytes()
+
+
+def test_the_orientation_is_kept_where_texts_are_left_out(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.effect_noise((24, 12), 90).convert("RGB")
+    path = saved(tmp_path / "a.png", image, exif=exif, pnginfo=text("zTXt", LONG))
+    assert read_image(path).size == (12, 24)
+
+
+def test_a_cut_png_with_a_long_text_is_refused_for_its_pixels(tmp_path):
+    path = saved(tmp_path / "a.png", Image.effect_noise((64, 64), 90), pnginfo=text("zTXt", LONG))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ImageReadError, match=r"a\.png: no image that can be read \(image file is truncated"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff"])
+def test_further_frames_are_told(tmp_path, kind):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    path = saved(tmp_path / f"a.{kind}", frames[0], save_all=True, append_images=frames[1:])
+    assert read_header(path).animated
+    assert read_image(path).getpixel((0, 0))[0] > 250
+    assert not read_header(saved(tmp_path / f"b.{kind}", frames[0])).animated
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_what_is_no_image_is_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    for look in (read_image, read_header):
+        with pytest.raises(ImageReadError, match=r"a\.png: no image that can be read"):
+            look(tmp_path / "a.png")
+
+
+def test_an_image_is_read_from_its_own_bytes_alone(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(buffer, "PNG")
+    (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
+    assert corner(tmp_path / "a.jpg") == ((255, 0, 0), (255, 0, 0))
