@@ -172,7 +172,7 @@ def test_one_round_and_then_one_more_give_what_two_rounds_give(
 
 def test_the_report_is_one_file_that_needs_no_network(context: KedroContext) -> None:
     report = context.catalog.load("report")
-    assert report.count("data:image/png;base64,") >= len(ROUNDS)
+    assert report.count("data:image/webp;base64,") >= len(ROUNDS)
     assert not re.search(r'<(script|link|img|iframe)\b[^>]*\b(src|href)="?http', report)
 
 

@@ -74,7 +74,7 @@ def win_rate_figure(rounds: Sequence[Metrics], selecting: Collection[str]) -> go
 def reward_gap_figure(rounds: Sequence[Metrics]) -> go.Figure:
     """Plot how much more what selects has gained over the base than what is held out."""
     keys = {"test/reward_gap": "gap"}
-    title = "Gap between what selects and what is held out: above zero, rewards rise more than what they stand for"
+    title = "Gap between what selects and what is held out"
     return _figure(rounds, keys, title, "standard deviations").add_hline(0, line={"width": 1, "color": GRAY})
 
 

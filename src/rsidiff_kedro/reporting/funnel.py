@@ -73,7 +73,7 @@ def _samples(selection: pd.DataFrame, weights: pd.DataFrame) -> dict[str, Any]:
         "generated": len(selection),
         "kept": int(selection["kept"].sum()),
         "dropped": _counts(selection.loc[~selection["kept"], "reason"]),
-        "effective": round(effective_sample_size(weights["weight"].to_numpy()) * len(weights), 1),
+        "effective": round(effective_sample_size(weights["weight"].to_numpy()) * len(weights)),
         "lowest": float(weights["weight"].min()),
         "highest": float(weights["weight"].max()),
     }

@@ -51,7 +51,7 @@ def gallery(
     first = metadata[0].iloc[[places[0][pair] for pair in pairs]]
     categories = dict(zip(test_prompts["prompt_id"].astype(str), test_prompts["category"].astype(str)))
     rows = [
-        {"prompt": prompt, "text": text, "category": categories.get(prompt, ""), "sample": sample, "seed": int(seed)}
+        {"prompt": prompt, "text": text, "category": categories.get(prompt, ""), "sample": sample, "seed": str(seed)}
         for (prompt, sample), text, seed in zip(pairs, first["text"], first["seed"])
     ]
     return {

@@ -39,6 +39,6 @@ MEANINGS = {
     "most, so it also falls as a model gets better; diversity counts right samples only.",
     "distance_to_base": "Fréchet distance between the embeddings of the round's test images and the base's.",
     "reward_gap": "Gain over the base of the rewards that select minus the gain of what is held out, in standard "
-    "deviations of the base's images. A gap that grows is a sign of reward hacking.",
+    "deviations of the base's images. A growing positive gap is a sign of reward hacking.",
 }
 """Explanations of metrics whose names do not say it all."""

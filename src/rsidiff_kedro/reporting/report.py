@@ -48,6 +48,7 @@ class Contents:
 def report_html(contents: Contents) -> str:
     """Return one HTML page with everything in it, plotly.js and images too."""
     rounds, names = contents.rounds, reward_names(contents.rounds)
+    measured = metric_names(rounds)
     shown = [figure for figure in _figures(rounds, contents.selecting) if figure.data]
     plots = [_plot(figure, f"figure-{index}", index == 0) for index, figure in enumerate(shown)]
     loss = _plot(contents.loss, "figure-loss", not plots) if contents.loss is not None and contents.loss.data else None
@@ -57,9 +58,9 @@ def report_html(contents: Contents) -> str:
         rounds=len(rounds) - 1,
         summary=contents.summary,
         rewards=[(name, role(name, contents.selecting)) for name in names],
-        judged="test/prompt_accuracy" in rounds[0],
+        judged="test/prompt_accuracy" in measured,
         rejected=rejected_rounds(rounds),
-        diversity=diversity_meaning(rounds),
+        diversity=diversity_meaning(rounds) if "test/diversity" in measured else "",
         plots=plots,
         loss=loss,
         categories=contents.categories,
@@ -69,6 +70,7 @@ def report_html(contents: Contents) -> str:
         costs=[(name, _duration(spent), spent / total) for name, spent in contents.facts.seconds.items()],
         total=_duration(total),
         metrics=metrics_table(rounds, contents.selecting),
+        meanings=[(name, text) for name, text in MEANINGS.items() if f"test/{name}" in measured],
         facts=contents.facts,
     )
 
@@ -108,11 +110,7 @@ def _duration(seconds: float) -> str:
 def metrics_table(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> Markup:
     """Return an HTML table with one row per metric that was measured and one column per round, with intervals."""
     rows = [
-        {
-            "name": metric_label(key, selecting),
-            "meaning": MEANINGS.get(key.rpartition("/")[2], ""),
-            "cells": list(map(_cell, intervals_of(rounds, key))),
-        }
+        {"name": metric_label(key, selecting), "cells": list(map(_cell, intervals_of(rounds, key)))}
         for key in metric_names(rounds)
     ]
     return render("metrics", count=len(rounds), rows=rows)

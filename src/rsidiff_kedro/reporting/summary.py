@@ -153,9 +153,9 @@ def _rewards(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[str]
     lines = [f"Win rate over the base: {', '.join(wins)}"] if wins else []
     gap = intervals_of(rounds, "test/reward_gap")[-1]
     if np.isfinite(gap.mean):
+        verdict = "it runs ahead" if gap.low > 0 else "it does not run ahead"
         lines.append(
-            f"What selects gained {gap.mean:+.2f} {gap} standard deviations more than what is held out: "
-            + ("it runs ahead" if gap.low > 0 else "it does not clearly run ahead")
+            f"Gain of what selects minus gain of what is held out: {gap.mean:+.2f} standard deviations {gap}: {verdict}"
         )
     return lines
 

@@ -42,7 +42,7 @@ def training_samples(
             "src": thumbnails.source(images.images[row]),
             "text": str(found["text"]),
             "sample": int(found["sample_index"]),
-            "seed": int(found["seed"]),
+            "seed": str(found["seed"]),
             "rewards": [short(float(found[name])) for name in selecting],
             "rank": int(found["rank"]),
             "reason": "" if found["kept"] else str(found["reason"]),

@@ -119,13 +119,14 @@ function showGallery() {
   const body = make("tbody");
   for (const row of found.slice(0, shown)) {
     const open = make("button", { type: "button", class: "open" }, make("bdi", {}, row.text));
-    const first = make("th", { scope: "row" }, open, make("br"), make("small", {}, `sample ${row.sample}, seed ${row.seed}`));
+    const first = make("th", { scope: "row" }, open, make("br"), make("small", {}, `sample ${row.sample}`));
     const line = make("tr", {}, first, ...rounds.map((round) => cell(row, round)));
     line.addEventListener("click", () => openTest(row));
     body.append(line);
   }
   byId("rows").replaceChildren(make("thead", {}, head), body);
-  byId("shown").textContent = `${Math.min(shown, found.length)} of ${found.length} rows are shown.`;
+  const below = gallery.measure?.reward == null ? "" : ` The number below an image is its ${gallery.measure.name}.`;
+  byId("shown").textContent = `${Math.min(shown, found.length)} of ${found.length} rows are shown.${below}`;
   byId("more").hidden = shown >= found.length;
   byId("more").textContent = `Show ${Math.min(PAGE, found.length - shown)} more`;
 }
@@ -141,17 +142,18 @@ function openDialog(title, ...parts) {
 
 function openTest(row) {
   const rows = gallery.rows.filter((each) => each.prompt === row.prompt);
-  const parts = [make("p", { class: "note" }, "A test prompt never trains, so its samples have no weight.")];
+  const blocks = make("div", { class: "cards" });
   gallery.rounds.forEach((name, round) => {
     const cards = rows.map((each) => {
       const { src, right, rewards, rank } = each.cells[round];
       const verdict = right == null ? [] : [right ? "judge: right" : "judge: wrong"];
-      const lines = [`sample ${each.sample}, seed ${each.seed}`, ...verdict, ...rewardLines(gallery.rewards, rewards)];
+      const lines = [`sample ${each.sample}`, `seed ${each.seed}`, ...verdict, ...rewardLines(gallery.rewards, rewards)];
       return card(picture(gallery, src, `${name}, sample ${each.sample}`, right), [...lines, `rank ${rank} of ${rows.length}`]);
     });
-    parts.push(make("h3", {}, name), make("ul", { class: "cards" }, ...cards));
+    blocks.append(make("section", {}, make("h3", {}, name), make("ul", { class: "cards" }, ...cards)));
   });
-  openDialog(row.text, ...parts);
+  const note = make("p", { class: "note" }, "A test prompt never trains, so its samples have no weight.");
+  openDialog(row.text, note, blocks);
 }
 
 /* Training samples */
@@ -159,10 +161,9 @@ function openTest(row) {
 const outcome = (sample) => (sample.reason ? `dropped: ${sample.reason}` : `weight ${number(sample.weight)}`);
 
 function trainingCard(set, sample, withText) {
-  const lines = [`sample ${sample.sample}, seed ${sample.seed}`, ...rewardLines(set.rewards, sample.rewards)];
-  lines.push(`rank ${sample.rank}`, outcome(sample));
+  const lines = [...rewardLines(set.rewards, sample.rewards), `rank ${sample.rank}`, outcome(sample)];
   if (sample.distance != null) lines.push(`distance ${number(sample.distance)}`);
-  if (withText) lines.unshift(sample.text);
+  lines.unshift(...(withText ? [make("bdi", {}, sample.text)] : [`sample ${sample.sample}`, `seed ${sample.seed}`]));
   return card(picture(set, sample.src, withText ? sample.text : `sample ${sample.sample}`), lines);
 }
 
@@ -190,6 +191,9 @@ function showTraining() {
   byId("trained").replaceChildren(make("thead", {}, head), body);
 }
 
+for (const name of document.querySelectorAll("#metrics tbody th")) {
+  name.replaceChildren(...name.textContent.split(/(?<=[_/])/).flatMap((part) => [part, make("wbr")]));
+}
 byId("filters").addEventListener("input", () => { shown = PAGE; showGallery(); });
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("more").addEventListener("click", () => { shown += PAGE; showGallery(); });
