@@ -129,5 +129,6 @@ def contents(
             changed={"rounds": Change(2, 6)},
             versions={"torch": "2.13.0"},
             seconds={"synthesis": 30.0, "finetune": 100.0},
+            adapters={1: "data/round_1/adapter"},
         ),
     )

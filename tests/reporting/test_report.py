@@ -1,5 +1,6 @@
 """Figures and report."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -9,8 +10,10 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.execution.run_facts import RunFacts
 from rsidiff_kedro.method.selection import SelectionSettings, select_samples
 from rsidiff_kedro.pipelines.report import stage
+from rsidiff_kedro.provenance.content_digest import RUN_FACTS
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.report import Contents, metrics_table, report_html
 
@@ -132,8 +135,15 @@ def test_the_report_shows_everything_that_there_is(contents: Contents) -> None:
         "<code>kedro run --params rounds=2</code>",
         "rounds = 2 (was 6)",
         "torch 2.13.0",
+        "round 1: <code>data/round_1/adapter</code>",
     ):
         assert part in html, part
+
+
+def test_what_differs_between_runs_of_the_same_results_is_marked(contents: Contents) -> None:
+    one, other = (report_html(replace(contents, facts=facts)) for facts in (contents.facts, RunFacts()))
+    assert one != other
+    assert RUN_FACTS.sub(b"", one.encode()) == RUN_FACTS.sub(b"", other.encode())
 
 
 def test_the_pipeline_makes_everything_of_any_number_of_rounds(

@@ -15,7 +15,14 @@ from rsidiff_kedro.execution.run_facts import RunFacts
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.labels import MEANINGS, diversity_meaning, metric_label, role
 from rsidiff_kedro.reporting.render import render
-from rsidiff_kedro.reporting.values import Metrics, intervals_of, metric_names, rejected_rounds, reward_names
+from rsidiff_kedro.reporting.values import (
+    Metrics,
+    accepted_round,
+    intervals_of,
+    metric_names,
+    rejected_rounds,
+    reward_names,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ def report_html(contents: Contents) -> str:
         metrics=metrics_table(rounds, contents.selecting),
         meanings=[(name, text) for name, text in MEANINGS.items() if f"test/{name}" in measured],
         facts=contents.facts,
+        used=accepted_round(rounds),
     )
 
 

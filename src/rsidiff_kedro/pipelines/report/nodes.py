@@ -1,6 +1,7 @@
 """Node functions of the report."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from rsidiff_kedro.reporting.funnel import funnel
 from rsidiff_kedro.reporting.gallery import gallery
 from rsidiff_kedro.reporting.report import Contents, report_html
 from rsidiff_kedro.reporting.summary import summary_text
-from rsidiff_kedro.reporting.values import Metrics, reward_names
+from rsidiff_kedro.reporting.values import Metrics, accepted_round, reward_names
 
 logger = logging.getLogger("rsidiff_kedro")
 
@@ -58,8 +59,10 @@ def summarize(
     """Say what improved from the base to the last round, with intervals, and log it."""
     lines = category_text(by_category, selection_rewards)
     adapters = run_facts().adapters
-    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selection_rewards, adapters)
-    logger.info("%s", summary)
+    # Versions differ between runs that make the same, so the summary names the folder that holds them.
+    folders = {number: Path(folder).parents[1].as_posix() for number, folder in adapters.items()}
+    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selection_rewards, folders)
+    logger.info("%sAdapter in use: %s\n", summary, adapters.get(accepted_round(metrics), "see the catalog"))
     return summary
 
 
