@@ -177,9 +177,7 @@ def test_the_report_is_one_file_that_needs_no_network(context: KedroContext) -> 
     assert not re.search(r'<(script|link|img|iframe)\b[^>]*\b(src|href)="?http', report)
 
 
-def test_the_report_says_which_run_it_belongs_to_and_what_each_stage_took(
-    project: Path, context: KedroContext
-) -> None:
+def test_the_report_says_which_run_it_belongs_to_and_what_each_stage_took(project: Path, context: KedroContext) -> None:
     report, path = context.catalog.load("report"), Path(context.catalog["report"]._get_load_path())
     footer = report[report.index("<footer>") :]
     assert f"<dt>Run</dt><dd>{path.parent.name}</dd>" in footer

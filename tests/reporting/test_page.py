@@ -76,7 +76,9 @@ def test_the_keyboard_alone_filters_by_change_and_by_category(show: Show) -> Non
     page.keyboard.press("ArrowRight")
     expect(page.locator("input[value=rose]")).to_be_checked()
     expect(page.locator("#shown")).to_contain_text("12 of 12 rows")
-    assert "wrong" in page.locator("#rows tbody tr").first.locator("td").first.locator(".verdict").get_attribute("class")
+    assert "wrong" in page.locator("#rows tbody tr").first.locator("td").first.locator(".verdict").get_attribute(
+        "class"
+    )
     page.locator("select[name=category]").focus()
     page.keyboard.press("ArrowDown")
     assert 0 < rows(page) < 12
@@ -162,7 +164,8 @@ def test_nothing_overlaps_or_overflows_at_400_pixels(show: Show) -> None:
     overlaps = page.evaluate(
         """() => {
           const blocks = [...document.querySelectorAll(
-            'h1, #theme, body > p, nav, pre, main h2, main h3, main p, figure, .controls > *, .scroll, .cards, .steps, footer')]
+            'h1, #theme, body > p, nav, pre, main h2, main h3, main p, figure, .controls > *, .scroll, .cards, .steps, '
+              + 'footer')]
             .filter((block) => block.getClientRects().length && !block.closest('dialog, .scroll > *'));
           const hit = [];
           blocks.forEach((one, index) => blocks.slice(index + 1).forEach((other) => {

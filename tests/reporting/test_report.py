@@ -178,7 +178,10 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
         catalog[f"rsi.round_{number}.training_samples"] = MemoryDataset(contents.training[number - 1])
     with caplog.at_level("INFO", logger="rsidiff_kedro"):
         outputs = SequentialRunner().run(stage.of_rounds(2), catalog)
-    assert set(outputs) == {"report", *(f"{plot}_plot" for plot in ("accuracy", "hallucination_rate", "reward", "diversity"))}
+    assert set(outputs) == {
+        "report",
+        *(f"{plot}_plot" for plot in ("accuracy", "hallucination_rate", "reward", "diversity")),
+    }
     report = outputs["report"].load()
     assert "Round 2 against the base model" in caplog.text
     assert "By category, judged accuracy of the base and of round 2" in caplog.text

@@ -101,9 +101,7 @@ def with_another_reward(metrics: Metrics, scores: list[pd.DataFrame]) -> tuple[M
     return [{**each, **more} for each in metrics], base.assign(pick_score=20.0), last.assign(pick_score=19.0)
 
 
-def test_a_held_out_reward_is_marked_and_judges_those_that_select(
-    metrics: Metrics, scores: list[pd.DataFrame]
-) -> None:
+def test_a_held_out_reward_is_marked_and_judges_those_that_select(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
     text = summary_text(*with_another_reward(metrics, scores), 200, 0, selecting=["proxy"])
     assert "reward proxy (selects)" in text and "reward pick_score (held out)" in text
     assert "Win rate over the base: proxy (selects) 0.70, pick_score (held out) 0.30" in text

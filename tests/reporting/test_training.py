@@ -1,5 +1,7 @@
 """What a report says of training: samples, weights, and what was kept of prompts and samples."""
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 
@@ -51,7 +53,7 @@ def test_every_prompt_is_kept_or_dropped_for_a_reason(selection: pd.DataFrame, w
         collected, table("too_short", "markup", "markup"), candidates, 12, by_probe, pool, [selection], [weights]
     )["prompts"]
     assert [step["left"] for step in steps] == [20, 17, 12, 9, 8]
-    for before, after in zip(steps, steps[1:]):
+    for before, after in pairwise(steps):
         assert before["left"] - after["left"] == sum(each["count"] for each in after["dropped"])
     assert steps[1]["dropped"][0] == {"reason": "markup", "count": 2}
 

@@ -109,10 +109,11 @@ def embed(images: ImageSet, base: ImageSet, settings: EvaluationSettings, models
     """Embed a round's images and the base's, and measure them; the distance is Fréchet's."""
     network = load_features(settings.features, **models.options(settings.features))
     ours, theirs = (network.embed(part.images, part.metadata["text"].tolist()) for part in (images, base))
-    spreads = (
-        embedding_spread(features, part.metadata["prompt_id"]) for features, part in ((ours, images), (theirs, base))
+    return Embedded(
+        spread=embedding_spread(ours, images.metadata["prompt_id"]),
+        base_spread=embedding_spread(theirs, base.metadata["prompt_id"]),
+        distance=frechet_distance(ours, theirs),
     )
-    return Embedded(*spreads, frechet_distance(ours, theirs))
 
 
 def diversity_metrics(

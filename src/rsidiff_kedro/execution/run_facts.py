@@ -39,14 +39,14 @@ class RunFacts:
     adapters: Mapping[int, str] = field(default_factory=dict)
 
 
-_current: ContextVar[RunFacts] = ContextVar("run_facts", default=RunFacts())
+_current: ContextVar[RunFacts | None] = ContextVar("run_facts", default=None)
 
 
-def set_run_facts(facts: RunFacts) -> None:
-    """Set the facts of the run that is active."""
+def set_run_facts(facts: RunFacts | None) -> None:
+    """Set the facts of the run that is active; None: no run is."""
     _current.set(facts)
 
 
 def run_facts() -> RunFacts:
     """Return the facts of the active run; empty outside a run."""
-    return _current.get()
+    return _current.get() or RunFacts()

@@ -42,7 +42,7 @@ class RunFactsHooks:
         loader = context.config_loader
         self._root = Path(context.project_path)
         self._records = Records(self._root / loader["globals"]["data"] / RECORDS)
-        self._environment = str(context.env or loader.default_run_env)
+        self._environment = str(context.env or "local")
         self._changed = loader.changed_parameters() if isinstance(loader, RsiConfigLoader) else {}
 
     @hook_impl
@@ -66,7 +66,7 @@ class RunFactsHooks:
     @hook_impl
     def after_node_run(self) -> None:
         """Forget them."""
-        set_run_facts(RunFacts())
+        set_run_facts(None)
 
     def _makers(self, node: Node, catalog: CatalogProtocol) -> list[Record]:
         """Return the records of what the node reads."""

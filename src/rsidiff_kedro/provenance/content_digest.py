@@ -5,7 +5,6 @@ import os
 import re
 from pathlib import Path
 
-
 RUN_FACTS = re.compile(rb"<!--run-->.*?<!--/run-->", re.DOTALL)
 """What a page says of the run that made it, such as its times, which differ between runs of the same results."""
 

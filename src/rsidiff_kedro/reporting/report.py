@@ -45,11 +45,11 @@ class Contents:
     summary: str
     selecting: Collection[str]
     gallery: Mapping[str, Any]
-    categories: Markup = Markup("")
+    categories: Markup | None = None
     training: Sequence[Mapping[str, Any]] = ()
     funnel: Mapping[str, Any] = field(default_factory=dict)
     loss: go.Figure | None = None
-    facts: RunFacts = RunFacts()
+    facts: RunFacts = field(default_factory=RunFacts)
 
 
 def report_html(contents: Contents) -> str:

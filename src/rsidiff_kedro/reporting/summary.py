@@ -125,7 +125,7 @@ def summary_text(
         before, after, ratio, verdict = diversity
         interval = "no interval" if np.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
         lines.append(f"  {'diversity':{width}} {before:8.3f}  {after:8.3f}   x {ratio.mean:.2f} {interval}  {verdict}")
-        lines.append(f"Diversity is {diversity_meaning(rounds)}; x is the ratio to the base's.")
+        lines.append(f"Diversity, with its ratio to the base's: {diversity_meaning(rounds)}")
     lines += [*_rewards(rounds, selecting), *by_category, *_gate(rounds, adapters or {})]
     lines += _warnings(comparisons, selecting)
     lines.append("The report shows every round's figures and the same prompts and seeds side by side.")

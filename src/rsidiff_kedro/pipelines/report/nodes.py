@@ -62,7 +62,10 @@ def summarize(
     # Versions differ between runs that make the same, so the summary names the folder that holds them.
     folders = {number: Path(folder).parents[1].as_posix() for number, folder in adapters.items()}
     summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selection_rewards, folders)
-    logger.info("%sAdapter in use: %s\n", summary, adapters.get(accepted_round(metrics), "see the catalog"))
+    logger.info("%s", summary)
+    used = adapters.get(accepted_round(metrics))
+    if used is not None:
+        logger.info("Adapter in use: %s", used)
     return summary
 
 
