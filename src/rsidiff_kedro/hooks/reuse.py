@@ -219,7 +219,7 @@ class ReuseHooks:
             self._records.write(self._planned.pop(node.name))
             self._unfinished.pop(node.name).remove()
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def after_node_run(self, node: Node) -> None:
         """Note the step's time, and keep whatever runs after it out of its folder."""
         seconds = round(time.monotonic() - self._started, 3)
