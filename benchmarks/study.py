@@ -39,6 +39,8 @@ from arms import (
     training_samples,
 )
 
+from rsidiff_kedro.evaluation.diversity import open_diversity
+from rsidiff_kedro.evaluation.intervals import ratio_of_means
 from rsidiff_kedro.method.weighting import effective_sample_size
 from rsidiff_kedro.prompts.splits import split_prompts
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
@@ -153,9 +155,9 @@ def compare(arms: Sequence[Arm], seeds: Sequence[int], split: str) -> list[str]:
             cells = " | ".join(f"{value:.3f}" for value in by_round)
             lines.append(f"| {arm.name}: {title} | {cells} | {difference(last(table, arm), table, column)} |")
     for arm in arms:
-        values = [mean_metric(arm, seeds, number, f"{split}/open_diversity") for number in range(rounds + 1)]
-        ratio = f"{values[-1] / values[0]:.2f} of the base's"
-        lines.append(f"| {arm.name}: open diversity | {' | '.join(f'{value:.3f}' for value in values)} | {ratio} |")
+        values = [mean_metric(arm, seeds, number, f"{split}/diversity") for number in range(rounds + 1)]
+        cells = " | ".join(f"{value:.3f}" for value in values)
+        lines.append(f"| {arm.name}: diversity | {cells} | {diversity_ratio(tables[arm.name], arm)} |")
     lines.append("")
     for one, other in itertools.combinations(arms, 2):
         gap = difference(last(tables[one.name], one), last(tables[other.name], other), "correct", None)
@@ -165,6 +167,14 @@ def compare(arms: Sequence[Arm], seeds: Sequence[int], split: str) -> list[str]:
         ends = [f"{by_seed(table, seed, 0):.3f} to {by_seed(table, seed, rounds):.3f}" for seed in seeds]
         lines.append(f"- {arm.name}, by seed: {'; '.join(ends)}")
     return lines
+
+
+def diversity_ratio(table: pd.DataFrame, arm: Arm) -> str:
+    """The last round's diversity over the base's with its interval over the prompts of all seeds, as text."""
+    apart = table.assign(prompt_id=table["seed"].astype(str) + " " + table["prompt_id"])
+    end, start = (open_diversity(part) for part in (last(apart, arm), apart[apart["round"] == 0]))
+    ratio = ratio_of_means(end, start, 2000, 0)
+    return f"x {ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def last(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
@@ -319,12 +329,12 @@ def levers(seeds: Sequence[int]) -> list[str]:
     run_arms(arms, seeds)
     numbers = range(LEVER_ROUNDS + 1)
     tables = [evaluation(arm, seeds, "validation") for arm in arms]
-    lines = ["| lever | accuracy by round, from the base on | last minus as it is | open diversity over the base's |"]
+    lines = ["| lever | accuracy by round, from the base on | last minus as it is | diversity over the base's |"]
     lines.append("| --- | --- | --- | --- |")
     for name, arm, table in zip(LEVERS, arms, tables, strict=True):
         accuracy = ", ".join(f"{value:.3f}" for value in table.groupby("round")["correct"].mean())
         change = "" if arm is arms[0] else difference(last(table, arm), last(tables[0], arms[0]), "correct", None)
-        diversity = [mean_metric(arm, seeds, number, "validation/open_diversity") for number in numbers]
+        diversity = [mean_metric(arm, seeds, number, "validation/diversity") for number in numbers]
         ratios = ", ".join(f"{value / diversity[0]:.2f}" for value in diversity[1:])
         lines.append(f"| {name} | {accuracy} | {change} | {ratios} |")
     return lines

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rsidiff_kedro.evaluation.distance import frechet_distance
-from rsidiff_kedro.evaluation.diversity import vendi_score, within_prompt_diversity
+from rsidiff_kedro.evaluation.diversity import embedding_spread, vendi_score
 
 features = arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 6)), elements=st.floats(-10, 10, width=32))
 
@@ -34,10 +34,10 @@ def test_vendi_score_refuses_no_images():
         vendi_score(np.empty((0, 4)))
 
 
-def test_diversity_is_the_mean_cosine_distance_within_each_prompt():
+def test_the_embedding_spread_is_the_mean_cosine_distance_within_each_prompt():
     rows = np.array([[1, 0], [0, 1], [1, 1], [2, 2], [3, 0]], dtype=float)
-    found = within_prompt_diversity(rows, np.array(["b", "b", "a", "a", "c"]))
-    assert found.index.tolist() == ["a", "b", "c"] and found.name == "diversity"
+    found = embedding_spread(rows, np.array(["b", "b", "a", "a", "c"]))
+    assert found.index.tolist() == ["a", "b", "c"] and found.name == "embedding_spread"
     np.testing.assert_allclose(found, [0, 1, np.nan], atol=1e-12)
 
 

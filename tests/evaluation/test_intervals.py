@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean, paired_difference
+from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean, paired_difference, ratio_of_means
 
 rows = st.lists(st.tuples(st.floats(-5, 5), st.sampled_from("abcd")), min_size=1, max_size=30)
 
@@ -109,3 +109,22 @@ def test_a_single_prompt_says_nothing_about_others():
 def test_an_interval_excludes_zero_if_it_lies_on_one_side_of_it():
     lying = [Interval(0.0, *ends).excludes_zero for ends in ((0.1, 2), (-2, -0.1), (-1, 1), (0, 1), (-1, 0))]
     assert lying == [True, True, False, False, False]
+
+
+def test_a_ratio_of_means_lies_in_its_interval_and_is_one_of_equal_values():
+    values = pd.Series(np.random.default_rng(0).uniform(1, 2, 50), index=[f"p{n}" for n in range(50)])
+    assert ratio_of_means(values, values, 100, seed=0) == (1.0, 1.0, 1.0)
+    ratio = ratio_of_means(values * 0.5 + 0.1 * values.sample(frac=1, random_state=0).to_numpy(), values, 200, seed=0)
+    assert ratio.mean == pytest.approx(0.6)
+    assert ratio.low < ratio.mean < ratio.high
+
+
+def test_a_ratio_of_means_takes_prompts_that_only_one_side_has():
+    ratio = ratio_of_means(pd.Series({"a": 1.0, "b": 3.0}), pd.Series({"b": 4.0, "c": 4.0}), 50, seed=0)
+    assert ratio.mean == 0.5
+
+
+@pytest.mark.parametrize("base", [{}, {"a": 0.0, "b": 0.0}])
+def test_a_ratio_to_nothing_is_not_measured(base):
+    found = ratio_of_means(pd.Series({"a": 1.0, "b": 3.0}), pd.Series(base, dtype=float), 50, seed=0)
+    assert all(map(math.isnan, found))

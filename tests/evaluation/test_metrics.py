@@ -7,7 +7,14 @@ import pandas as pd
 from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.evaluation.metrics import EvaluationSettings, comparison_metrics, score_metrics, with_intervals
+from rsidiff_kedro.evaluation.metrics import (
+    Embedded,
+    EvaluationSettings,
+    comparison_metrics,
+    diversity_metrics,
+    score_metrics,
+    with_intervals,
+)
 from rsidiff_kedro.pipelines.common import score_images
 from rsidiff_kedro.pipelines.evaluation.nodes import measure
 from rsidiff_kedro.rewards.registry import RewardsSettings
@@ -39,8 +46,9 @@ def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_n
     assert of_base.keys() == of_round.keys() == of_no_gate.keys()
     for metrics in (of_base, of_round, of_no_gate):
         assert {name.removesuffix("_low").removesuffix("_high") for name, x in metrics.items() if math.isnan(x)} <= {
-            "test/open_diversity",  # of noise, no image is right
-            "validation/open_diversity",
+            "test/diversity",  # of noise, no image is right
+            "test/diversity_over_base",
+            "validation/diversity",
         }
     assert (of_base["gate/accepted"], of_base["test/win_rate_over_base/proxy"]) == (1.0, 0.5)
     assert of_base["test/distance_to_base"] < 1e-9 < of_round["test/distance_to_base"]
@@ -72,3 +80,24 @@ def test_of_one_prompt_there_is_a_mean_without_an_interval_and_of_none_nothing()
     assert metrics.pop("one") == 1.5
     assert list(metrics) == ["one_low", "one_high", "none", "none_low", "none_high"]
     assert all(map(math.isnan, metrics.values()))
+
+
+def embedded(spread: float) -> Embedded:
+    return Embedded(pd.Series({"a": spread, "b": spread}), pd.Series({"a": 0.4, "b": 0.4}), 0.0)
+
+
+def test_without_a_judge_diversity_is_the_embeddings_with_its_ratio_to_the_base() -> None:
+    scores = pd.DataFrame({"prompt_id": ["a", "b"], "sample_index": 0})
+    values, ratio = diversity_metrics(scores, scores, embedded(0.3), 50, 0)
+    assert list(values) == ["diversity"]
+    assert values["diversity"][0].tolist() == [0.3, 0.3]
+    assert ratio.mean == ratio.low == ratio.high == 0.3 / 0.4
+
+
+def test_a_judges_diversity_counts_right_samples_and_the_embeddings_has_its_own_name() -> None:
+    shown = ['{"size": "large"}', '{"size": "small"}', '{"size": "large"}', '{"size": "large"}']
+    pairs = pd.DataFrame({"prompt_id": ["a", "a", "b", "b"], "left_open": shown, "correct": True})
+    values, ratio = diversity_metrics(pairs, pairs, embedded(0.3), 50, 0)
+    assert values["diversity"][0].tolist() == [1.0, 0.0]
+    assert values["embedding_spread"][0].tolist() == [0.3, 0.3]
+    assert ratio.mean == 1.0

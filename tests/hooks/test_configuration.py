@@ -153,3 +153,13 @@ def test_an_environment_that_extends_an_unknown_one_is_refused_with_those_there_
 def test_an_environment_that_extends_nothing_lies_on_base_alone(project: Path) -> None:
     add(project, "mine", parameters={"seed": 5})
     assert load("mine") == load("base") | {"seed": 5}
+
+
+def test_changed_parameters_are_those_of_the_command_line_and_of_local(project: Path) -> None:
+    add(project, "local", parameters={"finetune": {"steps": 7, "batch_size": 32}})
+    loader = open_configuration(None, {"rounds": 2})[1]
+    assert loader.changed_parameters() == {"finetune.steps": (7, 100), "rounds": (2, 6)}
+
+
+def test_an_environment_changes_nothing_by_itself(project: Path) -> None:
+    assert open_configuration("test")[1].changed_parameters() == {}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import platform
 import re
 from pathlib import Path
 
@@ -172,8 +173,34 @@ def test_one_round_and_then_one_more_give_what_two_rounds_give(
 
 def test_the_report_is_one_file_that_needs_no_network(context: KedroContext) -> None:
     report = context.catalog.load("report")
-    assert report.count("data:image/png;base64,") >= len(ROUNDS)
+    assert report.count("data:image/webp;base64,") >= len(ROUNDS)
     assert not re.search(r'<(script|link|img|iframe)\b[^>]*\b(src|href)="?http', report)
+
+
+def test_the_report_says_which_run_it_belongs_to_and_what_each_stage_took(project: Path, context: KedroContext) -> None:
+    report, path = context.catalog.load("report"), Path(context.catalog["report"]._get_load_path())
+    footer = report[report.index("<footer>") :]
+    assert f"<dt>Run</dt><dd>{path.parent.name}</dd>" in footer
+    assert "<dt>Environment</dt><dd>test</dd>" in footer and "no parameter" in footer
+    assert f"python {platform.python_version()}" in footer
+    stages = re.findall(r"<li>([a-z ]+) <b>[\d.]+ s</b>", report)
+    assert stages == [
+        "prompt curation",
+        "synthesis",
+        "preference selection",
+        "weighting",
+        "finetune",
+        "gate",
+        "evaluation",
+        "report",
+    ]
+    used = re.search(r"<code>(data/test/06_models/[^<]*)</code>", footer)
+    assert used is not None and (project / used[1] / "adapter.json").is_file()
+
+
+def test_the_summary_names_the_adapter_in_use(project: Path, context: KedroContext) -> None:
+    used = re.search(r"The adapter in use is .*: (.*)", context.catalog.load("summary"))
+    assert used is not None and list((project / used[1]).glob("*/adapter/adapter.json"))
 
 
 def test_the_notebook_runs_on_what_lies_on_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,3 +63,15 @@ def test_links_in_a_circle_and_links_to_nothing_end(tmp_path: Path) -> None:
     before = fingerprint(tmp_path)
     (tmp_path / "a" / "file").write_bytes(b"12")
     assert fingerprint(tmp_path) != before
+
+
+def test_what_a_page_says_of_its_run_is_no_content(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+
+    def digest(text: str) -> str:
+        page.write_text(text)
+        return content_digest(page)
+
+    first = digest("<p>0.8</p><!--run--><p>3 s</p><!--/run--><p>end</p><!--run-->a<!--/run-->")
+    assert digest("<p>0.8</p><!--run--><p>4 s\n</p><!--/run--><p>end</p><!--run-->b<!--/run-->") == first
+    assert digest("<p>0.9</p><!--run--><p>3 s</p><!--/run--><p>end</p><!--run-->a<!--/run-->") != first

@@ -1,5 +1,6 @@
-"""Figures, gallery and report."""
+"""Figures and report."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -7,13 +8,14 @@ import plotly.graph_objects as go
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
-from markupsafe import Markup
 
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.execution.run_facts import RunFacts
+from rsidiff_kedro.method.selection import SelectionSettings, select_samples
 from rsidiff_kedro.pipelines.report import stage
+from rsidiff_kedro.provenance.content_digest import RUN_FACTS
 from rsidiff_kedro.reporting import figures
-from rsidiff_kedro.reporting.gallery import gallery_html, spread_rows
-from rsidiff_kedro.reporting.report import metrics_table, report_html
+from rsidiff_kedro.reporting.report import Contents, metrics_table, report_html
 
 Metrics = list[dict[str, float | None]]
 
@@ -44,9 +46,18 @@ def test_a_rejected_round_has_a_hollow_marker(metrics: Metrics) -> None:
     assert list(figures.accuracy_figure(*metrics).data[0].marker.symbol) == ["circle", "circle", "circle-open"]
 
 
-def test_every_reward_has_a_line(metrics: Metrics) -> None:
+def test_every_reward_has_a_plot_and_an_axis_of_its_own_and_says_whether_it_selects(metrics: Metrics) -> None:
     more = [{**each, "test/reward/clip": 0.3} for each in metrics]
-    assert [line.name for line in figures.reward_figure(*more).data] == ["clip", "proxy"]
+    titles = [figure.layout.title.text for figure in figures.reward_figures(more, ["proxy"])]
+    assert titles == ["Reward proxy (selects)", "Reward clip (held out)"]
+    figure = figures.reward_figure(*more, selecting=["proxy"])
+    assert [(line.name, line.yaxis) for line in figure.data] == [("clip", "y"), ("proxy", "y2")]
+    assert [each.text for each in figure.layout.annotations] == ["clip (held out)", "proxy (selects)"]
+
+
+def test_win_rates_and_the_gap_are_plotted(metrics: Metrics) -> None:
+    assert list(figures.win_rate_figure(metrics, ["proxy"]).data[0].y) == pytest.approx([0.5, 0.6, 0.7])
+    assert list(figures.reward_gap_figure(metrics).data[0].y) == pytest.approx([0.0, 0.1, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -62,43 +73,11 @@ def test_what_was_not_measured_is_said_so(make) -> None:
     figure = make({"gate/accepted": None}, {"gate/accepted": 1.0})
     assert len(figure.data) == 0
     assert "not measured" in str(figure.layout.annotations)
+    assert figure.layout.xaxis.visible is figure.layout.yaxis.visible is False
 
 
 def test_figures_are_the_same_each_time(metrics: Metrics) -> None:
     assert figures.diversity_figure(*metrics).to_json() == figures.diversity_figure(*metrics).to_json()
-
-
-def test_the_gallery_has_prompts_down_and_rounds_across(images: list[ImageSet], scores: list[pd.DataFrame]) -> None:
-    tags = Tags(gallery_html(images, scores, prompts=4)).tags
-    assert tags.count("tr") == 1 + 4
-    assert tags.count("img") == 4 * 3
-
-
-def test_the_gallery_marks_what_the_judge_found(images: list[ImageSet], scores: list[pd.DataFrame]) -> None:
-    html = gallery_html(images, scores, prompts=10)
-    assert html.count("✓") == sum(int(table[table.sample_index == 0].correct.sum()) for table in scores)
-    assert html.count("✓") + html.count("✗") == 30
-    unjudged = gallery_html(images, [table.drop(columns="correct") for table in scores])
-    assert "✓" not in unjudged
-    assert "✗" not in unjudged
-
-
-def test_the_gallery_escapes_prompts(images: list[ImageSet], scores: list[pd.DataFrame]) -> None:
-    html = gallery_html(images, scores)
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html
-
-
-def test_the_gallery_refuses_rounds_of_other_prompts(images: list[ImageSet], scores: list[pd.DataFrame]) -> None:
-    with pytest.raises(ValueError, match="round 1 has no image of the prompt p0"):
-        gallery_html([images[0], images[1].select(range(2, 20))], scores[:2])
-
-
-def test_rows_are_spread_over_the_prompts_at_their_first_sample(images: list[ImageSet]) -> None:
-    chosen = images[0].metadata.iloc[spread_rows(images[0].metadata.iloc[::-1], 3)]
-    assert len(chosen) == 3
-    backwards = images[0].metadata.iloc[::-1].reset_index(drop=True)
-    assert set(backwards.iloc[spread_rows(backwards, 3)]["sample_index"]) == {0}
 
 
 def test_the_metrics_table_has_a_column_per_round_and_no_row_for_an_intervals_ends(metrics: Metrics) -> None:
@@ -108,35 +87,105 @@ def test_the_metrics_table_has_a_column_per_round_and_no_row_for_an_intervals_en
     assert "not measured" in html
 
 
-def test_the_report_needs_no_network(metrics: Metrics) -> None:
-    html = report_html([figures.accuracy_figure(*metrics)] * 2, metrics, Markup("<table></table>"), "a < b", Markup(""))
-    assert Tags(html).addresses == []
+def test_the_metrics_table_marks_rewards_and_leaves_out_what_was_never_measured(metrics: Metrics) -> None:
+    html = metrics_table([{**each, "test/x": None, "test/reward/clip": 1.0} for each in metrics], ["proxy"])
+    assert "test/reward/proxy (selects)" in html and "test/win_rate_over_base/proxy (selects)" in html
+    assert "test/reward/clip (held out)" in html
+    assert "test/x" not in html
+
+
+def test_the_report_needs_no_network(contents: Contents) -> None:
+    html = report_html(contents)
+    assert [address for address in Tags(html).addresses if not address.startswith("#")] == []
     assert html.count("plotly.js v") == 1
     assert "a &lt; b" in html
 
 
-def test_the_report_shows_categories_where_there_are_any(metrics: Metrics) -> None:
-    without, with_them = (report_html([], metrics, Markup(""), "", table) for table in (Markup(""), Markup("<b>x</b>")))
-    assert "<h2>Categories</h2>" not in without
-    assert "<h2>Categories</h2>" in with_them and "<b>x</b>" in with_them
+def test_the_report_escapes_prompts(contents: Contents) -> None:
+    html = report_html(contents)
+    assert "<script>alert" not in html
+    assert "\\u003cscript\\u003ealert" in html
+
+
+def test_the_report_shows_only_what_was_measured(contents: Contents) -> None:
+    rewards_only = [
+        {name: each[name] for name in ("test/reward/proxy", "test/win_rate_over_base/proxy", "gate/accepted")}
+        for each in contents.rounds
+    ]
+    html = report_html(
+        Contents(rounds=rewards_only, summary="", selecting=["proxy"], gallery={**contents.gallery, "measure": None})
+    )
+    assert html.count("<figcaption>") == 2
+    for part in ("Categories</h2>", "Training samples</h2>", "What was kept</h2>", "Cost</h2>", "judge", "Diversity"):
+        assert part not in html.split("<script>")[0], part
+
+
+def test_the_report_shows_everything_that_there_is(contents: Contents) -> None:
+    html = report_html(contents)
+    for part in (
+        "Categories</h2>",
+        "proxy</b> (selects)",
+        "<b>10</b> collected",
+        "1 dropped: too short",
+        "enough better samples (keep_per_prompt)",
+        "Training loss",
+        "synthesis <b>30.0 s</b>",
+        "finetune <b>1 min 40 s</b>",
+        "2026-01-01T00.00.00.000Z",
+        "<code>kedro run --params rounds=2</code>",
+        "rounds = 2 (was 6)",
+        "torch 2.13.0",
+        "round 1: <code>data/round_1/adapter</code>",
+    ):
+        assert part in html, part
+
+
+def test_what_differs_between_runs_of_the_same_results_is_marked(contents: Contents) -> None:
+    one, other = (report_html(replace(contents, facts=facts)) for facts in (contents.facts, RunFacts()))
+    assert one != other
+    assert RUN_FACTS.sub(b"", one.encode()) == RUN_FACTS.sub(b"", other.encode())
 
 
 def test_the_pipeline_makes_everything_of_any_number_of_rounds(
-    metrics: Metrics, images: list[ImageSet], scores: list[pd.DataFrame], caplog: pytest.LogCaptureFixture
+    metrics: Metrics,
+    images: list[ImageSet],
+    scores: list[pd.DataFrame],
+    prompts: pd.DataFrame,
+    contents: Contents,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    catalog = DataCatalog({"params:seed": MemoryDataset(0), "params:evaluation.bootstrap_resamples": MemoryDataset(20)})
-    ids = sorted(set(scores[0]["prompt_id"]))
-    catalog["test_prompts"] = MemoryDataset(pd.DataFrame({"prompt_id": ids, "category": ["a", "b"] * 5}))
+    selection = SelectionSettings(rewards={"proxy": 1.0})
+    parameters = {
+        "seed": 0,
+        "evaluation.bootstrap_resamples": 20,
+        "preference_selection": selection,
+        "preference_selection.rewards": selection.rewards,
+    }
+    catalog = DataCatalog({f"params:{name}": MemoryDataset(value) for name, value in parameters.items()})
+    for name in ("collected_prompts", "prompt_candidates", "prompt_pool", "probe_scores", "test_prompts"):
+        catalog[name] = MemoryDataset(prompts)
+    for name in ("rejected_by_filter", "rejected_by_probe"):
+        catalog[name] = MemoryDataset(prompts.head(0).assign(rule=""))
     for number in range(3):
         catalog[f"rsi.round_{number}.metrics"] = MemoryDataset(metrics[number])
         catalog[f"rsi.round_{number}.test_images"] = MemoryDataset(images[number], copy_mode="assign")
         catalog[f"rsi.round_{number}.test_scores"] = MemoryDataset(scores[number])
+    for number in (1, 2):
+        kept = select_samples(scores[number], selection, 0)
+        catalog[f"rsi.round_{number}.selection"] = MemoryDataset(kept)
+        catalog[f"rsi.round_{number}.weights"] = MemoryDataset(kept[["image_id"]].assign(distance=1.0, weight=1.0))
+        catalog[f"rsi.round_{number}.training_log"] = MemoryDataset(pd.DataFrame({"step": [0, 1], "loss": [2.0, 1.0]}))
+        catalog[f"rsi.round_{number}.training_samples"] = MemoryDataset(contents.training[number - 1])
     with caplog.at_level("INFO", logger="rsidiff_kedro"):
         outputs = SequentialRunner().run(stage.of_rounds(2), catalog)
-    assert set(outputs) == {"report"}
-    assert isinstance(catalog.load("report") if "report" in catalog else outputs["report"].load(), str)
+    assert set(outputs) == {
+        "report",
+        *(f"{plot}_plot" for plot in ("accuracy", "hallucination_rate", "reward", "diversity")),
+    }
+    report = outputs["report"].load()
     assert "Round 2 against the base model" in caplog.text
     assert "By category, judged accuracy of the base and of round 2" in caplog.text
+    assert "Training samples</h2>" in report and "Training loss" in report
 
 
 def test_the_plots_are_plotly_figures(metrics: Metrics) -> None:

@@ -59,7 +59,9 @@ def test_the_summary_says_what_improved_and_what_the_gate_did(metrics: Metrics, 
     assert "10 test prompts, 20 images" in text
     assert "+0.600 [" in text
     assert "The gate rejected the candidates of these rounds and kept the earlier adapter: 2." in text
-    assert "Diversity within a prompt: 0.500 (base), 0.300 (round 2)." in text
+    assert "The adapter in use is round 1's." in text
+    assert "0.500     0.300   x 0.60 [0.50, 0.70]  worse" in text
+    assert "two right samples" in text
 
 
 def test_the_summary_warns_of_reward_hacking(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
@@ -67,10 +69,10 @@ def test_the_summary_warns_of_reward_hacking(metrics: Metrics, scores: list[pd.D
     assert "reward hacking" in text
 
 
-def test_the_summary_says_when_no_judge_was_held_out(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+def test_the_summary_says_when_nothing_was_held_out(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
     judged = ["correct", "attribute_accuracy", "hallucinations"]
     text = summary_text(metrics, *(table.drop(columns=judged) for table in (scores[0], scores[2])), 200, 0)
-    assert "No judge was held out" in text
+    assert "Nothing was held out" in text
     assert "prompt accuracy" not in text
 
 
@@ -81,3 +83,33 @@ def test_a_single_prompt_shows_a_difference_and_no_clear_change(scores: list[pd.
     assert reward.difference.mean == pytest.approx(0.4)
     assert math.isnan(reward.difference.low) and math.isnan(reward.difference.high)
     assert {item.verdict for item in found.values()} == {"no clear change"}
+
+
+def test_the_summary_names_the_folder_of_the_adapter_in_use(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+    folders = {0: "data/round_0", 1: "data/round_1", 2: "data/round_2"}
+    text = summary_text(metrics, scores[0], scores[2], 50, 0, adapters=folders)
+    assert "The adapter in use is round 1's: data/round_1\n" in text
+    rejected = [{**each, "gate/accepted": 0.0} for each in metrics]
+    assert "The adapter in use is the base's" in summary_text(rejected, scores[0], scores[2], 50, 0, adapters=folders)
+
+
+def with_another_reward(metrics: Metrics, scores: list[pd.DataFrame]) -> tuple[Metrics, pd.DataFrame, pd.DataFrame]:
+    """Return metrics and scores without a judge, with a reward beside the one that selects; it falls."""
+    judged = ["correct", "attribute_accuracy", "hallucinations"]
+    base, last = (table.drop(columns=judged) for table in (scores[0], scores[2]))
+    more = {"test/reward/pick_score": 20.0, "test/win_rate_over_base/pick_score": 0.3}
+    return [{**each, **more} for each in metrics], base.assign(pick_score=20.0), last.assign(pick_score=19.0)
+
+
+def test_a_held_out_reward_is_marked_and_judges_those_that_select(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+    text = summary_text(*with_another_reward(metrics, scores), 200, 0, selecting=["proxy"])
+    assert "reward proxy (selects)" in text and "reward pick_score (held out)" in text
+    assert "Win rate over the base: proxy (selects) 0.70, pick_score (held out) 0.30" in text
+    assert "held out: +0.20 standard deviations no interval: it does not run ahead" in text
+    assert "rose while reward pick_score fell" in text and "reward hacking" in text
+    assert "Nothing was held out" not in text
+
+
+def test_a_diversity_that_was_not_measured_is_left_out(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+    unmeasured = [{**each, "test/diversity": None, "test/diversity_over_base": None} for each in metrics]
+    assert "iversity" not in summary_text(unmeasured, scores[0], scores[2], 50, 0)

@@ -26,8 +26,10 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
 from rsidiff_kedro.evaluation.categories import category_scores
+from rsidiff_kedro.execution.run_facts import Change, RunFacts
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.tracking import TrackingHooks
+from rsidiff_kedro.method.selection import SelectionSettings
 from rsidiff_kedro.pipelines.report.nodes import summarize
 from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
@@ -35,11 +37,12 @@ from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.category_table import category_html, category_text
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
-from rsidiff_kedro.reporting.gallery import gallery_html
-from rsidiff_kedro.reporting.report import report_html
+from rsidiff_kedro.reporting.gallery import gallery
+from rsidiff_kedro.reporting.report import Contents, report_html
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
 HARMLESS = "a red circle"
+SELECTION = SelectionSettings(rewards={"proxy": 1.0})
 
 
 class Page(HTMLParser):
@@ -75,12 +78,21 @@ def scores_of(*categories: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return prompts, scores.assign(correct=True, attribute_accuracy=1.0, hallucinations=0, proxy=0.5)
 
 
+def shown_in(page: Page) -> dict[str, Any]:
+    """Return the data that the report's script reads."""
+    return json.loads(next(text for text in page.texts if text.startswith('{"gallery"')))["gallery"]
+
+
 def test_the_gallery(hostile: str, draw) -> None:
-    pages = [Page(gallery_html([draw(text, "b")], [scores_of("", "")[1]], prompts=2)) for text in (hostile, HARMLESS)]
+    pages = []
+    for text in (hostile, HARMLESS):
+        prompts, scores = scores_of(text, text)
+        shown = gallery([draw(text, "b")], [scores], prompts, ["proxy"], SELECTION)
+        pages.append(Page(report_html(Contents([{"gate/accepted": 1.0}], "", ["proxy"], shown))))
     assert pages[0].elements == pages[1].elements
-    assert pages[0].others == []
-    assert pages[0].values[0] == f"base: {hostile}"
-    assert hostile in "".join(pages[0].texts)
+    assert pages[0].others == pages[1].others
+    rows = shown_in(pages[0])["rows"]
+    assert rows[0]["text"] == rows[0]["category"] == hostile
 
 
 def test_the_table_of_categories(hostile: str) -> None:
@@ -100,9 +112,11 @@ def test_the_report_with_its_plots(hostile: str) -> None:
     pages = []
     for name in (hostile, HARMLESS):
         metrics = [{f"test/reward/{name}": 0.5, "gate/accepted": 1.0}] * 2
-        plots = [figures.reward_figure(*metrics), figures.accuracy_figure(*metrics)]
-        assert "<" not in plots[0].data[0].name
-        pages.append(Page(report_html(plots, metrics, "<table></table>", name, "")))
+        assert "<" not in figures.reward_figure(*metrics).data[0].name
+        shown = {"rows": [], "rounds": [], "rewards": [], "measure": None}
+        facts = RunFacts("1", name, name, {name: Change(name, name)}, {name: name}, {name: 1.0}, {1: name})
+        kept = {"prompts": [{"name": name, "left": 1, "dropped": [{"reason": name, "count": 1}]}], "samples": []}
+        pages.append(Page(report_html(Contents(metrics, name, [name], shown, funnel=kept, facts=facts))))
     assert pages[0].elements == pages[1].elements
     assert pages[0].others == pages[1].others
 
@@ -112,7 +126,15 @@ def test_the_log_of_a_summary(hostile: str, caplog: pytest.LogCaptureFixture, mo
     prompts, scores = scores_of(hostile, "other")
     metrics = [{"test/reward/proxy": 0.5}] * 2
     with caplog.at_level(logging.INFO):
-        summarize(10, 0, category_scores(prompts, [scores, scores], ["proxy"], 10, 0), scores, scores, *metrics)
+        summarize(
+            10,
+            0,
+            {"proxy": 1.0},
+            category_scores(prompts, [scores, scores], ["proxy"], 10, 0),
+            scores,
+            scores,
+            *metrics,
+        )
     assert all(line.isprintable() for line in caplog.messages[-1].splitlines())
 
 

@@ -25,10 +25,11 @@ def vendi_score(features: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 1.0
 
 
-def within_prompt_diversity(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -> pd.Series:
+def embedding_spread(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -> pd.Series:
     """Return the mean pairwise cosine distance of features [n, d], in [0, 2], within each prompt, by prompt_id.
 
-    Unlike a Vendi score it does not depend on the number of samples per prompt. It is NaN for a single sample.
+    Wrong samples differ most, so it also falls as a model gets better. Unlike a Vendi score it does not depend on the
+    number of samples per prompt. It is NaN for a single sample.
     """
     rows = pd.DataFrame(normalize(np.asarray(features, dtype=np.float64)))
     groups = rows.groupby(pd.Index(prompt_ids, name="prompt_id"))
@@ -36,7 +37,7 @@ def within_prompt_diversity(features: np.ndarray, prompt_ids: pd.Series | np.nda
     # |sum of unit vectors|² = n + the cosine of every ordered pair
     pairs = (groups.sum() ** 2).sum(axis=1) - (rows**2).sum(axis=1).groupby(pd.Index(prompt_ids)).sum()
     similarity = pairs / (counts * (counts - 1)).where(counts > 1)
-    return (1 - similarity).clip(0, 2).rename("diversity")
+    return (1 - similarity).clip(0, 2).rename("embedding_spread")
 
 
 def open_diversity(verdicts: pd.DataFrame) -> pd.Series:

@@ -1,11 +1,13 @@
 """Compute bootstrap intervals of means over prompts."""
 
 import math
-from typing import NamedTuple, TypeAlias
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 Numbers: TypeAlias = pd.Series | np.ndarray
 
@@ -52,16 +54,45 @@ def bootstrap_mean(values: Numbers, clusters: Numbers, n_resamples: int, seed: i
     if len(sizes) < 2:
         return Interval(mean, math.nan, math.nan)
     # Prompts may have different numbers of samples, so the mean is a ratio of two sums over the resampled prompts.
+    return Interval(mean, *_resample((sums, sizes), lambda total, count: total / count, n_resamples, seed))
+
+
+def ratio_of_means(a: pd.Series, b: pd.Series, n_resamples: int, seed: int) -> Interval:
+    """Return mean(a) / mean(b) of values by prompt with its 95 % percentile interval from resampled prompts.
+
+    The two may have values for different prompts; a resampled prompt brings what it has of both. The ratio is NaN if
+    one has no value or the mean of `b` is 0, and the interval is NaN if a resample may be such a case.
+    """
+    both = pd.concat([a.rename("a"), b.rename("b")], axis="columns").sort_index().astype(float)
+    sums, counts = both.fillna(0.0).to_numpy().T, both.notna().to_numpy(float).T
+
+    def ratio(a_sum: Any, a_count: Any, b_sum: Any, b_count: Any) -> Any:
+        return a_sum * b_count / (a_count * b_sum)
+
+    parts = (sums[0], counts[0], sums[1], counts[1])
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        mean = float(ratio(*(part.sum() for part in parts)))
+        if len(both) < 2 or not math.isfinite(mean):
+            return Interval(mean if math.isfinite(mean) else math.nan, math.nan, math.nan)
+        low, high = _resample(parts, ratio, n_resamples, seed)
+    return Interval(mean, *((low, high) if math.isfinite(low + high) else (math.nan, math.nan)))
+
+
+def _resample(
+    parts: tuple[np.ndarray, ...], of_sums: Callable[..., Any], n_resamples: int, seed: int
+) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a function of sums over prompts; each part has a number per prompt."""
     ends = bootstrap(
-        (sums, sizes),
-        lambda total, count, axis: total.sum(axis=axis) / count.sum(axis=axis),
+        parts,
+        lambda *resampled, axis: of_sums(*(part.sum(axis=axis) for part in resampled)),
         n_resamples=n_resamples,
-        batch=max(1, 1_000_000 // len(sizes)),  # a million resampled numbers in memory at once
+        batch=max(1, 1_000_000 // len(parts[0])),  # a million resampled numbers in memory at once
         paired=True,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(mean, float(ends.low), float(ends.high))
+    return float(ends.low), float(ends.high)
 
 
 def paired_difference(a: Numbers, b: Numbers, clusters: Numbers, n_resamples: int, seed: int) -> Interval:

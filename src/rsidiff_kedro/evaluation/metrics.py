@@ -1,6 +1,7 @@
 """Compute a round's metrics: a flat dict of floats, the same keys in every round."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,9 @@ from pydantic import Field
 from rsidiff_kedro.core.image_set import PAIR, ImageSet
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.evaluation.distance import frechet_distance
-from rsidiff_kedro.evaluation.diversity import open_diversity, within_prompt_diversity
+from rsidiff_kedro.evaluation.diversity import embedding_spread, open_diversity
 from rsidiff_kedro.evaluation.image_statistics import saturation, sharpness
-from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
+from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean, ratio_of_means
 from rsidiff_kedro.rewards.protocol import RewardName
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
 
@@ -25,7 +26,7 @@ class EvaluationSettings(Section):
     Attributes:
         rewards: reported beside those that select.
         judge: a registered name such as "scenes", `package.module:Class` of your own, or None.
-        features: the embedding for diversity and for the distance to the base.
+        features: the embedding for the distance to the base and, without a judge, for diversity.
         samples_per_prompt: images per test prompt; diversity needs 2.
     """
 
@@ -44,8 +45,13 @@ def with_intervals(values: Values, n_resamples: int, seed: int) -> dict[str, flo
     metrics: dict[str, float] = {}
     for name, (numbers, prompts) in values.items():
         found = bootstrap_mean(numbers, prompts, n_resamples, seed) if len(numbers) else Interval(*[math.nan] * 3)
-        metrics |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+        metrics |= named(name, found)
     return metrics
+
+
+def named(name: str, found: Interval) -> dict[str, float]:
+    """Return an interval as three metrics."""
+    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def score_metrics(scores: pd.DataFrame, rewards: list[str]) -> Values:
@@ -59,9 +65,14 @@ def score_metrics(scores: pd.DataFrame, rewards: list[str]) -> Values:
         values["attribute_accuracy"] = (judged["attribute_accuracy"].to_numpy(float), prompts)
         values["hallucination_rate"] = (judged["hallucinations"].to_numpy(float) > 0, prompts)
         if "left_open" in judged:
-            diversity = open_diversity(judged)
-            values["open_diversity"] = (diversity.to_numpy(), diversity.index.to_numpy())
+            values["diversity"] = by_prompt(open_diversity(judged))
     return values
+
+
+def by_prompt(numbers: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers by prompt_id as `Values` holds them, without NaN."""
+    found = numbers.dropna()
+    return found.to_numpy(float), found.index.to_numpy()
 
 
 def comparison_metrics(scores: pd.DataFrame, base: pd.DataFrame, rewards: list[str]) -> Values:
@@ -86,12 +97,36 @@ def image_metrics(images: ImageSet) -> Values:
     return {"saturation": (both[:, 0], prompts), "sharpness": (both[:, 1], prompts)}
 
 
-def feature_metrics(
-    images: ImageSet, base: ImageSet, settings: EvaluationSettings, models: RewardsSettings
-) -> tuple[Values, float]:
-    """Return the diversity of each prompt with two images or more, and the Fréchet distance to the base's images."""
-    embed = load_features(settings.features, **models.options(settings.features)).embed
-    ours, theirs = (embed(part.images, part.metadata["text"].tolist()) for part in (images, base))
-    diversity = within_prompt_diversity(ours, images.metadata["prompt_id"]).dropna()
-    values = {"diversity": (diversity.to_numpy(), diversity.index.to_numpy())} if len(diversity) else {}
-    return values, frechet_distance(ours, theirs)
+class Embedded(NamedTuple):
+    """What an embedding measures: the spread within each prompt, of a round and of the base, and their distance."""
+
+    spread: pd.Series
+    base_spread: pd.Series
+    distance: float
+
+
+def embed(images: ImageSet, base: ImageSet, settings: EvaluationSettings, models: RewardsSettings) -> Embedded:
+    """Embed a round's images and the base's, and measure them; the distance is Fréchet's."""
+    network = load_features(settings.features, **models.options(settings.features))
+    ours, theirs = (network.embed(part.images, part.metadata["text"].tolist()) for part in (images, base))
+    return Embedded(
+        spread=embedding_spread(ours, images.metadata["prompt_id"]),
+        base_spread=embedding_spread(theirs, base.metadata["prompt_id"]),
+        distance=frechet_distance(ours, theirs),
+    )
+
+
+def diversity_metrics(
+    scores: pd.DataFrame, base: pd.DataFrame, embedded: Embedded, n_resamples: int, seed: int
+) -> tuple[Values, Interval]:
+    """Return the diversity within a prompt, and its ratio to the base's with an interval.
+
+    It is the judge's, among right samples, if the judge tells what prompts leave open. The embedding's spread then has
+    a name of its own; without such a judge it is the diversity.
+    """
+    if "left_open" not in scores:
+        ours, theirs = embedded.spread, embedded.base_spread
+        return {"diversity": by_prompt(ours)}, ratio_of_means(ours, theirs, n_resamples, seed)
+    ours, theirs = open_diversity(scores), open_diversity(base)
+    values = {"diversity": by_prompt(ours), "embedding_spread": by_prompt(embedded.spread)}
+    return values, ratio_of_means(ours, theirs, n_resamples, seed)

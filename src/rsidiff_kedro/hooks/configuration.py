@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.execution.run_facts import Change
+from rsidiff_kedro.provenance.records import flat
 
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError, RecursionError)
 """What YAML, omegaconf and Kedro raise for a broken file."""
@@ -66,6 +68,17 @@ class RsiConfigLoader(OmegaConfigLoader):
         if not merged and key not in OPTIONAL:
             raise click.UsageError(f"there is no {key}.yml in {self._conf / self.base_env}; put the file back")
         return _merge(merged, self.runtime_params or {}) if key == "parameters" else merged
+
+    def changed_parameters(self) -> dict[str, Change]:
+        """Return what the default run environment (`conf/local`) and `--params` change, by the parameter's path."""
+        below: dict[str, Any] = {}
+        above = below
+        for environment in self._environments():
+            layer = self._layer("parameters", environment)
+            above = _merge(above, layer)
+            below = below if environment == self.default_run_env else _merge(below, layer)
+        old, new = flat(below), flat(_merge(above, self.runtime_params or {}))
+        return {name: Change(new.get(name), old.get(name)) for name in sorted(new) if new[name] != old.get(name)}
 
     def _environments(self) -> list[str]:
         """List the layers, `base` first."""

@@ -8,6 +8,7 @@ make, and the newest version, with a warning, only where that does not exist.
 """
 
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ class ReuseHooks:
         self._unfinished: dict[str, Unfinished] = {}
         self._reported: set[str] = set()
         self._foreseen = self._reused = 0
+        self._started = 0.0
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -193,6 +195,7 @@ class ReuseHooks:
         record = self._planned[node.name]
         self._unfinished[node.name] = Unfinished(root, record.key, record.version, self._reuse)
         set_unfinished(self._unfinished[node.name])
+        self._started = time.monotonic()
 
     def _check_unversioned_inputs(self, node: Node) -> None:
         """Raise UnversionedError if another run has written an input since this run saved or found it."""
@@ -216,9 +219,11 @@ class ReuseHooks:
             self._records.write(self._planned.pop(node.name))
             self._unfinished.pop(node.name).remove()
 
-    @hook_impl
-    def after_node_run(self) -> None:
-        """Keep whatever runs after this step out of its folder."""
+    @hook_impl(tryfirst=True)
+    def after_node_run(self, node: Node) -> None:
+        """Note the step's time, and keep whatever runs after it out of its folder."""
+        seconds = round(time.monotonic() - self._started, 3)
+        self._planned[node.name] = self._planned[node.name].model_copy(update={"seconds": seconds})
         set_unfinished(None)
 
     @hook_impl

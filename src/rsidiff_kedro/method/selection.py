@@ -84,7 +84,7 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     """
     _check(scores, settings)
     table = scores.reset_index(drop=True).sort_values(["prompt_id", "image_id"])
-    table["score"] = _score(table, settings)
+    table["score"] = combined_score(table, settings)
     table["margin"] = table["score"] - table.groupby("prompt_id")["score"].transform("mean")
     table = table.sort_values(["prompt_id", "score", "image_id"], ascending=[True, False, True])
     table["rank"] = table.groupby("prompt_id").cumcount() + 1
@@ -118,7 +118,8 @@ def _check(scores: pd.DataFrame, settings: SelectionSettings) -> None:
             )
 
 
-def _score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
+def combined_score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
+    """Return one score per sample from the rewards that select, see `SelectionSettings.combine`."""
     rewards = table[list(settings.rewards)].astype(float)
     if len(settings.rewards) == 1:
         return rewards.iloc[:, 0]

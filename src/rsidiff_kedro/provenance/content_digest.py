@@ -2,7 +2,11 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
+
+RUN_FACTS = re.compile(rb"<!--run-->.*?<!--/run-->", re.DOTALL)
+"""What a page says of the run that made it, such as its times, which differ between runs of the same results."""
 
 
 def fingerprint(path: Path, small: int = 64_000_000) -> str:
@@ -24,15 +28,20 @@ def fingerprint(path: Path, small: int = 64_000_000) -> str:
 def content_digest(path: Path) -> str:
     """Return 16 hex digits of the SHA-256 of every byte of a file, or of a folder's files with their names.
 
-    Hidden files in a folder, which file managers leave, do not count.
+    Hidden files in a folder, which file managers leave, do not count, nor do `RUN_FACTS` of an HTML page.
     """
     digest = hashlib.sha256()
     for file in _files(path):
         if file == path or not file.name.startswith("."):
-            with file.open("rb") as opened:
-                part = hashlib.file_digest(opened, "sha256").hexdigest()
-            digest.update(_line(file.relative_to(path), part))
+            digest.update(_line(file.relative_to(path), _sha256(file)))
     return digest.hexdigest()[:16]
+
+
+def _sha256(file: Path) -> str:
+    if file.suffix == ".html":
+        return hashlib.sha256(RUN_FACTS.sub(b"", file.read_bytes())).hexdigest()
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _line(path: Path, value: str) -> bytes:

@@ -34,6 +34,7 @@ class Record(Section):
         catalog: how the catalog says that its datasets are loaded and saved.
         origins: the versions of these datasets; no part of the key.
         device: of the model; no part of the key.
+        seconds: that the step took, without saving; of a resumed step, since it was resumed; no part of the key.
     """
 
     step: str
@@ -47,11 +48,12 @@ class Record(Section):
     catalog: dict[str, Any] = Field(default={})
     origins: dict[str, str] = Field(default={})
     device: str = ""
+    seconds: float = 0.0
 
     @property
     def key(self) -> str:
         """Return 16 hex digits of what determines the outputs."""
-        parts = self.model_dump(mode="json", exclude={"version", "origins", "device"})
+        parts = self.model_dump(mode="json", exclude={"version", "origins", "device", "seconds"})
         parts["outputs"] = sorted(self.outputs)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,21 +1,28 @@
 """Plot rounds with plotly: one point per round, with the interval from the metrics."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from rsidiff_kedro.evaluation.intervals import Interval
+from rsidiff_kedro.reporting.labels import reward_label
+from rsidiff_kedro.reporting.values import (
+    REWARD_PREFIX,
+    Metrics,
+    intervals_of,
+    is_measured,
+    rejected_rounds,
+    reward_names,
+)
 
-Metrics = Mapping[str, float | None]
-"""A round's metrics by name; `<name>_low` and `<name>_high`, if present, are the interval's ends."""
-
-REWARD_PREFIX = "test/reward/"
 COLORS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#ae3ec9", "#0c8599", "#c2255c")
 """One per line; markers tell them apart in gray too."""
+GRAY = "#868e96"
+ROUND = "round (0 is the base model)"
+_DASHES = ("solid", "dash", "dot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
@@ -25,30 +32,74 @@ def accuracy_figure(*rounds: Metrics) -> go.Figure:
     return _figure(rounds, keys, "Accuracy on the test prompts, by the judge", "share of images", as_share=True)
 
 
-def reward_figure(*rounds: Metrics) -> go.Figure:
-    """Plot every reward's mean on the test prompts in each round."""
-    keys = {f"{REWARD_PREFIX}{name}": escape(name) for name in reward_names(rounds)}  # plotly reads some HTML
-    return _figure(rounds, keys, "Reward on the test prompts", "mean reward")
-
-
 def hallucination_rate_figure(*rounds: Metrics) -> go.Figure:
     """Plot how often the judge found forms that are malformed or not asked for."""
     keys = {"test/hallucination_rate": "hallucination rate"}
-    title = "Hallucinations on the test prompts, by the judge"
-    return _figure(rounds, keys, title, "share of images", as_share=True).update_layout(showlegend=False)
+    return _figure(rounds, keys, "Hallucinations on the test prompts, by the judge", "share of images", as_share=True)
+
+
+def reward_figure(*rounds: Metrics, selecting: Collection[str] | None = None) -> go.Figure:
+    """Plot every reward's mean on the test prompts in each round, each on an axis of its own.
+
+    `selecting` are the rewards that select samples; None for unknown.
+    """
+    names = reward_names(rounds)
+    if not names:
+        return _figure(rounds, {f"{REWARD_PREFIX}<name>": ""}, "Reward on the test prompts", "mean reward")
+    titles = [escape(reward_label(name, selecting)) for name in names]  # plotly reads some HTML
+    figure = make_subplots(rows=len(names), subplot_titles=titles, shared_xaxes=True, vertical_spacing=0.2 / len(names))
+    for row, name in enumerate(names):
+        figure.add_trace(_trace(rounds, f"{REWARD_PREFIX}{name}", escape(name), row), row=row + 1, col=1)
+    figure.update_xaxes(dtick=_tick(len(rounds)))
+    figure.update_xaxes(title=ROUND, row=len(names), col=1)
+    return _styled(figure, "Reward on the test prompts").update_layout(showlegend=False, height=180 + 200 * len(names))
+
+
+def reward_figures(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[go.Figure]:
+    """Plot each reward's mean on the test prompts by itself, those that select first."""
+    names = sorted(reward_names(rounds), key=lambda name: name not in selecting)
+    return [
+        _figure(rounds, {f"{REWARD_PREFIX}{name}": ""}, f"Reward {reward_label(name, selecting)}", "mean reward")
+        for name in names
+    ]
+
+
+def win_rate_figure(rounds: Sequence[Metrics], selecting: Collection[str]) -> go.Figure:
+    """Plot how often a round's image has the higher reward than the base's of the same prompt and seed."""
+    keys = {f"test/win_rate_over_base/{name}": reward_label(name, selecting) for name in reward_names(rounds)}
+    figure = _figure(rounds, keys, "Win rate over the base, by reward", "share of pairs", as_share=True)
+    return figure.add_hline(0.5, line={"dash": "dot", "width": 1, "color": GRAY})
+
+
+def reward_gap_figure(rounds: Sequence[Metrics]) -> go.Figure:
+    """Plot how much more what selects has gained over the base than what is held out."""
+    keys = {"test/reward_gap": "gap"}
+    title = "Gap between what selects and what is held out"
+    return _figure(rounds, keys, title, "standard deviations").add_hline(0, line={"width": 1, "color": GRAY})
 
 
 def diversity_figure(*rounds: Metrics) -> go.Figure:
-    """Plot the diversity within a prompt, and beside it the distance of the images' distribution to the base's."""
-    figure = make_subplots(cols=2, subplot_titles=("Diversity within a prompt", "Distance to the base's images"))
-    for column, (key, x) in enumerate((("test/diversity", 0.15), ("test/distance_to_base", 0.85))):
-        if _is_measured(rounds, key):
-            trace = _trace(rounds, key, key.removeprefix("test/"), column)
-            figure.add_trace(trace.update(showlegend=False), row=1, col=column + 1)
-        else:
-            _say_not_measured(figure, [key], x)
-    figure.update_xaxes(title="round", dtick=_tick(len(rounds)))
-    return _styled(figure, "Diversity on the test prompts")
+    """Plot the diversity within a prompt in each round."""
+    figure = _figure(rounds, {"test/diversity": "diversity"}, "Diversity within a test prompt", "diversity")
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def distance_figure(rounds: Sequence[Metrics]) -> go.Figure:
+    """Plot the distance of the test images' distribution to the base's."""
+    title = "Distance of the test images to the base's"
+    return _figure(rounds, {"test/distance_to_base": "distance"}, title, "Fréchet distance")
+
+
+def loss_figure(*logs: pd.DataFrame) -> go.Figure:
+    """Plot each round's training loss, smoothed; `logs` are training logs from round 1 on."""
+    figure = go.Figure()
+    for index, log in enumerate(logs):
+        smooth = log["loss"].rolling(max(1, len(log) // 10), min_periods=1).mean()
+        line = {"color": COLORS[index % len(COLORS)], "width": 1.5, "dash": _DASHES[index // len(COLORS) % 3]}
+        name = f"round {index + 1}"
+        figure.add_trace(go.Scatter(x=log["step"].tolist(), y=smooth.tolist(), name=name, mode="lines", line=line))
+    figure.update_layout(xaxis_title="step", yaxis_title="weighted loss", showlegend=True)
+    return _styled(figure, "Training loss, a moving average over a tenth of the steps")
 
 
 def training_figure(log: pd.DataFrame, title: str) -> go.Figure:
@@ -57,48 +108,23 @@ def training_figure(log: pd.DataFrame, title: str) -> go.Figure:
     return _styled(go.Figure(line).update_layout(xaxis_title="step", yaxis_title="weighted loss"), title)
 
 
-def reward_names(rounds: Sequence[Metrics]) -> list[str]:
-    """List the rewards that the metrics report on the test prompts, in order of their names."""
-    keys = {key for metrics in rounds for key in metrics if key.startswith(REWARD_PREFIX)}
-    ends = {f"{key}{end}" for key in keys for end in ("_low", "_high")}
-    return sorted(key.removeprefix(REWARD_PREFIX) for key in keys - ends)
-
-
-def values_of(rounds: Sequence[Metrics], key: str) -> list[float]:
-    """Return the metric in each round; NaN where it was not measured."""
-    found = [metrics.get(key) for metrics in rounds]
-    return [math.nan if value is None else float(value) for value in found]
-
-
-def intervals_of(rounds: Sequence[Metrics], key: str) -> list[Interval]:
-    """Return the metric in each round with its interval; NaN where one was not measured."""
-    return list(map(Interval, *(values_of(rounds, f"{key}{end}") for end in ("", "_low", "_high"))))
-
-
-def rejected_rounds(rounds: Sequence[Metrics]) -> list[int]:
-    """List the rounds whose candidate the gate rejected; the base has no gate."""
-    return [number for number, value in enumerate(values_of(rounds, "gate/accepted")) if number and value == 0.0]
-
-
-def _is_measured(rounds: Sequence[Metrics], key: str) -> bool:
-    return not all(map(math.isnan, values_of(rounds, key)))
-
-
 def _figure(
     rounds: Sequence[Metrics], keys: Mapping[str, str], title: str, y_title: str, as_share: bool = False
 ) -> go.Figure:
     """Plot one line per metric; write a note if none of them was measured."""
     figure = go.Figure()
-    measured = [key for key in keys if _is_measured(rounds, key)]
+    measured = [key for key in keys if is_measured(rounds, key)]
     for index, key in enumerate(measured):
-        figure.add_trace(_trace(rounds, key, keys[key], index))
-    if not measured:
-        _say_not_measured(figure, list(keys) or [f"{REWARD_PREFIX}<name>"])
-    figure.update_layout(yaxis_title=y_title, showlegend=bool(measured))
-    figure.update_xaxes(title="round (0 is the base model)", dtick=_tick(len(rounds)))
+        figure.add_trace(_trace(rounds, key, escape(keys[key]), index))  # plotly reads some HTML
+    figure.update_layout(yaxis_title=y_title, showlegend=len(measured) > 1)
+    figure.update_xaxes(title=ROUND, dtick=_tick(len(rounds)))
     if as_share:
         figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    return _styled(figure, title)
+    if not measured:
+        text = "not measured:<br>" + escape(", ".join(keys))
+        figure.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+        figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    return _styled(figure, escape(title))
 
 
 def _trace(rounds: Sequence[Metrics], key: str, label: str, index: int) -> go.Scatter:
@@ -114,7 +140,7 @@ def _trace(rounds: Sequence[Metrics], key: str, label: str, index: int) -> go.Sc
         marker={"symbol": [f"{marker}-open" if n in rejected else marker for n in numbers], "size": 9},
         hovertext=["base" if n == 0 else "gate: rejected" if n in rejected else "" for n in numbers],
     )
-    if _is_measured(rounds, f"{key}_low") and _is_measured(rounds, f"{key}_high"):
+    if is_measured(rounds, f"{key}_low") and is_measured(rounds, f"{key}_high"):
         line.error_y = {
             "type": "data",
             "symmetric": False,
@@ -129,12 +155,6 @@ def _trace(rounds: Sequence[Metrics], key: str, label: str, index: int) -> go.Sc
 def _tick(count: int) -> int:
     """Return the step between numbers on the axis: every round, or about fifteen of them."""
     return max(1, math.ceil(count / 15))
-
-
-def _say_not_measured(figure: go.Figure, keys: Sequence[str], x: float = 0.5) -> None:
-    """Write a note at this share of the figure's width; axes without data are hidden, so it cannot use theirs."""
-    text = "not measured:<br>" + escape(", ".join(keys))
-    figure.add_annotation(text=text, x=x, y=0.5, xref="paper", yref="paper", showarrow=False)
 
 
 def _styled(figure: go.Figure, title: str) -> go.Figure:

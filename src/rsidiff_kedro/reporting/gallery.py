@@ -1,89 +1,127 @@
-"""Show the same prompts and seeds in every round, side by side, as HTML with the images in it."""
+"""Collect the images of the same prompts and seeds in every round, for the report's gallery."""
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
-from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.reporting.contact_sheet import resized
-from rsidiff_kedro.reporting.render import render
+from rsidiff_kedro.core.image_set import PAIR, ImageSet
+from rsidiff_kedro.method.selection import SelectionSettings, combined_score
+from rsidiff_kedro.reporting.labels import reward_label, role
+from rsidiff_kedro.reporting.thumbnails import Thumbnails
 
-TINY = 96
-"""Pixels; narrower images are kept and enlarged by the browser, wider ones reduced to `SHOWN_WIDTH`."""
-SHOWN_WIDTH = 192
+MOST_IMAGES = 10_000
+"""Images in a gallery; of more, it shows those of prompts spread evenly over the test set."""
 
 
-def gallery_html(test_images: Sequence[ImageSet], test_scores: Sequence[pd.DataFrame], prompts: int = 24) -> Markup:
-    """Return a table with one row per prompt and one column per round.
+def gallery(
+    test_images: Sequence[ImageSet],
+    test_scores: Sequence[pd.DataFrame],
+    test_prompts: pd.DataFrame,
+    rewards: Sequence[str],
+    selection: SelectionSettings,
+    most_images: int = MOST_IMAGES,
+) -> dict[str, Any]:
+    """Return rows of one prompt and seed, each with a cell per round: image, rewards, rank, and the judge's verdict.
 
-    The prompts are spread evenly over the test set in the order of their ids, so nobody picked them. The first sample
-    of each is shown. Where the scores have a column `correct`, each image carries the judge's verdict. The base is the
-    first of the rounds.
+    The rank is among the prompt's samples of that round, by the score that selects. `measure` says by what a change
+    from the base is told: the judge's verdict or, without one, a reward, preferably one that is held out. Prompts are
+    in the order of their ids, so nobody picked them. The base is the first of the rounds.
 
     Raises:
-        ValueError: images and scores differ in number, or rounds differ in their prompts.
+        ValueError: images and scores differ in number, or rounds differ in their prompts and samples.
     """
     if len(test_images) != len(test_scores) or not test_images:
         raise ValueError(f"{len(test_images)} image sets and {len(test_scores)} score tables; give one each per round")
-    samples = [_first_samples(images.metadata) for images in test_images]
-    chosen = _spread(samples[0], prompts)
-    for number, found in enumerate(samples):
-        missing = set(chosen) - set(found)
+    metadata = [images.metadata.reset_index(drop=True) for images in test_images]
+    places = [dict(zip(_pairs(table), range(len(table)))) for table in metadata]
+    per_prompt = len(test_images) * int(metadata[0].groupby("prompt_id").size().max())
+    chosen = set(spread(metadata[0]["prompt_id"].unique(), max(1, most_images // per_prompt)))
+    pairs = sorted(pair for pair in places[0] if pair[0] in chosen)
+    for number, found in enumerate(places):
+        missing = set(pairs) - set(found)
         if missing:
-            raise ValueError(f"round {number} has no image of the prompt {min(missing)}, which round 0 has")
-    names = ["base", *(f"round {number}" for number in range(1, len(test_images)))]
-    verdicts = [_verdicts(scores) for scores in test_scores]
-    rows = []
-    for prompt_id in chosen:
-        first = test_images[0].metadata.iloc[samples[0][prompt_id]]
-        cells = [
-            _cell(images, found[prompt_id], judged) | {"label": f"{name}: {first['text']}"}
-            for name, images, found, judged in zip(names, test_images, samples, verdicts)
-        ]
-        rows.append({"text": str(first["text"]), "seed": int(first["seed"]), "cells": cells})
-    return render("gallery", rounds=names, rows=rows)
+            raise ValueError(f"round {number} has no image of the prompt {min(missing)[0]}, which round 0 has")
+    thumbnails = Thumbnails.of(test_images[0].images, len(pairs) * len(test_images))
+    columns = [
+        _cells(images, scores, found, pairs, rewards, selection, thumbnails)
+        for images, scores, found in zip(test_images, test_scores, places)
+    ]
+    first = metadata[0].iloc[[places[0][pair] for pair in pairs]]
+    categories = dict(zip(test_prompts["prompt_id"].astype(str), test_prompts["category"].astype(str)))
+    rows = [
+        {"prompt": prompt, "text": text, "category": categories.get(prompt, ""), "sample": sample, "seed": str(seed)}
+        for (prompt, sample), text, seed in zip(pairs, first["text"], first["seed"])
+    ]
+    return {
+        "rounds": ["base", *(f"round {number}" for number in range(1, len(test_images)))],
+        "rewards": [reward_label(name, selection.rewards) for name in rewards],
+        "measure": _measure(test_scores, rewards, selection),
+        **thumbnails.size(),
+        "rows": [row | {"cells": list(cells)} for row, cells in zip(rows, zip(*columns))],
+    }
+
+
+def _cells(
+    images: ImageSet,
+    scores: pd.DataFrame,
+    places: Mapping[tuple[str, int], int],
+    pairs: Sequence[tuple[str, int]],
+    rewards: Sequence[str],
+    selection: SelectionSettings,
+    thumbnails: Thumbnails,
+) -> list[dict[str, Any]]:
+    """Return one round's cell for each pair of prompt and sample."""
+    table = scores.reset_index(drop=True)
+    table["rank"] = combined_score(table, selection).groupby(table["prompt_id"]).rank(method="min", ascending=False)
+    if "correct" not in table:
+        table["correct"] = None
+    by_pair = table.set_index(pd.MultiIndex.from_tuples(_pairs(table))).loc[list(pairs)]
+    return [
+        {
+            "src": thumbnails.source(images.images[places[pair]]),
+            "right": None if pd.isna(right) else bool(right),
+            "rewards": [short(value) for value in values],
+            "rank": int(rank),
+        }
+        for pair, right, values, rank in zip(
+            pairs, by_pair["correct"], by_pair[list(rewards)].to_numpy(float), by_pair["rank"]
+        )
+    ]
+
+
+def _pairs(table: pd.DataFrame) -> list[tuple[str, int]]:
+    return list(zip(table[PAIR[0]].astype(str), table[PAIR[1]].astype(int)))
+
+
+def _measure(
+    test_scores: Sequence[pd.DataFrame], rewards: Sequence[str], selection: SelectionSettings
+) -> dict[str, Any] | None:
+    """Return by what a change from the base is told: "the judge", or a reward and its place; None for nothing."""
+    if "correct" in test_scores[0]:
+        return {"name": "the judge", "reward": None}
+    ordered = sorted(rewards, key=lambda name: role(name, selection.rewards) == "selects")
+    if not ordered:
+        return None
+    return {"name": reward_label(ordered[0], selection.rewards), "reward": list(rewards).index(ordered[0])}
+
+
+def short(value: float) -> float | None:
+    """Return a number with five significant digits; None for NaN, which JSON lacks."""
+    return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
 def spread_rows(metadata: pd.DataFrame, prompts: int) -> list[int]:
     """Return positions of the first sample of `prompts` prompts (all, if fewer), spread evenly over their ids."""
-    rows = _first_samples(metadata)
-    return [rows[prompt_id] for prompt_id in _spread(rows, prompts)]
-
-
-def _first_samples(metadata: pd.DataFrame) -> dict[str, int]:
-    """Return by prompt_id the position of its image with the lowest sample_index."""
     ordered = metadata.reset_index(drop=True).sort_values("sample_index", kind="stable")
     first = ordered["prompt_id"].astype(str).drop_duplicates()
-    return {prompt_id: int(row) for row, prompt_id in first.items()}
+    rows = {prompt_id: int(row) for row, prompt_id in first.items()}
+    return [rows[prompt_id] for prompt_id in spread(rows, prompts)]
 
 
-def _spread(ids: Iterable[str], count: int) -> list[str]:
+def spread(ids: Iterable[str], count: int) -> list[str]:
     """Return `count` of the sorted ids at equal distances, or all if there are fewer."""
     ordered = sorted(ids)
     positions = np.linspace(0, len(ordered) - 1, min(count, len(ordered)))
     return [ordered[int(position)] for position in positions]
-
-
-def _verdicts(scores: pd.DataFrame) -> dict[str, bool]:
-    """Return by image_id whether the judge found everything right; empty without a judge."""
-    judged = scores.reindex(columns=["image_id", "correct"]).dropna()
-    return dict(zip(judged["image_id"].astype(str), judged["correct"].astype(bool)))
-
-
-def _cell(images: ImageSet, row: int, verdicts: Mapping[str, bool]) -> dict[str, Any]:
-    """Return a verdict and an image as a data address: a tiny one as PNG, pixel by pixel; a large one as JPEG."""
-    image, correct = images.images[row], verdicts.get(str(images.metadata["image_id"].iloc[row]))
-    buffer = io.BytesIO()
-    tiny = image.width <= TINY
-    if tiny:
-        image.save(buffer, format="PNG", optimize=True)
-    else:
-        resized(image, min(1.0, SHOWN_WIDTH / image.width)).convert("RGB").save(buffer, format="JPEG", quality=85)
-    width = TINY // image.width * image.width if tiny else min(SHOWN_WIDTH, image.width)
-    source = f"data:image/{'png' if tiny else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return {"correct": correct, "tiny": tiny, "width": width, "source": source}

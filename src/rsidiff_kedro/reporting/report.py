@@ -1,46 +1,126 @@
-"""Write the report: figures, metrics and gallery in one HTML file that needs no network."""
+"""Write the report: one HTML file that needs no network, with figures, gallery, training samples, costs and metrics."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import unescape
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
 from markupsafe import Markup
 
 from rsidiff_kedro.evaluation.intervals import Interval
-from rsidiff_kedro.reporting.figures import Metrics, intervals_of, rejected_rounds
+from rsidiff_kedro.execution.run_facts import RunFacts
+from rsidiff_kedro.reporting import figures
+from rsidiff_kedro.reporting.labels import MEANINGS, diversity_meaning, metric_label, role
 from rsidiff_kedro.reporting.render import render
+from rsidiff_kedro.reporting.values import (
+    Metrics,
+    accepted_round,
+    intervals_of,
+    metric_names,
+    rejected_rounds,
+    reward_names,
+)
 
 
-def report_html(
-    figures: Sequence[go.Figure], rounds: Sequence[Metrics], gallery: Markup, summary: str, by_category: Markup
-) -> str:
-    """Return one HTML page with everything in it, plotly.js and images too.
+@dataclass(frozen=True)
+class Contents:
+    """What a report shows; parts that are empty are left out.
 
-    `rounds` are all metrics, the base first. The rest is from `gallery_html`, `summary_text` and `category_html`.
+    Attributes:
+        rounds: all metrics, the base first.
+        summary: from `summary_text`.
+        selecting: the rewards that select.
+        gallery: from `gallery`.
+        categories: from `category_html`.
+        training: each round's `training_samples`, from round 1 on.
+        funnel: from `funnel`.
+        loss: from `loss_figure`.
+        facts: of the run.
     """
-    config = {"displayModeBar": False, "responsive": True}
-    plots = [
-        pio.to_html(figure, config=config, full_html=False, include_plotlyjs=not index, div_id=f"figure-{index}")
-        for index, figure in enumerate(figures)
-    ]
+
+    rounds: Sequence[Metrics]
+    summary: str
+    selecting: Collection[str]
+    gallery: Mapping[str, Any]
+    categories: Markup | None = None
+    training: Sequence[Mapping[str, Any]] = ()
+    funnel: Mapping[str, Any] = field(default_factory=dict)
+    loss: go.Figure | None = None
+    facts: RunFacts = field(default_factory=RunFacts)
+
+
+def report_html(contents: Contents) -> str:
+    """Return one HTML page with everything in it, plotly.js and images too."""
+    rounds, names = contents.rounds, reward_names(contents.rounds)
+    measured = metric_names(rounds)
+    shown = [figure for figure in _figures(rounds, contents.selecting) if figure.data]
+    plots = [_plot(figure, f"figure-{index}", index == 0) for index, figure in enumerate(shown)]
+    loss = _plot(contents.loss, "figure-loss", not plots) if contents.loss is not None and contents.loss.data else None
+    total = sum(contents.facts.seconds.values())
     return render(
         "report",
         rounds=len(rounds) - 1,
-        summary=summary,
-        rejected=bool(rejected_rounds(rounds)),
+        summary=contents.summary,
+        rewards=[(name, role(name, contents.selecting)) for name in names],
+        judged="test/prompt_accuracy" in measured,
+        rejected=rejected_rounds(rounds),
+        diversity=diversity_meaning(rounds) if "test/diversity" in measured else "",
         plots=plots,
-        categories=by_category,
-        gallery=gallery,
-        metrics=metrics_table(rounds),
+        loss=loss,
+        categories=contents.categories,
+        choices=sorted({row["category"] for row in contents.gallery["rows"]}),
+        data={"gallery": contents.gallery, "training": list(contents.training)},
+        funnel=contents.funnel,
+        costs=[(name, _duration(spent), spent / total) for name, spent in contents.facts.seconds.items()],
+        total=_duration(total),
+        metrics=metrics_table(rounds, contents.selecting),
+        meanings=[(name, text) for name, text in MEANINGS.items() if f"test/{name}" in measured],
+        facts=contents.facts,
+        used=accepted_round(rounds),
     )
 
 
-def metrics_table(rounds: Sequence[Metrics]) -> Markup:
-    """Return an HTML table with one row per metric and one column per round, with intervals."""
-    keys = {key for metrics in rounds for key in metrics}
-    ends = {f"{key}{end}" for key in keys for end in ("_low", "_high")}
-    rows = [(key, list(map(_cell, intervals_of(rounds, key)))) for key in sorted(keys - ends)]
+def _figures(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[go.Figure]:
+    return [
+        figures.accuracy_figure(*rounds),
+        figures.hallucination_rate_figure(*rounds),
+        *figures.reward_figures(rounds, selecting),
+        figures.win_rate_figure(rounds, selecting),
+        figures.reward_gap_figure(rounds),
+        figures.diversity_figure(*rounds),
+        figures.distance_figure(rounds),
+    ]
+
+
+def _plot(figure: go.Figure, name: str, first: bool) -> dict[str, str]:
+    """Return a figure's HTML and its title, which the page shows itself, because a caption wraps."""
+    title = unescape(figure.layout.title.text)
+    plain = go.Figure(figure).update_layout(
+        title=None, height=300, margin={"l": 55, "r": 12, "t": 36, "b": 48}, autosize=True
+    )
+    plain.update_layout(paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
+    config = {"displayModeBar": False, "responsive": True}
+    html = pio.to_html(plain, config=config, full_html=False, include_plotlyjs=first, div_id=name)
+    return {"title": title, "html": html}
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    minutes, rest = divmod(round(seconds), 60)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def metrics_table(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> Markup:
+    """Return an HTML table with one row per metric that was measured and one column per round, with intervals."""
+    rows = [
+        {"name": metric_label(key, selecting), "cells": list(map(_cell, intervals_of(rounds, key)))}
+        for key in metric_names(rounds)
+    ]
     return render("metrics", count=len(rounds), rows=rows)
 
 

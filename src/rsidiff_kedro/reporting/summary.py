@@ -1,6 +1,6 @@
 """Summarize in words what the rounds changed: paired differences between the base and the last round."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,8 @@ import pandas as pd
 
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.intervals import Interval, paired_difference
-from rsidiff_kedro.reporting.figures import Metrics, rejected_rounds, reward_names, values_of
+from rsidiff_kedro.reporting.labels import diversity_meaning, reward_label, role
+from rsidiff_kedro.reporting.values import Metrics, accepted_round, intervals_of, rejected_rounds, reward_names
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class Comparison:
         if not self.difference.excludes_zero:
             return "no clear change"
         return "better" if (self.difference.mean > 0) == self.higher_is_better else "worse"
+
+
+def diversity_change(rounds: Sequence[Metrics]) -> tuple[float, float, Interval, str] | None:
+    """Return the diversity of the base and of the last round, their ratio, and a verdict; None if not measured."""
+    base, last = (intervals_of([each], "test/diversity")[0].mean for each in (rounds[0], rounds[-1]))
+    ratio = intervals_of(rounds, "test/diversity_over_base")[-1]
+    if not np.isfinite([base, last, ratio.mean]).all():
+        return None
+    verdict = "better" if ratio.low > 1 else "worse" if ratio.high < 1 else "no clear change"
+    return base, last, ratio, verdict
 
 
 def compare_rounds(
@@ -86,41 +97,93 @@ def summary_text(
     n_resamples: int,
     seed: int,
     by_category: Sequence[str] = (),
+    selecting: Collection[str] = (),
+    adapters: Mapping[int, str] | None = None,
 ) -> str:
     """Write a dozen lines: what improved from the base to the last round, by how much, and how sure that is.
 
-    `rounds` are all metrics, the base first; `base` and `last` are test scores; `by_category` is from `category_text`.
+    `rounds` are all metrics, the base first; `base` and `last` are test scores; `by_category` is from `category_text`;
+    `selecting` are the rewards that select; `adapters` are the folders of the rounds' adapters, as far as known.
     """
     number = len(rounds) - 1
     comparisons = compare_rounds(base, last, reward_names(rounds), n_resamples, seed)
-    width = max((len(item.name) for item in comparisons), default=0)
+    comparisons.sort(key=lambda item: item.name.startswith("reward ") and _reward(item) not in selecting)
+    names = [_marked(item, selecting) for item in comparisons]
+    width = max(map(len, [*names, "diversity"]))
     lines = [
         f"Round {number} against the base model: {base['prompt_id'].nunique()} test prompts, {len(base)} images, "
         "paired by prompt and seed",
         f"  {'':{width}}     base   round {number}   difference [95 % interval]",
     ]
-    for item in comparisons:
+    for name, item in zip(names, comparisons):
         lines.append(
-            f"  {item.name:{width}} {item.base:8.3f}  {item.last:8.3f}   {item.difference.mean:+.3f} "
+            f"  {name:{width}} {item.base:8.3f}  {item.last:8.3f}   {item.difference.mean:+.3f} "
             f"{item.difference}  {item.verdict}"
         )
-    lines += by_category
-    diversity = values_of(rounds, "test/diversity")
-    if not np.isnan([diversity[0], diversity[-1]]).any():
-        lines.append(f"Diversity within a prompt: {diversity[0]:.3f} (base), {diversity[-1]:.3f} (round {number}).")
-    rejected = ", ".join(map(str, rejected_rounds(rounds)))
-    if rejected:
-        lines.append(f"The gate rejected the candidates of these rounds and kept the earlier adapter: {rejected}.")
-    lines += _warnings({item.name: item.verdict for item in comparisons})
+    diversity = diversity_change(rounds)
+    if diversity is not None:
+        before, after, ratio, verdict = diversity
+        interval = "no interval" if np.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+        lines.append(f"  {'diversity':{width}} {before:8.3f}  {after:8.3f}   x {ratio.mean:.2f} {interval}  {verdict}")
+        lines.append(f"Diversity, with its ratio to the base's: {diversity_meaning(rounds)}")
+    lines += [*_rewards(rounds, selecting), *by_category, *_gate(rounds, adapters or {})]
+    lines += _warnings(comparisons, selecting)
     lines.append("The report shows every round's figures and the same prompts and seeds side by side.")
     return "\n".join(lines) + "\n"
 
 
-def _warnings(verdicts: Mapping[str, str]) -> list[str]:
+def _reward(item: Comparison) -> str:
+    return item.name.removeprefix("reward ")
+
+
+def _marked(item: Comparison, selecting: Collection[str]) -> str:
+    if not item.name.startswith("reward "):
+        return item.name
+    return f"{item.name} ({role(_reward(item), selecting)})"
+
+
+def _rewards(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[str]:
+    """Say how often each reward prefers the last round to the base, and how far what selects ran ahead."""
+    wins = []
+    for name in sorted(reward_names(rounds), key=lambda name: name not in selecting):
+        rate = intervals_of(rounds, f"test/win_rate_over_base/{name}")[-1]
+        if np.isfinite(rate.mean):
+            interval = "" if np.isnan(rate.low) else f" [{rate.low:.2f}, {rate.high:.2f}]"
+            wins.append(f"{reward_label(name, selecting)} {rate.mean:.2f}{interval}")
+    lines = [f"Win rate over the base: {', '.join(wins)}"] if wins else []
+    gap = intervals_of(rounds, "test/reward_gap")[-1]
+    if np.isfinite(gap.mean):
+        verdict = "it runs ahead" if gap.low > 0 else "it does not run ahead"
+        lines.append(
+            f"Gain of what selects minus gain of what is held out: {gap.mean:+.2f} standard deviations {gap}: {verdict}"
+        )
+    return lines
+
+
+def _gate(rounds: Sequence[Metrics], adapters: Mapping[int, str]) -> list[str]:
+    """Name the rejected rounds and the adapter in use."""
+    rejected, used = rejected_rounds(rounds), accepted_round(rounds)
+    lines = []
+    if rejected:
+        numbers = ", ".join(map(str, rejected))
+        lines.append(f"The gate rejected the candidates of these rounds and kept the earlier adapter: {numbers}.")
+    if rejected or used in adapters:
+        name = f"round {used}'s" if used else "the base's, which changes nothing"
+        lines.append(f"The adapter in use is {name}" + (f": {adapters[used]}" if used in adapters else "."))
+    return lines
+
+
+def _warnings(comparisons: Sequence[Comparison], selecting: Collection[str]) -> list[str]:
     """Warn of what a reader of the rewards alone would miss."""
-    if "prompt accuracy" not in verdicts:
-        return ["No judge was held out: a reward that selects says little about what people would see."]
-    improved = any(name.startswith("reward ") and verdict == "better" for name, verdict in verdicts.items())
-    if verdicts["prompt accuracy"] == "worse" and improved:
-        return ["A reward rose while the judge's accuracy fell: the model learned to please it (reward hacking)."]
+    verdicts = {item.name: item.verdict for item in comparisons}
+    rewards = {name for name in verdicts if name.startswith("reward ")}
+    held_out = {name for name in rewards if name.removeprefix("reward ") not in selecting} if selecting else set()
+    held_out |= {"prompt accuracy"} & verdicts.keys()
+    if not held_out:
+        return ["Nothing was held out: a reward that selects says little about what people would see."]
+    improved = any(verdicts[name] == "better" for name in rewards - held_out)
+    fell = sorted(name for name in held_out if verdicts[name] == "worse")
+    if improved and fell:
+        what = ", ".join("the judge's accuracy" if name == "prompt accuracy" else name for name in fell)
+        return [f"What selects rose while {what} fell: the model learned to please it (reward hacking)."]
     return []

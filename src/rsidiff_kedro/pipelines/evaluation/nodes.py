@@ -5,6 +5,7 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.evaluation import metrics
 from rsidiff_kedro.evaluation.metrics import EvaluationSettings
+from rsidiff_kedro.evaluation.reward_gap import held_out_columns, reward_gap
 from rsidiff_kedro.method.gate import OPEN_GATE
 from rsidiff_kedro.rewards.registry import RewardsSettings
 
@@ -37,16 +38,22 @@ def measure(
     """
     base_images, base_scores = (images, scores) if base_images is None else (base_images, base_scores)
     rewards = list(dict.fromkeys([*settings.rewards, *selection_rewards]))
-    features, distance = metrics.feature_metrics(images, base_images, settings, models)
+    bootstrap = settings.bootstrap_resamples, seed
+    embedded = metrics.embed(images, base_images, settings, models)
+    diversity, over_base = metrics.diversity_metrics(scores, base_scores, embedded, *bootstrap)
     test = {
         **metrics.score_metrics(scores, rewards),
         **metrics.comparison_metrics(scores, base_scores, rewards),
         **metrics.image_metrics(images),
-        **features,
+        **diversity,
     }
     values = {f"test/{name}": value for name, value in test.items()}
     validation = metrics.score_metrics(validation_scores, rewards)
     values |= {f"validation/{name}": value for name, value in validation.items()}
-    measured = metrics.with_intervals(values, settings.bootstrap_resamples, seed)
+    measured = metrics.with_intervals(values, *bootstrap) | metrics.named("test/diversity_over_base", over_base)
+    held_out = held_out_columns(scores, rewards, selection_rewards)
+    if held_out:
+        gap = reward_gap(scores, base_scores, selection_rewards, held_out, *bootstrap)
+        measured |= metrics.named("test/reward_gap", gap)
     verdict = {f"gate/{name}": (gate or OPEN_GATE)[name] for name in OPEN_GATE}
-    return {**measured, "test/distance_to_base": distance, **verdict}
+    return {**measured, "test/distance_to_base": embedded.distance, **verdict}

@@ -7,7 +7,15 @@ stage = Stage(
     name="report",
     place=Place.AFTER,
     create=create_pipeline,
-    from_all_rounds=("metrics", "test_images", "test_scores"),
+    from_all_rounds=(
+        "metrics",
+        "test_images",
+        "test_scores",
+        "training_log",
+        "selection",
+        "weights",
+        "training_samples",
+    ),
     tracked={"summary": "summary.txt", "report": "report.html"},
     final="report",
 )

@@ -1,19 +1,29 @@
 """Node functions of the report."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from rsidiff_kedro.evaluation import categories
+from rsidiff_kedro.execution.run_facts import run_facts
+from rsidiff_kedro.method.selection import SelectionSettings
+from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.category_table import category_html, category_text
-from rsidiff_kedro.reporting.figures import Metrics, reward_names
-from rsidiff_kedro.reporting.gallery import gallery_html
-from rsidiff_kedro.reporting.report import report_html
+from rsidiff_kedro.reporting.funnel import funnel
+from rsidiff_kedro.reporting.gallery import gallery
+from rsidiff_kedro.reporting.report import Contents, report_html
 from rsidiff_kedro.reporting.summary import summary_text
+from rsidiff_kedro.reporting.values import Metrics, accepted_round, reward_names
 
 logger = logging.getLogger("rsidiff_kedro")
+
+
+def plot_rewards(selection_rewards: dict[str, float], *metrics: Metrics) -> go.Figure:
+    """Plot each reward, marked as one that selects or is held out."""
+    return figures.reward_figure(*metrics, selecting=selection_rewards)
 
 
 def score_categories(n_resamples: int, seed: int, test_prompts: pd.DataFrame, *rounds: Any) -> pd.DataFrame:
@@ -22,31 +32,67 @@ def score_categories(n_resamples: int, seed: int, test_prompts: pd.DataFrame, *r
     return categories.category_scores(test_prompts, test_scores, reward_names(metrics), n_resamples, seed)
 
 
+def count_kept(
+    collected: pd.DataFrame,
+    by_filter: pd.DataFrame,
+    candidates: pd.DataFrame,
+    probe_scores: pd.DataFrame,
+    by_probe: pd.DataFrame,
+    pool: pd.DataFrame,
+    *rounds: pd.DataFrame,
+) -> dict[str, Any]:
+    """Count what each step kept of prompts and samples; `rounds` are all selections, then all weights."""
+    selections, weights = rounds[: len(rounds) // 2], rounds[len(rounds) // 2 :]
+    probed = probe_scores["prompt_id"].nunique()
+    return funnel(collected, by_filter, candidates, probed, by_probe, pool, selections, weights)
+
+
 def summarize(
     n_resamples: int,
     seed: int,
+    selection_rewards: dict[str, float],
     by_category: pd.DataFrame,
     base_scores: pd.DataFrame,
     last_scores: pd.DataFrame,
     *metrics: Metrics,
 ) -> str:
     """Say what improved from the base to the last round, with intervals, and log it."""
-    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, category_text(by_category))
+    lines = category_text(by_category, selection_rewards)
+    adapters = run_facts().adapters
+    # Versions differ between runs that make the same, so the summary names the folder that holds them.
+    folders = {number: Path(folder).parents[1].as_posix() for number, folder in adapters.items()}
+    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selection_rewards, folders)
     logger.info("%s", summary)
+    used = adapters.get(accepted_round(metrics))
+    if used is not None:
+        logger.info("Adapter in use: %s", used)
     return summary
 
 
 def make_report(
-    accuracy: go.Figure,
-    reward: go.Figure,
-    hallucination_rate: go.Figure,
-    diversity: go.Figure,
+    selection: SelectionSettings,
     summary: str,
     by_category: pd.DataFrame,
+    kept: dict[str, Any],
+    loss: go.Figure,
+    test_prompts: pd.DataFrame,
     *rounds: Any,
 ) -> str:
-    """Write everything into one HTML file; `rounds` are all metrics, then all test images, then all test scores."""
-    size = len(rounds) // 3
-    metrics, test_images, test_scores = rounds[:size], rounds[size : 2 * size], rounds[2 * size :]
-    gallery, table = gallery_html(test_images, test_scores), category_html(by_category)
-    return report_html([accuracy, reward, hallucination_rate, diversity], metrics, gallery, summary, table)
+    """Write everything into one HTML file.
+
+    `rounds` are all metrics, then all test images, then all test scores, then the training samples from round 1 on.
+    """
+    size = (len(rounds) + 1) // 4
+    metrics, images, scores = (rounds[part * size : (part + 1) * size] for part in range(3))
+    contents = Contents(
+        rounds=metrics,
+        summary=summary,
+        selecting=selection.rewards,
+        gallery=gallery(images, scores, test_prompts, reward_names(metrics), selection),
+        categories=category_html(by_category, selection.rewards),
+        training=rounds[3 * size :],
+        funnel=kept,
+        loss=loss,
+        facts=run_facts(),
+    )
+    return report_html(contents)

@@ -4,32 +4,47 @@ from collections.abc import Mapping
 
 from kedro.pipeline import Pipeline, node
 
+from rsidiff_kedro.pipelines.common import REWARDS
 from rsidiff_kedro.pipelines.report import nodes
 from rsidiff_kedro.reporting import figures
 
+CURATED = [
+    "collected_prompts",
+    "rejected_by_filter",
+    "prompt_candidates",
+    "probe_scores",
+    "rejected_by_probe",
+    "prompt_pool",
+]
+
 
 def create_pipeline(rounds: Mapping[str, list[str]]) -> Pipeline:
-    """Create plots, categories, summary and report of all rounds.
+    """Create plots, categories, counts, summary and report of all rounds.
 
     Args:
         rounds: by a dataset's name, its full name in each round, the base first.
     """
     metrics, images, scores = rounds["metrics"], rounds["test_images"], rounds["test_scores"]
+    logs, selections, weights, samples = (
+        rounds[name][1:] for name in ("training_log", "selection", "weights", "training_samples")
+    )
     plots = {
         "accuracy_plot": figures.accuracy_figure,
-        "reward_plot": figures.reward_figure,
         "hallucination_rate_plot": figures.hallucination_rate_figure,
         "diversity_plot": figures.diversity_figure,
     }
     bootstrap = ["params:evaluation.bootstrap_resamples", "params:seed"]
     by_category = [*bootstrap, "test_prompts", *metrics, *scores]
-    summarized = [*bootstrap, "category_scores", scores[0], scores[-1], *metrics]
-    reported = [*plots, "summary", "category_scores", *metrics, *images, *scores]
+    summarized = [*bootstrap, REWARDS, "category_scores", scores[0], scores[-1], *metrics]
+    shown = ["params:preference_selection", "summary", "category_scores", "funnel", "loss_plot", "test_prompts"]
     return Pipeline(
         [
             *(node(plot, metrics, name, name=f"make_{name}") for name, plot in plots.items()),
+            node(nodes.plot_rewards, [REWARDS, *metrics], "reward_plot", name="make_reward_plot"),
+            node(figures.loss_figure, logs, "loss_plot", name="make_loss_plot"),
+            node(nodes.count_kept, [*CURATED, *selections, *weights], "funnel", name="count_kept"),
             node(nodes.score_categories, by_category, "category_scores", name="score_categories"),
             node(nodes.summarize, summarized, "summary", name="summarize"),
-            node(nodes.make_report, reported, "report", name="make_report"),
+            node(nodes.make_report, [*shown, *metrics, *images, *scores, *samples], "report", name="make_report"),
         ]
     )

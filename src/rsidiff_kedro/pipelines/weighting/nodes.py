@@ -1,10 +1,13 @@
 """Node functions of weighting."""
 
+from typing import Any
+
 import pandas as pd
 
 from rsidiff_kedro.core.image_set import ImageSet, concatenate
 from rsidiff_kedro.method import weighting
 from rsidiff_kedro.method.weighting import WeightingSettings
+from rsidiff_kedro.reporting.training_samples import training_samples
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
 
 
@@ -23,6 +26,13 @@ def weigh_samples(
         embed(reference.images, reference_texts), reference_texts, embed(kept.images, texts), texts, settings
     )
     return pd.concat([kept.metadata["image_id"], weights], axis="columns")
+
+
+def show_training_samples(
+    images: ImageSet, selection: pd.DataFrame, weights: pd.DataFrame, selection_rewards: dict[str, float]
+) -> dict[str, Any]:
+    """Keep thumbnails of a round's samples with their ranks and weights."""
+    return training_samples(images, selection, weights, list(selection_rewards))
 
 
 def _reference_images(images: ImageSet, base_images: ImageSet, settings: WeightingSettings) -> ImageSet:

@@ -2,10 +2,17 @@
 
 from kedro.pipeline import Pipeline, node
 
+from rsidiff_kedro.pipelines.common import REWARDS
 from rsidiff_kedro.pipelines.weighting import nodes
 
 
 def create_pipeline(round_number: int) -> Pipeline:
-    """Create the weights of a round's kept images."""
-    inputs = ["images", "selection", "base_images", "params:weighting", "params:rewards"]
-    return Pipeline([node(nodes.weigh_samples, inputs, "weights", name="weigh_samples")])
+    """Create the weights of a round's kept images, and samples of what it trains on for the report."""
+    weighed = ["images", "selection", "base_images", "params:weighting", "params:rewards"]
+    shown = ["images", "selection", "weights", REWARDS]
+    return Pipeline(
+        [
+            node(nodes.weigh_samples, weighed, "weights", name="weigh_samples"),
+            node(nodes.show_training_samples, shown, "training_samples", name="show_training_samples"),
+        ]
+    )

@@ -1,0 +1,117 @@
+"""Tell the steps of the report which run they belong to and what it cost."""
+
+import platform
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.io.core import is_parameter
+from kedro.pipeline.node import Node
+
+from rsidiff_kedro import __version__
+from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.execution.run_facts import Change, RunFacts, set_run_facts
+from rsidiff_kedro.hooks.configuration import RsiConfigLoader
+from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.provenance.code_digest import library_versions
+from rsidiff_kedro.provenance.records import Record, Records, chain
+from rsidiff_kedro.provenance.retention import RECORDS
+
+REPORT = "report"
+"""The stage that is told."""
+_ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
+
+
+class RunFactsHooks:
+    """Gather the facts of a run from its configuration and its lineage."""
+
+    def __init__(self) -> None:
+        self._root = Path()
+        self._records = Records(self._root / "data" / RECORDS)
+        self._environment = ""
+        self._changed: dict[str, Change] = {}
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note what the run changes of the configuration."""
+        loader = context.config_loader
+        self._root = Path(context.project_path)
+        self._records = Records(self._root / loader["globals"]["data"] / RECORDS)
+        self._environment = str(context.env or "local")
+        self._changed = loader.changed_parameters() if isinstance(loader, RsiConfigLoader) else {}
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
+        """Set the facts for a step of the report."""
+        if REPORT not in node.tags:
+            return
+        made = chain(self._records.all(), *self._makers(node, catalog))
+        set_run_facts(
+            RunFacts(
+                run_id=run_id,
+                command=command(),
+                environment=self._environment,
+                changed=self._changed,
+                versions={"rsidiff_kedro": __version__, "python": platform.python_version(), **library_versions()},
+                seconds=_seconds(made),
+                adapters=self._adapters(made, catalog),
+            )
+        )
+
+    @hook_impl
+    def after_node_run(self) -> None:
+        """Forget them."""
+        set_run_facts(None)
+
+    def _makers(self, node: Node, catalog: CatalogProtocol) -> list[Record]:
+        """Return the records of what the node reads."""
+        by_output = {(name, each.version): each for each in self._records.all() for name in each.outputs}
+        datasets = {name: catalog.get(name) for name in node.inputs if not is_parameter(name)}
+        versions = {
+            (name, str(dataset.resolve_load_version()))
+            for name, dataset in datasets.items()
+            if isinstance(dataset, AbstractVersionedDataset)
+        }
+        return [by_output[each] for each in sorted(versions & by_output.keys())]
+
+    def _adapters(self, made: list[Record], catalog: CatalogProtocol) -> dict[int, str]:
+        """Return the folder of each round's adapter, from the project's root if it lies there."""
+        folders: dict[int, str] = {}
+        for record in made:
+            for name in record.outputs:
+                match, dataset = _ADAPTER.fullmatch(name), catalog.get(name)
+                if match is not None and isinstance(dataset, AbstractVersionedDataset):
+                    folder = Path(dataset._get_versioned_path(record.version))
+                    inside = folder.is_relative_to(self._root)
+                    folders[int(match[1])] = str(folder.relative_to(self._root) if inside else folder)
+        return folders
+
+
+def _seconds(made: list[Record]) -> dict[str, float]:
+    """Add up what the steps of each stage took; nothing if an earlier version recorded no time."""
+    stage_of = {
+        node.name: stage.name
+        for pipeline in dict(pipelines).values()
+        for node in pipeline.nodes
+        for stage in stages()
+        if stage.name in node.tags
+    }
+    found = dict.fromkeys((stage.name for stage in stages()), 0.0)
+    for record in made:
+        if record.step in stage_of:
+            found[stage_of[record.step]] += record.seconds
+    return {name: seconds for name, seconds in found.items() if seconds}
+
+
+def command() -> str:
+    """Return the command line of this process, without credentials; empty in a notebook or a script of its own."""
+    name = Path(sys.argv[0]).name
+    program = "python -m rsidiff_kedro" if name == "__main__.py" else name
+    if program not in ("kedro", "python -m rsidiff_kedro"):
+        return ""
+    return printable(without_credentials(f"{program} {shlex.join(sys.argv[1:])}"))
