@@ -5,10 +5,12 @@ import logging
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from rsidiff_kedro.diffusion.families import FAMILIES, load_model
@@ -175,6 +177,20 @@ def test_what_is_not_trained_on_as_it_is_is_counted_in_one_line(folder, family_f
     )
     (record,) = caplog.records
     assert record.message == f"sft.images ({folder}): {found.removeprefix('3 pairs; ')}"
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
+def test_no_library_prints_the_captions_that_it_cuts(folder, family_folder, family, capfd):
+    opened = load_model(ModelSettings(family=family, base=str(family_folder(family))))
+    capfd.readouterr()
+    configured = yaml.safe_load((Path(__file__).parents[2] / "conf" / "logging.yml").read_text(encoding="utf-8"))
+    levels = {name: each["level"] for name, each in configured["loggers"].items() if name.startswith("diffusers.")}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    opened.encode_prompts(["owl " * 200])
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    assert levels and "owl" not in "".join(capfd.readouterr())
 
 
 def test_sound_pairs_are_counted_and_nothing_is_logged(folder, caplog):

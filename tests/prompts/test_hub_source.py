@@ -76,6 +76,32 @@ def test_classes_are_read_by_their_names(dataset, tmp_path, limit):
     assert read == {"style": ["painting", "anime", ""], "styles": ["anime, photo", "", "painting"]}
 
 
+@pytest.mark.parametrize("name", ["train.txt", "train.csv", "train.tsv"])
+def test_a_byte_order_mark_is_no_part_of_a_prompt(folder, name):
+    (folder / "train.txt").unlink()
+    content = "a fox\na hare\n" if name.endswith("txt") else "text\na fox\na hare\n"
+    (folder / name).write_text(content, encoding="utf-8-sig")
+    assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == ["a fox", "a hare"]
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize(
+    ("kind", "rows", "said"),
+    [
+        ("tsv", ['"Once upon a time\tx', "a fox\tx", 'a book: "end"\tx'], "the row that begins in line 2"),
+        ("tsv", ['"Stop\tx', "a fox\tx", 'Go"\tx'], "line 2 opens a quotation mark that line 4 closes"),
+        ("csv", ['"Stop" sign,x', "a fox,x"], "the row that begins in line 2"),
+        ("csv", ['"Once upon a time,x', "a fox,x", 'a book: "end",x'], "the row that begins in line 2"),
+    ],
+)
+def test_a_table_of_which_rows_would_be_lost_is_refused(folder, kind, rows, said, limit):
+    (folder / "train.txt").unlink()
+    separator = "\t" if kind == "tsv" else ","
+    (folder / f"train.{kind}").write_text("\n".join([f"text{separator}kind", *rows]))
+    message = refused(dataset=str(folder), limit=limit)
+    assert said in message and message.endswith("or read the file with kind: file")
+
+
 SECRET = "my secret"
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rsidiff_kedro.core.untrusted.tables import MissingColumnError, TableError, read_rows
+from rsidiff_kedro.core.untrusted.tables import MissingColumnError, TableError, read_parquet, read_rows
 
 MARK = b"\xef\xbb\xbf"
 ENDS = ["\n", "\r\n", "\r"]
@@ -208,6 +208,21 @@ def test_columns_that_are_not_asked_for_are_not_read(tmp_path):
     assert read_rows(path, ["text"]).rows["text"].tolist() == rows["text"]
     with pytest.raises(TableError, match="not a valid Parquet file"):
         read_rows(path, ["image"])
+
+
+def test_values_that_pandas_cannot_hold_are_refused_and_columns_of_them_that_are_not_needed_are_not(tmp_path):
+    times = pa.array([0], pa.timestamp("us", tz="No/Where"))
+    pq.write_table(pa.table({"text": ["a"], "time": times}), tmp_path / "a.parquet")
+    assert read_rows(tmp_path / "a.parquet", ["text"]).rows["text"].tolist() == ["a"]
+    for read_all in (lambda path: read_rows(path, ["time"]), read_parquet):
+        with pytest.raises(TableError):
+            read_all(tmp_path / "a.parquet")
+
+
+def test_a_column_that_a_parquet_file_has_twice_is_refused(tmp_path):
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(TableError, match=r"^2 columns are named 'text'; rename all but one$"):
+        read_rows(tmp_path / "a.parquet", ["text"])
 
 
 @pytest.mark.parametrize("name", ["image", "image.bytes", "bytes"])

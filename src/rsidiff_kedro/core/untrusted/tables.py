@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from rsidiff_kedro.core.untrusted.loading import reason
-from rsidiff_kedro.core.untrusted.text_tables import MissingColumnError, Rows, TableError, check_names, parse_text
+from rsidiff_kedro.core.untrusted.text_tables import (
+    ColumnError,
+    MissingColumnError,
+    Rows,
+    TableError,
+    check_names,
+    parse_text,
+)
 
 __all__ = [
     "SUFFIXES",
@@ -73,21 +80,20 @@ def read_parquet(path: Path) -> pd.DataFrame:
     Raises:
         TableError: the file cannot be read.
     """
-    return _read_arrow(path, None)[0].to_pandas(ignore_metadata=True)
+    return _read_parquet(path, None)[0]
 
 
 def _read_named_parquet(path: Path, wanted: list[str]) -> pd.DataFrame:
     try:
-        table, classes = _read_arrow(path, wanted)
-        rows = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-    except MissingColumnError:
+        rows, classes = _read_parquet(path, wanted)
+    except ColumnError:
         raise
-    except (TableError, pa.ArrowException, ValueError) as error:
-        raise TableError(f"not a valid Parquet file ({reason(error)}); save it again") from error
+    except TableError as error:
+        raise TableError(f"not a valid Parquet file ({error}); save it again") from error
     return rows.assign(**{name: name_classes(rows[name], classes[name], name) for name in wanted if name in classes})
 
 
-def _read_arrow(path: Path, wanted: list[str] | None) -> tuple[pa.Table, dict[str, list[str]]]:
+def _read_parquet(path: Path, wanted: list[str] | None) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return the wanted columns, or all, and the names of the classes of each `ClassLabel` column."""
     try:
         with pq.ParquetFile(path) as file:
@@ -96,7 +102,10 @@ def _read_arrow(path: Path, wanted: list[str] | None) -> tuple[pa.Table, dict[st
                 check_names(schema.names, wanted)
             table = file.read(wanted)
         table.validate(full=True)
-        return table if wanted is None else table.select(wanted), _classes(schema)
+        if wanted is None:
+            return table.to_pandas(ignore_metadata=True), _classes(schema)
+        rows = table.select(wanted).to_pandas(ignore_metadata=True, integer_object_nulls=True)
+        return rows, _classes(schema)
     except TableError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: an unknown time zone

@@ -17,7 +17,11 @@ class TableError(ValueError):
     """A table that cannot be read; the message says why in one line."""
 
 
-class MissingColumnError(TableError):
+class ColumnError(TableError):
+    """A table that has a column twice, or not at all."""
+
+
+class MissingColumnError(ColumnError):
     """A table that lacks a column."""
 
 
@@ -38,11 +42,11 @@ class _Line(NamedTuple):
 
 
 def check_names(names: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise MissingColumnError for a wanted column that is not there, TableError for one that is there twice."""
+    """Raise MissingColumnError for a wanted column that is not there, ColumnError for one that is there twice."""
     for column in wanted:
         count = list(names).count(column)
         if count > 1:
-            raise TableError(f"{count} columns are named {column!r}; rename all but one")
+            raise ColumnError(f"{count} columns are named {column!r}; rename all but one")
         if not count:
             raise MissingColumnError(f"no column {column!r}; there are {', '.join(map(str, names))}")
 
@@ -54,12 +58,7 @@ def parse_text(content: bytes, suffix: str, wanted: Sequence[str]) -> Rows:
         MissingColumnError: it has no column of that name.
         TableError: it is not what its suffix says.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}); save it as UTF-8"
-        ) from None
+    text = _decode(content)
     if not text.strip():
         raise TableError("the file is empty; give at least one row")
     if suffix == ".txt":
@@ -69,6 +68,27 @@ def parse_text(content: bytes, suffix: str, wanted: Sequence[str]) -> Rows:
     if suffix == ".jsonl":
         return _parse_json_lines(_lines(text), wanted)
     return _parse_separated(text, suffix, wanted)
+
+
+def check_quoting(content: bytes, separator: str) -> None:
+    """Check that a CSV reader finds the rows of a file that its writer meant; `parse_text` does so itself.
+
+    Raises:
+        TableError: a quotation mark is not what it is in CSV, or makes one row of several lines of a TSV.
+    """
+    lines, _ = _quoted(_decode(content), separator)
+    broken = [line for line in lines if line.last > line.first]
+    if separator == "\t" and broken:
+        raise _ambiguous(broken[0])
+
+
+def _decode(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}); save it as UTF-8"
+        ) from None
 
 
 def _lines(text: str) -> list[str]:
@@ -137,11 +157,15 @@ def _tab_separated(text: str) -> tuple[list[_Line], list[str]]:
         return quoted, _unmarked(plain)
     width = len(plain[0].fields)
     if width == 1 or any(len(line.fields) != width for line in plain):
-        raise TableError(
-            f"not a valid tsv file (line {broken[0].first} opens a quotation mark that line {broken[0].last} closes: "
-            "one row or several); save it as .csv, or without quotation marks at the start of a field"
-        )
+        raise _ambiguous(broken[0])
     return plain, []
+
+
+def _ambiguous(line: _Line) -> TableError:
+    return TableError(
+        f"not a valid tsv file (line {line.first} opens a quotation mark that line {line.last} closes: one row or "
+        "several); save it as .csv, or without quotation marks at the start of a field"
+    )
 
 
 def _unmarked(plain: list[_Line]) -> list[str]:

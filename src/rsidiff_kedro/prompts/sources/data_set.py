@@ -1,5 +1,6 @@
 """Open Hugging Face data sets that hold all of their files themselves."""
 
+import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from huggingface_hub import DatasetCard
 import datasets
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
+from rsidiff_kedro.core.untrusted.text_tables import TableError, check_quoting
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 SELF_CONTAINED = frozenset({"arrow", "cache", "csv", "json", "parquet", "text", "xml", "webdataset"}) | {
@@ -46,10 +48,22 @@ def open_data_set(
             raise PromptSourceError(
                 f"{name}: its file {path!r} lies elsewhere; put the file itself into the data set, or remove its name"
             )
+        if is_folder and "csv" in kinds:
+            _check_quoting(Path(path), builder.config)
     if streaming:
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
+
+
+def _check_quoting(path: Path, config: Any) -> None:
+    """Check a CSV file that `datasets` reads with pandas, which makes one row of all between two quotation marks."""
+    usual = config.quoting == csv.QUOTE_MINIMAL and config.encoding in (None, "utf-8") and len(config.sep) == 1
+    if usual and path.suffix.lower() in (".csv", ".tsv"):
+        try:
+            check_quoting(path.read_bytes(), config.sep)
+        except TableError as error:
+            raise PromptSourceError(f"{path}: {error}; or read the file with kind: file") from None
 
 
 def _belongs(path: str, name: str, is_folder: bool) -> bool:

@@ -96,7 +96,14 @@ def _read_rows(loaded: "Dataset | IterableDataset", wanted: list[str], limit: in
     if missing:
         raise PromptSourceError(f"{name}: no column {missing[0]!r}; there are {', '.join(known)}")
     chosen = loaded.select_columns(wanted)
-    rows = pd.DataFrame(list(chosen if limit is None else chosen.take(limit)), columns=wanted, dtype=object)
+    taken = chosen if limit is None else chosen.take(limit)
+    values = [[_without_mark(row[column]) for column in wanted] for row in taken]
+    rows = pd.DataFrame(values, columns=wanted, dtype=object)
     classes = class_names(loaded.features.to_dict()) if loaded.features else {}
     named = {column: name_classes(rows[column], classes[column], column) for column in wanted if column in classes}
     return rows.assign(**named)
+
+
+def _without_mark(value: object) -> object:
+    """Remove a byte order mark, which `datasets` leaves in the first line of a text file."""
+    return value.removeprefix("\ufeff") if isinstance(value, str) else value
