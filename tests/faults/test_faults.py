@@ -235,7 +235,7 @@ def test_a_store_that_fails_in_the_middle(place, note, fault: str) -> None:
     assert list(place.data.glob("08_reporting/report.html/*"))
     code, said = place.run(*arguments)
     assert code == 0
-    assert "35 of 35 steps are reused" in said
+    assert "38 of 38 steps are reused" in said
     assert statuses(place.folder)[0] == "FINISHED"
     assert metrics(place.folder) > 20
     note(
