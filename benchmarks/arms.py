@@ -46,7 +46,7 @@ class Arm:
     params: dict[str, str]
 
     def folder(self, seed: int) -> Path:
-        """Where its run with this seed lies."""
+        """Return the folder of the run with this seed."""
         return STUDY / f"{self.name}_{self.rounds}_seed{seed}"
 
     def command_line(self, seed: int) -> str:

@@ -63,7 +63,7 @@ class Project:
 
     @property
     def data(self) -> Path:
-        """Where the environment `test` keeps its data."""
+        """Return the folder of the environment `test`'s data."""
         return self.folder / "data" / "test"
 
     def start(self) -> subprocess.Popen[str]:

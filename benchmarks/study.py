@@ -197,7 +197,7 @@ def difference(end: pd.DataFrame, start: pd.DataFrame, column: str, start_round:
 
 
 def curation(seeds: Sequence[int]) -> list[str]:
-    """What curation gives at equal cost: how many kept samples are right, and the model's accuracy.
+    """Measure curation at equal cost: the share of right kept samples, and the model's accuracy.
 
     From the grammar, and from a file of which a quarter asks for three objects, which the base cannot generate.
     """
@@ -239,7 +239,7 @@ def curation(seeds: Sequence[int]) -> list[str]:
 
 
 def dropped_by_probe(arm: Arm, seeds: Sequence[int], beyond: set[str]) -> list[str]:
-    """How many prompts of three objects the probe saw and dropped, and how many others it called hopeless."""
+    """Count the prompts of three objects that the probe saw and dropped, and the others that it called hopeless."""
     lines = []
     for seed in seeds:
         rejected = pd.read_parquet(newest(arm.folder(seed), "03_primary/rejected_prompts.parquet"))
@@ -270,7 +270,7 @@ def write_hopeless_prompts(path: Path) -> set[str]:
 
 
 def weights(seeds: Sequence[int]) -> list[str]:
-    """What the weights of kept samples have to do with the judge's verdict."""
+    """Compare the weights of kept samples with the judge's verdict."""
     from sklearn.metrics import roc_auc_score
 
     run_arms([METHOD], seeds)

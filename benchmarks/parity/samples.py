@@ -1,4 +1,4 @@
-"""What both sides of the parity check are given: checkpoints in the official formats, vocabularies, images, prompts.
+"""Make the inputs of both sides of the parity check: checkpoints in the official formats, vocabularies, images, prompts.
 
 Everything is random, made by NumPy's Philox generator from a name, so that it is the same with every version of torch.
 The official environment reads this file too: it imports torch, NumPy and Pillow alone.
@@ -238,7 +238,7 @@ TEXT = (
     "portrait man woman child city street night morning highly detailed digital art cafe"
 )
 WORDS = TEXT.split()
-"""What the small vocabularies know whole; other words come in pieces."""
+"""Words that the small vocabularies know whole; other words come in pieces."""
 
 
 def byte_letters() -> dict[int, str]:

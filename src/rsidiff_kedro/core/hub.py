@@ -29,7 +29,7 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
     if not is_offline_mode():
         try:
             found = HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS).sha
-        except Exception:  # whatever its HTTP client raises; the cache is asked next
+        except Exception:  # its HTTP client differs between versions, and so do its errors; the cache is asked next
             found = None
         if found is not None:
             return found

@@ -28,7 +28,7 @@ from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
 
 
 class ModelSettings(Section):
-    """Which base model is improved, and where it computes.
+    """Choice of the base model and of the device that it computes on.
 
     Attributes:
         family: a registered name, or `package.module:Class` of your own (docs/models.md).
@@ -50,7 +50,7 @@ class ModelSettings(Section):
 
 
 class SamplerSettings(Section):
-    """How images are generated.
+    """Settings of the sampler that generates images.
 
     Attributes:
         num_inference_steps: denoising steps per image.
@@ -64,7 +64,7 @@ class SamplerSettings(Section):
 
 
 class DiffusionModel(ABC):
-    """Base class of families, which set its attributes and define `encode_prompts` and `denoise` or `training_loss`.
+    """Base class of families, which set its attributes and define `encode_prompts` and `denoise`.
 
     Attributes:
         pipeline_class: diffusers' class; its name identifies a saved pipeline of this family.
@@ -151,9 +151,9 @@ class DiffusionModel(ABC):
     def encode_prompts(self, texts: list[str]) -> Conditioning:
         """Encode texts, padded and cut to the text encoders' length."""
 
+    @abstractmethod
     def denoise(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the denoiser's prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n]."""
-        raise NotImplementedError(f"{type(self).__name__} defines neither denoise nor training_loss")
 
     def training_loss(
         self, latents: Tensor, conditioning: Conditioning, generator: torch.Generator, settings: LossSettings

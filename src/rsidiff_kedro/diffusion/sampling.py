@@ -18,7 +18,7 @@ from rsidiff_kedro.execution.partial_results import PartialResults
 
 
 class SynthesisSettings(Section):
-    """How a round generates its training images.
+    """Settings for generating a round's training images.
 
     Attributes:
         samples_per_prompt: images per prompt; preference selection keeps the best.

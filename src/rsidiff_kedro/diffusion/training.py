@@ -24,7 +24,7 @@ from rsidiff_kedro.diffusion.training_state import TrainingState
 
 
 class FinetuneSettings(LossSettings):
-    """How a round trains its LoRA adapter; the adapter's scale (alpha over rank) is always one.
+    """Settings for training a round's LoRA adapter, whose scale (alpha over rank) is always one.
 
     Attributes:
         rank: of the LoRA factors.

@@ -98,7 +98,7 @@ def image_metrics(images: ImageSet) -> Values:
 
 
 class Embedded(NamedTuple):
-    """What an embedding measures: the spread within each prompt, of a round and of the base, and their distance."""
+    """Return an embedding's measures: the spread within each prompt, of a round and of the base, and their distance."""
 
     spread: pd.Series
     base_spread: pd.Series

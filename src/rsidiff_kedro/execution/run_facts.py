@@ -1,4 +1,4 @@
-"""What a report says of the run that it belongs to, beyond the results.
+"""Facts that a report states about its run, beyond the results.
 
 None of it is an input of a step: a run's id or the time that a stage took changes no result.
 """

@@ -1,1 +1,1 @@
-"""What Kedro calls: the configuration loader, the session, the runner, and the hooks."""
+"""Code that Kedro calls: the configuration loader, the session, the runner, and the hooks."""

@@ -20,7 +20,7 @@ from rsidiff_kedro.execution.run_facts import Change
 from rsidiff_kedro.provenance.records import flat
 
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError, RecursionError)
-"""What YAML, omegaconf and Kedro raise for a broken file."""
+"""Errors that YAML, omegaconf and Kedro raise for a broken file."""
 OPTIONAL = frozenset({"credentials", "globals"})
 """Configuration that Kedro itself does not require."""
 MERGED = frozenset({"parameters", "mlflow"})

@@ -128,7 +128,7 @@ RECORDERS: dict[str, Callable[[RoundRuns, int, Any], None]] = {
     "images": RoundRuns.log_images,
     "training_log": RoundRuns.log_training,
 }
-"""How a round's datasets are recorded, by the kinds that `Stage.tracked` names."""
+"""Functions that record a round's datasets, by the kinds that `Stage.tracked` names."""
 
 
 class TrackingHooks:

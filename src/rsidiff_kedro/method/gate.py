@@ -16,7 +16,7 @@ OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low":
 
 
 class GateSettings(Section):
-    """When a round's candidate becomes its adapter.
+    """Conditions under which a round's candidate becomes its adapter.
 
     Attributes:
         enabled: off accepts every candidate.

@@ -13,7 +13,7 @@ from rsidiff_kedro.core.training_set import TrainingSet, join_training_sets
 
 
 class ReplaySettings(Section):
-    """Which earlier rounds are trained on again.
+    """Choice of the earlier rounds to train on again.
 
     Attributes:
         rounds: earlier rounds whose kept images are replayed; 0 trains only on this round's.

@@ -33,7 +33,7 @@ class SelectionError(InputError):
 
 
 class SelectionSettings(Section):
-    """Which samples of a prompt are kept.
+    """Rules for keeping samples of a prompt.
 
     Attributes:
         enabled: off keeps `keep_per_prompt` random samples per prompt instead.

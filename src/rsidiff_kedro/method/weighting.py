@@ -39,7 +39,7 @@ class WeightError(InputError):
 
 
 class WeightingSettings(Section):
-    """How samples are weighted by their distance to the reference distribution.
+    """Settings for weighting samples by their distance to the reference distribution.
 
     Attributes:
         enabled: off gives every sample the weight one.

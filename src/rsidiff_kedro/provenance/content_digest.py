@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 RUN_FACTS = re.compile(rb"<!--run-->.*?<!--/run-->", re.DOTALL)
-"""What a page says of the run that made it, such as its times, which differ between runs of the same results."""
+"""Part of a page about the run that made it, such as its times; it differs between runs of the same results."""
 
 
 def fingerprint(path: Path, small: int = 64_000_000) -> str:

@@ -20,7 +20,7 @@ INPUT = "its input"
 
 
 class Record(Section):
-    """How a step made its outputs.
+    """Record of how a step made its outputs.
 
     Attributes:
         step: the node's name.

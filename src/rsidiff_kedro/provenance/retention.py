@@ -54,7 +54,7 @@ class Prunable(Protocol):
 
 @dataclass
 class RunUse:
-    """How far a run came, and the bytes on disk of its images, adapters, other files and unfinished work."""
+    """State of a run, and the bytes on disk of its images, adapters, other files and unfinished work."""
 
     version: str
     state: str = "stopped"

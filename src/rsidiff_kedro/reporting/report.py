@@ -27,7 +27,7 @@ from rsidiff_kedro.reporting.values import (
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report shows; parts that are empty are left out.
+    """Contents of a report; the page leaves out empty parts.
 
     Attributes:
         rounds: all metrics, the base first.

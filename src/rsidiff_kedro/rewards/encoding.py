@@ -22,7 +22,7 @@ class DeviceError(InputError):
 
 
 class Computing(Section):
-    """Where and how preference models compute.
+    """Device, precision and batch size of preference models.
 
     Attributes:
         device: "auto" takes a GPU if there is one.

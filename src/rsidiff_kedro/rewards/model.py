@@ -1,5 +1,6 @@
 """Open a preference model: network, tokenizer and the record of its scores."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from rsidiff_kedro.rewards.checkpoints import build_network, check_source, check
 from rsidiff_kedro.rewards.encoding import Computing
 
 
-class PreferenceModel:
+class PreferenceModel(ABC):
     """A network of transformers on an official checkpoint.
 
     Attributes:
@@ -76,5 +77,6 @@ class PreferenceModel:
         return read_weights(path)
 
     @classmethod
+    @abstractmethod
     def _config(cls, checkpoint: str, revision: str | None) -> Any:
-        raise NotImplementedError
+        """Return the configuration that `network_class` is called with."""

@@ -31,7 +31,7 @@ class ImageReadError(InputError):
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says about its image before it is decoded.
+    """Properties of an image that its file states before decoding.
 
     Attributes:
         transparent: whether it has an alpha channel or a transparent color.

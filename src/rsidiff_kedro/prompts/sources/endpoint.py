@@ -23,7 +23,7 @@ CURES = {
     "max_tokens": "set max_completion_tokens in its place, or max_tokens: null to leave it out",
     "max_completion_tokens": "set max_completion_tokens: null, and max_tokens in its place",
 }
-"""What helps against an endpoint that rejects a field of a request."""
+"""Advice for an endpoint that rejects a field of a request."""
 _WORDS = ("error", "message", "detail", "error_description", "msg")
 
 T = TypeVar("T")

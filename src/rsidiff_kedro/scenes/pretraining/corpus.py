@@ -32,7 +32,7 @@ from rsidiff_kedro.scenes.world.renderer import add_flaw, add_stray, compose, re
 
 
 class NoiseRates(Section):
-    """How often a pair of the corpus has each kind of noise."""
+    """Rates of each kind of noise in the corpus, per pair."""
 
     caption: float = Field(ge=0, le=1)
     stray: float = Field(ge=0, le=1)

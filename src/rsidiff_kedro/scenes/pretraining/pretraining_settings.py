@@ -63,7 +63,7 @@ class HeldOutSettings(Section):
 
 
 class AnnotationSettings(Section):
-    """What the simulated annotators see, and how often they err."""
+    """Images that the simulated annotators see, and rates of their errors."""
 
     one_object: int = Field(ge=1)
     two_objects: int = Field(ge=1)
