@@ -1,4 +1,4 @@
-"""Make the inputs of both sides of the parity check: checkpoints in the official formats, vocabularies, images, prompts.
+"""Make the inputs of both sides of the parity check: checkpoints in official formats, vocabularies, images, prompts.
 
 Everything is random, made by NumPy's Philox generator from a name, so that it is the same with every version of torch.
 The official environment reads this file too: it imports torch, NumPy and Pillow alone.
