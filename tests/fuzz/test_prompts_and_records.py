@@ -112,10 +112,16 @@ def test_lineage_records(tmp_path_factory: pytest.TempPathFactory, answer) -> No
         records = Records(folder)  # a new one each time, as it reads a file once
         found = answer(lambda: records.versions(RECORD.key), (), folder)
         for record in found:
-            # Digests of the outputs, the origins of the inputs and the device are no part of the key.
-            free = {"outputs": RECORD.outputs, "origins": RECORD.origins, "device": RECORD.device}
+            # Digests of the outputs, the origins of the inputs, the device and the time are no part of the key.
+            free = {
+                "outputs": RECORD.outputs,
+                "origins": RECORD.origins,
+                "device": RECORD.device,
+                "seconds": RECORD.seconds,
+            }
             assert record.model_copy(update=free) == RECORD
             assert "/" not in record.version
+            assert type(record.seconds) is float and 0.0 <= record.seconds < float("inf")
             assert chain(found, record) == [record]
             assert list(differences(RECORD, record)) == []
             assert flat(record.parameters)

@@ -48,7 +48,7 @@ class Record(Section):
     catalog: dict[str, Any] = Field(default={})
     origins: dict[str, str] = Field(default={})
     device: str = ""
-    seconds: float = 0.0
+    seconds: float = Field(default=0.0, ge=0.0, allow_inf_nan=False, strict=True)
 
     @property
     def key(self) -> str:
