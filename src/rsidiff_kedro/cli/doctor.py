@@ -16,13 +16,14 @@ from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.model import find_device
 from rsidiff_kedro.diffusion.model_folder import is_folder_name, weight_files
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
-from rsidiff_kedro.pipelines.requirements import bytes_of, size_text
+from rsidiff_kedro.pipelines.requirements import size_text
 from rsidiff_kedro.pipelines.stage import Place
 
 
@@ -137,7 +138,7 @@ def _memory(parameters: Parameters, folder: Path) -> Iterator[Finding]:
     }
     for name in sorted(parameters.reward_names | {parameters.weighting.features, parameters.evaluation.features}):
         checkpoint = parameters.rewards.options(name).get("checkpoint")
-        if checkpoint and (size := bytes_of(Path(str(checkpoint)))):
+        if checkpoint and (size := size_of(Path(str(checkpoint)))):
             held[f"scoring by {name}"] = size
     for stage, needed in held.items():
         text = f"{size_text(needed)} of weights, and activations, of {size_text(total)} ({device.type})"

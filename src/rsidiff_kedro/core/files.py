@@ -24,3 +24,8 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         target.write_bytes(source.read_bytes())
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file or of all files in a folder; 0 if it does not exist."""
+    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())

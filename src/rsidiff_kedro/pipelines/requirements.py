@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.diffusion.families import check_denoiser, check_loss, check_model
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.real_images import check_pairs
@@ -82,7 +83,7 @@ def _check(check: Callable[..., None], name: str, parameters: "Parameters") -> s
     checkpoint = options.get("checkpoint")
     if checkpoint is None:
         return "needs no checkpoint"
-    size = bytes_of(Path(checkpoint))
+    size = size_of(Path(checkpoint))
     return f"{checkpoint}, {size_text(size)}" if size else str(checkpoint)
 
 
@@ -144,12 +145,6 @@ def _check_readable(parameters: "Parameters", prompts: list[str]) -> None:
         wrong = next((prompt for prompt in prompts if not reward.can_read(prompt)), None)
         if wrong is not None:
             raise RequirementError(f"the reward {name!r} cannot read the prompt {wrong[:60]!r}; use another reward")
-
-
-def bytes_of(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder; 0 if it does not exist."""
-    files = [path] if path.is_file() else path.rglob("*")
-    return sum(each.stat().st_size for each in files if each.is_file())
 
 
 def size_text(size: float) -> str:

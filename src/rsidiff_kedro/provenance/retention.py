@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.execution.unfinished import RUN, is_in_use
 from rsidiff_kedro.provenance.records import Records, chain
@@ -183,11 +184,6 @@ class Disk:
     def _is_old(self, name: str, last: int) -> bool:
         match = self._prunable.fullmatch(name)
         return match is not None and int(match[1]) <= last
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file or of all files in a folder; 0 if it does not exist."""
-    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
 
 
 def _version(folder: Path) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import pinned
-from rsidiff_kedro.core.locations import Location, expand
+from rsidiff_kedro.core.locations import Location, expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import absurd_size, names_foreign_code
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
@@ -37,11 +37,6 @@ HubFolder = Annotated[str, Location()]
 
 class CheckpointError(InputError):
     """A checkpoint or tokenizer of a preference model that cannot be used."""
-
-
-def is_hub_id(source: str) -> bool:
-    """Tell whether a source that is neither a file nor a folder has the form of a Hugging Face id."""
-    return not source.startswith((".", "/", "~")) and source.count("/") == 1
 
 
 def fetch(source: str, file_name: str, revision: str | None = None) -> Path:
@@ -71,7 +66,7 @@ def _local_file(source: str, file_name: str) -> Path | None:
             return path / file_name
         present = ", ".join(sorted(each.name for each in path.iterdir())[:10]) or "nothing"
         raise CheckpointError(f"the folder {source!r} has no {file_name}; there are: {present}")
-    if not is_hub_id(source):
+    if is_path(source):
         raise CheckpointError(
             f"there is no {source!r}; give a file, a folder that holds {file_name}, or a Hugging Face id (owner/name)"
         )

@@ -6,9 +6,9 @@ from typing import Any
 from transformers import BertTokenizerFast, CLIPTokenizerFast
 
 from rsidiff_kedro.core.hub import pinned
-from rsidiff_kedro.core.locations import expand
+from rsidiff_kedro.core.locations import expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, is_hub_id
+from rsidiff_kedro.rewards.checkpoints import CheckpointError
 
 
 def open_clip_tokenizer(source: str, vocabulary_size: int) -> CLIPTokenizerFast:
@@ -32,7 +32,7 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
     if os.path.isdir(folder):
         if not any(all((folder / name).is_file() for name in names) for names in (("tokenizer.json",), files)):
             raise CheckpointError(f"the tokenizer's folder {source!r} has no {needed}; save the tokenizer again")
-    elif not is_hub_id(source):
+    elif is_path(source):
         raise CheckpointError(
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
         )
