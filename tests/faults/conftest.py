@@ -64,7 +64,7 @@ class Place:
         assert "Traceback" not in output, output
         return process.returncode, output
 
-    def artefacts(self) -> dict[str, dict[str, str]]:
+    def artifacts(self) -> dict[str, dict[str, str]]:
         """The digests of all outputs by the key of what made them."""
         return {record.key: record.outputs for record in Records(self.data / "lineage").all()}
 

@@ -53,13 +53,13 @@ def test_what_is_cut_or_gone_is_made_again_and_nothing_else(place, finished, not
     assert code == 0
     made = [record.step for record in Records(place.data / "lineage").all() if record.version != version]
     assert sorted(made) == sorted(MADE_AGAIN)
-    assert place.artefacts() == finished.artefacts()
+    assert place.artifacts() == finished.artifacts()
     steps = {"images": 0, "adapter": 1, "scores": 2, "test_images": 3, "weights": 4}
     for name, fault in zip(steps, paths, strict=True):
         said = next(line for line in output.splitlines() if f".{name} is " in line)
         assert ("is gone" in said) == (name == "weights")
-        note(fault, code, said, "its step is made again, no other; all artefacts as before")
-    note("a record of lineage is cut", code, "", "as if its step had never been made; all artefacts as before")
+        note(fault, code, said, "its step is made again, no other; all artifacts as before")
+    note("a record of lineage is cut", code, "", "as if its step had never been made; all artifacts as before")
 
 
 GO_ON = "--only-missing-outputs"
@@ -84,7 +84,7 @@ def test_scores(
     code, output = place.run(f"--params=rounds=1,{selection},{models}", GO_ON, "--to-outputs=rsi.round_1.selection")
     assert code == 1
     assert said in output
-    assert finished.artefacts().items() <= place.artefacts().items()
+    assert finished.artifacts().items() <= place.artifacts().items()
     note(fault, code, output, KEPT)
 
 
@@ -115,7 +115,7 @@ def test_numbers(place, finished, note, fault: str, output_dataset: str, params:
     code, output = place.run(f"--params=rounds=1,{params}", GO_ON, f"--to-outputs={output_dataset}")
     assert code == 1
     assert said in output
-    assert finished.artefacts().items() <= place.artefacts().items()
+    assert finished.artifacts().items() <= place.artifacts().items()
     note(fault, code, output, KEPT)
 
 
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_or_read_only(new_project, finished, note, tmp_path:
     assert "Traceback" not in full + read_only
     (place.folder / "data").rmdir()
     (place.folder / "saved").rename(place.folder / "data")
-    made, whole = place.artefacts(), finished.artefacts()
+    made, whole = place.artifacts(), finished.artifacts()
     assert made.items() <= whole.items()
     assert any("rsi.round_1.images" in outputs for outputs in made.values())
     reused = re.search(r"(\d+) of 9 steps are reused", enough)
@@ -172,7 +172,7 @@ def test_memory_that_does_not_suffice(place, finished, note) -> None:
     assert process.returncode == 1, said
     assert "memory ran out in rsi.round_1.generate_images; lower synthesis.sampler.micro_batch_size" in said
     assert "Traceback" not in said
-    assert finished.artefacts().items() <= place.artefacts().items()
+    assert finished.artifacts().items() <= place.artifacts().items()
     note("memory is limited", process.returncode, said, "nothing is lost")
 
 
@@ -262,7 +262,7 @@ def test_two_runs_at_once_do_not_meet(new_project, finished, note, tmp_path, tim
         assert {record.version for record in chain(records, end)} == {end.version}
     assert undisturbed(finished) in [end.outputs for end in ends]
     note(
-        "two runs at once in one folder", 0, "", "each stands on its own artefacts alone, the same as without the other"
+        "two runs at once in one folder", 0, "", "each stands on its own artifacts alone, the same as without the other"
     )
 
 

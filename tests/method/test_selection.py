@@ -123,20 +123,20 @@ def test_ties_go_to_the_lower_image_id():
 
 def test_samples_that_score_about_as_well_as_the_best_of_their_prompt_are_kept():
     table = scores([5.0, 4.3, 4.1, 1.0, 0.9, -2.0], "pppqqq")
-    selection = select_samples(table, by_proxy(max_gap=0.75), seed=0)
+    selection = select_samples(table, by_proxy(max_gap=0.75, keep_per_prompt=4), seed=0)
     assert selection["reason"].tolist() == ["", "", "gap", "", "", "gap"]
-    assert select_samples(table, by_proxy(max_gap=None), seed=0)["kept"].all()
+    assert select_samples(table, by_proxy(keep_per_prompt=4), seed=0)["kept"].all()
 
 
 def test_a_gap_in_another_unit_than_the_reward_is_told_of(caplog: pytest.LogCaptureFixture):
     grades = np.tile([0.25, 0.5, 1.0, 0.75], 50)
     table = scores(list(grades), [f"p{number // 4}" for number in range(200)])
     with caplog.at_level("WARNING", logger="rsidiff_kedro"):
-        select_samples(table, by_proxy(max_gap=0.5), seed=0)
+        select_samples(table, by_proxy(max_gap=0.5, keep_per_prompt=4), seed=0)
         select_samples(table, by_proxy(max_gap=0.75, keep_per_prompt=1), seed=0)
-        select_samples(table[:60], by_proxy(max_gap=0.75), seed=0)
+        select_samples(table[:60], by_proxy(max_gap=0.75, keep_per_prompt=4), seed=0)
         assert not caplog.records
-        select_samples(table, by_proxy(max_gap=0.75), seed=0)
+        select_samples(table, by_proxy(max_gap=0.75, keep_per_prompt=4), seed=0)
     (record,) = caplog.records
     assert "`preference_selection.max_gap` (0.75) drops only 0 of 200 samples" in record.message
     assert "are 0.75 apart" in record.message

@@ -21,7 +21,7 @@ class SynthesisSettings(Section):
     """Settings for generating a round's training images.
 
     Attributes:
-        samples_per_prompt: images per prompt; preference selection keeps the best.
+        samples_per_prompt: images per prompt, of which preference selection keeps some.
         sampler: how they are generated.
     """
 

@@ -51,8 +51,8 @@ class SelectionSettings(Section):
     enabled: bool = True
     rewards: dict[RewardName, float]
     combine: Literal["standardize", "rank"] = "standardize"
-    keep_per_prompt: int = Field(default=4, ge=1)
-    max_gap: float | None = Field(default=0.75, ge=0)
+    keep_per_prompt: int = Field(default=1, ge=1)
+    max_gap: float | None = Field(default=None, ge=0)
     min_margin: float | None = None
     floors: dict[RewardName, float] = Field(default={})
 

@@ -8,10 +8,10 @@
    covariance determinant (Rousseeuw and Van Driessen 1999).
 4. A sample at the squared Mahalanobis distance d² gets
 
-       weight = exp(-max(0, d² - q) / (2 T s))
+       weight = exp(-max(0, d² - q) / (2 T s)), or 0 if that is below 0.001
 
-   where q is a quantile of the reference's own d², s their standard deviation and T the temperature.
-5. Scale and clip the weights to a mean of one.
+   where q is a quantile (`quantile`) of the d² of this nearest part, s their standard deviation and T the temperature.
+5. Multiply the weights by the factor that makes their mean one after they are clipped to [`min_weight`, `max_weight`].
 
 RSIDiff (arXiv 2502.09963) names the idea; the formula is this project's.
 """
@@ -59,9 +59,9 @@ class WeightingSettings(Section):
 
     enabled: bool = True
     features: RewardName
-    condition_on_prompts: bool = True
+    condition_on_prompts: bool = False
     reference: Literal["round", "base", "both"] = "both"
-    ignored_variance: float = Field(default=0.95, ge=0, lt=1)
+    ignored_variance: float = Field(default=0.0, ge=0, lt=1)
     support_fraction: float = Field(default=0.7, gt=0, le=1)
     shrinkage: float | None = Field(default=None, ge=0, le=1)
     quantile: float = Field(default=0.75, ge=0, le=1)
@@ -134,7 +134,7 @@ class ReferenceDistribution:
     Attributes:
         mean: float64 [d].
         precision: the inverse of the shrunk covariance, float64 [d, d].
-        own_distances: d² of the features that it was fitted to, float64 [m].
+        own_distances: d² of the features that it was fitted to at last, the nearest part of the reference, float64 [s].
         leading: the components left out, orthonormal rows, float64 [k, d]; k may be 0.
     """
 
@@ -197,7 +197,7 @@ def weights_of_distances(
 
     Args:
         distances: d² of the samples, [n].
-        reference_distances: d² of the reference's own images, [m].
+        reference_distances: d² of the reference's nearest part, [s].
         settings: see `WeightingSettings`.
 
     Raises:

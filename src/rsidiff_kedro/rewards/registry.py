@@ -14,7 +14,7 @@ from rsidiff_kedro.rewards.encoding import Computing
 from rsidiff_kedro.rewards.image_reward import ImageRewardSettings
 from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind
 
-_OWN = {
+BUILT_IN = {
     "proxy": "rsidiff_kedro.scenes.plugins.proxy:ProxyReward",
     "oracle": "rsidiff_kedro.scenes.plugins.oracle:OracleReward",
     "hpsv2_1": "rsidiff_kedro.rewards.clip:Hpsv21Reward",
@@ -24,9 +24,9 @@ _OWN = {
     "clip_score": "rsidiff_kedro.rewards.clip:ClipScoreReward",
     "aesthetic": "rsidiff_kedro.rewards.clip:AestheticReward",
 }
-_EMBEDDINGS = ("proxy", "hpsv2_1", "pick_score", "clip_score")
-REWARDS = Registry("reward", "rsidiff_kedro.rewards", _OWN)
-FEATURES = Registry("features", "rsidiff_kedro.features", {name: _OWN[name] for name in _EMBEDDINGS})
+EMBEDDINGS = ("proxy", "hpsv2_1", "pick_score", "clip_score")
+REWARDS = Registry("reward", "rsidiff_kedro.rewards", BUILT_IN)
+FEATURES = Registry("features", "rsidiff_kedro.features", {name: BUILT_IN[name] for name in EMBEDDINGS})
 
 
 class RewardsSettings(Computing):

@@ -1,4 +1,4 @@
-"""Preference selection: score a round's images and keep the best of each prompt."""
+"""Preference selection: score a round's images and keep those near their prompt's best."""
 
 from rsidiff_kedro.pipelines.preference_selection.pipeline import create_pipeline
 from rsidiff_kedro.pipelines.requirements import reward_requirements

@@ -11,7 +11,7 @@ from rsidiff_kedro.reporting.training_samples import training_samples
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
 
 
-def weigh_samples(
+def weigh_kept_images(
     images: ImageSet,
     selection: pd.DataFrame,
     base_images: ImageSet,

@@ -12,7 +12,7 @@ def create_pipeline(round_number: int) -> Pipeline:
     shown = ["images", "selection", "weights", REWARDS]
     return Pipeline(
         [
-            node(nodes.weigh_samples, weighed, "weights", name="weigh_samples"),
+            node(nodes.weigh_kept_images, weighed, "weights", name="weigh_samples"),
             node(nodes.show_training_samples, shown, "training_samples", name="show_training_samples"),
         ]
     )
