@@ -53,7 +53,7 @@ def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
     if index is not None and places != parts_of(index):
         wrong = sorted(places.items() ^ parts_of(index).items())[0][0]
         raise ModelError(
-            f"model.base: {str(index)!r} does not say which part holds {wrong}; save or download the pipeline again"
+            f"model.base: {str(index)!r} and its parts do not agree on {wrong}; save or download the pipeline again"
         )
     return stored
 

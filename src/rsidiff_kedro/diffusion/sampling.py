@@ -75,9 +75,11 @@ def sample_images(
         if found is None:
             # Repeat the last row to fill the micro-batch.
             latents = _generate_latents(model, rows.iloc[np.arange(size).clip(max=len(rows) - 1)], sampler)
-            found = latents[: len(rows)].float().cpu()
-            kept.save(shard.key, found, names, model.decode(latents)[: len(rows)])
-        flat.add(kept.images[-len(rows) :], rows["prompt_id"])
+            found, images = latents[: len(rows)].float().cpu(), model.decode(latents)[: len(rows)]
+            flat.add(images, rows["prompt_id"])
+            kept.save(shard.key, found, names, images)
+        else:
+            flat.add(kept.images[-len(rows) :], rows["prompt_id"])
         return found
 
     latents = run_shards(list(split(metadata["image_id"].tolist(), size)), generate, title)
