@@ -61,6 +61,7 @@ def test_lacking_weights_are_said(project: Path, family_folder) -> None:
     [
         ("unet/config.json", "model", "is not JSON of a pipeline"),
         ("unet/diffusion_pytorch_model.safetensors", "model", "is cut or no"),
+        ("text_encoder/model.safetensors", "model", "is cut or no"),
     ],
 )
 def test_a_broken_file_is_said(project: Path, family_folder, name: str, subject: str, said: str) -> None:

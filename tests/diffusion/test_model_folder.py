@@ -142,6 +142,51 @@ def test_a_model_of_nan_is_stopped_at_its_first_image(copy):
         sample_images(opened, None, prompts, 1, SamplerSettings(num_inference_steps=1), 0, "test", "generating")
 
 
+def edit(path, **entries):
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("scaling_factor", value) for value in (NAN, INFINITY, 0, 0.0, -1.0, 1e30, 1e-30, 10**30, "0.18", True, [0.18])]
+    + [("shift_factor", value) for value in (NAN, -INFINITY, 1e30, "0.1", True, [0.1])]
+    + [("latents_mean", value) for value in (NAN, [0.0] * 3, [0.0, 0.0, 0.0, NAN], [[0.0] * 4], 0.1)]
+    + [("latents_std", value) for value in ([1.0] * 5, [1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, -1.0])],
+)
+def test_a_scale_of_latents_that_cannot_be_is_refused(copy, name, value):
+    edit(copy / "vae" / "config.json", **{name: value})
+    assert f"says {name} = " in message(copy)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        {"scaling_factor": 0.13025},
+        {"scaling_factor": 1.5305, "shift_factor": 0.0609},
+        {"scaling_factor": 1, "shift_factor": 0.0},
+        {"latents_mean": [0.5, -1.0, 2.0, 0.0], "latents_std": [3.0, 2.5, 1.0, 0.5]},
+    ],
+)
+def test_a_published_scale_of_latents_passes(copy, scale):
+    edit(copy / "vae" / "config.json", **scale)
+    check_model(ModelSettings(base=str(copy)))
+
+
+@pytest.mark.parametrize("name", ["unet/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"])
+def test_a_config_whose_numbers_are_not_finite_is_refused(copy, name):
+    edit(copy / name, further=[NAN])
+    assert "further = [nan], which no model has" in message(copy)
+
+
+def test_a_pickle_in_place_of_safetensors_is_named(copy):
+    (copy / "vae" / "diffusion_pytorch_model.safetensors").rename(copy / "vae" / "diffusion_pytorch_model.bin")
+    assert "lacks vae" in message(copy)
+    assert "diffusion_pytorch_model.bin is a pickle" in message(copy)
+
+
 def load_offline(cache):
     code = (
         "from rsidiff_kedro.diffusion.families import load_model\n"

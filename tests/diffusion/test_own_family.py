@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import ModelError, check_denoiser, check_loss, check_model, family_of, load_model
+from rsidiff_kedro.diffusion.families import ModelError, check_loss, check_model, family_of, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
@@ -55,8 +55,7 @@ def generate(model, prompts=PROMPTS):
 
 
 def test_it_passes_the_checks_before_a_run(own):
-    for check in (check_model, check_denoiser):
-        check(own(suffix=" on black"))
+    check_model(own(suffix=" on black"))
     check_loss(own(), SETTINGS)
     assert family_of(own()).__name__ == "Suffixed"
 

@@ -143,6 +143,18 @@ def test_extra_tensors_are_named(broken):
     assert "score_predictor.weight" in message_of(name, options)
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.float8_e4m3fn])
+def test_quantized_tensors_without_scales_are_refused(broken, kind):
+    name, options, path = broken
+
+    def quantize(weights):
+        first = next(name for name, tensor in weights.items() if tensor.ndim > 1)
+        weights[first] = weights[first].to(kind)
+
+    edit(path, quantize)
+    assert f": {str(kind).removeprefix('torch.')})" in message_of(name, options)
+
+
 @pytest.mark.parametrize("kind", ["weight", "bias"])
 @pytest.mark.parametrize("shape", [(), (4,)])
 def test_a_joint_projection_that_cannot_be_cut_in_three_is_refused(folder, tmp_path, options, kind, shape):

@@ -19,7 +19,7 @@ from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.model import find_device
-from rsidiff_kedro.diffusion.model_folder import is_folder_name, weight_files
+from rsidiff_kedro.diffusion.model_folder import is_folder_name
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
@@ -108,12 +108,12 @@ def _requirements(parameters: Parameters) -> Iterator[Finding]:
 
 
 def _weights(parameters: Parameters, folder: Path) -> Iterator[Finding]:
+    sizes = footprint.component_bytes(folder, parameters.model)
     for name, count in footprint.component_parameters(folder, parameters.model).items():
         place = folder / name
         text = f"no safetensors in {place}"
         if count:
-            size = sum(path.stat().st_size for path in weight_files(place))
-            text = f"{count / 1e6:,.1f} M parameters, {size_text(size)}, {place}"
+            text = f"{count / 1e6:,.1f} M parameters, {size_text(sizes[name])}, {place}"
         local = is_folder_name(parameters.model.base) or is_offline_mode()
         if not count and not local:
             text = f"not downloaded yet from {parameters.model.base}; the first node does it"

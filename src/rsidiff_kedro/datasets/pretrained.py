@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
-from rsidiff_kedro.diffusion.model_folder import check_components
+from rsidiff_kedro.diffusion.model_weights import check_pretrained
 
 
 class PretrainedDataset(FolderDataset[Any]):
@@ -56,8 +56,9 @@ class PretrainedDataset(FolderDataset[Any]):
             return FolderError(f"{folder} holds no {self._class_name} ({reason(error)}); train it again")
 
         with loading(refuse):
-            check_components(folder)
-            return getattr(import_module(module), name).from_pretrained(folder, use_safetensors=True)
+            kind = getattr(import_module(module), name)
+            check_pretrained(folder, kind)
+            return kind.from_pretrained(folder, use_safetensors=True)
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "class_name": self._class_name}

@@ -2,15 +2,19 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from huggingface_hub import hf_hub_download
+from torch import nn
 
+from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.core.hub import pinned
-from rsidiff_kedro.diffusion.families import family_of, loaded_components
+from rsidiff_kedro.diffusion.families import family_of
 from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import NETWORKS, model_source, stored_shapes
+from rsidiff_kedro.diffusion.model_folder import model_source, weight_files
+from rsidiff_kedro.diffusion.model_weights import stored_tensors
 
 OPTIMIZER_BYTES = 20
 """Per trained parameter: itself, its gradient, AdamW's two moments and the moving average, float32 each."""
@@ -26,10 +30,27 @@ def fetch_configs(model: ModelSettings) -> Path:
     return Path(paths[0]).parent
 
 
+def networks(folder: Path, model: ModelSettings) -> dict[str, type[Any]]:
+    """Return the class of each network of a pipeline, by component."""
+    components = sorted(family_of(model).components_of(folder, model).items())
+    return {name: kind for name, kind in components if issubclass(kind, nn.Module)}
+
+
 def component_parameters(folder: Path, model: ModelSettings) -> dict[str, int]:
     """Count the parameters of each network of a pipeline, by component; 0 if its weights are missing."""
-    networks = sorted(NETWORKS & loaded_components(folder, model))
-    return {name: sum(map(math.prod, stored_shapes(folder / name).values())) for name in networks}
+    return {name: _parameters(folder / name, kind) for name, kind in networks(folder, model).items()}
+
+
+def _parameters(component: Path, kind: type[Any]) -> int:
+    if not all(path.is_file() for path in weight_files(component, kind)):
+        return 0
+    return sum(math.prod(tensor.shape) for tensor in stored_tensors(component, kind).values())
+
+
+def component_bytes(folder: Path, model: ModelSettings) -> dict[str, int]:
+    """Return the size on disk of each network's weights, by component; 0 if they are missing."""
+    files = {name: weight_files(folder / name, kind) for name, kind in networks(folder, model).items()}
+    return {name: sum(map(size_of, paths)) for name, paths in files.items()}
 
 
 def adapter_parameters(folder: Path, model: ModelSettings, rank: int, layers: str) -> int:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_type_hints
 
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -14,6 +14,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from rsidiff_kedro.core.adapter import Adapter, AdapterError
 from rsidiff_kedro.core.devices import usable_devices
@@ -23,7 +24,16 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
-from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, model_source, shipped_folder
+from rsidiff_kedro.diffusion.model_folder import (
+    ModelError,
+    check_components,
+    check_files,
+    component_class,
+    model_source,
+    shipped_folder,
+)
+from rsidiff_kedro.diffusion.model_weights import check_network
+from rsidiff_kedro.diffusion.output_checks import check_finite, is_flat
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
 
 
@@ -112,7 +122,7 @@ class DiffusionModel(ABC):
         with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save or download it again")):
             # Check a hub's files before a library follows what they say.
             folder = source if Path(source).is_dir() else download(source, revision=pinned(source, settings.revision))
-            check_components(Path(folder))
+            cls.check_folder(Path(folder), settings)
             pipeline = read(folder, dtype=getattr(torch, settings.dtype))
             model = cls(pipeline.to(find_device(settings.device)), settings)
         model.check()
@@ -127,6 +137,44 @@ class DiffusionModel(ABC):
     def loading_options(cls, settings: ModelSettings) -> dict[str, Any]:
         """Return further arguments of `from_pretrained`; None leaves a component out, which may then be missing."""
         return {"feature_extractor": None, "image_encoder": None}  # they read images as prompts
+
+    @classmethod
+    def components_of(cls, folder: Path, settings: ModelSettings) -> dict[str, type[Any]]:
+        """Return the classes of the components that are loaded of a pipeline's folder, as its index names them.
+
+        Raises:
+            ModelError: a component is missing or of a class that the pipeline does not take, or see `check_components`.
+        """
+        options, taken = cls.loading_options(settings), get_type_hints(cls.pipeline_class.__init__)
+        named = {name: of for name, of in check_components(folder).items() if options.get(name, name) is not None}
+        lacking = ", ".join(sorted(cls.components - named.keys()))
+        pipeline = cls.pipeline_class.__name__
+        if lacking:
+            raise ModelError(
+                f"model.base: {str(folder)!r} names no {lacking} in model_index.json; a {pipeline} has them: save the "
+                "pipeline again"
+            )
+        found = {name: component_class(name, *of) for name, of in named.items() if name in taken}
+        for name, kind in found.items():
+            wanted = tuple(each for each in (get_args(taken[name]) or (taken[name],)) if isinstance(each, type))
+            if any(issubclass(each, nn.Module | PreTrainedTokenizerBase) for each in wanted) and not issubclass(
+                kind, wanted
+            ):
+                names = " or ".join(each.__name__ for each in wanted)
+                raise ModelError(
+                    f"model.base: {str(folder)!r} names a {kind.__name__} as {name}; a {pipeline} takes a {names}: "
+                    "give another model, or save it again"
+                )
+        return found
+
+    @classmethod
+    def check_folder(cls, folder: Path, settings: ModelSettings) -> None:
+        """Raise ModelError unless a pipeline's folder holds all that is loaded of it, and each network its weights."""
+        components = cls.components_of(folder, settings)
+        check_files(folder, components)
+        for name, kind in sorted(components.items()):
+            if issubclass(kind, nn.Module):
+                check_network(folder / name, kind)
 
     @classmethod
     def lora_config(cls, rank: int, layers: str) -> LoraConfig:
@@ -164,6 +212,20 @@ class DiffusionModel(ABC):
     def encode_no_prompt(self) -> Conditioning:
         """Encode the absence of a prompt, for one sample."""
         return self.encode_prompts([""])
+
+    def conditioning(self, texts: list[str]) -> Conditioning:
+        """Encode texts with `encode_prompts`; raise ModelError if the result is not finite."""
+        encoded = self.encode_prompts(texts)
+        check_finite(encoded.tensors.values(), f"prompt embeddings for {texts[0][:60]!r}")
+        return encoded
+
+    @property
+    def no_prompt(self) -> Conditioning:
+        """Return the result of `encode_no_prompt`, computed once; raise ModelError if it is not finite."""
+        if self._no_prompt is None:
+            self._no_prompt = self.encode_no_prompt()
+            check_finite(self._no_prompt.tensors.values(), "prompt embeddings for no prompt")
+        return self._no_prompt
 
     @property
     def denoiser(self) -> Any:
@@ -236,8 +298,7 @@ class DiffusionModel(ABC):
         """
         inputs = dict(conditioning.tensors)
         if sampler.guidance_scale > 1.0:
-            self._no_prompt = self._no_prompt or self.encode_no_prompt()
-            negative = self._no_prompt.repeat(len(conditioning))
+            negative = self.no_prompt.repeat(len(conditioning))
             inputs |= {f"negative_{name}": tensor for name, tensor in negative.tensors.items()}
         return self.pipeline(
             **inputs,
@@ -252,19 +313,30 @@ class DiffusionModel(ABC):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Decode latents [n, channels, height, width] to RGB images."""
+        """Decode latents [n, channels, height, width] to RGB images; raise ModelError if pixels are not finite."""
         vae = self.pipeline.vae
         mean, factor = self._latent_scale()
         pixels = vae.decode(latents.to(self.device, vae.dtype) / factor + mean).sample
+        check_finite([pixels], "pixels")
         return self.pipeline.image_processor.postprocess(pixels, output_type="pil")
 
     @torch.no_grad()
     def encode_images(self, images: list[Image.Image]) -> Tensor:
-        """Encode RGB images of this model's resolution to latents in the scale that the denoiser sees: [n, c, h, w]."""
+        """Encode RGB images of this model's resolution to latents in the scale that the denoiser sees: [n, c, h, w].
+
+        Raises:
+            ModelError: latents are not finite, or are flat although the images are not.
+        """
         vae = self.pipeline.vae
         pixels = self.pipeline.image_processor.preprocess(images).to(self.device, vae.dtype)
         mean, factor = self._latent_scale()
-        return (vae.encode(pixels).latent_dist.mode() - mean) * factor
+        latents = (vae.encode(pixels).latent_dist.mode() - mean) * factor
+        check_finite([latents], "latents of real images")
+        if is_flat(latents) and not is_flat(pixels):
+            raise ModelError(
+                "the autoencoder encodes images to latents without content; it is broken (model.base, vae)"
+            )
+        return latents
 
     def _latent_scale(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the mean of the autoencoder's latents, and the factor from them to the denoiser's scale."""

@@ -3,23 +3,27 @@
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import diffusers
+import transformers
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import is_path, locate
 from rsidiff_kedro.core.registry import Registry
-from rsidiff_kedro.core.untrusted.model_configs import absurd_size, names_foreign_code
+from rsidiff_kedro.core.untrusted.loading import reason
+from rsidiff_kedro.core.untrusted.model_configs import absurd_number, leads_elsewhere, names_foreign_code
+from rsidiff_kedro.core.untrusted.paths import lies_inside
 
 BASES = Registry("shipped model", "rsidiff_kedro.bases", {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER"})
 """Models that come with a package: `model.base` may name one."""
-NETWORKS = {"unet", "vae", "text_encoder", "transformer", "text_encoder_2", "text_encoder_3"}
-"""Components of a pipeline that have weights."""
+Classes = dict[str, tuple[str, str]]
+"""The library and the class of each component that a pipeline's index names."""
 _LIBRARIES = ["diffusers", "transformers", "stable_diffusion"]  # the last is diffusers' name of its safety checker
 _CLASS = r"(?!Auto[A-Z])[^\W\d]\w*"  # a class Auto… opens whatever the component's config names
 
@@ -69,39 +73,67 @@ def find_index(base: str, revision: str | None) -> Path:
         ) from error
 
 
-def check_components(folder: Path) -> dict[str, str]:
-    """Return the class of each component that a pipeline's index names; none for the folder of a single network.
+def check_components(folder: Path) -> Classes:
+    """Return what a pipeline's index names; nothing for the folder of a single network.
 
     Raises:
         ModelError: a file asks for foreign code (a component that is no class of diffusers or transformers, or an
-            attention kernel from the hub), for weights outside of its folder, or for a size that no model has.
+            attention kernel from the hub), for files outside of its folder, or for a number that no model has.
     """
-    index, classes = folder / "model_index.json", {}
+    index, classes = folder / "model_index.json", Classes()
     for name, value in (read_object(index) if index.is_file() else {}).items():
         if not isinstance(value, list) or value[:1] == [None]:
             continue
-        if len(value) != 2 or value[0] not in _LIBRARIES or not _matches(_CLASS, value[1]):
+        if not name.isidentifier() or len(value) != 2 or value[0] not in _LIBRARIES or not _matches(_CLASS, value[1]):
             raise ModelError(
                 f"model.base: {str(index)!r} names {value!r} as {name}; a component is a class of diffusers or "
                 "transformers by its name, and code that comes with a model is not run: give a model without"
             )
-        classes[name] = value[1]
+        classes[name] = value[0], value[1]
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        if not path.is_dir():
+            _check_place(folder, path)
     for path in (*folder.glob("*config.json"), *folder.glob("*/*config.json")):
-        config = read_object(path)
-        if names_foreign_code(config):
-            raise ModelError(
-                f"model.base: {str(path)!r} asks for an attention kernel from the hub, and foreign code is not run; "
-                "remove its attn_implementation"
-            )
-        # A tokenizer's own config may hold 10^30.
-        size = absurd_size(config) if path.name in ("config.json", "scheduler_config.json") else None
-        if size is not None:
-            raise ModelError(f"model.base: {str(path)!r} says {size}, which no model has; save or download it again")
+        _check_config(path)
     for path in (*folder.glob("*.safetensors.index*.json"), *folder.glob("*/*.safetensors.index*.json")):
-        parts = read_object(path).get("weight_map")
-        if not isinstance(parts, dict) or not all(_matches(r"[\w.-]+\.safetensors", part) for part in parts.values()):
-            raise ModelError(f"model.base: {str(path)!r} names parts that are no safetensors beside it; save it again")
+        parts_of(path)
     return classes
+
+
+def _check_place(folder: Path, path: Path) -> None:
+    """Raise ModelError if a file is a link out of the model's folder, or is loaded in place of a network's own."""
+    if not lies_inside(folder, str(path.relative_to(folder))):
+        raise ModelError(
+            f"model.base: {str(path)!r} is a link out of the model's folder, or to nothing; put the file itself there"
+        )
+    if _matches(r"shard-\d+-model-.*", path.name):  # transformers prefers it to model.safetensors
+        raise ModelError(
+            f"model.base: {str(path)!r} is a part of a distributed checkpoint; remove it, or save it again"
+        )
+
+
+def _check_config(path: Path) -> None:
+    config = read_object(path)
+    if names_foreign_code(config):
+        raise ModelError(
+            f"model.base: {str(path)!r} asks for an attention kernel from the hub, and foreign code is not run; "
+            "remove its attn_implementation"
+        )
+    elsewhere = leads_elsewhere(path, config)
+    if elsewhere is not None:
+        raise ModelError(f"model.base: {str(path)!r} {elsewhere}")
+    # A tokenizer's own config may hold 10^30.
+    number = absurd_number(config) if path.name in ("config.json", "scheduler_config.json") else None
+    if number is not None:
+        raise ModelError(f"model.base: {str(path)!r} says {number}, which no model has; save or download it again")
+
+
+def parts_of(index: Path) -> dict[str, str]:
+    """Return the name of the part that holds each tensor, as an index says; raise ModelError if it lies elsewhere."""
+    parts = read_object(index).get("weight_map")
+    if not isinstance(parts, dict) or not all(_matches(r"[\w.-]+\.safetensors", part) for part in parts.values()):
+        raise ModelError(f"model.base: {str(index)!r} names parts that are no safetensors beside it; save it again")
+    return parts
 
 
 def _matches(pattern: str, value: Any) -> bool:
@@ -121,42 +153,84 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_files(folder: Path, components: Iterable[str]) -> None:
-    """Raise ModelError if files of a component are missing or cut; of weights only the headers are read."""
-    folders = [folder / name for name in sorted(components)]
-    missing = [component.name for component in folders if not _is_whole(component)]
+def component_class(name: str, library: str, kind: str) -> type[Any]:
+    """Return a component's class, or raise ModelError if its library has none of this name."""
+    problem = f"model.base: {name} is a {kind}, which"
+    try:
+        found = getattr(transformers if library == "transformers" else diffusers, kind, None)
+    except ImportError as error:
+        raise ModelError(f"{problem} needs a package that is not installed ({reason(error)}); install it") from error
+    if not isinstance(found, type):
+        raise ModelError(f"{problem} {library} does not have; give a model that save_pretrained of this version wrote")
+    return found
+
+
+def check_files(folder: Path, classes: Mapping[str, type[Any]]) -> None:
+    """Raise ModelError if files of a component are missing, are no JSON, or say what no autoencoder has."""
+    missing = [name for name, kind in sorted(classes.items()) if not _is_whole(folder / name, kind)]
     if missing:
+        pickles = sorted(path.name for name in missing for path in (folder / name).glob("*.bin"))
         raise ModelError(
             f"model.base: {str(folder)!r} lacks {', '.join(missing)} (a config, for networks safetensors weights and "
-            "for tokenizers a vocabulary) that model_index.json names; save the pipeline, or download it, again"
+            "for tokenizers a vocabulary) that model_index.json names; "
+            + (f"{pickles[0]} is a pickle, which can run code and is not opened; " if pickles else "")
+            + "save the pipeline, or download it, again"
         )
-    for component in folders:
-        for path in sorted(component.glob("*.json")):
+    for name in sorted(classes):
+        for path in sorted((folder / name).glob("*.json")):
             read_object(path)
-        stored_shapes(component)
+    if "vae" in classes:
+        _check_latent_scale(folder / "vae" / "config.json")
 
 
-def _is_whole(component: Path) -> bool:
+def _is_whole(component: Path, kind: type[Any]) -> bool:
     """Tell whether a component has a config, and the weights or the vocabulary that its kind needs."""
     if component.name.startswith("tokenizer"):
         return any((component / name).is_file() for name in ("tokenizer.json", "vocab.json", "spiece.model"))
-    return any(component.glob("*.json")) and (component.name not in NETWORKS or bool(weight_files(component)))
+    if not issubclass(kind, nn.Module):
+        return any(component.glob("*.json"))
+    files = weight_files(component, kind)
+    return (component / "config.json").is_file() and bool(files) and all(path.is_file() for path in files)
 
 
-def stored_shapes(component: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a network's tensors by name, from its files' headers; raise ModelError if one is cut."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in weight_files(component):
-        try:
-            with safe_open(path, "pt") as tensors:
-                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise ModelError(
-                f"model.base: {str(path)!r} is cut or no safetensors ({error}); save or download the pipeline again"
-            ) from error
-    return shapes
+def weight_index(component: Path, kind: type[Any]) -> Path | None:
+    """Return the index of a network that is loaded in parts; None if it is loaded from one file."""
+    index, whole = (component / f"{_stem(kind)}.safetensors{ending}" for ending in (".index.json", ""))
+    # Where both exist, transformers loads the file, diffusers the parts.
+    preferred = whole if issubclass(kind, transformers.PreTrainedModel) else index
+    return index if index.is_file() and (preferred == index or not whole.is_file()) else None
 
 
-def weight_files(component: Path) -> list[Path]:
+def weight_files(component: Path, kind: type[Any]) -> list[Path]:
     """List the safetensors that are loaded, without those of a variant (`….fp16.safetensors`)."""
-    return [path for path in sorted(component.glob("*.safetensors")) if path.name.count(".") == 1]
+    index = weight_index(component, kind)
+    names = sorted({*parts_of(index).values()}) if index is not None else [f"{_stem(kind)}.safetensors"]
+    return [component / name for name in names]
+
+
+def _stem(kind: type[Any]) -> str:
+    return "model" if issubclass(kind, transformers.PreTrainedModel) else "diffusion_pytorch_model"
+
+
+_LATENT_SCALES = {
+    "scaling_factor": (1e-3, 1e3),
+    "shift_factor": (-1e3, 1e3),
+    "latents_mean": (-1e3, 1e3),
+    "latents_std": (1e-3, 1e3),
+}
+"""Far from any published: scales between 0.13 (Stable Diffusion XL) and 1.6, shifts below 0.2."""
+
+
+def _check_latent_scale(path: Path) -> None:
+    """Raise ModelError if latents cannot have the scale, one or one per channel, that an autoencoder's config says."""
+    config = read_object(path)
+    for name, (least, most) in _LATENT_SCALES.items():
+        value: Any = config.get(name)
+        per_channel = name.startswith("latents_")
+        numbers: list[Any] = value if per_channel and isinstance(value, list) else [value]
+        right = all(type(each) in (int, float) and least <= each <= most for each in numbers)
+        if value is not None and not (right and (not per_channel or len(numbers) == config.get("latent_channels"))):
+            raise ModelError(
+                f"model.base: {str(path)!r} says {name} = {str(value)[:40]}; it is a number between {least:g} and "
+                f"{most:g}{' for each latent channel' if per_channel else ''}: put in that of the model"
+            )

@@ -8,7 +8,7 @@ from huggingface_hub import snapshot_download
 
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, model_source
+from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, model_source
 
 
 class PromptTokenizer:
@@ -50,7 +50,7 @@ def open_prompt_tokenizer(base: str, revision: str | None = None) -> PromptToken
         if not Path(source).is_dir():
             patterns = ["model_index.json", "tokenizer/*"]
             source = snapshot_download(source, revision=pinned(source, revision), allow_patterns=patterns)
-        kind = getattr(transformers, check_components(Path(source))["tokenizer"])
+        kind = component_class("tokenizer", *check_components(Path(source))["tokenizer"])
         tokenizer = PromptTokenizer(kind.from_pretrained(Path(source) / "tokenizer", trust_remote_code=False))
     tokenizer.check()
     return tokenizer

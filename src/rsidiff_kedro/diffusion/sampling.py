@@ -12,7 +12,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.diffusion.model import DiffusionModel, SamplerSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.output_checks import FlatImages, check_finite
 from rsidiff_kedro.execution.local import Shard, run_shards, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 
@@ -46,7 +46,7 @@ def sample_images(
     title: str,
     unfinished: Path | None = None,
 ) -> ImageSet:
-    """Generate `samples_per_prompt` images for each row of a prompt table; raise ModelError if latents are not finite.
+    """Generate `samples_per_prompt` images for each row of a prompt table.
 
     Arithmetic depends on a batch's shape, so the last micro-batch is padded to the size of the others.
 
@@ -55,10 +55,13 @@ def sample_images(
         purpose: part of the seeds and image ids; the same purpose makes paired images with two adapters.
         unfinished: a folder that keeps finished micro-batches, which a later call reuses, and the returned images.
             None keeps everything in memory.
+
+    Raises:
+        ModelError: embeddings, latents or pixels are not finite, or no image has content; see `FlatImages`.
     """
     if adapter is not None:
         model.load_adapter(adapter, trainable=False)
-    size, kept = sampler.micro_batch_size, PartialResults(unfinished)
+    size, kept, flat = sampler.micro_batch_size, PartialResults(unfinished), FlatImages(prompts["prompt_id"].nunique())
     metadata = _plan(prompts, samples_per_prompt, seed, purpose).assign(
         guidance_scale=sampler.guidance_scale,
         num_inference_steps=sampler.num_inference_steps,
@@ -72,8 +75,11 @@ def sample_images(
         if found is None:
             # Repeat the last row to fill the micro-batch.
             latents = _generate_latents(model, rows.iloc[np.arange(size).clip(max=len(rows) - 1)], sampler)
-            found = latents[: len(rows)].float().cpu()
-            kept.save(shard.key, found, names, model.decode(latents)[: len(rows)])
+            found, images = latents[: len(rows)].float().cpu(), model.decode(latents)[: len(rows)]
+            flat.add(images, rows["prompt_id"])
+            kept.save(shard.key, found, names, images)
+        else:
+            flat.add(kept.images[-len(rows) :], rows["prompt_id"])
         return found
 
     latents = run_shards(list(split(metadata["image_id"].tolist(), size)), generate, title)
@@ -92,10 +98,6 @@ def _plan(prompts: pd.DataFrame, samples_per_prompt: int, seed: int, purpose: st
 def _generate_latents(model: DiffusionModel, rows: pd.DataFrame, sampler: SamplerSettings) -> torch.Tensor:
     generators = [torch.Generator().manual_seed(int(value)) for value in rows["seed"]]
     noise = torch.stack([torch.randn(model.latent_shape, generator=each) for each in generators])
-    latents = model.generate(noise, model.encode_prompts(list(rows["text"])), sampler, generators)
-    if not torch.isfinite(latents).all():
-        raise ModelError(
-            f"the model generates NaN or infinite latents for {rows['text'].iloc[0][:60]!r}; its weights or the "
-            "adapter are broken, or model.dtype is too narrow for it"
-        )
+    latents = model.generate(noise, model.conditioning(list(rows["text"])), sampler, generators)
+    check_finite([latents], f"latents for {rows['text'].iloc[0][:60]!r}")
     return latents

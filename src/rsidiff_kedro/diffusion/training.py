@@ -119,9 +119,9 @@ def _train(
     data = _TrainingData(
         latents=training_set.latents,
         weights=torch.tensor(training_set.metadata["weight"].to_numpy(np.float32)),
-        conditioning=join_conditionings(model.encode_prompts([text]).to(torch.device("cpu")) for text in texts),
+        conditioning=join_conditionings(model.conditioning([text]).to(torch.device("cpu")) for text in texts),
         text_rows=torch.tensor(text_rows),
-        no_prompt=model.encode_no_prompt(),
+        no_prompt=model.no_prompt,
     )
     model.release_encoders()
     order = _sample_order(len(training_set), settings.steps * settings.batch_size, seed, round_number)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
-from rsidiff_kedro.diffusion.families import check_denoiser, check_loss, check_model
+from rsidiff_kedro.diffusion.families import check_loss, check_model
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
@@ -42,7 +42,6 @@ def model_requirement(parameters: "Parameters") -> Requirement:
     def check() -> str:
         model = parameters.model
         check_model(model)
-        check_denoiser(model)
         check_loss(model, parameters.finetune)
         return f"{model.family}, {model.base}" + (f", revision {model.revision}" if model.revision else "")
 

@@ -23,10 +23,12 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import Location, expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.core.untrusted.model_configs import absurd_size, names_foreign_code
+from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
+from rsidiff_kedro.core.untrusted.network_weights import describe_differences
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 CONFIG_FILE = "config.json"
 """Of transformers: part of a model in its format, or next to a `.pt` of another size than the official one."""
 Checkpoint = Annotated[str, Location(revision="revision", beside=(CONFIG_FILE,))]
@@ -131,7 +133,7 @@ def rename(name: str, patterns: Iterable[tuple[str, str]]) -> str:
 
 
 def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise CheckpointError unless the names and shapes of the weights are exactly those of the network."""
+    """Raise CheckpointError unless the weights have the network's names and shapes, and are no whole numbers."""
 
     def refuse(error: Exception) -> CheckpointError:
         return CheckpointError(
@@ -140,26 +142,23 @@ def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor],
         )
 
     with loading(refuse), torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in build().state_dict().items()}
-    other = [
-        f"{name} {list(weights[name].shape)} in place of {list(shape)}"
-        for name, shape in expected.items()
-        if name in weights and weights[name].shape != shape
-    ]
-    kinds = {
-        "lacks": [name for name in expected if name not in weights],
-        "has too many:": [name for name in weights if name not in expected],
-        "has other shapes for": other,
-    }
-    problems = [
-        f"{kind} {len(names)} of {len(expected)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for kind, names in kinds.items()
-        if names
-    ]
-    if problems:
+        expected = build().state_dict()
+    both = expected.keys() & weights.keys()
+    differences = describe_differences(
+        len(expected),
+        missing=expected.keys() - weights.keys(),
+        unexpected=weights.keys() - expected.keys(),
+        reshaped={n: (weights[n].shape, expected[n].shape) for n in both if weights[n].shape != expected[n].shape},
+        retyped={
+            name: str(weights[name].dtype).removeprefix("torch.")
+            for name in both
+            if expected[name].is_floating_point() and weights[name].dtype not in _FLOATS
+        },
+    )
+    if differences:
         raise CheckpointError(
-            f"{str(path)!r} does not fit its model: it {'; '.join(problems)}; give the official file, or put a "
-            "config.json of transformers that describes another size next to it"
+            f"{str(path)!r} does not fit its model: it {differences}; give the official file, or put a config.json of "
+            "transformers that describes another size next to it"
         )
 
 
@@ -197,9 +196,9 @@ def read_config(kind: Any, path: Path) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
     if names_foreign_code(content):
         raise CheckpointError(f"{str(path)!r} asks for foreign attention code, and none is run; get the official file")
-    size = absurd_size(content)
-    if size is not None:
-        raise CheckpointError(f"{str(path)!r} says {size}, which no model has; save the model again")
+    number = absurd_number(content)
+    if number is not None:
+        raise CheckpointError(f"{str(path)!r} says {number}, which no model has; save the model again")
     with loading(refuse):
         return kind.from_json_file(str(path))
 

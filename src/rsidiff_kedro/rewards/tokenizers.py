@@ -1,6 +1,8 @@
 """Open CLIP's and BERT's tokenizers from a local folder or the hub, and check that they fit their networks."""
 
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 from transformers import BertTokenizerFast, CLIPTokenizerFast
@@ -8,6 +10,7 @@ from transformers import BertTokenizerFast, CLIPTokenizerFast
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.model_configs import leads_elsewhere
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 
 
@@ -32,6 +35,7 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
     if os.path.isdir(folder):
         if not any(all((folder / name).is_file() for name in names) for names in (("tokenizer.json",), files)):
             raise CheckpointError(f"the tokenizer's folder {source!r} has no {needed}; save the tokenizer again")
+        _check_config(folder / "tokenizer_config.json")
     elif is_path(source):
         raise CheckpointError(
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
@@ -54,3 +58,14 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
             "give the tokenizer that belongs to the checkpoint"
         )
     return tokenizer
+
+
+def _check_config(path: Path) -> None:
+    """Raise CheckpointError if a tokenizer's configuration has other files loaded than those beside it."""
+    if not path.is_file():
+        return
+    with loading(lambda error: CheckpointError(f"{str(path)!r} is no JSON ({reason(error, 120)}); save it again")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+    elsewhere = leads_elsewhere(path, config) if isinstance(config, dict) else "is no JSON object; save it again"
+    if elsewhere is not None:
+        raise CheckpointError(f"{str(path)!r} {elsewhere}")

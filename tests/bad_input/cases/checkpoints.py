@@ -148,8 +148,45 @@ def _without_a_layer(folder: Path) -> None:
     save_file(weights, folder / WEIGHTS)
 
 
+def _tensors(name: str, change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
+    def damage(folder: Path) -> None:
+        weights = load_file(folder / name)
+        change(weights)
+        save_file(weights, folder / name, {"format": "pt"})
+
+    return damage
+
+
+def _quantize(weights: dict[str, torch.Tensor]) -> None:
+    weights.update({name: tensor.to(torch.int8) for name, tensor in weights.items() if name.endswith("q_proj.weight")})
+
+
+def _spoil_decoder(weights: dict[str, torch.Tensor]) -> None:
+    weights["decoder.conv_out.weight"].fill_(float("nan"))
+
+
+def _entry(name: str, key: str, value: object) -> Damage:
+    return lambda folder: (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | {key: value}))
+
+
+def _as_adapter(folder: Path) -> None:
+    (folder / "text_encoder" / "config.json").unlink()
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "elsewhere"}
+    (folder / "text_encoder" / "adapter_config.json").write_text(json.dumps(adapter))
+
+
+def _as_link(folder: Path) -> None:
+    (folder / "vae").rename(folder.parent / "elsewhere")
+    (folder / "vae").symlink_to(folder.parent / "elsewhere")
+
+
+def _as_pickle(folder: Path) -> None:
+    (folder / VAE).rename(folder / "vae" / "diffusion_pytorch_model.bin")
+
+
+TEXT, VAE = "text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
-_INDEX = "model_index.json"
+_INDEX, CONFIG = "model_index.json", "unet/config.json"
 _MODELS = (
     Case(
         "checkpoints",
@@ -188,6 +225,17 @@ _MODELS = (
     _model("a tokenizer without vocabulary", "lacks tokenizer", _remove("tokenizer/tokenizer.json")),
     _model("a tokenizer without a limit", "put the right number into tokenizer_config.json", _without_limit, late=True),
     _model("a network's layer is missing", "conv_in.weight", _without_a_layer),
+    _model("a text encoder without tensors", "text_encoder' does not hold the tensors", _tensors(TEXT, dict.clear)),
+    _model("weights of 8 bits without scales", "has no floating-point numbers in 2 of", _tensors(TEXT, _quantize)),
+    _model("weights in a pickle", "is a pickle, which can run code and is not opened", _as_pickle),
+    _model("an adapter in place of a network", "has the weights of another model loaded", _as_adapter),
+    _model("a linked network", "is a link out of the model's folder", _as_link),
+    _model("a quantized network", "describes quantized weights", _entry(CONFIG, "quantization_config", {"bits": 8})),
+    _model(
+        "a network of another class", "takes a UNet2DConditionModel", _entry(_INDEX, "unet", ["diffusers", "VQModel"])
+    ),
+    _model("a scale of latents of zero", "says scaling_factor = 0", _entry("vae/config.json", "scaling_factor", 0)),
+    _model("a decoder of NaN", "NaN or infinite pixels", _tensors(VAE, _spoil_decoder), late=True),
 )
 
 CASES = (*_REWARDS, *_MODELS)

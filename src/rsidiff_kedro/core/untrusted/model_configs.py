@@ -1,13 +1,19 @@
-"""Recognize model configurations that must not be followed: foreign code, and sizes that no model has."""
+"""Recognize model configurations that must not be followed: foreign code, other places, numbers that no model has."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 _MOST_LAYERS = 1000
 _LARGEST = 2**24
 """Limit of any other whole number: vocabularies have some hundred thousand entries, schedules a thousand steps."""
+_LARGEST_FRACTION = 1e12
+"""Limit of any other number: the base of rotary embeddings is 10^9 at most."""
+_MAY_BE_INFINITE = "lambda_min_clipped"
+"""Of schedulers; they save minus infinity if they clip nothing."""
 
 
 def names_foreign_code(config: Any) -> bool:
@@ -16,14 +22,44 @@ def names_foreign_code(config: Any) -> bool:
     return any(not isinstance(value, str) or not re.fullmatch(r"\w+", value) for value in asked)
 
 
-def absurd_size(config: Any) -> str | None:
-    """Return the first entry, at any depth, whose number is so large that the model would fill memory; else None."""
+def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
+    """Say what in a component's JSON file has a library load other files than the component's own; else None."""
+    if path.name == "adapter_config.json":
+        return "has the weights of another model loaded, or changes them by an adapter; remove it"
+    if path.name == "tokenizer_config.json":
+        files = config.get("fast_tokenizer_files", [])
+        if not isinstance(files, list) or not all(isinstance(name, str) and Path(name).name == name for name in files):
+            return "names tokenizer files (fast_tokenizer_files) that do not lie beside it; remove the entry"
+    if path.name == "config.json":
+        if config.get("transformers_weights") is not None:
+            return "names another file of weights (transformers_weights); remove the entry"
+        if any(key == "quantization_config" and value is not None for key, value in _entries(config)):
+            return (
+                "describes quantized weights (quantization_config), which cannot be trained here; give the model with "
+                "weights in float32, float16 or bfloat16"
+            )
+    return None
+
+
+def absurd_number(config: Any) -> str | None:
+    """Return the first entry, at any depth, whose number no model has; else None.
+
+    Such a number is not finite, or so large that the model would fill memory.
+    """
     for key, value in _entries(config):
+        if key == _MAY_BE_INFINITE and value == -math.inf:
+            continue
         limit = _MOST_LAYERS if "layers" in key else _LARGEST
         numbers = value if isinstance(value, list) else [value]
-        if any(isinstance(number, int) and abs(number) > limit for number in numbers):
+        if any(_is_absurd(number, limit) for number in numbers):
             return f"{key} = {str(value)[:40]}"
     return None
+
+
+def _is_absurd(number: Any, limit: int) -> bool:
+    if isinstance(number, float):
+        return not abs(number) <= _LARGEST_FRACTION  # NaN is not
+    return isinstance(number, int) and abs(number) > limit
 
 
 def _entries(config: Any) -> Iterator[tuple[str, Any]]:

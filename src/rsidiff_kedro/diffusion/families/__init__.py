@@ -1,7 +1,6 @@
 """Register the families of diffusion models, one file each, and open models by their settings."""
 
 import os
-from pathlib import Path
 
 from huggingface_hub import is_offline_mode
 from pydantic import ValidationError
@@ -11,14 +10,10 @@ from rsidiff_kedro.core.validation import explain
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, find_device
 from rsidiff_kedro.diffusion.model_folder import (
-    BASES,
     ModelError,
-    check_components,
-    check_files,
     find_index,
     model_source,
     read_object,
-    stored_shapes,
 )
 
 FAMILIES = Registry(
@@ -43,14 +38,11 @@ def family_of(model: ModelSettings) -> type[DiffusionModel]:
     return family
 
 
-def loaded_components(folder: Path, model: ModelSettings) -> set[str]:
-    """Return the components that a pipeline's index names, without those that the family leaves out."""
-    options = family_of(model).loading_options(model)
-    return {name for name in check_components(folder) if options.get(name, name) is not None}
-
-
 def check_model(model: ModelSettings) -> None:
-    """Raise ModelError unless device, family and base model exist, and the base has all components of the family."""
+    """Raise ModelError unless device, family and base model exist, and the base has the networks of the family.
+
+    A model that has yet to be downloaded is checked when it is opened.
+    """
     find_device(model.device)
     family = family_of(model)
     try:
@@ -64,28 +56,10 @@ def check_model(model: ModelSettings) -> None:
     families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
     if found != wanted and found in families:
         raise ModelError(f"model.base: {model.base!r} is a {found}; set model.family={families[found]}")
-    components = loaded_components(index.parent, model)
-    lacking = ", ".join(sorted(family.components - components))
-    if lacking:
-        raise ModelError(f"model.base: {str(index)!r} names no {lacking}; a {wanted} has them: save the pipeline again")
     if os.path.isdir(model_source(model.base)) or is_offline_mode():
-        check_files(index.parent, components)
-
-
-def check_denoiser(model: ModelSettings) -> None:
-    """Raise ModelError if a local denoiser's weights differ from what its config implies; only headers are read."""
-    family, folder = family_of(model), Path(model_source(model.base))
-    if model.base in BASES or not (folder / family.denoiser_name).is_dir():
-        return
-    stored = stored_shapes(folder / family.denoiser_name)
-    expected = {name: tuple(weight.shape) for name, weight in family.empty_denoiser(folder).named_parameters()}
-    wrong = [name for name, shape in expected.items() if stored.get(name) != shape]
-    if wrong:
-        raise ModelError(
-            f"model.base: {len(wrong)} of {len(expected)} weights of {str(folder / family.denoiser_name)!r} are "
-            f"missing or of another shape than its config.json says, {wrong[0]} first; save the pipeline, or download "
-            "it, again"
-        )
+        family.check_folder(index.parent, model)
+    else:
+        family.components_of(index.parent, model)
 
 
 def check_loss(model: ModelSettings, settings: LossSettings) -> None:

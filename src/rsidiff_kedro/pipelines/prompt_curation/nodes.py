@@ -69,7 +69,7 @@ def select_pool(
 
     def embed(texts: list[str]) -> np.ndarray:
         opened = load_model(model)
-        parts = [opened.encode_prompts(texts[row : row + BATCH_SIZE]) for row in range(0, len(texts), BATCH_SIZE)]
+        parts = [opened.conditioning(texts[row : row + BATCH_SIZE]) for row in range(0, len(texts), BATCH_SIZE)]
         return np.concatenate([part["prompt_embeds"].float().mean(dim=1).cpu().numpy() for part in parts])
 
     return curation.select_pool(candidates, probe_scores, CurationSettings.model_validate(settings), seed, embed)

@@ -1,0 +1,36 @@
+"""Say how the tensors that a file holds differ from those of a network."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Types of weights, in safetensors' words; narrower ones need scales, which the networks here do not read."""
+
+
+def describe_differences(
+    total: int,
+    missing: Iterable[str] = (),
+    unexpected: Iterable[str] = (),
+    reshaped: Mapping[str, tuple[Sequence[int], Sequence[int]]] | None = None,
+    retyped: Mapping[str, str] | None = None,
+) -> str:
+    """Return the differences in one line; the empty text if there are none.
+
+    Args:
+        total: number of the network's tensors.
+        missing: names of tensors that the file lacks.
+        unexpected: names of tensors that the network has no place for.
+        reshaped: a tensor's shape in the file and in the network.
+        retyped: a tensor's type in the file, where the network has floating-point numbers.
+    """
+    shapes = {name: f"{list(found)} in place of {list(wanted)}" for name, (found, wanted) in (reshaped or {}).items()}
+    kinds = {
+        "lacks": sorted(missing),
+        "has too many:": sorted(unexpected),
+        "has other shapes for": [f"{name} {text}" for name, text in sorted(shapes.items())],
+        "has no floating-point numbers in": [f"{name}: {kind}" for name, kind in sorted((retyped or {}).items())],
+    }
+    return "; ".join(
+        f"{kind} {len(names)} of {total} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for kind, names in kinds.items()
+        if names
+    )

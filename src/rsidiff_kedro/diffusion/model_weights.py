@@ -1,0 +1,159 @@
+"""Compare the tensors that a model's folder holds with those that its configs imply; only headers are read."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import diffusers
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences
+from rsidiff_kedro.diffusion.model_folder import (
+    ModelError,
+    check_components,
+    component_class,
+    parts_of,
+    weight_files,
+    weight_index,
+)
+
+_NOT_READ = re.compile(r"(^|\.)position_ids$")
+"""Of whole numbers; text encoders stored them once, and the libraries ignore them."""
+
+
+class Stored(NamedTuple):
+    """A tensor in a file: its type in safetensors' words (F32, BF16, I8) and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
+    """Return a network's tensors by name; raise ModelError if a file is cut, or an index does not fit its parts."""
+    stored, places = dict[str, Stored](), dict[str, str]()
+    for path in weight_files(component, kind):
+        try:
+            with safe_open(path, "pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118
+                    header = tensors.get_slice(name)
+                    stored[name], places[name] = Stored(header.get_dtype(), tuple(header.get_shape())), path.name
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                f"model.base: {str(path)!r} is cut or no safetensors ({reason(error)}); save or download the pipeline "
+                "again"
+            ) from error
+    index = weight_index(component, kind)
+    if index is not None and places != parts_of(index):
+        wrong = sorted(places.items() ^ parts_of(index).items())[0][0]
+        raise ModelError(
+            f"model.base: {str(index)!r} and its parts do not agree on {wrong}; save or download the pipeline again"
+        )
+    return stored
+
+
+def check_network(component: Path, kind: Any) -> None:
+    """Raise ModelError unless a network's tensors are those that its config implies, by name, shape and type.
+
+    Args:
+        component: the network's folder.
+        kind: its class, of diffusers or transformers.
+    """
+    files = sorted((path.name, path.stat()) for path in component.iterdir() if path.is_file())
+    _check_network(component.absolute(), kind, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in files))
+
+
+def check_pretrained(folder: Path, kind: type[Any]) -> None:
+    """Raise ModelError unless a folder can be opened as this class: a network, a pipeline of networks or another."""
+    for name, of in check_components(folder).items():
+        component = component_class(name, *of)
+        if issubclass(component, nn.Module):
+            check_network(folder / name, component)
+    if issubclass(kind, diffusers.ModelMixin | transformers.PreTrainedModel):
+        check_network(folder, kind)
+
+
+@lru_cache(maxsize=64)
+def _check_network(component: Path, kind: Any, files: tuple[Any, ...]) -> None:
+    stored = stored_tensors(component, kind)
+    problem = f"model.base: no network can be built from the config of {str(component)!r}"
+    with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save or download the pipeline again")):
+        differences = (_of_transformers if issubclass(kind, transformers.PreTrainedModel) else _of_diffusers)(
+            component, kind, stored
+        )
+    if differences:
+        raise ModelError(
+            f"model.base: {str(component)!r} does not hold the tensors that its config.json implies: it {differences}; "
+            "save the pipeline, or download it, again"
+        )
+
+
+def _of_transformers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
+    """Have transformers load tensors without content, as it renames, ties and ignores some."""
+    config = kind.config_class.from_pretrained(component, trust_remote_code=False)
+    with _silence():
+        network, found = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=_without_content(stored),
+            device_map="meta",
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    expected = network.state_dict()
+    reshaped = {name: (tuple(has), tuple(wanted)) for name, has, wanted in found["mismatched_keys"]}
+    return describe_differences(
+        len(expected), found["missing_keys"], found["unexpected_keys"], reshaped, _retyped(stored, expected)
+    )
+
+
+def _of_diffusers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
+    """Compare with the network that the config describes, under the names that it has since diffusers 0.16."""
+    with torch.device("meta"):
+        network: nn.Module = kind.from_config(kind.load_config(component))
+    given, expected = _without_content(stored), network.state_dict()
+    if weight_index(component, kind) is None:
+        network._fix_state_dict_keys_on_load(given)  # type: ignore[operator]
+    ignored = kind._keys_to_ignore_on_load_unexpected or []
+    unexpected = [name for name in given.keys() - expected.keys() if not any(re.search(each, name) for each in ignored)]
+    reshaped = {
+        name: (given[name].shape, expected[name].shape)
+        for name in given.keys() & expected.keys()
+        if given[name].shape != expected[name].shape
+    }
+    missing = expected.keys() - given.keys()
+    return describe_differences(len(expected), missing, unexpected, reshaped, _retyped(stored, expected))
+
+
+def _without_content(stored: dict[str, Stored]) -> dict[str, Tensor]:
+    return {name: torch.empty(each.shape, device="meta") for name, each in stored.items()}
+
+
+def _retyped(stored: dict[str, Stored], expected: dict[str, Tensor]) -> dict[str, str]:
+    """Return the types of stored tensors that hold no floating-point numbers, or need scales to do so."""
+    whole = {name for name, tensor in expected.items() if not tensor.is_floating_point()}
+    return {
+        name: each.dtype
+        for name, each in stored.items()
+        if each.dtype not in FLOATS and name not in whole and not _NOT_READ.search(name)
+    }
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep transformers from logging a table of what differs."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)

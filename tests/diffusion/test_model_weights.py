@@ -1,0 +1,181 @@
+"""Each network of a model holds the tensors that its config implies, by name, shape and type."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+from rsidiff_kedro.diffusion.families import check_model
+from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.model_folder import ModelError, weight_files
+from rsidiff_kedro.diffusion.model_weights import check_network
+
+NETWORKS = {
+    ("stable_diffusion", "unet"): UNet2DConditionModel,
+    ("stable_diffusion", "vae"): AutoencoderKL,
+    ("stable_diffusion", "text_encoder"): CLIPTextModel,
+    ("stable_diffusion_xl", "text_encoder_2"): CLIPTextModelWithProjection,
+    ("stable_diffusion_3", "text_encoder_3"): T5EncoderModel,
+    ("stable_diffusion_3", "transformer"): SD3Transformer2DModel,
+}
+
+
+def change(component, kind, edit):
+    """Edit the tensors of a network in one file."""
+    (path,) = weight_files(component, kind)
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path, {"format": "pt"})
+
+
+def a_matrix(tensors):
+    """Return the name of a weight that every network needs."""
+    return sorted(name for name, tensor in tensors.items() if tensor.ndim > 1)[0]
+
+
+def cast(kind):
+    return lambda tensors: tensors.update({a_matrix(tensors): tensors[a_matrix(tensors)].to(kind)})
+
+
+def shorten(tensors):
+    tensors[a_matrix(tensors)] = tensors[a_matrix(tensors)][:1].contiguous()
+
+
+FAULTS = {
+    "no tensor": (dict.clear, "it lacks"),
+    "one less": (lambda tensors: tensors.pop(a_matrix(tensors)), "it lacks 1 of"),
+    "one more": (lambda tensors: tensors.update(surplus=torch.ones(2)), "has too many: 1 of"),
+    "a scale": (lambda tensors: tensors.update({f"{a_matrix(tensors)}_scale": torch.ones(1)}), "has too many: 1 of"),
+    "a shape": (shorten, "has other shapes for 1 of"),
+    "int8 without scales": (cast(torch.int8), "has no floating-point numbers in 1 of"),
+    "float8 without scales": (cast(torch.float8_e4m3fn), "has no floating-point numbers in 1 of"),
+    "booleans": (cast(torch.bool), "has no floating-point numbers in 1 of"),
+}
+
+
+@pytest.fixture
+def network(request, family_folder, tmp_path):
+    """Return a copy of a network's folder, and its class."""
+    family, name = request.param
+    return shutil.copytree(family_folder(family) / name, tmp_path / name), NETWORKS[request.param]
+
+
+each_network = pytest.mark.parametrize("network", NETWORKS, indirect=True, ids="-".join)
+
+
+@each_network
+@pytest.mark.parametrize("fault", FAULTS)
+def test_tensors_that_the_config_does_not_imply_are_refused(network, fault):
+    component, kind = network
+    check_network(component, kind)
+    edit, says = FAULTS[fault]
+    change(component, kind, edit)
+    with pytest.raises(ModelError, match=says):
+        check_network(component, kind)
+
+
+@each_network
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_may_have_any_floating_point_type(network, dtype):
+    component, kind = network
+    change(component, kind, lambda tensors: tensors.update({name: each.to(dtype) for name, each in tensors.items()}))
+    check_network(component, kind)
+
+
+@each_network
+def test_weights_in_parts_are_all_looked_at(network):
+    component, kind = network
+    (path,) = weight_files(component, kind)
+    kind.from_pretrained(component).save_pretrained(component, max_shard_size="8KB")
+    path.unlink(missing_ok=True)
+    parts = weight_files(component, kind)
+    assert len(parts) > 1
+    check_network(component, kind)
+    tensors = load_file(parts[0])
+    lost = tensors.pop(sorted(tensors)[0])
+    save_file(tensors, parts[0], {"format": "pt"})
+    with pytest.raises(ModelError, match="do not agree on"):
+        check_network(component, kind)
+    save_file({**tensors, "another": lost}, parts[0], {"format": "pt"})
+    with pytest.raises(ModelError, match="do not agree on another"):
+        check_network(component, kind)
+
+
+def old_names(tensors):
+    """Rename an autoencoder's attention to the names of 2022, as Stable Diffusion 1.4 was published."""
+    pairs = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    for name in [name for name in tensors if ".attentions." in name]:
+        new = name
+        for now, before in pairs.items():
+            new = new.replace(now, before)
+        tensors[new] = tensors.pop(name)
+
+
+def old_text_encoder(tensors):
+    """Store the positions, as Stable Diffusion 1.4 was published, and name tensors as then."""
+    for name in list(tensors):
+        tensors[f"text_model.{name.removeprefix('text_model.')}"] = tensors.pop(name)
+    tensors["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+
+
+PUBLISHED = {
+    "old names": (("stable_diffusion", "vae"), old_names),
+    "stored positions": (("stable_diffusion", "text_encoder"), old_text_encoder),
+    "a decoder beside": (
+        ("stable_diffusion_3", "text_encoder_3"),
+        lambda tensors: tensors.update({"decoder.final_layer_norm.weight": torch.ones(32)}),
+    ),
+    "a tied weight twice": (
+        ("stable_diffusion_3", "text_encoder_3"),
+        lambda tensors: tensors.update({"encoder.embed_tokens.weight": tensors["shared.weight"].clone()}),
+    ),
+}
+
+
+@pytest.mark.parametrize(("network", "edit"), PUBLISHED.values(), indirect=["network"], ids=PUBLISHED)
+def test_files_as_they_were_published_pass_and_are_loaded_whole(network, edit):
+    component, kind = network
+    before = kind.from_pretrained(component).state_dict()
+    change(component, kind, edit)
+    check_network(component, kind)
+    after = kind.from_pretrained(component).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(("family", "name"), [*NETWORKS][1:5])
+def test_every_network_of_a_family_is_checked_before_a_run(family_folder, tmp_path, family, name):
+    folder = shutil.copytree(family_folder(family), tmp_path / "model")
+    settings = ModelSettings(family=family, base=str(folder))
+    check_model(settings)
+    change(folder / name, NETWORKS[family, name], dict.clear)
+    with pytest.raises(ModelError, match=f"{name}' does not hold the tensors that its config.json implies: it lacks"):
+        check_model(settings)
+
+
+def test_a_network_that_is_left_out_need_not_be_whole(family_folder, tmp_path):
+    folder = shutil.copytree(family_folder("stable_diffusion_3"), tmp_path / "model")
+    change(folder / "text_encoder_3", T5EncoderModel, dict.clear)
+    check_model(ModelSettings(family="stable_diffusion_3", base=str(folder), options={"t5": False}))
+
+
+@pytest.mark.parametrize("network", [("stable_diffusion", "text_encoder")], indirect=True)
+def test_the_file_that_the_library_loads_is_the_one_that_is_looked_at(network):
+    component, kind = network
+    shutil.copy(component / "model.safetensors", component / "diffusion_pytorch_model.safetensors")
+    shutil.copy(component / "model.safetensors", component / "model.fp16.safetensors")
+    change(component, kind, dict.clear)
+    with pytest.raises(ModelError, match="it lacks"):
+        check_network(component, kind)
+
+
+@pytest.mark.parametrize("network", [("stable_diffusion", "vae")], indirect=True)
+def test_a_config_of_which_no_network_can_be_built_is_refused(network):
+    component, kind = network
+    config = json.loads((component / "config.json").read_text())
+    (component / "config.json").write_text(json.dumps(config | {"norm_num_groups": 7}))
+    with pytest.raises(ModelError, match="no network can be built from the config"):
+        check_network(component, kind)

@@ -1,0 +1,94 @@
+"""What networks compute is checked wherever they compute: embeddings, latents, pixels, latents of real images."""
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rsidiff_kedro.diffusion.families import FAMILIES, load_model
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.output_checks import FlatImages
+from rsidiff_kedro.diffusion.sampling import sample_images
+
+SAMPLER = SamplerSettings(num_inference_steps=1, guidance_scale=2.0, micro_batch_size=2)
+
+
+def prompts(count):
+    return pd.DataFrame(
+        {"prompt_id": [f"p{row}" for row in range(count)], "text": [f"prompt {row}" for row in range(count)]}
+    )
+
+
+def generate(model, count=2, **options):
+    return sample_images(model, None, prompts(count), 1, SAMPLER, 0, "test", "generating", **options)
+
+
+@pytest.fixture(params=FAMILIES.names)
+def model(request, family_folder):
+    return load_model(ModelSettings(family=request.param, base=str(family_folder(request.param))))
+
+
+def fill(network, number):
+    for parameter in network.parameters():
+        parameter.fill_(number)
+
+
+def test_numbers_that_are_not_finite_stop_a_run(model):
+    assert len(generate(model)) == 2
+    # From the last network to the first, which is noticed first.
+    for network, number, says in (
+        (model.pipeline.vae.decoder, float("inf"), "pixels"),
+        (model.denoiser, float("nan"), "latents for 'prompt 0'"),
+        (model.pipeline.text_encoder, float("nan"), "prompt embeddings for 'prompt 0'"),
+    ):
+        fill(network, number)
+        with pytest.raises(ModelError, match=f"NaN or infinite {says}"):
+            generate(model)
+
+
+def test_real_images_are_not_encoded_to_numbers_that_are_not_finite_or_to_nothing(model):
+    images = [Image.effect_noise((32, 32), 50).convert("RGB")] * 2
+    assert model.encode_images(images).shape == (2, 4, 16, 16)
+    fill(model.pipeline.vae.encoder, 0.0)
+    with pytest.raises(ModelError, match="latents without content"):
+        model.encode_images(images)
+    assert model.encode_images([Image.new("RGB", (32, 32), "red")]).shape == (1, 4, 16, 16)
+    fill(model.pipeline.vae.encoder, float("nan"))
+    with pytest.raises(ModelError, match="NaN or infinite latents of real images"):
+        model.encode_images(images)
+
+
+def test_a_decoder_that_makes_nothing_of_latents_stops_a_run(model, tmp_path):
+    fill(model.pipeline.vae.decoder, 0.0)
+    assert len(generate(model, 1)) == 1
+    for count in (2, 5):
+        with pytest.raises(ModelError, match=f"all images of {count} prompts have one colour each"):
+            generate(model, count, unfinished=tmp_path)
+
+
+NOISE, RED, BLACK = Image.effect_noise((8, 8), 50), Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "stops"),
+    [
+        ([RED], "a", False),
+        ([RED] * 20, "a" * 20, False),
+        ([RED, BLACK], "ab", True),
+        ([RED, NOISE], "ab", False),
+        ([NOISE] + [RED] * 20, "abcdefghijklmnopqrstu", False),
+        ([RED] * 8, "abcdefgh", True),
+        ([RED] * 7 + [NOISE], "abcdefgh", False),
+    ],
+)
+def test_a_run_stops_if_no_image_of_several_prompts_has_content(images, texts, stops):
+    flat, seen = FlatImages(len({*texts})), []
+    try:
+        for image, text in zip(images, texts, strict=True):
+            flat.add([image], [text])
+            seen.append(text)
+    except ModelError:
+        assert stops
+        assert len({*seen}) == min(8, len({*texts})) - 1
+    else:
+        assert not stops
