@@ -128,9 +128,9 @@ def _read(path: Path) -> None:
     elif path.suffix == ".safetensors":
         load_file(path)
     elif path.suffix == ".json":
-        json.loads(path.read_text())
+        json.loads(path.read_text(encoding="utf-8"))
     else:
-        assert path.read_text().endswith(("\n", ">")), f"{path} is cut off"
+        assert path.read_text(encoding="utf-8").endswith(("\n", ">")), f"{path} is cut off"
 
 
 def make_project(folder: Path) -> Project:

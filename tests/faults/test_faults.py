@@ -166,7 +166,7 @@ def test_memory_that_does_not_suffice(place, finished, note) -> None:
         for line in process.stdout:
             said += line
             if "steps are reused" in line:
-                status = Path(f"/proc/{process.pid}/status").read_text()
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
                 now = 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])  # type: ignore[index]
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (now + 700_000_000,) * 2)
     assert process.returncode == 1, said

@@ -43,6 +43,7 @@ class RsiConfigLoader(OmegaConfigLoader):
 
     def __init__(self, conf_source: str, env: str | None = None, **options: Any) -> None:
         self._conf = Path(conf_source)
+        _check_locale(self._conf)
         _check_environment(self._conf, env or str(options.get("default_run_env", "")))
         super().__init__(conf_source, env, **options)
         data = self["globals"].get("data")
@@ -153,6 +154,17 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _kind(section: Mapping[str, Any], default: Mapping[str, Any]) -> Any:
     return section.get("kind", default.get("kind"))
+
+
+def _check_locale(conf: Path) -> None:
+    """Raise click.UsageError if the locale cannot express the folder's name, so that no library could open it."""
+    try:
+        str(conf.absolute()).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError(
+            f"the folder {conf.absolute()} has a name that Python cannot read in this locale; set PYTHONUTF8=1, or a "
+            "locale such as LC_ALL=C.UTF-8"
+        ) from None
 
 
 def _check_environment(conf: Path, env: str) -> None:
