@@ -139,7 +139,9 @@ def test_a_disk_that_is_full_or_read_only(new_project, finished, note, tmp_path:
         cp -r data saved
     """
     command = ["unshare", "-rm", "sh", "-c", script]
-    done = subprocess.run(command, cwd=place.folder, env=place.environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=place.folder, env=place.environment, capture_output=True, text=True, encoding="utf-8"
+    )
     full, read_only, enough = ((place.folder / f"{name}.txt").read_text() for name in ("full", "read_only", "enough"))
     assert done.stdout.split() == ["1", "1", "0"], full + read_only + enough
     assert "the disk is full" in full
