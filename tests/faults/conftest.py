@@ -25,7 +25,7 @@ a folder, a version or an image.
 | fault | exit code | what is said | afterwards |
 | --- | --- | --- | --- |
 """
-FAULTS = 22
+FAULTS = 28
 
 
 @dataclass(frozen=True)

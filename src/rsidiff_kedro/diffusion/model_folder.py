@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import diffusers
+import transformers
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError, safe_open
 
@@ -14,6 +16,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import is_path, locate
 from rsidiff_kedro.core.registry import Registry
+from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.model_configs import absurd_size, names_foreign_code
 
 BASES = Registry("shipped model", "rsidiff_kedro.bases", {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER"})
@@ -134,6 +137,26 @@ def check_files(folder: Path, components: Iterable[str]) -> None:
         for path in sorted(component.glob("*.json")):
             read_object(path)
         stored_shapes(component)
+
+
+def check_libraries(folder: Path, components: Iterable[str]) -> None:
+    """Raise ModelError if the class of a component needs a library that is not installed, or is in none of ours."""
+    classes = check_components(folder)
+    for name in sorted(components):
+        problem = f"model.base: the component {name} of {str(folder)!r} is a {classes[name]}"
+        try:
+            kind = getattr(transformers, classes[name], None) or getattr(diffusers, classes[name], None)
+            if hasattr(kind, "_backends"):  # it stands for a class whose library is missing, and says which
+                kind()
+        except ImportError as error:
+            raise ModelError(
+                f"{problem}, and a library is missing: {reason(error)}; add it, or give another model"
+            ) from None
+        if kind is None:
+            raise ModelError(
+                f"{problem}, which neither transformers {transformers.__version__} nor diffusers "
+                f"{diffusers.__version__} has; install the version that the model was saved with, or save it again"
+            )
 
 
 def _is_whole(component: Path) -> bool:

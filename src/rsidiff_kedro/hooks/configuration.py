@@ -46,12 +46,7 @@ class RsiConfigLoader(OmegaConfigLoader):
         _check_locale(self._conf)
         _check_environment(self._conf, env or str(options.get("default_run_env", "")))
         super().__init__(conf_source, env, **options)
-        data = self["globals"].get("data")
-        if not isinstance(data, str) or not data:
-            raise click.UsageError(
-                f"'data' in globals.yml is {data!r}; put `data: data`, the folder of all datasets, into "
-                "conf/base/globals.yml"
-            )
+        _check_data(self["globals"].get("data"), self._conf)
 
     @staticmethod
     def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:
@@ -165,6 +160,22 @@ def _check_locale(conf: Path) -> None:
             f"the folder {conf.absolute()} has a name that Python cannot read in this locale; set PYTHONUTF8=1, or a "
             "locale such as LC_ALL=C.UTF-8"
         ) from None
+
+
+def _check_data(data: Any, conf: Path) -> None:
+    """Raise click.UsageError if there can be no folder of all datasets."""
+    if not isinstance(data, str) or not data:
+        raise click.UsageError(
+            f"'data' in globals.yml is {data!r}; put `data: data`, the folder of all datasets, into "
+            "conf/base/globals.yml"
+        )
+    longest = os.pathconf(conf, "PC_NAME_MAX") if conf.is_dir() else 255
+    long = [part for part in Path(data).parts if len(os.fsencode(part)) > longest]
+    if long:
+        raise click.UsageError(
+            f"'data' in globals.yml has the name {long[0][:20]}… of {len(os.fsencode(long[0]))} bytes, and the file "
+            f"system allows {longest}; give a shorter one"
+        )
 
 
 def _check_environment(conf: Path, env: str) -> None:
