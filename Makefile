@@ -3,6 +3,7 @@
 # make prompt-report PROMPTS=path [COLUMN=Prompt CATEGORY=Category]   what the filters drop of a file of prompts
 # make faults      does faults to real runs and writes what came of them into docs/faults.md
 # make kill-table  kills and resumes runs 50 times and writes the table docs/kill-table.md
+# make many-rounds  runs 30 rounds and writes time, memory and open files of each into docs/many-rounds.md
 # make ui    MLflow and Kedro-Viz on what has been run
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make study   the experiments behind the figures in README.md and docs/results.md; some 11 hours of two cores
@@ -27,7 +28,7 @@ PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
 ENV_OPTION = $(if $(ENV),--env=$(ENV))
 
-.PHONY: help rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table clean
+.PHONY: help rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table many-rounds clean
 
 help:
 	@awk '!/^#/ { exit } { sub(/^# /, ""); print }' $(firstword $(MAKEFILE_LIST))
@@ -83,6 +84,9 @@ faults: $(READY)
 
 kill-table: $(READY)
 	$(BIN)/python benchmarks/kill_test.py --kills 50 --table docs/kill-table.md
+
+many-rounds: $(READY)
+	$(BIN)/python benchmarks/many_rounds.py
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

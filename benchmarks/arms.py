@@ -66,7 +66,7 @@ def run_arms(arms: Iterable[Arm], seeds: Sequence[int], workers: int = 2) -> Non
 def _run(arm: Arm, seed: int) -> None:
     folder, params = arm.folder(seed), arm.command_line(seed)
     done, what = folder / "done.txt", f"{params}\n{_project_digest()}"
-    if done.exists() and done.read_text() == what:
+    if done.exists() and done.read_text(encoding="utf-8") == what:
         return
     (folder / "src").mkdir(parents=True, exist_ok=True)
     for name in ("conf", "pyproject.toml", ".telemetry"):
@@ -74,9 +74,9 @@ def _run(arm: Arm, seed: int) -> None:
             (folder / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "kedro", "run", "--pipeline=rsi", f"--params={params}", "--only-missing-outputs"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    with (folder / "log.txt").open("w") as log:
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
         subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=True)
-    done.write_text(what)
+    done.write_text(what, encoding="utf-8")
 
 
 @cache
@@ -127,7 +127,7 @@ def training_samples(arm: Arm, seeds: Sequence[int]) -> pd.DataFrame:
 def mean_metric(arm: Arm, seeds: Sequence[int], number: int, name: str) -> float:
     """A metric of a round, its mean over seeds."""
     paths = [newest(arm.folder(seed), f"08_reporting/rsi/round_{number}/metrics.json") for seed in seeds]
-    return float(np.mean([json.loads(path.read_text())[name] for path in paths]))
+    return float(np.mean([json.loads(path.read_text(encoding="utf-8"))[name] for path in paths]))
 
 
 def bootstrap_over_seeds(values: pd.DataFrame, n_resamples: int = 2000) -> Interval:

@@ -75,8 +75,9 @@ class Project:
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=(self.folder / "stderr.txt").open("a"),
+            stderr=(self.folder / "stderr.txt").open("a", encoding="utf-8"),
             text=True,
+            encoding="utf-8",
         )
 
     def images(self) -> dict[Path, str]:
@@ -128,9 +129,9 @@ def _read(path: Path) -> None:
     elif path.suffix == ".safetensors":
         load_file(path)
     elif path.suffix == ".json":
-        json.loads(path.read_text())
+        json.loads(path.read_text(encoding="utf-8"))
     else:
-        assert path.read_text().endswith(("\n", ">")), f"{path} is cut off"
+        assert path.read_text(encoding="utf-8").endswith(("\n", ">")), f"{path} is cut off"
 
 
 def make_project(folder: Path) -> Project:
@@ -143,7 +144,7 @@ def make_project(folder: Path) -> Project:
     handlers = {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}}
     loggers = {name: {"level": "INFO", "handlers": ["out"]} for name in ("kedro.pipeline.node", "rsidiff_kedro")}
     config = {"version": 1, "disable_existing_loggers": False, "handlers": handlers, "loggers": loggers}
-    (folder / "logging.json").write_text(json.dumps(config))
+    (folder / "logging.json").write_text(json.dumps(config), encoding="utf-8")
     return Project(folder)
 
 
@@ -161,7 +162,7 @@ def undisturbed(project: Project) -> dict[str, float]:
         for line in process.stdout:
             if match := _STARTED.search(line):
                 begun.append((match[1], time.monotonic()))
-    assert process.returncode == 0, (project.folder / "stderr.txt").read_text()[-2000:]
+    assert process.returncode == 0, (project.folder / "stderr.txt").read_text(encoding="utf-8")[-2000:]
     ends = [moment for _, moment in begun[1:]] + [time.monotonic()]
     return {name: end - start for (name, start), end in zip(begun, ends, strict=True)}
 
@@ -181,7 +182,7 @@ def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: rand
                 process.send_signal(signal.SIGKILL)
                 kill = Kill(run, known[match[1]][0], stage, waited, 0, 0, reused)
     if kill is None or process.returncode != -signal.SIGKILL:
-        assert process.returncode == 0, (project.folder / "stderr.txt").read_text()[-2000:]
+        assert process.returncode == 0, (project.folder / "stderr.txt").read_text(encoding="utf-8")[-2000:]
         return reused
     kill.images = len(list(project.data.glob("unfinished/*/images/*.png")))
     states = [load_file(path) for path in project.data.glob("unfinished/*/training.safetensors")]

@@ -89,7 +89,9 @@ def run(project: Path) -> int:
     records = project / "data" / "test" / "lineage"
     before = set(records.glob("*.json"))
     command = [str(Path(sys.executable).with_name("kedro")), *COMMAND[1:]]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+    )
     if done.returncode:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
     return len(set(records.glob("*.json")) - before)

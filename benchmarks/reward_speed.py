@@ -37,7 +37,10 @@ def main() -> None:
         native = [sys.executable, PARITY / "native.py", "time", arguments.folder]
         for command in (official, native):
             subprocess.run([*map(str, command), *rest], check=True, env=environment, stdout=sys.stderr)
-        sides = [json.loads((arguments.folder / f"{side}_time.json").read_text()) for side in ("official", "native")]
+        sides = [
+            json.loads((arguments.folder / f"{side}_time.json").read_text(encoding="utf-8"))
+            for side in ("official", "native")
+        ]
         difference = max(abs(one - other) for one, other in zip(*[side["scores"] for side in sides], strict=True))
         columns = [f"{x:.0f} s" for side in sides for x in (side["loading"], side["total"] - side["loading"])]
         ratio = sides[0]["total"] / sides[1]["total"]

@@ -265,7 +265,7 @@ def write_hopeless_prompts(path: Path) -> set[str]:
         first, second, third = (f"a {rng.choice(list(COLORS))} {rng.choice(SHAPES)}" for _ in range(3))
         beyond.append(f"{first} {rng.choice(RELATIONS)} {second} {rng.choice(RELATIONS)} {third}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(captions + beyond) + "\n")
+    path.write_text("\n".join(captions + beyond) + "\n", encoding="utf-8")
     return set(beyond)
 
 

@@ -77,7 +77,9 @@ def parse_kedro(project: Path, words: list[str]) -> None:
 
 
 def parse_make(words: list[str]) -> None:
-    done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     used = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name in [word.partition("=")[0] for word in words if "=" in word]:

@@ -38,7 +38,7 @@ def names_written_in(path: Path) -> set[str]:
     def as_yaml(comment: re.Match[str]) -> str:
         return "\n".join(f"{comment[1]}{name}: null" for name in comment[2].split(", "))
 
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     # A section that holds nothing but such comments is written as `{}`, with the comment behind it or below.
     text = re.sub(r"^( *)(\w+): \{\} +(# [a-z_, ]+: set)\b.*$", r"\1\2: {}\n\1  \3", text, flags=re.MULTILINE)
     text = re.sub(r"^( *)# ([a-z_, ]+): set\b.*$", as_yaml, text, flags=re.MULTILINE)

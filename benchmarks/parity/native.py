@@ -26,7 +26,7 @@ def score(folder: Path) -> None:
     """Score every image with every prompt."""
     pairs = [(image, prompt) for prompt in samples.PROMPTS for image in samples.images()]
     scores = {name: open_reward(folder, name).score(*zip(*pairs)).tolist() for name in TOKENIZERS}
-    (folder / "native.json").write_text(json.dumps(scores))
+    (folder / "native.json").write_text(json.dumps(scores), encoding="utf-8")
 
 
 def measure(folder: Path, name: str, n_prompts: str) -> None:
@@ -36,7 +36,7 @@ def measure(folder: Path, name: str, n_prompts: str) -> None:
     loading = time.process_time()
     scores = reward.score(*zip(*[(image, prompt) for prompt in prompts for image in images]))
     seconds = {"loading": loading, "total": time.process_time(), "scores": scores.tolist()}
-    (folder / "native_time.json").write_text(json.dumps(seconds))
+    (folder / "native_time.json").write_text(json.dumps(seconds), encoding="utf-8")
 
 
 if __name__ == "__main__":

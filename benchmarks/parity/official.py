@@ -92,7 +92,7 @@ def score(size: str, folder: Path) -> None:
     model = open_image_reward(size, folder)
     with torch.no_grad():
         scores["image_reward"] = [model.score(prompt, image) for prompt in prompts for image in images]
-    (folder / "official.json").write_text(json.dumps(scores))
+    (folder / "official.json").write_text(json.dumps(scores), encoding="utf-8")
 
 
 def measure(size: str, folder: Path, name: str, n_prompts: str) -> None:
@@ -117,7 +117,7 @@ def measure(size: str, folder: Path, name: str, n_prompts: str) -> None:
         with torch.no_grad():
             scores = [value for prompt in prompts for value in model.inference_rank(prompt, images)[1]]
     seconds = {"loading": loading, "total": time.process_time() - unwanted, "scores": scores}
-    (folder / "official_time.json").write_text(json.dumps(seconds))
+    (folder / "official_time.json").write_text(json.dumps(seconds), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main() -> None:
             spread = f"{min(theirs[name]):.3f} to {max(theirs[name]):.3f}"
             rows.append(f"| {name} | {size} | {len(ours[name])} | {spread} | {difference:.1e} | {bound:.0e} |")
         if arguments.save is not None and size == "small":
-            arguments.save.write_text(json.dumps(theirs, indent=1) + "\n")
+            arguments.save.write_text(json.dumps(theirs, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(rows) + "\n")
     sys.exit(0 if passed else 1)
 
@@ -62,7 +62,7 @@ def score(
         shutil.copy(bert, folder / "bert_tokenizer" / "vocab.txt")
     run(official, HERE / "official.py", "score", size, folder)
     run(sys.executable, HERE / "native.py", "score", folder)
-    return tuple(json.loads((folder / f"{side}.json").read_text()) for side in ("native", "official"))  # type: ignore
+    return tuple(json.loads((folder / f"{side}.json").read_text(encoding="utf-8")) for side in ("native", "official"))  # type: ignore
 
 
 if __name__ == "__main__":

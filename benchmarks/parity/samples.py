@@ -269,8 +269,10 @@ def save_clip_tokenizer(folder: Path, merges: list[tuple[str, str]]) -> int:
     entries = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges)]
     entries += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({entry: number for number, entry in enumerate(entries)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n", "utf-8")
+    (folder / "vocab.json").write_text(
+        json.dumps({entry: number for number, entry in enumerate(entries)}), encoding="utf-8"
+    )
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n", encoding="utf-8")
     return len(entries)
 
 
@@ -287,7 +289,7 @@ def save_bert_tokenizer(folder: Path, size: int = 30522) -> None:
     entries = list(dict.fromkeys([*special, *letters, *("##" + letter for letter in letters), *WORDS]))
     entries += [f"[unused{number}]" for number in range(size - len(entries))]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(entries) + "\n", "utf-8")
+    (folder / "vocab.txt").write_text("\n".join(entries) + "\n", encoding="utf-8")
 
 
 def save_models(folder: Path, size: str, merges: list[tuple[str, str]] | None = None) -> None:
@@ -302,10 +304,10 @@ def save_models(folder: Path, size: str, merges: list[tuple[str, str]] | None = 
         (folder / name).mkdir(exist_ok=True)
     save_open_clip(folder / "hpsv2_1" / "HPS_v2.1_compressed.pt", clip, vocabulary)
     save_image_reward(folder / "image_reward" / "ImageReward.pt", blip)
-    (folder / "image_reward" / "med_config.json").write_text(json.dumps(med_config(blip)))
+    (folder / "image_reward" / "med_config.json").write_text(json.dumps(med_config(blip)), encoding="utf-8")
     if size != "full":  # which is the size that both sides take unless they are told
-        (folder / "hpsv2_1" / "config.json").write_text(json.dumps(clip_config(clip, vocabulary)))
-        (folder / "image_reward" / "config.json").write_text(json.dumps(blip_config(blip)))
+        (folder / "hpsv2_1" / "config.json").write_text(json.dumps(clip_config(clip, vocabulary)), encoding="utf-8")
+        (folder / "image_reward" / "config.json").write_text(json.dumps(blip_config(blip)), encoding="utf-8")
 
 
 PROMPTS = [

@@ -1,5 +1,7 @@
 """Kedro's settings of this project; see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
+import io
+import sys
 import warnings
 
 from rsidiff_kedro.context import RsiContext
@@ -11,6 +13,9 @@ from rsidiff_kedro.hooks.report_facts import RunFactsHooks
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.hooks.tracking import TrackingHooks
+
+if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error, what the locale cannot express is no error
+    sys.stdout.reconfigure(errors="backslashreplace")
 
 # Report nothing to anybody; the file .telemetry stops the plug-in's command hook, which runs before this.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

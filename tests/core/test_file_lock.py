@@ -32,7 +32,7 @@ time.sleep(60)
 def hold(path: Path, refusing: str = "") -> subprocess.Popen[str]:
     """Hold a lock in a process of its own."""
     script = HOLDER.format(refusing=refusing, source=str(SOURCE), path=str(path))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, encoding="utf-8")
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process

@@ -79,3 +79,13 @@ def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         link_or_copy(tmp_path / "none", tmp_path / "b")
     assert os.listdir(tmp_path) == []
+
+
+def test_the_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: [done.append("content"), fsync(number)])
+    monkeypatch.setattr(os, "replace", lambda old, new: [done.append("name"), replace(old, new)])
+    with replacing(tmp_path / "a.txt") as partial:
+        partial.write_text("new", encoding="utf-8")
+    assert done == ["content", "name"]

@@ -1,6 +1,8 @@
 """A file of the catalog appears as a whole or not at all."""
 
-from collections.abc import Callable
+import locale
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,32 @@ def test_what_is_saved_is_loaded_and_lies_alone(kind: Callable[..., Any], tmp_pa
     loaded = kind(filepath=str(tmp_path / "file"), version=Version(None, None)).load()
     assert loaded.equals(KINDS[kind]) if isinstance(loaded, pd.DataFrame) else loaded == KINDS[kind]
     assert [path.name for path in (tmp_path / "file" / "1").iterdir()] == ["file"]
+
+
+TEXTS: dict[type[AbstractVersionedDataset], Any] = {
+    JSONDataset: {"a": "caf\u00e9 \ufffd \U0001f98a"},
+    TextDataset: "caf\u00e9 \ufffd \U0001f98a",
+    PlotlyDataset: go.Figure(layout={"title": {"text": "caf\u00e9 \ufffd \U0001f98a"}}),
+}
+
+
+@pytest.fixture
+def ascii_locale() -> Iterator[None]:
+    before = locale.setlocale(locale.LC_ALL)
+    locale.setlocale(locale.LC_ALL, "C")
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
+@pytest.mark.parametrize("kind", TEXTS, ids=lambda kind: kind.__name__)
+@pytest.mark.usefixtures("ascii_locale")
+def test_text_is_utf_8_whatever_the_locale(kind: Callable[..., Any], tmp_path: Path) -> None:
+    with open(os.devnull) as file:  # noqa: PLW1514
+        assert file.encoding != "UTF-8"
+    dataset = kind(filepath=str(tmp_path / "file"))
+    dataset.save(TEXTS[kind])
+    assert dataset.load() == TEXTS[kind]
+    (tmp_path / "file").read_text(encoding="utf-8")
 
 
 def test_a_version_is_never_written_over(kind: Callable[..., Any], tmp_path: Path) -> None:

@@ -194,7 +194,9 @@ def load_offline(cache):
         "print(load_model(ModelSettings(base='someone/small')).latent_shape)"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
 
 
 def test_a_hub_id_is_read_from_the_cache_without_a_network(hub_cache):

@@ -131,11 +131,15 @@ def test_fine_tuning_goes_on_from_its_last_checkpoint(
     assert len(made) == SETTINGS.steps - steps_before // 2 * 2
 
 
-def test_a_state_that_cannot_be_read_is_no_state(
-    model: ModelSettings, training_set: TrainingSet, tmp_path: Path
+@pytest.mark.parametrize("keep", [9, 0.5, 1])
+def test_a_state_that_is_torn_is_no_state(
+    model: ModelSettings, training_set: TrainingSet, tmp_path: Path, keep: float
 ) -> None:
+    path = tmp_path / "training.safetensors"
     parent = initial_adapter(load_model(model), SETTINGS.rank, SETTINGS.layers, seed=0)
-    whole, _ = finetune(load_model(model), parent, training_set, SETTINGS, 0, 1)
-    (tmp_path / "training.safetensors").write_bytes(b"\x00" * 9)
+    whole, _ = finetune(load_model(model), parent, training_set, SETTINGS, 0, 1, tmp_path)
+    size = path.stat().st_size
+    kept = path.read_bytes()[: int(keep * size) if keep <= 1 else 9]
+    path.write_bytes((kept + bytes(size))[:size] if keep < 1 else kept[:-1] + bytes(1))
     again, _ = finetune(load_model(model), parent, training_set, SETTINGS, 0, 1, tmp_path)
     assert again.digest == whole.digest

@@ -62,13 +62,14 @@ def test_a_shard_of_another_size_is_computed_again(folder: Path, count: int) -> 
 
 
 @pytest.mark.parametrize("name", [*NAMES, "first.safetensors"])
-@pytest.mark.parametrize("content", [None, b"", b"\x00" * 40, "half"])
+@pytest.mark.parametrize("content", [None, b"", b"\x00" * 40, "half", "zeros at its end"])
 def test_a_shard_that_is_damaged_is_computed_again_and_then_found(folder: Path, name: str, content) -> None:
     path = folder / name
     whole = path.read_bytes()
     path.unlink()
     if content is not None:
-        path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+        kept_part = whole[: len(whole) // 2] if content == "half" else whole[:-4] + bytes(4)
+        path.write_bytes(kept_part if isinstance(content, str) else content)
     kept = PartialResults(folder)
     assert kept.load("first", 2, NAMES) is None
     assert len(kept.images) == 0

@@ -35,7 +35,7 @@ def test_two_live_runs_never_share_a_folder(tmp_path: Path) -> None:
         "sys.stdin.read()"
     )
     command = [sys.executable, "-c", holds, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8") as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "key_1"
         assert is_in_use(tmp_path / "key_1")

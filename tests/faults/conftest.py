@@ -25,7 +25,7 @@ a folder, a version or an image.
 | fault | exit code | what is said | afterwards |
 | --- | --- | --- | --- |
 """
-FAULTS = 22
+FAULTS = 28
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,15 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
             preexec_fn=_hear_interrupts,
         )
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        """One thread, and a machine whose locale is not UTF-8."""
+        locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        return os.environ | locale | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """The exit code and all that was said."""

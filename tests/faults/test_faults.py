@@ -1,5 +1,6 @@
 """Faults done to real runs: what is said, that nothing finished is lost, and that the run goes on to the same end."""
 
+import json
 import os
 import re
 import resource
@@ -8,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,17 +29,38 @@ DELETED = {
 }
 
 
+TORN: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "latents (safetensors) end in zeros, as after a power cut": (
+        "07_model_output/rsi/round_1/validation_images/*/validation_images/latents.safetensors",
+        lambda whole: whole[:-500] + bytes(500),
+    ),
+    "a training set (safetensors) is all zeros": (
+        "05_model_input/rsi/round_1/training_set/*/training_set/latents.safetensors",
+        lambda whole: bytes(len(whole)),
+    ),
+    "metrics (JSON) are empty": ("08_reporting/rsi/round_0/metrics.json/*/metrics.json", lambda whole: b""),
+    "the report (HTML) is cut": ("08_reporting/report.html/*/report.html", lambda whole: whole[:4096]),
+}
+TORN_RECORDS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "a record of lineage is cut": ("rsi.round_1.measure", lambda whole: whole[:100]),
+    "a record of lineage is empty": ("rsi.round_1.select_samples", lambda whole: b""),
+    "a record of lineage is all zeros": ("rsi.round_1.measure_training", lambda whole: bytes(len(whole))),
+}
 MADE_AGAIN = (
     "rsi.round_0.start_adapter",
     "rsi.round_1.generate_images",
     "rsi.round_1.score_images",
     "rsi.round_1.generate_test_images",
     "rsi.round_1.weigh_samples",
-    "rsi.round_1.measure",
+    "rsi.round_1.generate_validation_images",
+    "rsi.round_1.build_training_set",
+    "rsi.round_0.measure",
+    "make_report",
+    *(step for step, _ in TORN_RECORDS.values()),
 )
 
 
-def test_what_is_cut_or_gone_is_made_again_and_nothing_else(place, finished, note) -> None:
+def test_what_is_torn_or_gone_is_made_again_and_nothing_else(place, finished, note) -> None:
     paths: dict[str, Path] = {
         fault: sorted(place.data.glob(pattern))[0] for fault, pattern in {**CUT, **DELETED}.items()
     }
@@ -46,20 +69,27 @@ def test_what_is_cut_or_gone_is_made_again_and_nothing_else(place, finished, not
             path.write_bytes(path.read_bytes()[:100])
         else:
             path.unlink()
-    measured = next(path for path in place.data.glob("lineage/*.json") if '"rsi.round_1.measure"' in path.read_text())
-    measured.write_bytes(measured.read_bytes()[:100])
-    (version,) = {record.version for record in Records(place.data / "lineage").all()}
+    torn = {fault: (sorted(place.data.glob(pattern))[0], tear) for fault, (pattern, tear) in TORN.items()}
+    records = {json.loads(path.read_bytes())["step"]: path for path in place.data.glob("lineage/*.json")}
+    for path, tear in [*torn.values(), *((records[step], tear) for step, tear in TORN_RECORDS.values())]:
+        path.write_bytes(tear(path.read_bytes()))
+    for path in place.data.glob("lineage/runs/*.json"):
+        path.write_bytes(b"")
+    (version,) = {record.version for record in Records(finished.data / "lineage").all()}
     code, output = place.run("--params=rounds=1", "--only-missing-outputs")
     assert code == 0
     made = [record.step for record in Records(place.data / "lineage").all() if record.version != version]
     assert sorted(made) == sorted(MADE_AGAIN)
     assert place.artifacts() == finished.artifacts()
-    steps = {"images": 0, "adapter": 1, "scores": 2, "test_images": 3, "weights": 4}
-    for name, fault in zip(steps, paths, strict=True):
-        said = next(line for line in output.splitlines() if f".{name} is " in line)
+    names = [path.parents[0].name if path.suffix == ".safetensors" else path.name for path, _ in torn.values()]
+    assert names == ["validation_images", "training_set", "metrics.json", "report.html"]
+    steps = ["images", "adapter", "scores", "test_images", "weights", "validation_images", "training_set", "metrics"]
+    for name, fault in zip([*steps, "report"], [*paths, *torn], strict=True):
+        said = next(line for line in output.splitlines() if re.search(rf"(\.|: ){name} is ", line))
         assert ("is gone" in said) == (name == "weights")
         note(fault, code, said, "its step is made again, no other; all artifacts as before")
-    note("a record of lineage is cut", code, "", "as if its step had never been made; all artifacts as before")
+    for fault in TORN_RECORDS:
+        note(fault, code, "", "as if its step had never been made; all artifacts as before")
 
 
 GO_ON = "--only-missing-outputs"
@@ -139,7 +169,9 @@ def test_a_disk_that_is_full_or_read_only(new_project, finished, note, tmp_path:
         cp -r data saved
     """
     command = ["unshare", "-rm", "sh", "-c", script]
-    done = subprocess.run(command, cwd=place.folder, env=place.environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=place.folder, env=place.environment, capture_output=True, text=True, encoding="utf-8"
+    )
     full, read_only, enough = ((place.folder / f"{name}.txt").read_text() for name in ("full", "read_only", "enough"))
     assert done.stdout.split() == ["1", "1", "0"], full + read_only + enough
     assert "the disk is full" in full
@@ -166,7 +198,7 @@ def test_memory_that_does_not_suffice(place, finished, note) -> None:
         for line in process.stdout:
             said += line
             if "steps are reused" in line:
-                status = Path(f"/proc/{process.pid}/status").read_text()
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
                 now = 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])  # type: ignore[index]
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (now + 700_000_000,) * 2)
     assert process.returncode == 1, said

@@ -57,7 +57,7 @@ def _at(tree: Any, path: str) -> Any:
 
 def write(path: Path, content: str = "1") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     return path
 
 

@@ -214,7 +214,9 @@ def test_a_run_that_is_ended_from_outside_is_marked_as_killed(root: Path, end: s
         prompts = node(lambda: 1, None, "rsi.round_3.prompts")
         run(TrackingHooks(), Path({str(root)!r}), rounds(interrupted, prompts))
     """)
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8", check=False
+    )
     assert result.returncode not in (0, -signal.SIGTERM)
     _, parent, children = runs_of(root)
     assert parent.info.status == "KILLED"

@@ -60,7 +60,7 @@ def test_neither_a_link_nor_a_file_in_its_place_stops_a_run(folder: Path, tmp_pa
     assert own_version(Path("/project"), VERSION) == VERSION
     assert not list((tmp_path / "theirs").iterdir())
     folder.unlink()
-    folder.write_text("")
+    folder.write_text("", encoding="utf-8")
     assert own_version(Path("/project"), VERSION) == VERSION
 
 

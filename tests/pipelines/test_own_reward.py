@@ -38,7 +38,9 @@ def catalog(project: Path) -> DataCatalog:
     (project / "src" / "my_rewards.py").write_text(textwrap.dedent(REWARD).lstrip())
     (project / "conf" / "local" / "globals.yml").write_text(GLOBALS)
     (project / "conf" / "local" / "parameters.yml").write_text(textwrap.dedent(PARAMETERS))
-    done = subprocess.run([sys.executable, "-m", "kedro", "run"], cwd=project, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", "run"], cwd=project, capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     with KedroSession.create(project) as session:
         return session.load_context().catalog

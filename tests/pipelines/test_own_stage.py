@@ -78,7 +78,7 @@ def test_a_stage_in_a_folder_of_its_own_runs_in_its_rounds_and_alone(project: Pa
     environment.pop("KEDRO_ENV", None)
     commands = [f"run --env=test --pipeline={pipeline} --params rounds=1" for pipeline in ("rsi", "noop")]
     process = [sys.executable, "-c", COMMANDS, *commands]
-    done = subprocess.run(process, cwd=project, env=environment, capture_output=True, text=True)
+    done = subprocess.run(process, cwd=project, env=environment, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     of_rsi, of_noop = done.stdout.split(BETWEEN)
     package = project / "src" / "rsidiff_kedro" / "__init__.py"

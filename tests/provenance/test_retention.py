@@ -1,6 +1,9 @@
 """What runs take on disk is listed, and old images and adapters go, but never what a kept run stands on."""
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run
 from rsidiff_kedro.method.replay import weighted_images
+from rsidiff_kedro.provenance.content_digest import PRUNED, content_digest
 from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.provenance.retention import LEFT_OVER
 from rsidiff_kedro.scenes.world.grammar import parse_caption
@@ -215,3 +219,68 @@ def test_each_runs_own_last_rounds_are_kept(made: Runs) -> None:
     assert "round_2/images/" + OLD in listed
     assert MIDDLE not in listed
     assert NEW not in listed
+
+
+PRUNE_SMALL_DISK = """
+import subprocess, sys
+from pathlib import Path
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(Path.cwd())
+from rsidiff_kedro.cli import cli
+
+data = sys.argv[1]
+subprocess.run(f"cp -r {data} saved; mount -t tmpfs -o size=500k none {data}; cp -r saved/. {data}", shell=True)
+remount = f"mount -o remount,ro {data}"
+for before, command in ((f"cat /dev/zero > {data}/filling", "runs"), (remount, "runs"), (remount, "prune"),
+                        (f"mount -o remount,rw {data}", "prune")):
+    subprocess.run(before, shell=True, stderr=subprocess.DEVNULL)
+    more = ["--params=keep.rounds=1", "--delete"] if command == "prune" else []
+    done = CliRunner().invoke(cli, ["rsi", command, "--env=test", *more])
+    print("exit code", done.exit_code, done.output if done.exit_code in (0, 1) else done.exception)
+subprocess.run(f"rm -r saved; cp -r {data} saved", shell=True)
+"""
+
+
+def test_a_disk_that_is_read_only_or_full_is_listed_and_if_full_is_freed(made: Runs) -> None:
+    if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system in a name space of its own")
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (1, 2)))
+    for name in (f"key_{MIDDLE}", f"run_{NEW}"):
+        (made.data / "unfinished" / name).mkdir(parents=True)
+    command = ["unshare", "-rm", sys.executable, "-c", PRUNE_SMALL_DISK, "data/test"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=True)
+    full, read_only, refused, deleted = done.stdout.split("exit code ")[1:]
+    assert full == read_only
+    assert full.startswith("0") and f"{OLD}  finished" in full
+    assert refused.startswith("1") and "Read-only file system" in refused and "make it writable" in refused
+    assert deleted.startswith("0") and "Deleted: 0" in deleted
+    shutil.rmtree(made.data)
+    Path("saved").rename(made.data)
+    with pytest.raises(DatasetError, match="was pruned"):
+        made.load(OLD, "rsi.round_1.images")
+    assert not list(made.data.glob("**/round_1/**/*.png"))
+    assert made.load(OLD, "rsi.round_2.images")
+
+
+def test_a_marked_version_whose_files_exist_is_not_pruned(made: Runs) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (1, 2)))
+    (folder,) = made.data.glob("03_primary/rsi/round_1/images/*/images")
+    before = content_digest(folder)
+    (folder / PRUNED).touch()
+    assert content_digest(folder) == before
+    assert made.load(OLD, "rsi.round_1.images")
+    assert "round_1" in prune("--params=keep.rounds=1", "--delete")
+    assert "Nothing to delete" in prune("--params=keep.rounds=1", "--delete")
+
+
+def test_a_prune_that_was_killed_is_finished_by_the_next(made: Runs) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (1, 2)))
+    (folder,) = made.data.glob("03_primary/rsi/round_1/images/*/images")
+    shutil.rmtree(folder / "images")
+    prune("--params=keep.rounds=1", "--delete")
+    assert (folder / PRUNED).exists()
+    (folder / PRUNED).unlink()
+    prune("--params=keep.rounds=1", "--delete")
+    assert (folder / PRUNED).exists()

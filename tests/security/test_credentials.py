@@ -123,6 +123,7 @@ def test_what_the_environment_holds_is_in_nothing_that_a_run_leaves(project: Pat
         env={**os.environ, **names, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -41,7 +41,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def edit(path: Path, **entries: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | entries), encoding="utf-8")
 
 
 def an_adapter_in_place_of_the_config(model: Path, other: Path) -> None:

@@ -48,7 +48,12 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     for each in found:
         click.echo(f"{_megabytes(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
         if delete:
-            each.delete()
+            try:
+                each.delete()
+            except OSError as error:
+                raise click.ClickException(
+                    f"{each.path} cannot be deleted ({error}); make it writable. What is listed above it is deleted"
+                ) from error
     total = _megabytes(sum(each.size for each in found))
     if not found:
         click.echo(

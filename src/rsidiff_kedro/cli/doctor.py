@@ -103,7 +103,7 @@ def _requirements(parameters: Parameters) -> Iterator[Finding]:
     for requirement in dict.fromkeys(each for stage in method for each in stage.requires(parameters)):
         try:
             yield Finding(requirement.subject, True, requirement.check())
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             yield Finding(requirement.subject, False, _line(error))
 
 

@@ -1,13 +1,12 @@
 """Define LoRA adapters: weights under diffusers' own names, and a record of how they were trained."""
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.tensor_files import digest_of
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 INFO_NAME = "adapter.json"
@@ -32,12 +31,7 @@ class Adapter:
     @property
     def digest(self) -> str:
         """Return 12 hex digits of the SHA-256 of names, shapes and values."""
-        digest = hashlib.sha256()
-        for name in sorted(self.weights):
-            tensor = self.weights[name].detach().cpu().contiguous()
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16
-        return digest.hexdigest()[:12]
+        return digest_of(self.weights)[:12]
 
 
 def check_base(adapter: Adapter, base: str, name: str) -> None:

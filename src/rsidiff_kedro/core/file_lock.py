@@ -43,14 +43,14 @@ def is_locked(path: Path) -> bool:
     """Tell whether a process that is alive holds the lock of a file; where nobody may look, say so."""
     try:
         lock = take_lock(path)
-    except PermissionError:  # another user's, which can be read at most
-        return _is_locked_by_another_user(path)
+    except OSError:  # another user's file, or a full or read-only disk
+        return _is_locked_for_readers(path)
     if lock is not None:
         lock.release()
     return lock is None
 
 
-def _is_locked_by_another_user(path: Path) -> bool:
+def _is_locked_for_readers(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

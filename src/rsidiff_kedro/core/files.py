@@ -9,10 +9,15 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it to `path` at the end, or remove it after an error."""
+    """Yield a temporary path in the same folder; rename it to `path` at the end, or remove it after an error.
+
+    The content reaches the disk before the name does, so a power cut leaves no half-written file under the name.
+    """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -28,4 +33,4 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file or of all files in a folder; 0 if it does not exist."""
-    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
+    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if os.path.isfile(each))

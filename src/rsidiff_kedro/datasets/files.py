@@ -1,7 +1,7 @@
 """Store single files with kedro-datasets, each of which appears whole or not at all."""
 
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from kedro_datasets.json import JSONDataset as PlainJSONDataset
 from kedro_datasets.pandas import ParquetDataset as PlainParquetDataset
@@ -31,17 +31,28 @@ class WholeFile(LocalVersions):
         return self._partial or super()._get_save_path()  # type: ignore[misc]
 
 
+class WholeText(WholeFile):
+    """Mixin for a dataset of one text: UTF-8 whatever the locale."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
+        "open_args_load": {"mode": "r", "encoding": "utf-8"},
+        "open_args_save": {"mode": "w", "encoding": "utf-8"},
+    }
+
+
 class ParquetDataset(WholeFile, PlainParquetDataset):
     """A table of pandas as Parquet."""
 
 
-class JSONDataset(WholeFile, PlainJSONDataset):
+class JSONDataset(WholeText, PlainJSONDataset):
     """JSON."""
 
 
-class TextDataset(WholeFile, PlainTextDataset):
+class TextDataset(WholeText, PlainTextDataset):
     """A text."""
 
 
-class PlotlyDataset(WholeFile, PlainPlotlyDataset):
+class PlotlyDataset(WholeText, PlainPlotlyDataset):
     """A figure of plotly as JSON."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = WholeText.DEFAULT_FS_ARGS | {"open_args_load": {"mode": "rb"}}

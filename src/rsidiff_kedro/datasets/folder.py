@@ -12,10 +12,9 @@ from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.provenance.content_digest import PRUNED
 
 T = TypeVar("T")
-PRUNED = "pruned.txt"
-"""Marks a folder whose large files `prune` has deleted."""
 
 
 class FolderError(DatasetError):
@@ -91,22 +90,30 @@ class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
 
     def is_pruned(self) -> bool:
         """Tell whether the version that would be loaded has lost its large files to `prune`."""
-        return (Path(self._get_load_path()) / PRUNED).exists()
+        return self._is_pruned(Path(self._get_load_path()))
+
+    def version_is_pruned(self, version: str) -> bool:
+        """Tell whether a version has lost its large files to `prune`."""
+        return self._is_pruned(self.version_folder(version))
+
+    def _is_pruned(self, folder: Path) -> bool:
+        """Tell it from the mark, which counts only where no large file is left."""
+        return (folder / PRUNED).exists() and not any((folder / name).exists() for name in self.large_files)
 
     def version_folder(self, version: str) -> Path:
         """Return the folder of a version."""
         return Path(self._get_versioned_path(version))
 
     def prune(self, version: str) -> None:
-        """Delete the large files of a version."""
+        """Delete the large files of a version, then mark it with an empty file, which a full disk has room for."""
         folder = self.version_folder(version)
-        (folder / PRUNED).write_text("Its large files were deleted by `kedro rsi prune`.\n")
         for name in self.large_files:
             path = folder / name
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        (folder / PRUNED).touch()
 
     def _load_folder(self) -> Path:
         if not self._exists():

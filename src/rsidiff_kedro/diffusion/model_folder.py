@@ -155,13 +155,20 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def component_class(name: str, library: str, kind: str) -> type[Any]:
     """Return a component's class, or raise ModelError if its library has none of this name."""
-    problem = f"model.base: {name} is a {kind}, which"
+    home, problem = transformers if library == "transformers" else diffusers, f"model.base: {name} is a {kind}"
     try:
-        found = getattr(transformers if library == "transformers" else diffusers, kind, None)
+        found: Any = getattr(home, kind, None)
+        if hasattr(found, "_backends"):  # it stands for a class whose library is missing, and says which
+            found()
     except ImportError as error:
-        raise ModelError(f"{problem} needs a package that is not installed ({reason(error)}); install it") from error
+        raise ModelError(
+            f"{problem}, and a library is missing: {reason(error)}; add it, or give another model"
+        ) from None
     if not isinstance(found, type):
-        raise ModelError(f"{problem} {library} does not have; give a model that save_pretrained of this version wrote")
+        raise ModelError(
+            f"{problem}, which {home.__name__} {home.__version__} does not have; install the version that the model was "
+            "saved with, or save it again"
+        )
     return found
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,13 @@ class TrainingState:
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        with replacing(path) as partial:
-            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
+        save_tensors(tensors, path)
 
     @torch.no_grad()
     def load(self, path: Path) -> int:
         """Restore the state from a file; return the number of finished steps, 0 if there is no sound file."""
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError):
+        tensors = load_tensors(path)
+        if tensors is None:
             return 0
         weights = self._weights()
         shapes = {name: value.shape for name, value in tensors.items()}

@@ -1,23 +1,22 @@
 """Keep the shards that a step has finished, in memory or in a folder from which a killed run continues."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsidiff_kedro.core.files import replacing
-from rsidiff_kedro.core.image_set import IMAGE_ERRORS, ImageFiles
+from rsidiff_kedro.core.image_set import ImageFiles
+from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
 
 
 class PartialResults:
     """The values (latents, scores) and images of finished shards.
 
-    In a folder, a shard is its PNG files and one safetensors file, which is written last: where it exists, the shard
-    is complete.
+    In a folder, a shard is its PNG files and one safetensors file, which is written last and holds the digest of all:
+    where it exists and agrees, the shard is complete.
 
     Args:
         folder: of unfinished work; None keeps everything in memory.
@@ -38,17 +37,11 @@ class PartialResults:
         if self._folder is None:
             return None
         paths = [self._folder / name for name in image_names]
-        try:
-            values: Tensor = load_file(_file(self._folder, key))["values"]
-            for path in paths:
-                with Image.open(path, formats=["PNG"]) as image:
-                    image.load()
-        except (KeyError, SafetensorError, *IMAGE_ERRORS):  # not written yet, or damaged, as by a power cut
-            return None
-        if len(values) != count:
+        found = load_tensors(_file(self._folder, key), _notes(paths))
+        if found is None or "values" not in found or len(found["values"]) != count:
             return None
         self._paths += paths
-        return values
+        return found["values"]
 
     def save(
         self, key: str, values: Tensor, image_names: Sequence[str] = (), images: Sequence[Image.Image] = ()
@@ -61,9 +54,16 @@ class PartialResults:
         for path, image in zip(paths, images, strict=True):
             path.parent.mkdir(exist_ok=True)
             image.save(path)
-        with replacing(_file(self._folder, key)) as partial:
-            save_file({"values": values.contiguous()}, partial)
+        save_tensors({"values": values}, _file(self._folder, key), _notes(paths))
         self._paths += paths
+
+
+def _notes(images: Sequence[Path]) -> dict[str, str]:
+    """Return a digest of the images' files, of which some may be missing."""
+    digest = hashlib.sha256()
+    for path in images:
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return {"images": digest.hexdigest()}
 
 
 def _file(folder: Path, key: str) -> Path:

@@ -43,14 +43,10 @@ class RsiConfigLoader(OmegaConfigLoader):
 
     def __init__(self, conf_source: str, env: str | None = None, **options: Any) -> None:
         self._conf = Path(conf_source)
+        _check_locale(self._conf)
         _check_environment(self._conf, env or str(options.get("default_run_env", "")))
         super().__init__(conf_source, env, **options)
-        data = self["globals"].get("data")
-        if not isinstance(data, str) or not data:
-            raise click.UsageError(
-                f"'data' in globals.yml is {data!r}; put `data: data`, the folder of all datasets, into "
-                "conf/base/globals.yml"
-            )
+        _check_data(self["globals"].get("data"), self._conf)
 
     @staticmethod
     def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:
@@ -153,6 +149,33 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _kind(section: Mapping[str, Any], default: Mapping[str, Any]) -> Any:
     return section.get("kind", default.get("kind"))
+
+
+def _check_locale(conf: Path) -> None:
+    """Raise click.UsageError if the locale cannot express the folder's name, so that no library could open it."""
+    try:
+        str(conf.absolute()).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError(
+            f"the folder {conf.absolute()} has a name that Python cannot read in this locale; set PYTHONUTF8=1, or a "
+            "locale such as LC_ALL=C.UTF-8"
+        ) from None
+
+
+def _check_data(data: Any, conf: Path) -> None:
+    """Raise click.UsageError if there can be no folder of all datasets."""
+    if not isinstance(data, str) or not data:
+        raise click.UsageError(
+            f"'data' in globals.yml is {data!r}; put `data: data`, the folder of all datasets, into "
+            "conf/base/globals.yml"
+        )
+    longest = os.pathconf(conf, "PC_NAME_MAX") if conf.is_dir() else 255
+    long = [part for part in Path(data).parts if len(os.fsencode(part)) > longest]
+    if long:
+        raise click.UsageError(
+            f"'data' in globals.yml has the name {long[0][:20]}… of {len(os.fsencode(long[0]))} bytes, and the file "
+            f"system allows {longest}; give a shorter one"
+        )
 
 
 def _check_environment(conf: Path, env: str) -> None:

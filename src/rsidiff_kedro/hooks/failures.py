@@ -30,13 +30,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def disk_fault(error: BaseException) -> str | None:
-    """Say what to do if a disk is full or cannot be written; None if that is not the reason."""
+    """Say what to do if a disk is full or cannot be written, or has no such long names; None for another reason."""
     for each in causes(error):
         number = each.errno if isinstance(each, OSError) else None
         if number in _FULL or any(os.strerror(code) in str(each) for code in _FULL):
             return f"the disk is full ({each}); free some (`kedro rsi runs` shows what runs take): {GO_ON}"
         if number in _REFUSED or os.strerror(errno.EROFS) in str(each):
             return f"a file cannot be written ({each}); make the folder writable: {GO_ON}"
+        if number == errno.ENAMETOOLONG:
+            return f"a path is longer than the file system allows ({each}); give a shorter one"
     return None
 
 

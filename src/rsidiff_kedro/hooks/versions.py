@@ -56,7 +56,7 @@ def _folder(project: Path) -> Path:
         with suppress(OSError):
             if time.time() - claim.stat().st_mtime > _ABANDONED:
                 _release(claim)
-    return own / sha256(str(project.resolve()).encode()).hexdigest()[:16]
+    return own / sha256(os.fsencode(project.resolve())).hexdigest()[:16]
 
 
 def _release(claim: Path) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
-from rsidiff_kedro.diffusion.families import check_loss, check_model
+from rsidiff_kedro.diffusion.families import check_loss, check_model, check_steps
+from rsidiff_kedro.diffusion.model import SamplerSettings
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
@@ -43,9 +44,17 @@ def model_requirement(parameters: "Parameters") -> Requirement:
         model = parameters.model
         check_model(model)
         check_loss(model, parameters.finetune)
+        check_steps(model, _samplers(parameters))
         return f"{model.family}, {model.base}" + (f", revision {model.revision}" if model.revision else "")
 
     return Requirement("model", check)
+
+
+def _samplers(parameters: "Parameters") -> dict[str, SamplerSettings]:
+    """Return the samplers of a run by their parameters' paths."""
+    curation = parameters.prompt_curation
+    probe = {"prompt_curation.probe.sampler": curation.probe.sampler} if curation.enabled else {}
+    return {"sampler": parameters.sampler, "synthesis.sampler": parameters.synthesis.sampler, **probe}
 
 
 def reward_requirements(names: Iterable[str], parameters: "Parameters") -> list[Requirement]:

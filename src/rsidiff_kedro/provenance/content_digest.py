@@ -8,6 +8,9 @@ from pathlib import Path
 RUN_FACTS = re.compile(rb"<!--run-->.*?<!--/run-->", re.DOTALL)
 """Part of a page about the run that made it, such as its times; it differs between runs of the same results."""
 
+PRUNED = "pruned.txt"
+"""Marks a folder whose large files `kedro rsi prune` has deleted."""
+
 
 def fingerprint(path: Path, small: int = 64_000_000) -> str:
     """Return 12 hex digits for the content of a file or a folder.
@@ -28,11 +31,11 @@ def fingerprint(path: Path, small: int = 64_000_000) -> str:
 def content_digest(path: Path) -> str:
     """Return 16 hex digits of the SHA-256 of every byte of a file, or of a folder's files with their names.
 
-    Hidden files in a folder, which file managers leave, do not count, nor do `RUN_FACTS` of an HTML page.
+    Hidden files in a folder, which file managers leave, do not count, nor do `PRUNED` and `RUN_FACTS` of an HTML page.
     """
     digest = hashlib.sha256()
     for file in _files(path):
-        if file == path or not file.name.startswith("."):
+        if file == path or not (file.name.startswith(".") or file.name == PRUNED):
             digest.update(_line(file.relative_to(path), _sha256(file)))
     return digest.hexdigest()[:16]
 

@@ -49,6 +49,9 @@ class Prunable(Protocol):
     def version_folder(self, version: str) -> Path:
         """Return the folder of a version."""
 
+    def version_is_pruned(self, version: str) -> bool:
+        """Tell whether the large files of a version were deleted."""
+
     def prune(self, version: str) -> None:
         """Delete the large files of a version."""
 
@@ -158,7 +161,8 @@ class Disk:
         for folder in dataset.version_folder("*").parent.parent.glob("*Z/*"):
             version = folder.parent.name
             size = sum(size_of(folder / file) for file in dataset.large_files)
-            if not VERSION.fullmatch(version) or folder.name.startswith(".") or not size:
+            is_version = VERSION.fullmatch(version) and not folder.name.startswith(".")
+            if not is_version or dataset.version_is_pruned(version):
                 continue
             if (name, version) in reached - needed:
                 yield Deletable(folder, size, f"training images of an old round ({name})", dataset)

@@ -185,6 +185,26 @@ def _as_pickle(folder: Path) -> None:
 
 
 TEXT, VAE = "text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"
+
+
+def _needs_a_library(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index["scheduler"] = ["diffusers", "DPMSolverSDEScheduler"]  # of torchsde, which no dependency of ours installs
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _of_an_unknown_class(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index["scheduler"] = ["diffusers", "NextYearsScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _of_few_timesteps(folder: Path) -> None:
+    path = folder / "scheduler" / "scheduler_config.json"
+    content = json.loads(path.read_text(encoding="utf-8")) | {"num_train_timesteps": 3}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 _INDEX, CONFIG = "model_index.json", "unet/config.json"
 _MODELS = (
@@ -224,6 +244,9 @@ _MODELS = (
     _model("a network's config is no JSON", "is not JSON of a pipeline", _write("unet/config.json", "{")),
     _model("a tokenizer without vocabulary", "lacks tokenizer", _remove("tokenizer/tokenizer.json")),
     _model("a tokenizer without a limit", "put the right number into tokenizer_config.json", _without_limit, late=True),
+    _model("a component needs a library that is missing", "requires the torchsde library", _needs_a_library),
+    _model("a component's class is unknown", "is a NextYearsScheduler, which diffusers", _of_an_unknown_class),
+    _model("fewer training timesteps than steps", "too many for the 3 num_train_timesteps", _of_few_timesteps),
     _model("a network's layer is missing", "conv_in.weight", _without_a_layer),
     _model("a text encoder without tensors", "text_encoder' does not hold the tensors", _tensors(TEXT, dict.clear)),
     _model("weights of 8 bits without scales", "has no floating-point numbers in 2 of", _tensors(TEXT, _quantize)),

@@ -64,6 +64,7 @@ def in_its_own_process(project: Path, arguments: tuple[str, ...]) -> Outcome:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding="utf-8",
         timeout=LIMIT,
     )
     return Outcome(done.returncode, done.stdout)

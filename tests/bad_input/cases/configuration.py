@@ -82,6 +82,12 @@ _FILES = (
         _removed("conf/base/parameters_sft.yml"),
     ),
     _case("globals.yml does not say where data lies", "'data' in globals.yml", LOCAL, _without_a_data_folder),
+    _file(
+        "the data folder's name is longer than any",
+        "conf/test/globals.yml",
+        f"extends: scenes\ndata: data/{'x' * 300}\n",
+        "of 300 bytes, and the file system allows",
+    ),
     _file("globals.yml is broken", "conf/base/globals.yml", "data: [", "correct the file"),
     _file(
         "environments extend each other",

@@ -75,6 +75,12 @@ def _cut(place: Place) -> None:
 
 
 _REAL = (
+    Case(
+        "images", "the folder's path is longer than any", "holds none of", (*SFT, f"--params=sft.images=/{'x' * 300}")
+    ),
+    _table(
+        "a file's name is longer than any", "1 images are missing", f"file_name,text\n{'x' * 300}.png,a red circle\n"
+    ),
     Case("images", "the folder of real images is missing", "holds none of metadata.csv", SFT, process=True),
     Case("images", "the folder has no table", "give a folder in the imagefolder layout", SFT, _folder_alone),
     _table("the table is empty", "metadata.csv: the file is empty", ""),

@@ -1,16 +1,21 @@
 """Register the families of diffusion models, one file each, and open models by their settings."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from huggingface_hub import is_offline_mode
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.registry import PluginError, Registry
+from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.validation import explain
 from rsidiff_kedro.diffusion.losses import LossSettings
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, find_device
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings, find_device
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
+    check_components,
+    component_class,
     find_index,
     model_source,
     read_object,
@@ -69,6 +74,37 @@ def check_loss(model: ModelSettings, settings: LossSettings) -> None:
             f"finetune.min_snr_gamma is {settings.min_snr_gamma}, but {model.family} is trained by flow matching, for "
             "which Min-SNR is not defined; set finetune.min_snr_gamma=null"
         )
+
+
+def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -> None:
+    """Raise ModelError if a sampler, given by its parameter's path, takes more steps than the model has noise levels.
+
+    Flow matching has no such limit. A hub id's scheduler is read once it is in the cache.
+    """
+    folder = find_index(model.base, model.revision).parent / "scheduler"
+    if not family_of(model).has_snr or not (folder / "scheduler_config.json").is_file():
+        return
+    problem = f"model.base: {str(folder)!r} holds no scheduler"
+    with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save it again")):
+        kind = component_class("scheduler", *check_components(folder.parent)["scheduler"])
+        scheduler = kind.from_pretrained(folder)
+    levels = scheduler.config.num_train_timesteps
+    for path, sampler in samplers.items():
+        steps = sampler.num_inference_steps
+        if steps > levels or not _is_possible(scheduler, steps, levels):
+            raise ModelError(
+                f"{path}.num_inference_steps is {steps}, too many for the {levels} num_train_timesteps in "
+                f"{str(folder)!r}; set fewer steps"
+            )
+
+
+def _is_possible(scheduler: Any, steps: int, levels: int) -> bool:
+    """Tell whether a scheduler's steps are at noise levels that it has: some begin at an offset."""
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError:
+        return False
+    return bool(scheduler.timesteps.max() < levels)
 
 
 def load_model(model: ModelSettings) -> DiffusionModel:

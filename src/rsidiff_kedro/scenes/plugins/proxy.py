@@ -97,7 +97,7 @@ class ProxyModel(nn.Module):
         """Write config.json and model.safetensors."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
 
     @classmethod
