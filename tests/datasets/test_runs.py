@@ -104,5 +104,5 @@ def test_without_a_run_the_command_that_makes_one_is_said(tmp_path: Path) -> Non
 
 
 def test_what_a_run_did_not_make_is_said(data: Path) -> None:
-    with pytest.raises(RunError, match="made no rsi.round_0.metrics"):
+    with pytest.raises(RunError, match=r"made no rsi\.round_0\.metrics"):
         runs(data).find(NEW).load("rsi.round_0.metrics")
