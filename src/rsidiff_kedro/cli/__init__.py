@@ -9,6 +9,7 @@ from rsidiff_kedro.cli.arguments import check_arguments
 __all__ = ["cli", "run"]
 MODULES = {
     "doctor": "doctor",
+    "export": "export",
     "lineage": "lineage",
     "prompts": "prompt_report",
     "prune": "disk",
