@@ -8,6 +8,7 @@ from rsidiff_kedro.cli.arguments import check_arguments
 
 __all__ = ["cli", "run"]
 MODULES = {
+    "compare": "compare",
     "doctor": "doctor",
     "export": "export",
     "lineage": "lineage",
