@@ -81,6 +81,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with a run of the whole method under conf/test; tests may add runs that leave out the report."""
+    folder = tmp_path_factory.mktemp("whole") / "project"
+    (folder / "src").mkdir(parents=True)
+    for name in ("conf", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    bootstrap_project(folder)
+    with KedroSession.create(folder, env="test") as session:
+        session.run(pipeline_names=["rsi"])
+    return folder
+
+
 @pytest.fixture
 def load_context(project: Path) -> Callable[..., KedroContext]:
     """Return a function that makes a context in the empty project: `load_context({"rounds": 2}, env="test")`."""

@@ -32,14 +32,9 @@ def run(project: Path, pipeline: str, **options) -> None:
         session.run(pipeline_names=[pipeline], runner=RsiRunner(), **options)
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "project"
-    (folder / "src").mkdir(parents=True)
-    (folder / "conf").symlink_to(ROOT / "conf")
-    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
-    run(folder, "rsi")
-    return folder
+@pytest.fixture
+def project(finished_project: Path) -> Path:
+    return finished_project
 
 
 @pytest.fixture

@@ -7,7 +7,16 @@ from kedro.utils import load_obj
 from rsidiff_kedro.cli.arguments import check_arguments
 
 __all__ = ["cli", "run"]
-MODULES = {"doctor": "doctor", "lineage": "lineage", "prompts": "prompt_report", "prune": "disk", "runs": "disk"}
+MODULES = {
+    "compare": "compare",
+    "doctor": "doctor",
+    "export": "export",
+    "lineage": "lineage",
+    "prompts": "prompt_report",
+    "prune": "disk",
+    "runs": "disk",
+    "sample": "sample",
+}
 check_arguments(run)
 
 

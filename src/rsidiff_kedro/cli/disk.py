@@ -6,6 +6,7 @@ import click
 from kedro.io import DataCatalog
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.cli.project import catalog_config
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines import stages
@@ -66,8 +67,7 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
 def _open_disk(env: str | None) -> Disk:
     """Open the data folder of the project in the working directory, under an environment."""
     root, loader = open_configuration(env)
-    own = {name: each for name, each in loader["catalog"].items() if each["type"].startswith("rsidiff_kedro.")}
-    own = {name: each | {"filepath": (root / each["filepath"]).as_posix()} for name, each in own.items()}
+    own = catalog_config(root, loader)
     finals = {stage.final for stage in stages() if stage.final}
     prunable = {name for stage in stages() for name in stage.prunable}
     return Disk(root / loader["globals"]["data"], DataCatalog.from_config(own).get, prunable, finals)

@@ -1,15 +1,23 @@
-"""Find the commit that a branch or tag of a repository on the Hugging Face hub means now."""
+"""Use the Hugging Face hub: find the commit that a branch or tag means now, and upload a folder."""
 
 import re
 from functools import cache
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, is_offline_mode
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import validate_repo_id
+
+from rsidiff_kedro.core.errors import InputError
 
 SECONDS = 10
 """The longest that the hub is waited for."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class PushError(InputError):
+    """A folder cannot be uploaded."""
 
 
 @cache
@@ -44,3 +52,33 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
 def pinned(repository: str, revision: str | None = None, kind: str = "model") -> str | None:
     """Return the revision to open a repository in: its commit, or the given one if that is unknown."""
     return commit_of(repository, revision, kind) or revision
+
+
+def check_repository(repository: str) -> None:
+    """Raise PushError unless a name is `owner/name` as the hub allows it."""
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise PushError(f"{repository!r} is no repository ({error}); give owner/name") from error
+    if repository.count("/") != 1:
+        raise PushError(f"{repository!r} names no owner; give owner/name")
+
+
+def push_folder(folder: Path, repository: str) -> str:
+    """Upload a folder to a repository on the hub, a new private one if there is none, and return its address.
+
+    Raises:
+        PushError: the hub is out of reach or refuses.
+    """
+    check_repository(repository)
+    api = HfApi()
+    try:
+        address = api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload an adapter of rsidiff_kedro")
+    except Exception as error:  # as above
+        reason = " ".join(str(error).split())[:300]
+        raise PushError(
+            f"{folder} is complete, but was not uploaded to {repository} ({type(error).__name__}: {reason}); log in "
+            f"with `hf auth login`, or upload it with `hf upload {repository} {folder}`"
+        ) from error
+    return str(address)

@@ -143,6 +143,27 @@ def _check_prompts(parameters: "Parameters") -> str:
     return summary
 
 
+def check_prompts(parameters: "Parameters", prompts: list[str], example: str) -> None:
+    """Raise RequirementError if a prompt is too long for the model, or is none that its rewards and judge can read.
+
+    `example` is a prompt that they can read.
+    """
+    tokenizer = open_prompt_tokenizer(parameters.model.base, parameters.model.revision)
+    for prompt, count in zip(prompts, tokenizer.count(prompts)):
+        if count > tokenizer.max_tokens:
+            raise RequirementError(
+                f"the prompt {prompt[:60]!r} has {count} tokens, and the model reads {tokenizer.max_tokens}; shorten it"
+            )
+    judge = parameters.evaluation.judge
+    wrong = next((prompt for prompt in prompts if judge and not load_judge(judge).can_read(prompt)), None)
+    if wrong is not None:
+        raise RequirementError(
+            f"the judge {judge!r} cannot read the prompt {wrong[:60]!r}, so it is none that this model knows; write it "
+            f"as the prompts of the run are written, such as {example!r}"
+        )
+    _check_readable(parameters, prompts)
+
+
 def _check_readable(parameters: "Parameters", prompts: list[str]) -> None:
     """Raise RequirementError if a reward cannot read one of the prompts that it will score."""
     for name in sorted(parameters.reward_names):

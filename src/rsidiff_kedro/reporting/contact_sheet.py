@@ -59,8 +59,12 @@ def contact_sheet(
     return sheet
 
 
+def drawable(text: str) -> str:
+    """Return a text in one line; characters that the built-in font lacks become '?'."""
+    return printable(text[:1000]).encode("latin-1", "replace").decode("latin-1")  # no caption holds more
+
+
 def _wrapped(caption: str, width: int) -> str:
-    """Break a caption into lines that fit the width; characters that the built-in font lacks become '?'."""
-    plain = printable(caption[:1000]).encode("latin-1", "replace").decode("latin-1")  # four lines hold fewer
+    """Break a caption into lines that fit the width."""
     characters = max(4, int(width / 5.4))  # pixels per character
-    return "\n".join(textwrap.wrap(plain, characters, max_lines=_CAPTION_LINES, placeholder=" ..."))
+    return "\n".join(textwrap.wrap(drawable(caption), characters, max_lines=_CAPTION_LINES, placeholder=" ..."))

@@ -1,0 +1,48 @@
+"""Define the command `kedro rsi compare`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from rsidiff_kedro.cli.arguments import env_option
+from rsidiff_kedro.cli.project import in_one_line, open_project
+from rsidiff_kedro.cli.sample import round_option
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.datasets.runs import Run
+    from rsidiff_kedro.reporting.run_comparison import Side
+
+
+@click.command()
+@click.argument("old", metavar="RUN")
+@click.argument("new", metavar="RUN")
+@round_option
+@env_option
+@in_one_line
+def compare(old: str, new: str, name: str, env: str | None) -> None:
+    """Show which parameters of two RUNs differ, and what the second changes on the test prompts that both have.
+
+    A RUN is a version from `kedro rsi runs`, or its first digits as far as they are unique.
+    """
+    parameters, runs = open_project(env, {})
+    from rsidiff_kedro.reporting.run_comparison import comparison_text
+
+    sides = [_side(runs.find(each), name) for each in (old, new)]
+    click.echo(comparison_text(*sides, parameters.evaluation.bootstrap_resamples, parameters.seed), nl=False)
+
+
+def _side(run: "Run", name: str) -> "Side":
+    from rsidiff_kedro.parameters import schema
+    from rsidiff_kedro.reporting.run_comparison import Side
+
+    number, known = run.round_number(name), schema().model_fields
+    best = " (best: the last that the gate accepted)" if name == "best" else ""
+    read = {path: value for path, value in run.parameters().items() if path.split(".")[0] in known}
+    prefix = "preference_selection.rewards."
+    selecting = {path.removeprefix(prefix): value for path, value in read.items() if path.startswith(prefix)}
+    return Side(
+        name=f"run {run.version}, round {number} of {run.rounds}{best}",
+        parameters={"rounds": run.rounds, **read},
+        scores=run.load(f"rsi.round_{number}.test_scores"),
+        selecting=selecting,
+    )

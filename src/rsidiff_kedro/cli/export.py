@@ -1,0 +1,170 @@
+"""Define the command `kedro rsi export`, which writes an adapter for others to use."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.cli.project import in_one_line, open_project
+from rsidiff_kedro.cli.sample import round_option
+from rsidiff_kedro.core.errors import InputError
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.core.adapter import Adapter
+    from rsidiff_kedro.datasets.runs import Run
+    from rsidiff_kedro.parameters import Parameters
+    from rsidiff_kedro.reporting.model_card import CardFacts, Example
+
+EXAMPLES = 4
+"""Prompts with images in a card."""
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@round_option
+@click.option(
+    "--format",
+    "form",
+    default="diffusers",
+    show_default=True,
+    type=click.Choice(["diffusers", "kohya"]),
+    help="diffusers, or kohya for ComfyUI, AUTOMATIC1111 and kohya's sd-scripts.",
+)
+@click.option("--push", metavar="OWNER/NAME", help="Upload it to the Hugging Face hub; a new repository is private.")
+@env_option
+@params_option
+@in_one_line
+def export(folder: Path, name: str, form: str, push: str | None, env: str | None, params: dict[str, Any]) -> None:
+    """Write the newest run's adapter with a model card into DIR, a new or empty folder."""
+    from rsidiff_kedro.core.hub import check_repository, push_folder
+
+    if push is not None:
+        check_repository(push)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is no empty folder; name a new one")
+    parameters, runs = open_project(env, params)
+    run = runs.newest()
+    number = run.round_number(name)
+    with _new_folder(folder) as unfinished:
+        title = push.partition("/")[2] if push is not None else folder.resolve().name
+        _write(unfinished, run, number, name, parameters, form, title)
+    click.echo(f"Run {run.version}, round {number}{_how(name)}: {folder}")
+    if push is not None:
+        click.echo(f"Uploaded: {push_folder(folder, push)}")
+
+
+def _how(name: str) -> str:
+    return " (best: the last that the gate accepted)" if name == "best" else ""
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Write into a folder beside the wanted one, which becomes it at the end."""
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parameters", form: str, title: str) -> None:
+    """Write the weights, the images and the card."""
+    from safetensors.torch import save_file
+
+    from rsidiff_kedro.core.adapter import WEIGHTS_NAME, check_base
+    from rsidiff_kedro.diffusion.families import family_of
+    from rsidiff_kedro.diffusion.kohya import kohya_weights
+    from rsidiff_kedro.reporting.model_card import model_card
+
+    adapter = run.adapter(number)
+    check_base(adapter, parameters.model.base, f"rsi.round_{number}.adapter")
+    weights, file = adapter.weights, WEIGHTS_NAME
+    if form == "kohya":
+        weights, file = kohya_weights(weights, family_of(parameters.model).denoiser_class), f"{title}.safetensors"
+    save_file({key: value.contiguous() for key, value in sorted(weights.items())}, folder / file, {"format": "pt"})
+    examples = _images(run, number, folder)
+    facts = _facts(run, number, name, adapter, parameters, title, examples, partial(_usage, form, file))
+    evaluation = parameters.evaluation
+    model_card(facts, evaluation.bootstrap_resamples, parameters.seed).save(folder / "README.md")
+
+
+def _facts(
+    run: "Run",
+    number: int,
+    name: str,
+    adapter: "Adapter",
+    parameters: "Parameters",
+    title: str,
+    examples: "list[Example]",
+    usage: Callable[[str], str],
+) -> "CardFacts":
+    from rsidiff_kedro.diffusion.model_folder import is_folder_name, shipped_folder
+    from rsidiff_kedro.provenance.records import chain
+    from rsidiff_kedro.reporting.model_card import CardFacts
+
+    base = str(adapter.info["base_model"])
+    shipped = shipped_folder(base) is not None
+    shown = base if shipped or not is_folder_name(base) else Path(base).name
+    dataset = f"rsi.round_{number}.adapter"
+    maker = next(each for each in run.records if dataset in each.outputs)
+    return CardFacts(
+        name=title,
+        base=shown,
+        on_hub=not shipped and not is_folder_name(base),
+        licence="mit" if shipped else None,
+        number=number,
+        how="the last that the gate accepted" if name == "best" else "chosen by hand",
+        info=adapter.info,
+        digest=adapter.digest,
+        metrics=run.metrics(),
+        base_scores=run.load("rsi.round_0.test_scores"),
+        scores=run.load(f"rsi.round_{number}.test_scores"),
+        selecting=parameters.preference_selection.rewards,
+        parameters=run.parameters(),
+        run=run.version,
+        records=chain(run.records, maker),
+        usage=usage(shown),
+        examples=examples,
+    )
+
+
+def _images(run: "Run", number: int, folder: Path) -> "list[Example]":
+    """Save the first image of the first test prompts, of the base and of the round."""
+    from rsidiff_kedro.reporting.contact_sheet import resized, scale_for
+    from rsidiff_kedro.reporting.model_card import Example
+
+    before, after = (run.load(f"rsi.round_{each}.test_images") for each in (0, number))
+    rows = after.metadata.reset_index(drop=True)
+    partners = {image: row for row, image in enumerate(before.metadata["image_id"])}
+    (folder / "images").mkdir()
+    examples = []
+    for row in rows.index[rows["sample_index"] == 0][:EXAMPLES]:
+        paths = [f"images/{len(examples)}_{side}.png" for side in ("base", "adapter")]
+        pair = before.images[partners[rows["image_id"][row]]], after.images[row]
+        for path, image in zip(paths, pair):
+            resized(image, max(1.0, scale_for([image]))).save(folder / path)
+        examples.append(Example(str(rows["text"][row]), *paths))
+    return examples
+
+
+def _usage(form: str, file: str, base: str) -> str:
+    if form == "kohya":
+        return (
+            f"`{file}` has the names of kohya's sd-scripts. Put it into `models/loras` of ComfyUI or `models/Lora` of "
+            "AUTOMATIC1111's web UI, and load it with strength 1."
+        )
+    return (
+        "```python\nfrom diffusers import DiffusionPipeline\n\n"
+        f"pipeline = DiffusionPipeline.from_pretrained({base!r})\n"
+        'pipeline.load_lora_weights("this folder or repository")\nimage = pipeline("a prompt").images[0]\n```'
+    )

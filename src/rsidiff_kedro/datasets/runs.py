@@ -1,0 +1,155 @@
+"""Find runs on disk, and load what a run made or reused, by the names of its datasets."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractVersionedDataset, DataCatalog
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.provenance.records import Record, Records, chain, flat
+from rsidiff_kedro.provenance.retention import RECORDS
+from rsidiff_kedro.reporting.values import Metrics, accepted_round
+
+_ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
+_FINAL = "report"
+"""The dataset that completes a run of the whole method."""
+BASE, BEST = "base", "best"
+
+
+class RunError(InputError):
+    """A run or a round is not on disk; the message lists those that are."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, with the outputs of earlier runs that it reused.
+
+    Attributes:
+        version: of what it made itself, and its id.
+        finished: whether it has a report.
+        versions: the version of each dataset.
+        records: of all steps that led to it, its own last steps first.
+        config: the catalog's, with absolute paths.
+    """
+
+    version: str
+    finished: bool
+    versions: Mapping[str, str]
+    records: list[Record]
+    config: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def rounds(self) -> int:
+        """Return the number of the last round that has an adapter."""
+        return max(int(match[1]) for match in map(_ADAPTER.fullmatch, self.versions) if match is not None)
+
+    def load(self, name: str) -> Any:
+        """Load a dataset; raise RunError if the run has none of that name."""
+        if name not in self.versions:
+            raise RunError(f"the run {self.version} made no {name}; let it come to its end, or name another run")
+        return self._dataset(name).load()
+
+    def path(self, name: str) -> Path:
+        """Return the file or folder of a dataset."""
+        return Path(self._dataset(name)._get_load_path())
+
+    def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any]:
+        found = DataCatalog.from_config(dict(self.config), load_versions={name: self.versions[name]}).get(name)
+        assert isinstance(found, AbstractVersionedDataset)
+        return found
+
+    def metrics(self) -> list[Metrics]:
+        """Return the metrics of all rounds, the base first."""
+        return [self.load(f"rsi.round_{number}.metrics") for number in range(self.rounds + 1)]
+
+    def round_number(self, name: str) -> int:
+        """Return the round that "best", "base" or a number means; the best is the last that the gate accepted.
+
+        Raises:
+            RunError: there is no such round.
+        """
+        if name == BEST:
+            return accepted_round(self.metrics())
+        number = 0 if name == BASE else int(name) if name.isdecimal() else -1
+        if not 0 <= number <= self.rounds:
+            raise RunError(
+                f"there is no round {name!r} in the run {self.version}; it has {BASE} and 1 to {self.rounds}, and "
+                f"{BEST} means the last that the gate accepted"
+            )
+        return number
+
+    def adapter(self, number: int) -> Adapter:
+        """Load a round's adapter."""
+        loaded: Adapter = self.load(f"rsi.round_{number}.adapter")
+        return loaded
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what its steps read of the parameters, and what else tells steps apart, by path."""
+        found: dict[str, Any] = {}
+        for record in reversed(self.records):  # the run's own steps last
+            found |= flat(record.parameters)
+        return found
+
+
+class Runs:
+    """The runs in a data folder.
+
+    Args:
+        data: the folder.
+        config: the catalog's, with absolute paths, without datasets of other packages.
+    """
+
+    def __init__(self, data: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
+        self._data, self._config = data, config
+        records = Records(data / RECORDS)
+        self._records, self._ended = records.all(), records.ended()
+
+    def newest(self) -> Run:
+        """Return the newest finished run, or else the newest that has trained a round.
+
+        Raises:
+            RunError: there is none.
+        """
+        found = self._found()
+        if not found:
+            raise RunError(f"no run in {self._data} has trained a round; kedro run --pipeline=rsi makes one")
+        return next((run for run in reversed(found) if run.finished), found[-1])
+
+    def find(self, name: str) -> Run:
+        """Return the run of a version, or of the only version that begins with `name`.
+
+        Raises:
+            RunError: there is none, or more than one.
+        """
+        found = self._found()
+        matching = [run for run in found if run.version == name] or [
+            run for run in found if run.version.startswith(name)
+        ]
+        if len(matching) != 1:
+            known = ", ".join(run.version for run in matching or found) or "none"
+            raise RunError(f"{len(matching)} runs are named {name!r}; name one of: {known}")
+        return matching[0]
+
+    def _found(self) -> list[Run]:
+        """List the runs that have trained a round, oldest first."""
+        versions = sorted({record.version for record in self._records} | self._ended.keys())
+        runs = [self._run(version) for version in versions]
+        return [run for run in runs if "rsi.round_1.adapter" in run.versions]
+
+    def _run(self, version: str) -> Run:
+        used = set(self._ended.get(version, {}).items())
+        own = [
+            each
+            for each in self._records
+            if each.version == version or any((name, each.version) in used for name in each.outputs)
+        ]
+        records = chain(self._records, *reversed(own))
+        made: dict[str, str] = {}
+        for record in reversed(records):  # what the run itself made or reused counts more than what that came from
+            made |= dict.fromkeys(record.outputs, record.version)
+        made |= {name: each.version for each in own for name in each.outputs} | dict(used)
+        return Run(version, _FINAL in made, made, records, self._config)

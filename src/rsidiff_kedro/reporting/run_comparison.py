@@ -1,0 +1,121 @@
+"""Compare two runs: what was set differently, and what that changed on the test prompts that they share."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.evaluation.diversity import open_diversity
+from rsidiff_kedro.evaluation.intervals import ratio_of_means
+from rsidiff_kedro.reporting.labels import reward_label
+from rsidiff_kedro.reporting.summary import Comparison, compare_rounds
+
+
+class NothingSharedError(InputError):
+    """Two runs share no test prompt."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two runs.
+
+    Attributes:
+        name: of the run and its round.
+        parameters: that its steps read, by path.
+        scores: the round's test scores.
+        selecting: the rewards that select.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    scores: pd.DataFrame
+    selecting: Mapping[str, float]
+
+
+def changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the parameters whose values differ, by path; None where a run read no such parameter."""
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return {name: (old.get(name), new.get(name)) for name in names}
+
+
+def shared_images(old: pd.DataFrame, new: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of both tables of test scores whose prompt and sample both have.
+
+    Raises:
+        NothingSharedError: there are none.
+    """
+    keys = old[PAIR].merge(new[PAIR])
+    if keys.empty:
+        raise NothingSharedError(
+            "the two runs share no test prompt, so nothing can be paired; runs share them if prompt_curation and seed "
+            "are the same"
+        )
+    return old.merge(keys, on=PAIR), new.merge(keys, on=PAIR)
+
+
+def comparison_text(old: Side, new: Side, n_resamples: int, seed: int) -> str:
+    """Write the changed parameters, and a table of measures with the paired difference of each and its interval."""
+    changed = changed_parameters(old.parameters, new.parameters)
+    lines = [f"A: {old.name}", f"B: {new.name}", "", *_changes(changed), ""]
+    ours, theirs = shared_images(old.scores, new.scores)
+    prompts, left_out = ours["prompt_id"].nunique(), (len(old.scores) - len(ours), len(new.scores) - len(ours))
+    by = "by prompt" if "seed" in changed else "by prompt and noise"
+    lines.append(f"{prompts} test prompts, {len(ours)} images, paired {by}" + _left_out(*left_out))
+    rewards = [name for name in ours.attrs.get("rewards", old.scores.attrs.get("rewards", {})) if name in theirs]
+    compared = compare_rounds(ours, theirs, rewards, n_resamples, seed)
+    rows = [
+        (_label(each, old, new), f"{each.base:.3f}", f"{each.last:.3f}", _difference(each), each.verdict)
+        for each in compared
+    ]
+    rows += _diversity(ours, theirs, n_resamples, seed)
+    return "\n".join([*lines, *_table([("", "A", "B", "B - A [95 % interval]", ""), *rows])]) + "\n"
+
+
+def _changes(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    if not changed:
+        return ["No parameter that the steps read differs."]
+    rows = [(name, *map(_value, values)) for name, values in changed.items()]
+    return ["Parameters that differ:", *_table([("", "A", "B"), *rows])]
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else printable(str(value))[:60]
+
+
+def _left_out(old: int, new: int) -> str:
+    return f"; {old} images of A and {new} of B have no partner" if old or new else ""
+
+
+def _label(item: Comparison, old: Side, new: Side) -> str:
+    _, found, reward = item.name.partition("reward ")
+    if not found:
+        return item.name
+    roles = dict.fromkeys(reward_label(reward, side.selecting) for side in (old, new))
+    return f"reward {' / '.join(roles)}"
+
+
+def _difference(item: Comparison) -> str:
+    return f"{item.difference.mean:+.3f} {item.difference}"
+
+
+def _diversity(old: pd.DataFrame, new: pd.DataFrame, n_resamples: int, seed: int) -> list[tuple[str, ...]]:
+    """Compare the judge's diversity, where there is one; the embedding's is not in a table of scores."""
+    if "left_open" not in old or "left_open" not in new:
+        return []
+    before, after = (open_diversity(each.dropna(subset="correct")) for each in (old, new))
+    ratio = ratio_of_means(after, before, n_resamples, seed)
+    if math.isnan(ratio.mean):
+        return []
+    interval = "no interval" if math.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+    verdict = "better" if ratio.low > 1 else "worse" if ratio.high < 1 else "no clear change"
+    return [("diversity", f"{before.mean():.3f}", f"{after.mean():.3f}", f"x {ratio.mean:.2f} {interval}", verdict)]
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

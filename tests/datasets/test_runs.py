@@ -1,0 +1,108 @@
+"""Runs are found on disk with what they made and what they reused."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from rsidiff_kedro.datasets.runs import RunError, Runs
+from rsidiff_kedro.provenance.records import Record, Records
+from rsidiff_kedro.provenance.retention import RECORDS
+
+OLD, NEW = "2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z"
+CONFIG = {
+    "rsi.round_{n}.metrics": {
+        "type": "rsidiff_kedro.datasets.JSONDataset",
+        "filepath": "round_{n}/metrics.json",
+        "versioned": True,
+    }
+}
+
+
+def make(
+    data: Path, version: str, outputs: list[str], origins: Mapping[str, str] | None = None, rounds: int = 0
+) -> None:
+    """Record a step for each output; each but the first reads the one before, and all the first what `origins` say."""
+    inputs = dict(origins or {})
+    for name in outputs:
+        step = Record(
+            step=f"make {name}", version=version, outputs={name: "d"}, code="c", assets="a", libraries={},
+            parameters={"finetune": {"steps": rounds}}, inputs=dict.fromkeys(inputs, "d"), origins=inputs,
+        )  # fmt: skip
+        Records(data / RECORDS).write(step)
+        inputs = {name: version}
+
+
+def metrics(data: Path, version: str, number: int, accepted: float | None) -> None:
+    path = data / f"round_{number}" / "metrics.json" / version / "metrics.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"gate/accepted": accepted}))
+
+
+ROUND = ["rsi.round_0.adapter", "rsi.round_1.adapter"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A finished run of two rounds, of which the gate rejected the last, and then one that stopped after a round."""
+    names = [*ROUND, "rsi.round_2.adapter", *(f"rsi.round_{number}.metrics" for number in range(3)), "report"]
+    make(tmp_path, OLD, names, rounds=1)
+    for number, accepted in enumerate((None, 1.0, 0.0)):
+        metrics(tmp_path, OLD, number, accepted)
+    make(tmp_path, NEW, ["rsi.round_1.adapter", "rsi.round_1.metrics"], {"rsi.round_0.adapter": OLD}, rounds=2)
+    return tmp_path
+
+
+def runs(data: Path) -> Runs:
+    return Runs(data, {name: {**each, "filepath": str(data / each["filepath"])} for name, each in CONFIG.items()})
+
+
+def test_the_newest_is_the_newest_finished_run(data: Path) -> None:
+    assert runs(data).newest().version == OLD
+    make(data, NEW, ["report"], {"rsi.round_1.metrics": NEW}, rounds=2)
+    assert runs(data).newest().version == NEW
+
+
+def test_a_stopped_run_is_taken_where_none_is_finished(data: Path) -> None:
+    for path in (data / RECORDS).glob(f"*{OLD}.json"):
+        if "report" in path.read_text():
+            path.unlink()
+    assert runs(data).newest().version == NEW
+
+
+def test_a_run_has_what_it_reused(data: Path) -> None:
+    run = runs(data).find(NEW)
+    assert run.versions == {"rsi.round_0.adapter": OLD, "rsi.round_1.adapter": NEW, "rsi.round_1.metrics": NEW}
+    assert run.parameters()["finetune.steps"] == 2
+    Records(data / RECORDS).end(NEW, {"rsi.round_2.adapter": OLD, "rsi.round_1.adapter": NEW})
+    assert runs(data).find(NEW).versions["rsi.round_2.adapter"] == OLD
+    assert runs(data).find(NEW).rounds == 2
+
+
+def test_best_is_the_last_round_that_the_gate_accepted(data: Path) -> None:
+    run = runs(data).newest()
+    assert [run.round_number(name) for name in ("best", "base", "0", "2")] == [1, 0, 0, 2]
+
+
+@pytest.mark.parametrize("name", ["3", "-1", "", "last", "1.0", "\u00b2"])
+def test_a_round_that_does_not_exist_is_refused_with_those_that_do(data: Path, name: str) -> None:
+    with pytest.raises(RunError, match="it has base and 1 to 2"):
+        runs(data).newest().round_number(name)
+
+
+def test_a_run_is_found_by_how_its_version_begins(data: Path) -> None:
+    assert runs(data).find("2026-01-01").version == OLD
+    for name, said in (("2026", f"2 runs are named '2026'; name one of: {OLD}, {NEW}"), ("x", "0 runs are named 'x'")):
+        with pytest.raises(RunError, match=said):
+            runs(data).find(name)
+
+
+def test_without_a_run_the_command_that_makes_one_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="kedro run --pipeline=rsi makes one"):
+        runs(tmp_path).newest()
+
+
+def test_what_a_run_did_not_make_is_said(data: Path) -> None:
+    with pytest.raises(RunError, match=r"made no rsi\.round_0\.metrics"):
+        runs(data).find(NEW).load("rsi.round_0.metrics")

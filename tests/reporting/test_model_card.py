@@ -1,0 +1,70 @@
+"""A model card shows what it is told as text, and leaks nothing of this machine."""
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from rsidiff_kedro.provenance.records import Record
+from rsidiff_kedro.reporting.model_card import CardFacts, Example, model_card, plain
+
+HOSTILE = (
+    "x | [a](javascript:alert(1)) <script>alert(1)</script> `code`\n---\n# {{ title }} hf_abcdefghijklmnopqrstuvwx"
+)
+
+
+def card(metrics, scores, **changes) -> ModelCard:
+    step = Record(
+        step="make", version="v1", outputs={"rsi.round_2.adapter": "d"}, code="c0de", assets="a",
+        libraries={"torch": "2"}, parameters={}, inputs={},
+    )  # fmt: skip
+    values = {
+        "name": "adapter",
+        "base": "owner/model",
+        "on_hub": True,
+        "licence": None,
+        "number": 2,
+        "how": "chosen by hand",
+        "info": {"round": 2, "seed": 0, "parent": "p", "revision": "abc", "images": 9, "finetune": {"rank": 4}},
+        "digest": "d1",
+        "metrics": metrics,
+        "base_scores": scores[0],
+        "scores": scores[2],
+        "selecting": {"proxy": 1.0},
+        "parameters": {"prompt_curation.source.kind": "file", "prompt_curation.source.path": "/home/me/prompts.csv"},
+        "run": "v1",
+        "records": [step],
+        "usage": "load it",
+        "examples": [Example("a red circle", "images/0_base.png", "images/0_adapter.png")],
+    }
+    return model_card(CardFacts(**values | changes), 20, 0)
+
+
+def test_a_hub_model_is_linked_and_its_licence_applies(metrics, scores) -> None:
+    made = card(metrics, scores)
+    assert (made.data.license, made.data.license_name) == ("other", "as-the-base-model")
+    assert made.data.license_link == "https://huggingface.co/owner/model"
+    assert "[owner/model](https://huggingface.co/owner/model), revision abc" in made.text
+    assert "source file, prompts.csv" in made.text and "/home/me" not in str(made)
+
+
+def test_the_table_names_roles_and_the_gate(metrics, scores) -> None:
+    text = card(metrics, scores).text
+    assert "| reward proxy (selects) |" in text and "| diversity within a prompt |" in text
+    assert "The gate rejected the candidates of rounds 2." in text
+    kept = card(metrics, scores, info={"round": 1, "finetune": {}}).text
+    assert "the gate kept the adapter of round 1" in kept
+
+
+def test_a_hostile_prompt_stays_text(metrics, scores) -> None:
+    made = card(metrics, scores, examples=[Example(HOSTILE, "images/0_base.png", "images/0_adapter.png")])
+    assert "<script>" not in made.text and "](javascript" not in made.text and "hf_abc" not in str(made)
+    (row,) = [line for line in made.text.splitlines() if "images/0_base.png" in line]
+    assert row.count("|") == 4
+    header = yaml.safe_load(str(made).split("\n---\n")[0].removeprefix("---\n"))
+    assert header["widget"][0]["text"].startswith("x | [a]") and header["base_model"] == "owner/model"
+
+
+@pytest.mark.parametrize("text", ["a *b* _c_", "<b>", "a\nb", "\x1b[31m", "&amp;", "猫"])
+def test_plain_text_has_no_mark_of_markdown_or_html(text: str) -> None:
+    shown = plain(text)
+    assert not set("*<>[]`|\n\x1b") & set(shown)

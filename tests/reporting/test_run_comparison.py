@@ -1,0 +1,74 @@
+"""Two runs are compared on the test prompts that both have."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsidiff_kedro.reporting.run_comparison import (
+    NothingSharedError,
+    Side,
+    changed_parameters,
+    comparison_text,
+    shared_images,
+)
+
+
+def side(scores: pd.DataFrame, name: str = "run", **parameters: object) -> Side:
+    scores = scores.copy()
+    scores.attrs["rewards"] = {"proxy": {}}
+    return Side(name, parameters, scores, {"proxy": 1.0})
+
+
+def row(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.strip().startswith(start))
+
+
+def test_parameters_that_differ_are_shown_with_both_values(scores) -> None:
+    text = comparison_text(side(scores[0], steps=100, seed=0), side(scores[1], steps=200, seed=0, rank=4), 20, 0)
+    assert row(text, "steps").split() == ["steps", "100", "200"]
+    assert row(text, "rank").split() == ["rank", "-", "4"]
+    assert not any(line.strip().startswith("seed") for line in text.splitlines())
+    assert changed_parameters({"a": 1}, {"a": 1}) == {}
+
+
+def test_a_difference_is_paired_and_has_an_interval(scores) -> None:
+    text = comparison_text(side(scores[0], seed=0), side(scores[2], seed=0), 200, 0)
+    assert "10 test prompts, 20 images, paired by prompt and noise\n" in text
+    accuracy = row(text, "prompt accuracy")
+    assert accuracy.split()[2:5] == ["0.200", "0.800", "+0.600"] and accuracy.endswith("better")
+    assert row(text, "reward proxy (selects)").split()[5] == "+0.400"  # of every image, so the interval is a point
+    assert "[+0.400, +0.400]" in row(text, "reward proxy")
+
+
+def test_only_images_that_both_have_count_and_the_others_are_counted(scores) -> None:
+    fewer = scores[1][scores[1]["prompt_id"] != "p0"]
+    text = comparison_text(side(scores[0], seed=0), side(fewer, seed=1), 20, 0)
+    assert "9 test prompts, 18 images, paired by prompt; 2 images of A and 0 of B have no partner" in text
+    ours, theirs = shared_images(scores[0], fewer)
+    assert len(ours) == len(theirs) == 18
+
+
+def test_runs_that_share_no_prompt_are_refused(scores) -> None:
+    other = scores[1].assign(prompt_id="q" + scores[1]["prompt_id"])
+    with pytest.raises(NothingSharedError, match="share no test prompt"):
+        comparison_text(side(scores[0]), side(other), 20, 0)
+
+
+def test_diversity_of_a_judge_is_compared_as_a_ratio(scores) -> None:
+    colors = ["red", "blue"] * 10
+    both = [
+        each.assign(
+            correct=True, left_open=[json.dumps({"color": one, "size": other}) for one, other in zip(colors, sizes)]
+        )
+        for each, sizes in zip(scores, (["small", "large"] * 10, ["small"] * 20))
+    ]
+    cells = row(comparison_text(side(both[0]), side(both[1]), 20, 0), "diversity").split()
+    assert cells[1:5] == ["1.000", "0.500", "x", "0.50"] and cells[-1] == "worse"
+
+
+def test_runs_with_different_rewards_show_the_ones_that_both_have(scores) -> None:
+    other = side(scores[1].drop(columns="proxy").assign(mine=np.arange(20.0)))
+    text = comparison_text(side(scores[0]), other, 20, 0)
+    assert "reward" not in text and "prompt accuracy" in text
