@@ -195,7 +195,7 @@ def test_a_round_is_open_while_its_nodes_run_and_no_other(root: Path) -> None:
     seen: list[dict[str, str]] = []
 
     def look(_: Any) -> dict[str, Any]:
-        client, parent, children = runs_of(root)
+        *_, children = runs_of(root)
         seen.append({run.info.run_name: run.info.status for run in children.values()})
         return metrics_of(0)()
 

@@ -7,7 +7,14 @@ from kedro.utils import load_obj
 from rsidiff_kedro.cli.arguments import check_arguments
 
 __all__ = ["cli", "run"]
-MODULES = {"doctor": "doctor", "lineage": "lineage", "prompts": "prompt_report", "prune": "disk", "runs": "disk"}
+MODULES = {
+    "doctor": "doctor",
+    "lineage": "lineage",
+    "prompts": "prompt_report",
+    "prune": "disk",
+    "runs": "disk",
+    "ui": "ui",
+}
 check_arguments(run)
 
 

@@ -39,20 +39,20 @@ STRATEGIES = {
 }
 """The method's three strategies, by the parameter that switches each."""
 CHILD_PARAMETERS = (
-    "seed",
-    "model.family",
-    "model.base",
-    *STRATEGIES,
-    "gate.enabled",
-    "preference_selection.rewards",
-    "prompt_curation.prompts_per_round",
-    "synthesis.samples_per_prompt",
-    "preference_selection.keep_per_prompt",
-    "finetune.steps",
-    "finetune.learning_rate",
-    "replay.rounds",
+    "seed.",
+    "model.family.",
+    "model.base.",
+    *(f"{key}." for key in STRATEGIES),
+    "gate.enabled.",
+    "preference_selection.rewards.",
+    "prompt_curation.prompts_per_round.",
+    "synthesis.samples_per_prompt.",
+    "preference_selection.keep_per_prompt.",
+    "finetune.steps.",
+    "finetune.learning_rate.",
+    "replay.rounds.",
 )
-"""Parameters that a round's run repeats, so that rounds can be told apart, grouped and filtered by them."""
+"""Beginnings of the paths of parameters that a round's run repeats, to tell rounds apart, group and filter them."""
 
 
 class RoundRuns:

@@ -134,6 +134,28 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
             return client, str(client.create_experiment(settings.experiment, artifact_location=location))
 
 
+def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClient | None", str | None]:
+    """Return a client and the id of the experiment, without creating the store or the experiment.
+
+    Raises:
+        TrackingError: the experiment was deleted.
+    """
+    uri = settings.absolute_uri(root)
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
+        return None, None
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    with _quiet("alembic", "mlflow"):
+        _check_server(uri)
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is None:
+        return client, None
+    _check_not_deleted(experiment, settings, root)
+    return client, str(experiment.experiment_id)
+
+
 @contextmanager
 def _one_at_a_time(uri: str) -> Iterator[None]:
     """Keep out other runs: two that create the same new SQLite store at once would fail on each other's tables.

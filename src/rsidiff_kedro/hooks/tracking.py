@@ -74,7 +74,7 @@ class TrackingHooks:
             "kedro.pipelines": ", ".join(run_params.get("pipeline_names") or ["__default__"]),
         }
         name = run_name(parameters, supervised=not any(each.startswith(f"{METHOD}.") for each in made))
-        repeated = {key: parameters[key] for key in CHILD_PARAMETERS if key in parameters}
+        repeated = {key: value for key, value in parameters.items() if f"{key}.".startswith(CHILD_PARAMETERS)}
         with store_errors(self._settings.absolute_uri(self._root)):
             client, experiment_id = connect(self._settings, self._root)
             self._runs = RoundRuns(client, experiment_id, name, tags, repeated)
