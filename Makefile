@@ -46,13 +46,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 ui: $(READY)
-	@echo "MLflow    http://127.0.0.1:$(MLFLOW_PORT)/#/experiments/1/runs   (answers after some 20 seconds)"
-	@echo "Kedro-Viz http://127.0.0.1:$(VIZ_PORT)"
-	@echo "Ctrl-C ends both."
-	@trap 'kill 0' INT TERM EXIT; \
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 & \
-	$(BIN)/kedro viz run --no-browser --host 127.0.0.1 --port $(VIZ_PORT) $(ENV_OPTION) --params rounds=$(ROUNDS) & \
-	wait
+	$(BIN)/kedro rsi ui $(ENV_OPTION) --params rounds=$(ROUNDS) --mlflow-port $(MLFLOW_PORT) --viz-port $(VIZ_PORT)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/sampling_rate.py

@@ -10,6 +10,7 @@ from rsidiff_kedro.hooks.ending import EndingHooks
 from rsidiff_kedro.hooks.inputs import InputHooks
 from rsidiff_kedro.hooks.memory import MemoryHooks
 from rsidiff_kedro.hooks.report_facts import RunFactsHooks
+from rsidiff_kedro.hooks.progress import ProgressHooks
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.hooks.tracking import TrackingHooks
@@ -30,7 +31,7 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 CONTEXT_CLASS = RsiContext
 SESSION_CLASS = RsiSession
 # Kedro calls the last hook first: ReuseHooks decides which versions are read, then InputHooks checks the inputs.
-HOOKS = (InputHooks(), ReuseHooks(), RunFactsHooks(), TrackingHooks(), EndingHooks(), MemoryHooks())
+HOOKS = (InputHooks(), ReuseHooks(), RunFactsHooks(), TrackingHooks(), EndingHooks(), MemoryHooks(), ProgressHooks())
 CONFIG_LOADER_CLASS = RsiConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

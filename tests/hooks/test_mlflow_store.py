@@ -81,17 +81,29 @@ def test_a_deleted_experiment_names_its_cure_which_works(root: Path) -> None:
     assert connect(SETTINGS, root)[1] == experiment
 
 
-def test_a_moved_project_is_told_where_its_artifacts_go(
+def test_a_moved_project_keeps_old_and_new_artifacts_in_its_own_folder(root: Path, tmp_path: Path) -> None:
+    client, experiment = connect(SETTINGS, root)
+    old, lost = (client.create_run(experiment).info.run_id for _ in range(2))
+    client.log_text(old, "before", "summary.txt")
+    moved = tmp_path / "a moved project"
+    shutil.copytree(root, moved)
+    client, experiment = connect(SETTINGS, moved)
+    new = client.create_run(experiment).info.run_id
+    client.log_text(new, "after", "summary.txt")
+    assert {path.parts[-3] for path in (moved / "artifacts").rglob("summary.txt")} == {old, new}
+    assert not list((root / "artifacts").glob(new))
+    shutil.rmtree(root / "artifacts")
+    assert [item.path for item in client.list_artifacts(old)] == ["summary.txt"]
+    assert str(root) in client.get_run(lost).info.artifact_uri  # nothing of it came along
+
+
+def test_an_experiment_that_projects_share_keeps_its_folder_and_says_so(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connect(SETTINGS, root)
-    assert "Contact sheets" not in caplog.text
-    shutil.copy(root / "mlflow.db", tmp_path / "mlflow.db")
-    connect(SETTINGS, tmp_path)
+    shared = SETTINGS.model_copy(update={"tracking_uri": f"sqlite:///{root}/mlflow.db", "experiment": "shared"})
+    connect(shared, root)
+    client, experiment = connect(shared, tmp_path)
+    assert client.get_experiment(experiment).artifact_location == (root / "artifacts").as_uri()
     (line,) = [record.getMessage() for record in caplog.records if "Contact sheets" in record.getMessage()]
-    assert f"go to {(root / 'artifacts').as_uri()}" in line
     assert f"not to {(tmp_path / 'artifacts').as_uri()}" in line
     assert "tracking.experiment" in line
-    caplog.clear()
-    connect(SETTINGS.model_copy(update={"experiment": "moved"}), tmp_path)
-    assert "Contact sheets" not in caplog.text

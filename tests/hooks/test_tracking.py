@@ -28,7 +28,9 @@ from PIL import Image
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
-from rsidiff_kedro.hooks.tracking import TrackingHooks, TrackingSettings, flattened
+from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name
+from rsidiff_kedro.hooks.mlflow_store import TrackingSettings
+from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -57,6 +59,7 @@ def context_of(root: Path, text: str = "{experiment: rounds, artifact_location: 
     (root / "conf/base").mkdir(parents=True, exist_ok=True)
     (root / "conf/local").mkdir(exist_ok=True)
     (root / "conf/base/mlflow.yml").write_text(f"tracking: {text}\n")
+    (root / "conf/base/globals.yml").write_text("data: data\n")
     loader = OmegaConfigLoader(str(root / "conf"), **CONFIG_LOADER_ARGS)
     return SimpleNamespace(config_loader=loader, project_path=root)
 
@@ -159,6 +162,8 @@ def test_images_training_log_adapter_and_report_are_artifacts(root: Path) -> Non
     run(TrackingHooks(), root, rounds(*extra))
     client, parent, children = runs_of(root)
     child = children["round_1"]
+    grid = client.list_artifacts(parent.info.run_id, "images")
+    assert {item.path.partition("+timestamp")[0] for item in grid} == {"images/01 x+step+1", "images/02 y+step+1"}
     assert child.data.tags["adapter"] == adapter.digest
     assert {item.path for item in client.list_artifacts(child.info.run_id)} == {
         "adapter.json",
@@ -166,7 +171,7 @@ def test_images_training_log_adapter_and_report_are_artifacts(root: Path) -> Non
         "training_log.csv",
         "training_log.html",
     }
-    assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"report.html", "summary.txt"}
+    assert {item.path for item in client.list_artifacts(parent.info.run_id)} == {"images", "report.html", "summary.txt"}
     (path,) = (root / "artifacts").rglob("adapter.json")
     assert json.loads(path.read_text())["digest"] == adapter.digest
 
@@ -184,6 +189,65 @@ def test_rounds_that_a_resumed_run_reuses_are_recorded_too(root: Path) -> None:
     assert sorted(children) == ["round_0", "round_1", "round_2"]
     steps = [point.step for point in client.get_metric_history(parent.info.run_id, "test/reward/proxy")]
     assert sorted(steps) == [0, 1, 2]
+
+
+def test_a_round_is_open_while_its_nodes_run_and_no_other(root: Path) -> None:
+    seen: list[dict[str, str]] = []
+
+    def look(_: Any) -> dict[str, Any]:
+        *_, children = runs_of(root)
+        seen.append({run.info.run_name: run.info.status for run in children.values()})
+        return metrics_of(0)()
+
+    chain = [f"rsi.round_{number}.metrics" for number in range(3)]
+    nodes = [node(look, before, after, name=after) for before, after in zip(["parameters", *chain], chain)]
+    run(TrackingHooks(), root, Pipeline([*nodes, node(lambda _: "better", chain[-1], "summary")]))
+    ended = {f"round_{number}": "FINISHED" for number in range(3)}
+    expected = [dict(list(ended.items())[:number]) | {f"round_{number}": "RUNNING"} for number in range(3)]
+    assert seen == expected
+    _, parent, children = runs_of(root)
+    times = [(each.info.start_time, each.info.end_time) for each in children.values()]
+    flat = [moment for pair in sorted(times) for moment in pair]
+    assert [parent.info.start_time, *flat, parent.info.end_time] == sorted(
+        [parent.info.start_time, *flat, parent.info.end_time]
+    )
+
+
+def test_a_round_repeats_the_main_parameters(root: Path) -> None:
+    run(TrackingHooks(), root, rounds())
+    _, parent, children = runs_of(root)
+    assert children["round_1"].data.params == {"seed": "0", "round": "1"}
+    assert children["round_1"].data.tags["mlflow.note.content"] == "Round 1 of: method · seed 0"
+    assert parent.info.run_name == "method · seed 0"
+
+
+@pytest.mark.parametrize(
+    ("off", "supervised", "name"),
+    [
+        ([], False, "method · seed 1 · stable_diffusion_3"),
+        (["weighting", "gate"], False, "no weighting, no gate · seed 1 · stable_diffusion_3"),
+        (["prompt_curation", "weighting"], False, "no curation, no weighting · seed 1 · stable_diffusion_3"),
+        (["prompt_curation", "preference_selection", "weighting"], False, "naive · seed 1 · stable_diffusion_3"),
+        (["weighting"], True, "sft · seed 1 · stable_diffusion_3"),
+    ],
+)
+def test_a_parent_is_named_by_arm_seed_and_family(off: list[str], supervised: bool, name: str) -> None:
+    switched = {each: {"enabled": False} for each in off}
+    parameters = {"seed": 1, "model": {"family": "stable_diffusion_3"}, **switched}
+    assert run_name(dict(flattened(parameters)), supervised) == name
+
+
+@pytest.mark.parametrize(
+    ("prompt", "key"),
+    [
+        ("a red circle, left of a 'cube'", "01 a red circle left of a cube"),
+        ("../../etc/passwd\n", "01 etc passwd"),
+        ("日本の城", "01"),
+        ("word " * 100, "01 " + "word " * 11 + "wo"),
+    ],
+)
+def test_the_key_of_an_image_holds_only_what_mlflow_takes(prompt: str, key: str) -> None:
+    assert image_key(0, prompt) == key
 
 
 def test_a_pipeline_without_rounds_is_not_tracked(tmp_path: Path) -> None:

@@ -146,6 +146,32 @@ def test_mlflow_has_a_child_run_per_round_with_equal_metric_keys(project: Path) 
     assert {run.info.status for run in children} == {"FINISHED"}
 
 
+def test_the_times_of_rounds_and_stages_in_mlflow_add_up(project: Path) -> None:
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    parent = next(run for run in reversed(runs) if "mlflow.parentRunId" not in run.data.tags)
+    mine = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    children = sorted(mine, key=lambda run: int(run.data.tags["round"]))
+    ends = [parent.info.start_time, *(run.info.end_time for run in children)]
+    starts = [*(run.info.start_time for run in children), parent.info.end_time]
+    assert all(before <= after for before, after in zip(ends, starts))
+    outside, inside = 0.0, [0.0] * len(children)
+    for key, last in parent.data.metrics.items():
+        if key.startswith("time/") and key in children[0].data.metrics:
+            for number, child in enumerate(children):
+                inside[number] += child.data.metrics[key]
+        elif key.startswith("time/"):
+            outside += last
+    took = [(run.info.end_time - run.info.start_time) / 1000 for run in children]
+    assert all(0 < steps <= whole + 0.1 for steps, whole in zip(inside, took))
+    assert 0 < outside <= (parent.info.end_time - parent.info.start_time) / 1000 - sum(took) + 0.1
+    assert {
+        "time/prompt_curation_seconds",
+        "time/finetune_seconds",
+        "time/report_seconds",
+    } <= parent.data.metrics.keys()
+
+
 def test_one_round_and_then_one_more_give_what_two_rounds_give(
     project: Path, context: KedroContext, tmp_path: Path
 ) -> None:

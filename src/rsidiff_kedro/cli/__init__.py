@@ -16,6 +16,7 @@ MODULES = {
     "prune": "disk",
     "runs": "disk",
     "sample": "sample",
+    "ui": "ui",
 }
 check_arguments(run)
 

@@ -11,7 +11,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
@@ -21,6 +20,7 @@ from rsidiff_kedro.diffusion.conditioning import Conditioning, join_conditioning
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.training_state import TrainingState
+from rsidiff_kedro.execution.progress import progress_bar
 
 
 class FinetuneSettings(LossSettings):
@@ -130,8 +130,8 @@ def _train(
         model.denoiser.enable_gradient_checkpointing()
     checkpoint = unfinished / "training.safetensors" if unfinished else None
     start = state.load(checkpoint) if checkpoint else 0
-    title = f"round {round_number}: fine-tuning"
-    for step in tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc=title, unit="step"):
+    steps = range(start, settings.steps)
+    for step in progress_bar("fine-tuning", steps, initial=start, total=settings.steps, unit="step"):
         chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         generator = torch.Generator().manual_seed((seed * 1009 + round_number) * 1_000_003 + step)
         optimizer.zero_grad()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from tqdm import tqdm
+from rsidiff_kedro.execution.progress import progress_bar
 
 Result = TypeVar("Result")
 
@@ -28,7 +28,7 @@ def run_shards(
     """Return the results in the shards' order; a progress bar, shown after `delay` seconds, counts rows."""
     results = []
     total = shards[-1].stop if shards else 0
-    with tqdm(total=total, desc=title, unit=unit, delay=delay, disable=not total) as progress:
+    with progress_bar(title, total=total, unit=unit, delay=delay, disable=not total) as progress:
         for shard in shards:
             results.append(run(shard))
             progress.update(shard.stop - shard.start)

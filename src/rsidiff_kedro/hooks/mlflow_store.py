@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ConfigDict, ValidationError
 
@@ -41,7 +41,7 @@ class TrackingSettings(Section):
         enabled: off records nothing.
         experiment: name of the MLflow experiment, created when it is first used.
         tracking_uri: of the store; a relative sqlite path is taken from the project's root.
-        artifact_location: folder of a new experiment's artifacts, relative to the project's root; a server ignores it.
+        artifact_location: folder of contact sheets and reports, relative to the project's root; a server ignores it.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password
@@ -127,10 +127,33 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.experiment)
             if experiment is not None:
-                _check_experiment(experiment, settings, root)
+                _check_not_deleted(experiment, settings, root)
+                _use_own_artifacts(experiment, settings, root)
                 return client, str(experiment.experiment_id)
             location = settings.absolute_artifacts(root)
             return client, str(client.create_experiment(settings.experiment, artifact_location=location))
+
+
+def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClient | None", str | None]:
+    """Return a client and the id of the experiment, without creating the store or the experiment.
+
+    Raises:
+        TrackingError: the experiment was deleted.
+    """
+    uri = settings.absolute_uri(root)
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
+        return None, None
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    with _quiet("alembic", "mlflow"):
+        _check_server(uri)
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is None:
+        return client, None
+    _check_not_deleted(experiment, settings, root)
+    return client, str(experiment.experiment_id)
 
 
 @contextmanager
@@ -158,8 +181,8 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
         lock.release()
 
 
-def _check_experiment(experiment: "Experiment", settings: TrackingSettings, root: Path) -> None:
-    """Raise TrackingError if an experiment was deleted; warn if its artifacts go elsewhere than the project says."""
+def _check_not_deleted(experiment: "Experiment", settings: TrackingSettings, root: Path) -> None:
+    """Raise TrackingError if an experiment was deleted."""
     if experiment.lifecycle_stage == "deleted":
         uri = without_credentials(settings.absolute_uri(root))
         raise TrackingError(
@@ -167,15 +190,48 @@ def _check_experiment(experiment: "Experiment", settings: TrackingSettings, root
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}), or name another in "
             "tracking.experiment in conf/<env>/mlflow.yml"
         )
-    wanted = settings.absolute_artifacts(root)
-    if wanted is not None and experiment.artifact_location.rstrip("/") != wanted.rstrip("/"):
+
+
+def _use_own_artifacts(experiment: "Experiment", settings: TrackingSettings, root: Path) -> None:
+    """Have a project that was moved or copied, and its store with it, use its own artifact folder.
+
+    Only warn if the store lies elsewhere, because another project may use the experiment too.
+    """
+    wanted, old = settings.absolute_artifacts(root), experiment.artifact_location.rstrip("/")
+    if wanted is None or old == wanted.rstrip("/"):
+        return
+    uri = settings.absolute_uri(root)
+    if not Path(uri.removeprefix(_SQLITE)).resolve().is_relative_to(root.resolve()):
         logger.warning(
             "Contact sheets and reports go to %s, and not to %s: an MLflow experiment keeps the place of its first "
-            "run, also if the project was moved. Name another experiment in tracking.experiment in "
-            "conf/<env>/mlflow.yml, or move the project back.",
-            experiment.artifact_location,
+            "run, and its store %s lies outside this project. Name another experiment in tracking.experiment in "
+            "conf/<env>/mlflow.yml.",
+            old,
             wanted,
+            uri,
         )
+        return
+    _relocate(uri, str(experiment.experiment_id), old, wanted)
+    logger.info("MLflow's artifacts go to %s from now on; before, the project had them in %s.", wanted, old)
+
+
+def _relocate(uri: str, experiment_id: str, old: str, new: str) -> None:
+    """Write an experiment's new artifact folder into its store, and that of its runs whose artifacts came along.
+
+    MLflow has no function for it.
+    """
+    from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
+    from sqlalchemy import create_engine
+    from sqlalchemy.orm import Session
+
+    engine = create_engine(uri)
+    with Session(engine) as session, session.begin():
+        session.get_one(SqlExperiment, int(experiment_id)).artifact_location = new
+        for run in session.query(SqlRun).filter_by(experiment_id=int(experiment_id)):
+            moved = f"{new}{run.artifact_uri.removeprefix(old)}"
+            if run.artifact_uri.startswith(f"{old}/") and Path(unquote(urlsplit(moved).path)).is_dir():
+                run.artifact_uri = moved
+    engine.dispose()
 
 
 def import_mlflow() -> None:

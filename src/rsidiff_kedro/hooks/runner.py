@@ -1,4 +1,4 @@
-"""The runner of this project: run nodes in order, and skip those whose outputs may be reused."""
+"""The runner of this project: run nodes round by round, and skip those whose outputs may be reused."""
 
 import logging
 from collections import Counter
@@ -13,6 +13,7 @@ from pluggy import PluginManager
 
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.supported_runner import RUNNER
+from rsidiff_kedro.pipelines.stage import by_rounds
 
 
 class RsiRunner(SequentialRunner):
@@ -54,7 +55,7 @@ class RsiRunner(SequentialRunner):
             Task(node, catalog, self._is_async, hook_manager, run_id).execute()
 
         load_counts = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
-        for node in pipeline.nodes:
+        for node in by_rounds(pipeline):
             if reuse is None or not reuse.is_reusable(node):
                 execute(node)
             self._release_datasets(node, catalog, load_counts, pipeline)

@@ -5,6 +5,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kedro.pipeline.node import Node
+
     from rsidiff_kedro.pipelines.stage import Stage
 
 STAGES = (
@@ -26,3 +28,8 @@ STAGES = (
 def stages() -> "tuple[Stage, ...]":
     """Import all stages."""
     return tuple(import_module(name).stage for name in STAGES)
+
+
+def stage_of(node: "Node") -> "Stage | None":
+    """Return the stage that a node belongs to, whose name is its tag."""
+    return next((stage for stage in stages() if stage.name in node.tags), None)

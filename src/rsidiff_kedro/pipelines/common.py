@@ -27,10 +27,9 @@ def generate_images(
     sampler: SamplerSettings,
     seed: int,
     purpose: str,
-    round_number: int,
 ) -> ImageSet:
     """Generate images of the validation or test prompts; a purpose uses the same seeds in every round."""
-    title = f"round {round_number}: generating {purpose} images"
+    title = f"generating {purpose} images"
     opened, unfinished = load_model(model), unfinished_folder()
     return sample_images(opened, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, unfinished)
 
@@ -51,18 +50,17 @@ def score_images(
     return scores
 
 
-def generate_and_score(purpose: str, round_number: int, adapter: str, section: str, scores: str) -> list[Node]:
+def generate_and_score(purpose: str, adapter: str, section: str, scores: str) -> list[Node]:
     """Create a round's images of the validation or test prompts, and their scores.
 
     Args:
         purpose: "validation" or "test".
-        round_number: in titles.
         adapter: the dataset of the adapter to generate with.
         section: the parameters that hold `samples_per_prompt`.
         scores: the dataset to write.
     """
     images, sampling = f"{purpose}_images", ["params:model", "params:sampler", "params:seed"]
-    generate = bind(generate_images, purpose=purpose, round_number=round_number)
+    generate = bind(generate_images, purpose=purpose)
     inputs = [adapter, f"{purpose}_prompts", f"params:{section}.samples_per_prompt", *sampling]
     reported = ["params:evaluation.rewards", REWARDS, "params:evaluation.judge", "params:rewards"]
     return [

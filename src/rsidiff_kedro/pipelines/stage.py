@@ -4,13 +4,16 @@ The registry, the links between rounds, retention, tracking, the checks before a
 all read it. A new stage is one folder with a `stage` in its `__init__.py`, and one line in `pipelines/__init__.py`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial, update_wrapper
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Pipeline, pipeline
+from kedro.pipeline.node import Node
 
 from rsidiff_kedro.core.section import Section
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 METHOD = "rsi"
 """The outer namespace of all rounds."""
+_IN_ROUND = re.compile(r"\w+\.round_(\d+)(?:\.|$)")
 
 
 class Place(Enum):
@@ -46,7 +50,7 @@ class Stage:
         from_all_rounds: datasets of all rounds that a stage after the rounds reads.
         requires: yields what must be in order before a run, see `Requirement`.
         lower: the settings to lower when memory runs out in it.
-        tracked: how MLflow records its datasets, by a key of `hooks.tracking.RECORDERS`.
+        tracked: how MLflow records its datasets, by a key of `hooks.mlflow_runs.RECORDERS`.
         prunable: datasets of old rounds whose large files `kedro rsi prune` may delete.
         final: the full name of the dataset that completes a run.
         settings: sections of the parameters that this stage adds, by name.
@@ -99,6 +103,32 @@ class Stage:
 
 def _round(number: int, name: str) -> str:
     return f"{METHOD}.round_{number}.{name}"
+
+
+def round_of(node: Node) -> int | None:
+    """Return the round that a node belongs to; None: it runs once, before or after the rounds."""
+    for name in (node.namespace or "", *node.outputs):
+        match = _IN_ROUND.match(name)
+        if match is not None:
+            return int(match[1])
+    return None
+
+
+def by_rounds(nodes: Pipeline) -> Iterator[Node]:
+    """Yield nodes in an order that finishes each round before the next; Kedro's own order mixes them."""
+    last: dict[Node, tuple[int, bool]] = {}  # the last round that a node needs, and whether it only follows that round
+    for node in nodes.nodes:
+        number, parents = round_of(node), [last[each][0] for each in nodes.node_dependencies[node]]
+        last[node] = (number, False) if number is not None else (max(parents, default=-1), True)
+    order = {node: (*last[node], position) for position, node in enumerate(nodes.nodes)}
+    sorter = TopologicalSorter(nodes.node_dependencies)
+    sorter.prepare()
+    ready = {*sorter.get_ready()}
+    while ready:
+        node = min(ready, key=order.__getitem__)
+        yield node
+        sorter.done(node)
+        ready = ready - {node} | {*sorter.get_ready()}
 
 
 def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from rsidiff_kedro.reporting.render import render
 from rsidiff_kedro.reporting.values import (
     Metrics,
     accepted_round,
+    duration,
     intervals_of,
     metric_names,
     rejected_rounds,
@@ -74,8 +75,8 @@ def report_html(contents: Contents) -> str:
         choices=sorted({row["category"] for row in contents.gallery["rows"]}),
         data={"gallery": contents.gallery, "training": list(contents.training)},
         funnel=contents.funnel,
-        costs=[(name, _duration(spent), spent / total) for name, spent in contents.facts.seconds.items()],
-        total=_duration(total),
+        costs=[(name, duration(spent), spent / total) for name, spent in contents.facts.seconds.items()],
+        total=duration(total),
         metrics=metrics_table(rounds, contents.selecting),
         meanings=[(name, text) for name, text in MEANINGS.items() if f"test/{name}" in measured],
         facts=contents.facts,
@@ -105,14 +106,6 @@ def _plot(figure: go.Figure, name: str, first: bool) -> dict[str, str]:
     config = {"displayModeBar": False, "responsive": True}
     html = pio.to_html(plain, config=config, full_html=False, include_plotlyjs=first, div_id=name)
     return {"title": title, "html": html}
-
-
-def _duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    minutes, rest = divmod(round(seconds), 60)
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def metrics_table(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> Markup:

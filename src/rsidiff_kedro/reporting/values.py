@@ -48,3 +48,11 @@ def rejected_rounds(rounds: Sequence[Metrics]) -> list[int]:
 def accepted_round(rounds: Sequence[Metrics]) -> int:
     """Return the round whose adapter is in use after the last one; 0 if the gate rejected every candidate."""
     return max(set(range(len(rounds))) - set(rejected_rounds(rounds)))
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    minutes, rest = divmod(round(seconds), 60)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

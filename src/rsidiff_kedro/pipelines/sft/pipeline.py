@@ -15,7 +15,7 @@ def create_pipeline() -> Pipeline:
         [
             node(nodes.build_training_set, built, "training_set", name="build_training_set"),
             node(nodes.finetune, trained, ["adapter", "training_log"], name="finetune"),
-            *generate_and_score("validation", 1, "adapter", "gate", "validation_scores"),
-            *test(1, BASE),
+            *generate_and_score("validation", "adapter", "gate", "validation_scores"),
+            *test(BASE),
         ]
     )

@@ -20,7 +20,7 @@ def generate_images(
 ) -> ImageSet:
     """Generate the round's images; each round has its own seeds."""
     samples, sampler = settings.samples_per_prompt, settings.sampler
-    purpose, title = f"round_{round_number}", f"round {round_number}: generating images"
+    purpose, title = f"round_{round_number}", "generating images"
     opened, unfinished = load_model(model), unfinished_folder()
     return sample_images(opened, parent, prompts, samples, sampler, seed, purpose, title, unfinished)
 

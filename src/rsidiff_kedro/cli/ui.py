@@ -1,0 +1,104 @@
+"""Define the command `kedro rsi ui`, which opens MLflow and Kedro-Viz on what has been run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, find_experiment, read_settings, store_errors
+from rsidiff_kedro.hooks.mlflow_view import KEY, save_view
+
+HOST = "127.0.0.1"
+TRAINING = {"workflowType": "machine_learning"}
+"""MLflow opens its pages for language models otherwise."""
+VIEW = {"viewStateShareKey": KEY, "compareRunsMode": "CHART"}
+
+
+@click.command()
+@env_option
+@params_option
+@click.option("--mlflow-port", default=5000, show_default=True)
+@click.option("--viz-port", default=4141, show_default=True)
+def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int) -> None:
+    """Open MLflow and Kedro-Viz on what has been run, and print where; Ctrl-C ends both."""
+    root, loader = open_configuration(env, params)
+    settings = read_settings(loader["mlflow"])
+    uri = settings.absolute_uri(root)
+    served = uri if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
+    for line in links(settings, root, served):
+        click.echo(line)
+    click.echo(f"Kedro-Viz: http://{HOST}:{viz_port}\nBoth answer after some 20 seconds. Ctrl-C ends them.")
+    commands = [_viz(viz_port, env, params)]
+    if served != uri:
+        commands.append(_mlflow(mlflow_port, uri))
+    for port in (viz_port, *([mlflow_port] if served != uri else [])):
+        _check_free(port)
+    _serve(commands, root)
+
+
+def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
+    """Save a view of the experiment, and return lines with its address and that of the newest run.
+
+    Raises:
+        TrackingError: the store cannot be read, or the experiment was deleted.
+    """
+    with store_errors(settings.absolute_uri(root)):
+        client, experiment = find_experiment(settings, root)
+        if client is None or experiment is None:
+            return [f"MLflow: {served} (nothing is recorded in the experiment {settings.experiment} yet)"]
+        page = f"{served}/#/experiments/{experiment}/runs"
+        runs = client.search_runs([experiment], "tags.`kedro.run_id` != ''", max_results=1)
+        if not runs:
+            return [f"MLflow: {page}?{urlencode(TRAINING)}"]
+        save_view(client, experiment, runs[0])
+        return [
+            f"MLflow, rounds of all runs: {page}?{urlencode(TRAINING | VIEW)}",
+            f"MLflow, newest run: {page}/{runs[0].info.run_id}?{urlencode(TRAINING)}",
+        ]
+
+
+def _mlflow(port: int, uri: str) -> list[str]:
+    options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "ui", *options]
+
+
+def _viz(port: int, env: str | None, params: dict[str, Any]) -> list[str]:
+    options = [f"--env={env}"] if env else []
+    options += [f"--params=rounds={params['rounds']}"] if "rounds" in params else []
+    return [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", "--host", HOST, "--port", str(port), *options]
+
+
+def _check_free(port: int) -> None:
+    """Raise click.UsageError if something listens at the port already."""
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise click.UsageError(
+                f"something answers at {HOST}:{port} already; end it, or choose --mlflow-port and --viz-port "
+                "(make ui MLFLOW_PORT=… VIZ_PORT=…)"
+            )
+
+
+def _serve(commands: list[list[str]], root: Path) -> None:
+    """Run servers until one ends or Ctrl-C; end them and what they started."""
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    servers = [subprocess.Popen(each, cwd=root, env=environment, start_new_session=True) for each in commands]
+    try:
+        while all(server.poll() is None for server in servers):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for server in servers:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+        for server in servers:
+            server.wait()

@@ -1,0 +1,62 @@
+"""`kedro rsi ui`: the addresses that it prints, and what it refuses."""
+
+import json
+import socket
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import click
+import pytest
+
+from rsidiff_kedro.cli import ui
+from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect
+from rsidiff_kedro.hooks.mlflow_view import view_of
+
+
+@pytest.fixture(autouse=True)
+def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_the_links_open_the_experiment_of_the_environment_with_rounds_unfolded(tmp_path: Path) -> None:
+    connect(TrackingSettings(), tmp_path)
+    settings = TrackingSettings(experiment="other")
+    client, experiment = connect(settings, tmp_path)
+    older, newest = (client.create_run(experiment, start_time=n, tags={"kedro.run_id": "r"}) for n in (1, 2))
+    client.create_run(experiment, start_time=3, tags={"mlflow.parentRunId": newest.info.run_id})
+    rounds, run = ui.links(settings, tmp_path, "http://127.0.0.1:5001")
+    place = urlsplit(urlsplit(rounds.split(": ", 1)[1]).fragment)
+    assert place.path == f"/experiments/{experiment}/runs"
+    query = parse_qs(place.query)
+    assert query["workflowType"] == ["machine_learning"]
+    assert query["compareRunsMode"] == ["CHART"]
+    view = json.loads(client.get_experiment(experiment).tags[f"mlflow.sharedViewState.{query['viewStateShareKey'][0]}"])
+    assert view["orderByKey"] == "attributes.end_time"
+    assert f"http://127.0.0.1:5001/#/experiments/{experiment}/runs/{newest.info.run_id}?" in run
+    assert older.info.run_id not in run
+    client.delete_experiment(experiment)
+    with pytest.raises(TrackingError, match="was deleted; restore it"):
+        ui.links(settings, tmp_path, "http://127.0.0.1:5001")
+
+
+def test_before_the_first_run_no_store_is_made(tmp_path: Path) -> None:
+    (line,) = ui.links(TrackingSettings(experiment="other"), tmp_path, "http://127.0.0.1:5001")
+    assert "nothing is recorded in the experiment other yet" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as server:
+        server.bind((ui.HOST, 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with pytest.raises(click.UsageError, match=f"127.0.0.1:{port} already"):
+            ui._check_free(port)
+
+
+def test_the_view_shows_what_was_measured_and_one_grid_of_all_images() -> None:
+    nan = float("nan")
+    metrics = {"test/prompt_accuracy": nan, "test/diversity": 0.5, "test/reward/hps": 0.2, "test/reward/hps_low": 0.1}
+    *curves, images = view_of({**metrics, "gate/accepted": 1.0}, ["01 a", "02 b"])["compareRunCharts"]
+    assert [chart["metricKey"] for chart in curves] == ["test/diversity", "test/reward/hps"]
+    assert images["imageKeys"] == ["01 a", "02 b"]
