@@ -25,6 +25,7 @@ from diffusers import (
 from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from mlflow import MlflowClient
 from parity import samples
 from PIL import Image
 from transformers import (
@@ -55,6 +56,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-table", action="store_true", help="write the tables of docs/ in place of checking them")
 
 
+LONG = ("faults", "bad_input", "test_killed_runs.py", "pipelines")
+"""Begun first: each worker takes whole files, and a long one at the end would have the others wait."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        place = item.path.relative_to(ROOT / "tests").parts[0]
+        return LONG.index(place) if place in LONG else len(LONG)
+
+    items.sort(key=rank)
+
+
 def make_project(folder: Path) -> Path:
     """Make a Kedro project of this package in an empty or new folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +83,14 @@ def make_project(folder: Path) -> Path:
 def new_project() -> Callable[[Path], Path]:
     """See `make_project`."""
     return make_project
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`mlflow.db` without a run, to be copied into a project: making one takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import importlib.util
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -47,15 +47,32 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 COMMANDS = {
-    (page.relative_to(ROOT).as_posix(), shlex.join(words)): words
-    for page in PAGES
+    shlex.join(words): (page.relative_to(ROOT).as_posix(), words)
+    for page in reversed(PAGES)
     for words in commands(page.read_text(encoding="utf-8"))
 }
+"""Each command once, with the first page that gives it and its words."""
 
 
-def parse_kedro(project: Path, words: list[str]) -> None:
+@pytest.fixture(scope="module")
+def folder(new_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty project, which no command changes."""
+    return new_project(tmp_path_factory.mktemp("docs") / "project")
+
+
+@pytest.fixture(scope="module")
+def kedro(folder: Path) -> KedroCLI:
+    return KedroCLI(folder)
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("KEDRO_ENV", raising=False)
+
+
+def parse_kedro(command: click.Command | None, words: list[str]) -> None:
     """Parse it as click does; of `kedro run`, check the names of pipelines, nodes and parameters too."""
-    command: click.Command | None = KedroCLI(project)
     path = []
     while isinstance(command, click.Group | click.CommandCollection):
         assert words, f"kedro {' '.join(path)} is no command but a group"
@@ -101,11 +118,11 @@ def parse_python(words: list[str]) -> None:
     assert not sources or not unknown, unknown
 
 
-@pytest.mark.parametrize("place", COMMANDS, ids=lambda place: f"{place[0]}: {place[1]}")
-def test_every_command_of_the_docs_is_one(project: Path, place: tuple[str, str]) -> None:
-    program, *words = COMMANDS[place]
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{COMMANDS[command][0]}: {command}")
+def test_every_command_of_the_docs_is_one(kedro: KedroCLI, command: str) -> None:
+    program, *words = COMMANDS[command][1]
     if program == "kedro":
-        parse_kedro(project, words)
+        parse_kedro(kedro, words)
     elif program == "make":
         parse_make(words)
     else:
@@ -113,7 +130,7 @@ def test_every_command_of_the_docs_is_one(project: Path, place: tuple[str, str])
 
 
 def test_the_commands_are_found() -> None:
-    found = {command for _, command in COMMANDS}
+    found = COMMANDS.keys()
     assert len(found) >= 40
     assert {
         "kedro run --pipeline=rsi --params rounds=6",
@@ -165,8 +182,8 @@ def test_commands_are_found_in_blocks_and_lines_and_nothing_else_is() -> None:
         "python -m pytest tests/nosuch",
     ],
 )
-def test_a_wrong_command_would_be_noticed(project: Path, command: str) -> None:
+def test_a_wrong_command_would_be_noticed(kedro: KedroCLI, command: str) -> None:
     program, *words = shlex.split(command)
-    parse = {"kedro": lambda words: parse_kedro(project, words), "make": parse_make, "python": parse_python}[program]
+    parse = {"kedro": lambda words: parse_kedro(kedro, words), "make": parse_make, "python": parse_python}[program]
     with pytest.raises((AssertionError, click.ClickException, ValueError)):
         parse(words)

@@ -35,15 +35,42 @@ TEXTS = PROMPTS["text"].tolist()
 each_family = pytest.mark.parametrize("family", FAMILIES.names)
 
 
-def generate(model, adapter=None, sampler=SAMPLER):
+def once(make):
+    """Return a function that makes the same of the same settings once, for all tests."""
+    made = {}
+
+    def remember(*settings):
+        key = tuple(each.model_dump_json() for each in settings)
+        if key not in made:
+            made[key] = make(*settings)
+        return made[key]
+
+    return remember
+
+
+def generate_with(adapter, model, sampler):
     return sample_images(load_model(model), adapter, PROMPTS, 2, sampler, 0, "test", "generating")
 
 
-def train(model, settings=SETTINGS, weight=1.0):
+@once
+def generate_with_none(model, sampler):
+    return generate_with(None, model, sampler)
+
+
+def generate(model, adapter=None, sampler=SAMPLER):
+    return generate_with_none(model, sampler) if adapter is None else generate_with(adapter, model, sampler)
+
+
+@once
+def train_with(model, settings):
     images = generate(model)
-    training_set = TrainingSet(images.metadata.assign(round=1, weight=weight), images.latents)
+    training_set = TrainingSet(images.metadata.assign(round=1, weight=1.0), images.latents)
     parent = initial_adapter(load_model(model), settings.rank, settings.layers, seed=0)
     return finetune(load_model(model), parent, training_set, settings, 0, 1)
+
+
+def train(model, settings=SETTINGS):
+    return train_with(model, settings)
 
 
 def generate_with_diffusers(folder, images, row, adapter_folder=None, guidance_scale=3.0, **components):

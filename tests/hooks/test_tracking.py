@@ -92,14 +92,6 @@ def runs_of(root: Path) -> tuple[MlflowClient, Run, dict[str, Run]]:
     return client, parent, {each.info.run_name: each for each in children}
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without experiments of ours: making one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def root(tmp_path: Path, empty_store: Path) -> Path:
     """A project's root with a store in it."""

@@ -1,5 +1,6 @@
 """A round that is selected by HPSv2.1 and ImageReward, on small random models in their official formats."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,15 @@ def parameters(models: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, models: Path, parameters: dict[str, Any]) -> Path:
+def project(
+    tmp_path_factory: pytest.TempPathFactory, models: Path, parameters: dict[str, Any], empty_store: Path
+) -> Path:
     folder = tmp_path_factory.mktemp("real") / "project"
     (folder / "src").mkdir(parents=True)
     for name in ("conf", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "weights").symlink_to(models)
+    shutil.copy(empty_store, folder)
     bootstrap_project(folder)
     with KedroSession.create(folder, env="test", runtime_params=parameters) as session:
         session.run(pipeline_names=["rsi"], runner=RsiRunner())

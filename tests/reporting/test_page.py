@@ -32,15 +32,23 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+@pytest.fixture(scope="module")
+def kept() -> dict[str, str]:
+    """The report of `contents`, once it was made: each test has the same."""
+    return {}
+
+
 @pytest.fixture
-def show(browser: Browser, contents: Contents, tmp_path: Path) -> Iterator[Show]:
+def show(browser: Browser, contents: Contents, kept: dict[str, str], tmp_path: Path) -> Iterator[Show]:
     """`show(size, scheme, contents)`: a page of the report; errors of its script fail the test."""
     errors: list[str] = []
     contexts = []
 
     def opened(size: tuple[int, int] = WIDE, scheme: str = "light", shown: Contents = contents) -> Page:
         path = tmp_path / "report.html"
-        path.write_text(report_html(shown), encoding="utf-8")
+        if shown is contents and not kept:
+            kept["report"] = report_html(contents)
+        path.write_text(kept["report"] if shown is contents else report_html(shown), encoding="utf-8")
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()

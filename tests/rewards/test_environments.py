@@ -1,6 +1,7 @@
 """conf/sd14 and conf/sd3 run as they stand, with small models and files in the place of what they name on the hub."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def local(project: Path, family_folder, options: dict[str, dict[str, Any]]) -> d
 
 
 @pytest.mark.parametrize("env", ["sd14", "sd3"])
-def test_the_environment_runs(project: Path, local: dict[str, Any], family_folder, env: str) -> None:
+def test_the_environment_runs(project: Path, local: dict[str, Any], family_folder, empty_store: Path, env: str) -> None:
+    shutil.copy(empty_store, project)
     local["model"]["base"] = str(family_folder(FAMILIES[env]))
     with KedroSession.create(project, env=env, runtime_params=local) as session:
         session.run(pipeline_names=["rsi"], runner=RsiRunner())

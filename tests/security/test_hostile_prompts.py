@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from rsidiff_kedro.cli import rsi
 from rsidiff_kedro.cli.prompt_report import filter_report
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
 from rsidiff_kedro.evaluation.categories import category_scores
@@ -83,12 +85,15 @@ def shown_in(page: Page) -> dict[str, Any]:
     return json.loads(next(text for text in page.texts if text.startswith('{"gallery"')))["gallery"]
 
 
+@cache
+def page_with_a_gallery(text: str, draw: Callable[..., ImageSet]) -> Page:
+    prompts, scores = scores_of(text, text)
+    shown = gallery([draw(text, "b")], [scores], prompts, ["proxy"], SELECTION)
+    return Page(report_html(Contents([{"gate/accepted": 1.0}], "", ["proxy"], shown)))
+
+
 def test_the_gallery(hostile: str, draw) -> None:
-    pages = []
-    for text in (hostile, HARMLESS):
-        prompts, scores = scores_of(text, text)
-        shown = gallery([draw(text, "b")], [scores], prompts, ["proxy"], SELECTION)
-        pages.append(Page(report_html(Contents([{"gate/accepted": 1.0}], "", ["proxy"], shown))))
+    pages = [page_with_a_gallery(text, draw) for text in (hostile, HARMLESS)]
     assert pages[0].elements == pages[1].elements
     assert pages[0].others == pages[1].others
     rows = shown_in(pages[0])["rows"]
@@ -108,15 +113,18 @@ def test_the_table_of_categories(hostile: str) -> None:
     assert all(line.isprintable() for line in lines)
 
 
+@cache
+def page_with_plots(name: str) -> Page:
+    metrics = [{f"test/reward/{name}": 0.5, "gate/accepted": 1.0}] * 2
+    assert "<" not in figures.reward_figure(*metrics).data[0].name
+    shown = {"rows": [], "rounds": [], "rewards": [], "measure": None}
+    facts = RunFacts("1", name, name, {name: Change(name, name)}, {name: name}, {name: 1.0}, {1: name})
+    kept = {"prompts": [{"name": name, "left": 1, "dropped": [{"reason": name, "count": 1}]}], "samples": []}
+    return Page(report_html(Contents(metrics, name, [name], shown, funnel=kept, facts=facts)))
+
+
 def test_the_report_with_its_plots(hostile: str) -> None:
-    pages = []
-    for name in (hostile, HARMLESS):
-        metrics = [{f"test/reward/{name}": 0.5, "gate/accepted": 1.0}] * 2
-        assert "<" not in figures.reward_figure(*metrics).data[0].name
-        shown = {"rows": [], "rounds": [], "rewards": [], "measure": None}
-        facts = RunFacts("1", name, name, {name: Change(name, name)}, {name: name}, {name: 1.0}, {1: name})
-        kept = {"prompts": [{"name": name, "left": 1, "dropped": [{"reason": name, "count": 1}]}], "samples": []}
-        pages.append(Page(report_html(Contents(metrics, name, [name], shown, funnel=kept, facts=facts))))
+    pages = [page_with_plots(name) for name in (hostile, HARMLESS)]
     assert pages[0].elements == pages[1].elements
     assert pages[0].others == pages[1].others
 
@@ -187,14 +195,6 @@ def test_the_command_that_shows_lineage(project: Path, hostile: str) -> None:
     assert result.exit_code == 0, result.output
     assert len(result.output.splitlines()) == 3
     assert all(line.isprintable() for line in result.output.splitlines())
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making a store takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 def track(root: Path, store: Path, run: Callable[[TrackingHooks, dict[str, Any]], None], **parameters: Any) -> Any:

@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class RsiConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str, env: str | None = None, **options: Any) -> None:
         self._conf = Path(conf_source)
         _check_locale(self._conf)
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
         _check_environment(self._conf, env or str(options.get("default_run_env", "")))
         super().__init__(conf_source, env, **options)
         _check_data(self["globals"].get("data"), self._conf)
@@ -98,6 +100,12 @@ class RsiConfigLoader(OmegaConfigLoader):
         return {name: value for name, value in layer.items() if not name.startswith("_") and name != "extends"}
 
     def _read(self, key: str, environment: str) -> dict[str, Any]:
+        """Return what one environment's files say; they are read once, because each key asks for the globals again."""
+        if (key, environment) not in self._known:
+            self._known[key, environment] = self._read_files(key, environment)
+        return deepcopy(self._known[key, environment])
+
+    def _read_files(self, key: str, environment: str) -> dict[str, Any]:
         """Read one environment's files; Kedro finds them and refuses a name that two of them have."""
         folder = self._conf / environment
         try:

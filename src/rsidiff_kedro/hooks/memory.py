@@ -11,7 +11,26 @@ from rsidiff_kedro.pipelines import stages
 
 
 class MemoryHooks:
-    """Collect garbage after every node: networks sit in reference cycles, which Python would free some time later."""
+    """Collect garbage after every node: networks sit in reference cycles, which Python would free some time later.
+
+    What lived before the run is left out: looking at every imported module takes longer than many a small node.
+    """
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self) -> None:
+        """Free what earlier runs of this process left, and set apart what is still in use."""
+        gc.collect()
+        gc.freeze()
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Let Python free again what lived before the run."""
+        gc.unfreeze()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """See `after_pipeline_run`."""
+        gc.unfreeze()
 
     @hook_impl
     def after_node_run(self) -> None:
