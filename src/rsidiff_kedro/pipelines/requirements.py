@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
-from rsidiff_kedro.diffusion.families import check_denoiser, check_loss, check_model
-from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
+from rsidiff_kedro.diffusion.families import check_denoiser, check_loss, check_model, open_tokenizer
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
@@ -92,7 +91,7 @@ def pairs_requirement(parameters: "Parameters") -> Requirement:
 
     def check() -> str:
         model, sft = parameters.model, parameters.sft
-        found = check_pairs(sft.images, sft.text_column, open_prompt_tokenizer(model.base, model.revision))
+        found = check_pairs(sft.images, sft.text_column, open_tokenizer(model))
         return f"{sft.images}, {found}"
 
     return Requirement("real images", check)
