@@ -12,10 +12,16 @@ import pandas as pd
 import pytest
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -35,6 +41,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -170,6 +179,8 @@ def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
         "stable_diffusion": build_stable_diffusion,
         "stable_diffusion_xl": build_stable_diffusion_xl,
         "stable_diffusion_3": build_stable_diffusion_3,
+        "flux": build_flux,
+        "sana": build_sana,
     }
     folders: dict[str, Path] = {}
 
@@ -237,10 +248,7 @@ def build_stable_diffusion_xl() -> StableDiffusionXLPipeline:
 
 
 def build_stable_diffusion_3() -> StableDiffusion3Pipeline:
-    tokenizer = build_tokenizer()
-    pieces = [(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz,")]
-    tokenizer_3 = T5Tokenizer(vocab=pieces, extra_ids=0)
-    t5 = T5Config(vocab_size=len(tokenizer_3), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    tokenizer, (tokenizer_3, text_encoder_3) = build_tokenizer(), small_t5()
     transformer = SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
@@ -254,21 +262,103 @@ def build_stable_diffusion_3() -> StableDiffusion3Pipeline:
         pooled_projection_dim=32,
         pos_embed_max_size=16,
     )
-    # Initialised with zeros, as diffusers does, it would generate the same whatever the prompt.
-    for parameter in transformer.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.05)
     return StableDiffusion3Pipeline(
         vae=small_autoencoder(shift_factor=0.06),
         text_encoder=CLIPTextModelWithProjection(text_config(tokenizer, 16)),
         text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer, 16)),
-        text_encoder_3=T5EncoderModel(t5),
+        text_encoder_3=text_encoder_3,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         tokenizer_3=tokenizer_3,
-        transformer=transformer,
+        transformer=without_zeros(transformer),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
+
+
+def build_flux() -> FluxPipeline:
+    """Guidance-distilled, as Flux.1-dev."""
+    tokenizer, (tokenizer_2, text_encoder_2) = build_tokenizer(), small_t5()
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(2, 2, 4),
+    )
+    return FluxPipeline(
+        vae=small_autoencoder(shift_factor=0.06),
+        text_encoder=CLIPTextModel(text_config(tokenizer, 16)),
+        text_encoder_2=text_encoder_2,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer_2,
+        transformer=without_zeros(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    )
+
+
+def build_sana() -> SanaPipeline:
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *"abcdefghijklmnopqrstuvwxyz,"]
+    tokenizer = GemmaTokenizer(vocab={token: number for number, token in enumerate(tokens)})
+    text_encoder = Gemma2Config(
+        vocab_size=len(tokens),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
+    transformer = SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=1,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=32,
+        sample_size=16,
+    )
+    autoencoder = AutoencoderDC(
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+        scaling_factor=0.41407,
+    )
+    return SanaPipeline(
+        vae=autoencoder,
+        text_encoder=Gemma2Model(text_encoder),
+        tokenizer=tokenizer,
+        transformer=without_zeros(transformer),
+        scheduler=DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0, final_sigmas_type="zero"
+        ),
+    )
+
+
+def small_t5() -> tuple[T5Tokenizer, T5EncoderModel]:
+    """Reads letters."""
+    pieces = [(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz,")]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0)
+    config = T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    return tokenizer, T5EncoderModel(config)
+
+
+def without_zeros(network: torch.nn.Module) -> torch.nn.Module:
+    """Initialise what diffusers initialises with zeros: it would generate the same whatever the prompt."""
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return network
 
 
 def diffusion_scheduler() -> DDIMScheduler:

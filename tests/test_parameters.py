@@ -70,7 +70,7 @@ def test_the_test_environment_shrinks_only_what_it_names() -> None:
     assert parameters.sampler.guidance_scale == parse_parameters(load()).sampler.guidance_scale
 
 
-@pytest.mark.parametrize("environment", ["sd14", "sd3"])
+@pytest.mark.parametrize("environment", ["sd14", "sd3", "flux", "sana"])
 def test_the_parameters_of_stable_diffusion_are_valid(environment: str) -> None:
     parameters = parse_parameters(load(environment))
     assert parameters.prompt_curation.source.kind == "hub"

@@ -9,8 +9,8 @@ from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.ending import EndingHooks
 from rsidiff_kedro.hooks.inputs import InputHooks
 from rsidiff_kedro.hooks.memory import MemoryHooks
-from rsidiff_kedro.hooks.report_facts import RunFactsHooks
 from rsidiff_kedro.hooks.progress import ProgressHooks
+from rsidiff_kedro.hooks.report_facts import RunFactsHooks
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.hooks.tracking import TrackingHooks

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from rsidiff_kedro.diffusion.families import FAMILIES, load_model
+from rsidiff_kedro.diffusion.families import FAMILIES, load_model, open_tokenizer
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.model_folder import ModelError
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer, open_prompt_tokenizer
@@ -31,7 +31,8 @@ def refused(base, **options):
 @pytest.mark.parametrize("family", FAMILIES.names)
 def test_counts_are_those_of_the_opened_model(family_folder, family):
     folder = str(family_folder(family))
-    alone, of_the_model = open_prompt_tokenizer(folder), load_model(ModelSettings(family=family, base=folder)).tokenizer
+    model = ModelSettings(family=family, base=folder)
+    alone, of_the_model = open_tokenizer(model), load_model(model).tokenizer
     assert alone.count(TEXTS) == of_the_model.count(TEXTS)
     assert alone.max_tokens == of_the_model.max_tokens
     assert len(alone) == len(of_the_model)

@@ -23,6 +23,7 @@ SIZES = {
     "finetune.ema_decay": 0.0,
     "evaluation.judge": None,
     "gate.enabled": False,
+    "model.resolution": 32,
 }
 
 
@@ -51,12 +52,15 @@ def test_the_last_rounds_images_are_those_of_diffusers_with_its_adapter(
     adapter = next(project.glob("data/test/06_models/rsi/round_2/adapter/*/adapter"))
     pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
+    binning = {"use_resolution_binning": False} if family == "sana" else {}
     base, adapted = [], []
     for generated in (base, adapted):
         for row in range(len(images)):
             generator = torch.Generator().manual_seed(int(images.metadata["seed"][row]))
             text = images.metadata["text"][row]
-            image = pipeline(text, generator=generator, num_inference_steps=3, guidance_scale=2.0).images[0]
+            image = pipeline(
+                text, generator=generator, num_inference_steps=3, guidance_scale=2.0, height=32, width=32, **binning
+            ).images[0]
             generated.append(np.asarray(image, int))
         if generated is base:
             pipeline.load_lora_weights(adapter)

@@ -12,7 +12,8 @@ import pandas as pd
 from rsidiff_kedro.cli.arguments import env_option
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer, open_prompt_tokenizer
+from rsidiff_kedro.diffusion.families import open_tokenizer
+from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.prompts.filters import RULES, filter_prompts
@@ -67,7 +68,7 @@ def report_prompts(
         collected, title = source.collect(parameters.seed), path.name
         if path.is_file():
             title += f" (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
-    words = open_named_tokenizer(tokenizer) if tokenizer else open_prompt_tokenizer(model.base, model.revision)
+    words = open_named_tokenizer(tokenizer) if tokenizer else open_tokenizer(model)
     limit = max_tokens or words.max_tokens
     kept, rejected = filter_prompts(collected, curation.filters, words.count, limit, source.canonical)
     text = (

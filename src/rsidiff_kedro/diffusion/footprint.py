@@ -64,5 +64,6 @@ def adapter_parameters(folder: Path, model: ModelSettings, rank: int, layers: st
 
 def own_resolution(folder: Path, model: ModelSettings) -> int:
     """Return the pixels per side of the images that the model was trained for."""
-    latent_side = family_of(model).empty_denoiser(folder).config.sample_size
-    return int(latent_side) * 2 ** (len(AutoencoderKL.load_config(folder / "vae")["block_out_channels"]) - 1)
+    family, config = family_of(model), AutoencoderKL.load_config(folder / "vae")
+    blocks = config.get("block_out_channels") or config["encoder_block_out_channels"]
+    return family.trained_side(family.empty_denoiser(folder).config) * 2 ** (len(blocks) - 1)

@@ -1,5 +1,6 @@
 """Define opened diffusion models: a diffusers pipeline with frozen weights and at most one LoRA adapter."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from rsidiff_kedro.core.adapter import Adapter, AdapterError
+from rsidiff_kedro.core.adapter import Adapter, check_layers
 from rsidiff_kedro.core.devices import usable_devices
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings
@@ -84,6 +85,10 @@ class DiffusionModel(ABC):
         noising_class: the noise scheduler of training, made from the pipeline's own scheduler config.
         loss: of training, computed from `denoise`.
         has_snr: whether Min-SNR weighting is defined for the family's loss.
+        negative_prompt: whether guidance contrasts a prompt with none; a guidance-distilled denoiser reads the scale.
+        sampling_options: further arguments of the pipeline's call.
+        tokenizer_name: the component that limits a prompt's length.
+        max_tokens: that the pipeline reads of a prompt at most; None for as many as the tokenizer's own limit.
         Options: the family's own settings, the schema of `model.options`; `Section` itself has none.
     """
 
@@ -95,10 +100,15 @@ class DiffusionModel(ABC):
     noising_class: ClassVar[Any] = DDPMScheduler
     loss: ClassVar[Callable[..., Tensor]] = staticmethod(denoising_loss)
     has_snr: ClassVar[bool] = True
+    negative_prompt: ClassVar[bool] = True
+    sampling_options: ClassVar[dict[str, Any]] = {}
+    tokenizer_name: ClassVar[str] = "tokenizer"
+    max_tokens: ClassVar[int | None] = None
     Options: ClassVar[type[Section]] = Section
 
     def __init__(self, pipeline: Any, settings: ModelSettings) -> None:
         self.name = settings.base
+        self.options = self.options_of(settings)
         self.revision = None if Path(model_source(settings.base)).is_dir() else settings.revision
         self.resolution = settings.resolution
         self.device = pipeline.device
@@ -108,7 +118,7 @@ class DiffusionModel(ABC):
         for component in self.pipeline.components.values():
             if isinstance(component, nn.Module):
                 component.requires_grad_(False).eval()
-        self.tokenizer = PromptTokenizer(self.pipeline.tokenizer)
+        self.tokenizer = PromptTokenizer(getattr(pipeline, self.tokenizer_name), self.max_tokens)
         self._noising = self.noising_class.from_config(self.pipeline.scheduler.config)
         self._no_prompt: Conditioning | None = None
 
@@ -136,7 +146,8 @@ class DiffusionModel(ABC):
     @classmethod
     def loading_options(cls, settings: ModelSettings) -> dict[str, Any]:
         """Return further arguments of `from_pretrained`; None leaves a component out, which may then be missing."""
-        return {"feature_extractor": None, "image_encoder": None}  # they read images as prompts
+        known = inspect.signature(cls.pipeline_class.__init__).parameters
+        return {name: None for name in ("feature_extractor", "image_encoder") if name in known}  # images as prompts
 
     @classmethod
     def components_of(cls, folder: Path, settings: ModelSettings) -> dict[str, type[Any]]:
@@ -190,10 +201,23 @@ class DiffusionModel(ABC):
 
     def check(self) -> None:
         """Raise ModelError if the opened model cannot be used."""
-        size = self.denoiser.config.sample_size
+        size = self.trained_side(self.denoiser.config)
         if not isinstance(size, int):
             raise ModelError(f"model.base: the denoiser generates {size} latents; only square ones are supported")
         self.tokenizer.check()
+
+    @classmethod
+    def trained_side(cls, denoiser_config: Any) -> int:
+        """Return the latents per side that the denoiser was trained for."""
+        return denoiser_config.sample_size
+
+    def pack(self, latents: Tensor) -> Tensor:
+        """Bring latents [n, c, h, w] into the shape that the pipeline reads."""
+        return latents
+
+    def unpack(self, latents: Tensor, side: int) -> Tensor:
+        """Bring what the pipeline returns back to latents [n, c, side, side]."""
+        return latents
 
     @abstractmethod
     def encode_prompts(self, texts: list[str]) -> Conditioning:
@@ -235,9 +259,9 @@ class DiffusionModel(ABC):
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Return channels, height and width of one sample's latents."""
-        config = self.denoiser.config
-        size = config.sample_size if self.resolution is None else self.resolution // self.pipeline.vae_scale_factor
-        return config.in_channels, size, size
+        side = self.trained_side(self.denoiser.config)
+        size = side if self.resolution is None else self.resolution // self.pipeline.vae_scale_factor
+        return self.pipeline.vae.config.latent_channels, size, size
 
     @property
     def image_size(self) -> int:
@@ -251,7 +275,7 @@ class DiffusionModel(ABC):
         round most of it away, so it stays beside the weights.
         """
         prefix = f"{self.denoiser_name}."
-        _check_fit(adapter, self.denoiser, prefix)
+        check_layers(adapter, {name: tuple(each.shape) for name, each in self.denoiser.named_parameters()}, prefix)
         # Clone: peft keeps the given tensors, and training changes them in place.
         weights = {name: value.clone() for name, value in adapter.weights.items()}
         # Load into the denoiser alone: the pipeline's own method warns about text encoders without an adapter.
@@ -297,12 +321,13 @@ class DiffusionModel(ABC):
         `generators`, one per sample, made the noise; a scheduler that adds noise continues with them.
         """
         inputs = dict(conditioning.tensors)
-        if sampler.guidance_scale > 1.0:
+        if self.negative_prompt and sampler.guidance_scale > 1.0:
             negative = self.no_prompt.repeat(len(conditioning))
             inputs |= {f"negative_{name}": tensor for name, tensor in negative.tensors.items()}
-        return self.pipeline(
+        latents = self.pipeline(
             **inputs,
-            latents=noise.to(self.device, self.dtype),
+            **self.sampling_options,
+            latents=self.pack(noise.to(self.device, self.dtype)),
             height=self.image_size,
             width=self.image_size,
             generator=generators,
@@ -310,6 +335,7 @@ class DiffusionModel(ABC):
             guidance_scale=sampler.guidance_scale,
             output_type="latent",
         ).images
+        return self.unpack(latents, noise.shape[-1])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
@@ -330,7 +356,10 @@ class DiffusionModel(ABC):
         vae = self.pipeline.vae
         pixels = self.pipeline.image_processor.preprocess(images).to(self.device, vae.dtype)
         mean, factor = self._latent_scale()
-        latents = (vae.encode(pixels).latent_dist.mode() - mean) * factor
+        encoded = vae.encode(pixels)
+        # Some autoencoders return a distribution, others latents.
+        plain = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+        latents = (plain - mean) * factor
         check_finite([latents], "latents of real images")
         if is_flat(latents) and not is_flat(pixels):
             raise ModelError(
@@ -347,23 +376,6 @@ class DiffusionModel(ABC):
         both = torch.tensor([mean, deviation], device=self.device, dtype=self.pipeline.vae.dtype)
         mean, deviation = both[:, None, :, None, None]
         return mean, config.scaling_factor / deviation
-
-
-def _check_fit(adapter: Adapter, network: nn.Module, prefix: str) -> None:
-    """Raise AdapterError unless each weight belongs to a layer of the network and has its width."""
-    sizes = {name: weight.shape for name, weight in network.named_parameters()}
-    for name, tensor in adapter.weights.items():
-        layer, _, factor = name.removeprefix(prefix).partition(".lora_")
-        size = sizes.get(f"{layer}.weight")
-        # The first factor has the layer's input width, the second its output width.
-        side = 1 if factor.startswith("A") else 0
-        if size is None or tensor.ndim < 2 or tensor.shape[side] != size[side]:
-            layer_size = "does not exist" if size is None else f"has {list(size)}"
-            raise AdapterError(
-                f"the adapter of round {adapter.info.get('round')} does not fit the model: {name} has the shape "
-                f"{list(tensor.shape)}, its layer {layer_size}; use the model that it was trained on "
-                f"({adapter.info.get('base_model')}), or run all rounds again"
-            )
 
 
 def find_device(name: str) -> torch.device:

@@ -166,8 +166,8 @@ def component_class(name: str, library: str, kind: str) -> type[Any]:
         ) from None
     if not isinstance(found, type):
         raise ModelError(
-            f"{problem}, which {home.__name__} {home.__version__} does not have; install the version that the model was "
-            "saved with, or save it again"
+            f"{problem}, which {home.__name__} {home.__version__} does not have; install the version that the model "
+            "was saved with, or save it again"
         )
     return found
 

@@ -14,8 +14,8 @@ def check_finite(tensors: Iterable[Tensor], what: str) -> None:
     """Raise ModelError if a number is NaN or infinite; `what` names the numbers: "latents for 'a cat'"."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise ModelError(
-            f"the model computes NaN or infinite {what}; its weights or the adapter are broken, so download or train them "
-            "again, or model.dtype is too narrow, so set model.dtype=float32"
+            f"the model computes NaN or infinite {what}; its weights or the adapter are broken, so download or train "
+            "them again, or model.dtype is too narrow, so set model.dtype=float32"
         )
 
 
@@ -50,7 +50,7 @@ class FlatImages:
         if not self._content and len(self._prompts) >= self._enough:
             raise ModelError(
                 f"all images of {len(self._prompts)} prompts have one colour each; the autoencoder (model.base, vae) "
-                "or the adapter is broken, so download or train it again, or guidance_scale is far too high, so lower it"
+                "or the adapter is broken, so download or train it again, or guidance_scale is far too high: lower it"
             )
 
 

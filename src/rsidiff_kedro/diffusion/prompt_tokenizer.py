@@ -18,9 +18,10 @@ class PromptTokenizer:
         max_tokens: how many tokens the text encoder reads, start and end tokens included.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, most: int | None = None) -> None:
         self._tokenizer = tokenizer
-        self.max_tokens = int(tokenizer.model_max_length)
+        limit = int(tokenizer.model_max_length)
+        self.max_tokens = limit if most is None else min(limit, most)
 
     def __len__(self) -> int:
         return len(self._tokenizer)
@@ -43,15 +44,22 @@ class PromptTokenizer:
             )
 
 
-def open_prompt_tokenizer(base: str, revision: str | None = None) -> PromptTokenizer:
-    """Open the tokenizer of a base model without its networks; raise ModelError if it is missing or broken."""
+def open_prompt_tokenizer(
+    base: str, revision: str | None = None, name: str = "tokenizer", most: int | None = None
+) -> PromptTokenizer:
+    """Open the tokenizer of a base model without its networks; raise ModelError if it is missing or broken.
+
+    Args:
+        name: the component.
+        most: tokens that the pipeline reads at most; None for the tokenizer's own limit.
+    """
     source, problem = model_source(base), f"model.base: the tokenizer of {base!r} cannot be opened"
     with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save it again")):
         if not Path(source).is_dir():
-            patterns = ["model_index.json", "tokenizer/*"]
+            patterns = ["model_index.json", f"{name}/*"]
             source = snapshot_download(source, revision=pinned(source, revision), allow_patterns=patterns)
-        kind = component_class("tokenizer", *check_components(Path(source))["tokenizer"])
-        tokenizer = PromptTokenizer(kind.from_pretrained(Path(source) / "tokenizer", trust_remote_code=False))
+        kind = component_class(name, *check_components(Path(source))[name])
+        tokenizer = PromptTokenizer(kind.from_pretrained(Path(source) / name, trust_remote_code=False), most)
     tokenizer.check()
     return tokenizer
 

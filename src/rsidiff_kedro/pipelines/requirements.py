@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
-from rsidiff_kedro.diffusion.families import check_loss, check_model, check_steps
+from rsidiff_kedro.diffusion.families import check_loss, check_model, check_steps, open_tokenizer
 from rsidiff_kedro.diffusion.model import SamplerSettings
-from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
@@ -100,7 +99,7 @@ def pairs_requirement(parameters: "Parameters") -> Requirement:
 
     def check() -> str:
         model, sft = parameters.model, parameters.sft
-        found = check_pairs(sft.images, sft.text_column, open_prompt_tokenizer(model.base, model.revision))
+        found = check_pairs(sft.images, sft.text_column, open_tokenizer(model))
         return f"{sft.images}, {found}"
 
     return Requirement("real images", check)
@@ -148,7 +147,7 @@ def check_prompts(parameters: "Parameters", prompts: list[str], example: str) ->
 
     `example` is a prompt that they can read.
     """
-    tokenizer = open_prompt_tokenizer(parameters.model.base, parameters.model.revision)
+    tokenizer = open_tokenizer(parameters.model)
     for prompt, count in zip(prompts, tokenizer.count(prompts)):
         if count > tokenizer.max_tokens:
             raise RequirementError(

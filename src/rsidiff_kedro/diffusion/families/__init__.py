@@ -20,6 +20,7 @@ from rsidiff_kedro.diffusion.model_folder import (
     model_source,
     read_object,
 )
+from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer, open_prompt_tokenizer
 
 FAMILIES = Registry(
     "model family",
@@ -28,6 +29,8 @@ FAMILIES = Registry(
         "stable_diffusion": f"{__name__}.stable_diffusion:StableDiffusion",
         "stable_diffusion_xl": f"{__name__}.stable_diffusion_xl:StableDiffusionXL",
         "stable_diffusion_3": f"{__name__}.stable_diffusion_3:StableDiffusion3",
+        "flux": f"{__name__}.flux:Flux",
+        "sana": f"{__name__}.sana:Sana",
     },
 )
 
@@ -105,6 +108,12 @@ def _is_possible(scheduler: Any, steps: int, levels: int) -> bool:
     except ValueError:
         return False
     return bool(scheduler.timesteps.max() < levels)
+
+
+def open_tokenizer(model: ModelSettings) -> PromptTokenizer:
+    """Open the tokenizer that limits a prompt's length, without networks; raise ModelError if it is broken."""
+    family = family_of(model)
+    return open_prompt_tokenizer(model.base, model.revision, family.tokenizer_name, family.max_tokens)
 
 
 def load_model(model: ModelSettings) -> DiffusionModel:

@@ -7,9 +7,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.families import load_model, open_tokenizer
 from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.method import curation
@@ -34,11 +33,12 @@ def filter_prompts(
     settings: FilterSettings,
     source: dict[str, Any],
     evaluation_source: dict[str, Any] | None,
+    family: str,
     base: str,
     revision: str | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Drop prompts that the text encoder cannot read, that are blocked, or that repeat another."""
-    tokenizer = open_prompt_tokenizer(base, revision)
+    tokenizer = open_tokenizer(ModelSettings(family=family, base=base, revision=revision))
     used = [each for each in _sources(source, evaluation_source) if each is not None]
 
     def canonical(text: str) -> str | None:

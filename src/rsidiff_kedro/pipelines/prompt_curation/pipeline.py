@@ -11,7 +11,8 @@ SECTION = "params:prompt_curation"
 def create_pipeline() -> Pipeline:
     """Create everything from the collected prompts to the pool."""
     sources = [f"{SECTION}.source", f"{SECTION}.evaluation_source"]
-    rules = [f"{SECTION}.filters", *sources, "params:model.base", "params:model.revision"]
+    model = ["params:model.family", "params:model.base", "params:model.revision"]
+    rules = [f"{SECTION}.filters", *sources, *model]
     sizes = [f"{SECTION}.validation_size", f"{SECTION}.test_size", "params:seed"]
     probe = [f"{SECTION}.enabled", f"{SECTION}.probe", "params:model", "params:seed"]
     scored = ["probe_images", f"{SECTION}.probe", "params:rewards"]
