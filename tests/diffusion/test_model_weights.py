@@ -146,6 +146,30 @@ def test_files_as_they_were_published_pass_and_are_loaded_whole(network, edit):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def both_names(tensors):
+    """Name one tensor of an autoencoder as in 2022, too."""
+    name = next(name for name in tensors if name.endswith("attentions.0.to_q.weight"))
+    tensors[name.replace("to_q", "query")] = tensors[name] + 1
+
+
+def both_prefixes(tensors):
+    """Store one tensor of a text encoder with and without the name of the whole."""
+    name = next(name for name in tensors if name.endswith("final_layer_norm.weight")).removeprefix("text_model.")
+    tensors[f"text_model.{name}"], tensors[name] = torch.ones(16), torch.zeros(16)
+
+
+@pytest.mark.parametrize(
+    ("network", "edit"),
+    [(("stable_diffusion", "vae"), both_names), (("stable_diffusion", "text_encoder"), both_prefixes)],
+    indirect=["network"],
+)
+def test_a_tensor_under_two_names_is_refused(network, edit):
+    component, kind = network
+    change(component, kind, edit)
+    with pytest.raises(ModelError, match="has too many: 1 of"):
+        check_network(component, kind)
+
+
 @pytest.mark.parametrize(("family", "name"), [*NETWORKS][1:5])
 def test_every_network_of_a_family_is_checked_before_a_run(family_folder, tmp_path, family, name):
     folder = shutil.copytree(family_folder(family), tmp_path / "model")

@@ -106,6 +106,10 @@ def a_tokenizer_of_another_version(model: Path, other: Path) -> None:
     edit(model / "tokenizer" / "tokenizer_config.json", fast_tokenizer_files=["tokenizer.json", name])
 
 
+def links_in_a_circle(model: Path, other: Path) -> None:
+    (model / "unet" / "more.json").symlink_to("more.json")
+
+
 def a_component_outside(model: Path, other: Path) -> None:
     edit(model / "model_index.json", **{"../other/unet": ["diffusers", "UNet2DConditionModel"]})
 
@@ -122,6 +126,7 @@ SAYS = {
     a_linked_file: "a link out of the model's folder",
     a_linked_config: "a link out of the model's folder",
     a_link_to_nothing: "or to nothing",
+    links_in_a_circle: "or to nothing",
     a_tokenizer_of_another_version: "do not lie beside it",
     a_component_outside: "a component is a class of diffusers or transformers",
 }
@@ -161,7 +166,15 @@ def a_link_within(model: Path, other: Path) -> None:
     (model / "unet").symlink_to("denoiser")
 
 
-@pytest.mark.parametrize("entry", [where_it_came_from, code_that_comes_with_it, files_of_a_tokenizer, a_link_within])
+def what_file_managers_leave(model: Path, other: Path) -> None:
+    for name in ("._config.json", "._model.safetensors.index.json", "._x.json"):
+        (model / "text_encoder" / name).write_bytes(b"\x00\x05\x16\x07")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [where_it_came_from, code_that_comes_with_it, files_of_a_tokenizer, a_link_within, what_file_managers_leave],
+)
 def test_what_leads_nowhere_is_loaded_as_if_it_were_not_there(
     model: Path, other: Path, entry: Callable[[Path, Path], None]
 ) -> None:
@@ -181,6 +194,8 @@ def test_what_leads_nowhere_is_loaded_as_if_it_were_not_there(
         ("tokenizer", ["transformers", "CLIPTextModel"]),
         ("text_encoder", ["transformers", "NoSuchModel"]),
         ("unet", ["diffusers", "models"]),
+        ("scheduler", ["diffusers", "UNet2DConditionModel"]),
+        ("scheduler", ["diffusers", "OnnxRuntimeModel"]),
     ],
 )
 def test_a_class_that_the_pipeline_does_not_take(model: Path, component: str, named: list[str]) -> None:

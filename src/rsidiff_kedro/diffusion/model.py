@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_type_hints
 
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import DDPMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
@@ -168,9 +168,10 @@ class DiffusionModel(ABC):
         found = {name: component_class(name, *of) for name, of in named.items() if name in taken}
         for name, kind in found.items():
             wanted = tuple(each for each in (get_args(taken[name]) or (taken[name],)) if isinstance(each, type))
-            if any(issubclass(each, nn.Module | PreTrainedTokenizerBase) for each in wanted) and not issubclass(
-                kind, wanted
-            ):
+            if name == "scheduler":
+                wanted = (SchedulerMixin,)  # any, whichever the pipeline names
+            checked = any(issubclass(each, nn.Module | PreTrainedTokenizerBase | SchedulerMixin) for each in wanted)
+            if checked and not issubclass(kind, wanted):
                 names = " or ".join(each.__name__ for each in wanted)
                 raise ModelError(
                     f"model.base: {str(folder)!r} names a {kind.__name__} as {name}; a {pipeline} takes a {names}: "

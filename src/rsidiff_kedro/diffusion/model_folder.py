@@ -90,13 +90,14 @@ def check_components(folder: Path) -> Classes:
                 "transformers by its name, and code that comes with a model is not run: give a model without"
             )
         classes[name] = value[0], value[1]
-    for path in (*folder.glob("*"), *folder.glob("*/*")):
+    # No library looks at hidden files, which file managers leave.
+    for path in (*folder.glob("[!.]*"), *folder.glob("[!.]*/[!.]*")):
         if not path.is_dir():
             _check_place(folder, path)
-    for path in (*folder.glob("*config.json"), *folder.glob("*/*config.json")):
-        _check_config(path)
-    for path in (*folder.glob("*.safetensors.index*.json"), *folder.glob("*/*.safetensors.index*.json")):
-        parts_of(path)
+        if path.name.endswith("config.json"):
+            _check_config(path)
+        if path.match("*.safetensors.index*.json"):
+            parts_of(path)
     return classes
 
 
@@ -184,7 +185,7 @@ def check_files(folder: Path, classes: Mapping[str, type[Any]]) -> None:
             + "save the pipeline, or download it, again"
         )
     for name in sorted(classes):
-        for path in sorted((folder / name).glob("*.json")):
+        for path in sorted((folder / name).glob("[!.]*.json")):
             read_object(path)
     if "vae" in classes:
         _check_latent_scale(folder / "vae" / "config.json")

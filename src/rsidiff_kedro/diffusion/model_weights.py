@@ -1,7 +1,7 @@
 """Compare the tensors that a model's folder holds with those that its configs imply; only headers are read."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -111,9 +111,15 @@ def _of_transformers(component: Path, kind: Any, stored: dict[str, Stored]) -> s
         )
     expected = network.state_dict()
     reshaped = {name: (tuple(has), tuple(wanted)) for name, has, wanted in found["mismatched_keys"]}
-    return describe_differences(
-        len(expected), found["missing_keys"], found["unexpected_keys"], reshaped, _retyped(stored, expected)
-    )
+    unexpected = {*found["unexpected_keys"], *_twice(stored, expected)}
+    return describe_differences(len(expected), found["missing_keys"], unexpected, reshaped, _retyped(stored, expected))
+
+
+def _twice(stored: Iterable[str], expected: Mapping[str, Tensor]) -> set[str]:
+    """Return stored names that mean the same tensor as others, with the name of the whole before them."""
+    names = {*stored}
+    pairs = ((name, name[place + 1 :]) for name in names for place, sign in enumerate(name) if sign == ".")
+    return {long for long, short in pairs if short in names and not {long, short} <= expected.keys()}
 
 
 def _of_diffusers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
@@ -125,6 +131,8 @@ def _of_diffusers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
         network._fix_state_dict_keys_on_load(given)  # type: ignore[operator]
     ignored = kind._keys_to_ignore_on_load_unexpected or []
     unexpected = [name for name in given.keys() - expected.keys() if not any(re.search(each, name) for each in ignored)]
+    # Of an old and a new name of one tensor, one is left.
+    unexpected += sorted(stored.keys() - given.keys())[: len(stored) - len(given)]
     reshaped = {
         name: (given[name].shape, expected[name].shape)
         for name in given.keys() & expected.keys()
