@@ -16,7 +16,7 @@ def lies_inside(folder: Path, name: str) -> bool:
     """
     try:
         inside, found = folder.resolve(), (folder / name).resolve()
-    except (OSError, ValueError):  # no name that a file can have
+    except (OSError, ValueError, RuntimeError):  # no name that a file can have, or a link to itself
         return False
     return os.path.isfile(found) and any(map(found.is_relative_to, (inside, *_stores(inside))))
 
