@@ -57,6 +57,11 @@ def _link_outside(place: Place) -> None:
     (place.project / FOLDER / "b.png").symlink_to(outside)
 
 
+def _link_to_itself(place: Place) -> None:
+    _pairs(place, "file_name,text\nb.png,a red circle\n")
+    (place.project / FOLDER / "b.png").symlink_to("b.png")
+
+
 def _folder_alone(place: Place) -> None:
     place.write(f"{FOLDER}/a.png", picture())
 
@@ -91,6 +96,7 @@ _REAL = (
     _table("an image is missing", "1 images are missing, 'b.png' first", "file_name,text\nb.png,a fox\n"),
     Case("images", "a path leaves the folder", "1 images are missing, '../secret.png' first", SFT, _outside),
     Case("images", "a link leaves the folder", "1 images are missing, 'b.png' first", SFT, _link_outside),
+    Case("images", "a link leads to itself", "1 images are missing, 'b.png' first", SFT, _link_to_itself),
     _table("a caption is blank", "1 images have no caption, 'a.png' first", "file_name,text\na.png,  \n"),
     _table(
         "a caption is a number", "have a caption that is no text", '{"file_name": "a.png", "text": 7}', "metadata.jsonl"
