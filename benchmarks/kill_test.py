@@ -19,10 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -53,11 +55,20 @@ class Kill:
     reused: str = ""
 
 
+def start_kedro(folder: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> Any:
+    """Start `kedro` in a folder, with both streams in one."""
+    command = [sys.executable, "-m", "kedro", *arguments]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, encoding="utf-8", **streams)
+
+
 @dataclass
 class Project:
-    """A folder in which runs are started, killed and resumed."""
+    """A folder in which runs of so many rounds are started, killed and resumed."""
 
     folder: Path
+    rounds: int = ROUNDS
+    start_process: Callable[..., Any] = start_kedro
     seen: set[str] = field(default_factory=set)
     written: dict[Path, int] = field(default_factory=dict)
 
@@ -66,19 +77,11 @@ class Project:
         """Return the folder of the environment `test`'s data."""
         return self.folder / "data" / "test"
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self) -> Any:
         """Start a run that says which step it is at."""
-        command = [sys.executable, "-m", "kedro", "run", "--pipelines=rsi", "--env=test", "--only-missing-outputs"]
+        arguments = ["run", "--pipelines=rsi", "--env=test", "--only-missing-outputs", f"--params=rounds={self.rounds}"]
         environment = os.environ | {"KEDRO_LOGGING_CONFIG": str(self.folder / "logging.json"), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [*command, f"--params=rounds={ROUNDS}"],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "stderr.txt").open("a", encoding="utf-8"),
-            text=True,
-            encoding="utf-8",
-        )
+        return self.start_process(self.folder, arguments, environment)
 
     def images(self) -> dict[Path, str]:
         """Return the digests of all images that are not hidden, those of unfinished steps included."""
@@ -134,7 +137,7 @@ def _read(path: Path) -> None:
         assert path.read_text(encoding="utf-8").endswith(("\n", ">")), f"{path} is cut off"
 
 
-def make_project(folder: Path) -> Project:
+def make_project(folder: Path, *options: Any) -> Project:
     """Make an empty folder with the project's configuration, whose logs name each step as it begins."""
     folder.mkdir()
     shutil.copytree(ROOT / "conf", folder / "conf")
@@ -145,34 +148,36 @@ def make_project(folder: Path) -> Project:
     loggers = {name: {"level": "INFO", "handlers": ["out"]} for name in ("kedro.pipeline.node", "rsidiff_kedro")}
     config = {"version": 1, "disable_existing_loggers": False, "handlers": handlers, "loggers": loggers}
     (folder / "logging.json").write_text(json.dumps(config), encoding="utf-8")
-    return Project(folder)
+    return Project(folder, *options)
 
 
-def steps() -> dict[str, tuple[str, str]]:
+def steps(rounds: int) -> dict[str, tuple[str, str]]:
     """Return the name and the stage of every step of the run, by its first output."""
-    pipelines = compose(METHOD, ROUNDS)
+    pipelines = compose(METHOD, rounds)
     return {node.outputs[0]: (node.name, each.name) for each in METHOD for node in pipelines[each.name].nodes}
 
 
 def undisturbed(project: Project) -> dict[str, float]:
     """Run to the end; return the seconds that each step took."""
     begun: list[tuple[str, float]] = []
+    said: deque[str] = deque(maxlen=50)
     with project.start() as process:
-        assert process.stdout is not None
         for line in process.stdout:
+            said.append(line)
             if match := _STARTED.search(line):
                 begun.append((match[1], time.monotonic()))
-    assert process.returncode == 0, (project.folder / "stderr.txt").read_text(encoding="utf-8")[-2000:]
+    assert process.returncode == 0, "".join(said)
     ends = [moment for _, moment in begun[1:]] + [time.monotonic()]
     return {name: end - start for (name, start), end in zip(begun, ends, strict=True)}
 
 
 def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: random.Random, run: int) -> Kill | str:
     """Resume, and kill in the next step of a stage at a random moment; return what was reused if it came to its end."""
-    known, reused, kill = steps(), "", None
+    known, reused, kill = steps(project.rounds), "", None
+    said: deque[str] = deque(maxlen=50)
     with project.start() as process:
-        assert process.stdout is not None
         for line in process.stdout:
+            said.append(line)
             if match := _REUSED.search(line):
                 reused = f"{match[1]} of {match[2]}"
             match = _STARTED.search(line)
@@ -182,7 +187,7 @@ def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: rand
                 process.send_signal(signal.SIGKILL)
                 kill = Kill(run, known[match[1]][0], stage, waited, 0, 0, reused)
     if kill is None or process.returncode != -signal.SIGKILL:
-        assert process.returncode == 0, (project.folder / "stderr.txt").read_text(encoding="utf-8")[-2000:]
+        assert process.returncode == 0, "".join(said)
         return reused
     kill.images = len(list(project.data.glob("unfinished/*/images/*.png")))
     states = [load_file(path) for path in project.data.glob("unfinished/*/training.safetensors")]
@@ -190,20 +195,28 @@ def kill_once(project: Project, stage: str, seconds: dict[str, float], rng: rand
     return kill
 
 
-def kill_test(kills: int, folder: Path, seed: int = 0, order: Sequence[str] = ()) -> Iterator[Kill]:
+def kill_test(
+    kills: int,
+    folder: Path,
+    seed: int = 0,
+    order: Sequence[str] = (),
+    rounds: int = ROUNDS,
+    start: Callable[..., Any] = start_kedro,
+) -> Iterator[Kill]:
     """Kill and resume so many times; raise AssertionError as soon as something is lost, half-written or different.
 
     Args:
         order: of the stages to kill in; random ones after these.
+        start: another way to start `kedro` than `start_kedro`.
     """
     rng, done, run = random.Random(seed), 0, 0
-    whole = make_project(folder / "undisturbed")
+    whole = make_project(folder / "undisturbed", rounds, start)
     seconds = undisturbed(whole)
     whole.check()
     waiting = list(reversed(order))
     while done < kills:
         run += 1
-        project, finished = make_project(folder / f"run_{run}"), False
+        project, finished = make_project(folder / f"run_{run}", rounds, start), False
         while not finished:
             waiting = waiting or rng.sample([each.name for each in METHOD], len(METHOD))
             stage = waiting.pop() if done < kills else TO_THE_END

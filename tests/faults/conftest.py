@@ -3,14 +3,12 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kedro_process import KedroProcess
 
 from rsidiff_kedro.provenance.records import Records
 
@@ -38,21 +36,8 @@ class Place:
     def data(self) -> Path:
         return self.folder / "data" / "test"
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "kedro", "run", "--env=test", *arguments]
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            preexec_fn=_hear_interrupts,
-        )
+    def start(self, *arguments: str, prelude: str = "") -> KedroProcess:
+        return KedroProcess(self.folder, ["run", "--env=test", *arguments], self.environment, prelude)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,11 +45,12 @@ class Place:
         locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
         return os.environ | locale | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-    def run(self, *arguments: str) -> tuple[int, str]:
+    def run(self, *arguments: str, prelude: str = "") -> tuple[int, str]:
         """The exit code and all that was said."""
-        with self.start(*arguments) as process:
+        with self.start(*arguments, prelude=prelude) as process:
             output, _ = process.communicate(timeout=300)
         assert "Traceback" not in output, output
+        assert process.returncode is not None
         return process.returncode, output
 
     def artifacts(self) -> dict[str, dict[str, str]]:
@@ -72,15 +58,22 @@ class Place:
         return {record.key: record.outputs for record in Records(self.data / "lineage").all()}
 
 
-def _hear_interrupts() -> None:
-    """Tests that run in the background have SIGINT ignored, and their processes would too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@pytest.fixture(scope="session")
+def new_place(new_project: Callable[[Path], Path], empty_store: Path) -> Callable[[Path], Place]:
+    """`new_place(folder)`: an empty project in a new folder."""
+
+    def new_place(folder: Path) -> Place:
+        place = Place(new_project(folder / "project"))
+        shutil.copy(empty_store, place.folder)
+        return place
+
+    return new_place
 
 
 @pytest.fixture(scope="session")
-def finished(new_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Place:
+def finished(new_place: Callable[[Path], Place], tmp_path_factory: pytest.TempPathFactory) -> Place:
     """One round that nobody disturbed."""
-    place = Place(new_project(tmp_path_factory.mktemp("finished") / "project"))
+    place = new_place(tmp_path_factory.mktemp("finished"))
     code, output = place.run("--params=rounds=1")
     assert code == 0, output
     return place

@@ -4,20 +4,23 @@ import json
 import os
 import re
 import resource
-import shlex
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import kedro_process
 import pytest
 import torch
+from kedro_process import KedroProcess
 
 from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.provenance.records import Record, Records, chain
 
+SOURCE = Path(__file__).parents[2] / "src"
 CUT = {
     "an image (PNG) of an earlier stage is cut": "03_primary/rsi/round_1/images/*/images/images/*_0.png",
     "an adapter (safetensors) is cut": "06_models/rsi/round_0/adapter/*/adapter/*.safetensors",
@@ -153,27 +156,46 @@ IMAGES = ("--params=rounds=1", "--to-outputs=rsi.round_1.images")
 LONGER = "--params=rounds=1,finetune.steps=60"
 
 
-def test_a_disk_that_is_full_or_read_only(new_project, finished, note, tmp_path: Path) -> None:
+ON_A_SMALL_DISK = """
+import importlib, json, os, subprocess, sys
+import kedro_process
+for name in kedro_process.LIBRARIES:
+    importlib.import_module(name)
+for said, mount, arguments in json.loads(sys.argv[1]):
+    subprocess.run(mount, check=True)
+    run = os.fork()
+    if not run:
+        output = os.open(said, os.O_WRONLY | os.O_CREAT)
+        kedro_process.become_kedro(output, os.getcwd(), arguments, dict(os.environ))
+    print(os.waitstatus_to_exitcode(os.waitpid(run, 0)[1]), flush=True)
+subprocess.run(["cp", "-r", "data", "saved"], check=True)
+"""
+
+
+def test_a_disk_that_is_full_or_read_only(new_place, finished, note, tmp_path: Path) -> None:
     if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
         pytest.skip("needs the right to mount a file system in a name space of its own")
-    place = type(finished)(new_project(tmp_path / "project"))
+    place = new_place(tmp_path)
     (place.folder / "data").mkdir()
-    first, on = (shlex.join(place.command(*IMAGES, *more)) for more in ((), (GO_ON,)))
-    script = f"""
-        mount -t tmpfs -o size=700k none data
-        {first} > full.txt 2>&1; echo $?
-        mount -o remount,ro data
-        {on} > read_only.txt 2>&1; echo $?
-        mount -o remount,rw,size=100m data
-        {on} > enough.txt 2>&1; echo $?
-        cp -r data saved
-    """
-    command = ["unshare", "-rm", "sh", "-c", script]
+    steps = [
+        ("full", [], ["mount", "-t", "tmpfs", "-o", "size=700k", "none", "data"]),
+        ("read_only", [GO_ON], ["mount", "-o", "remount,ro", "data"]),
+        ("enough", [GO_ON], ["mount", "-o", "remount,rw,size=100m", "data"]),
+    ]
+    commands = [(f"{name}.txt", mount, ["run", "--env=test", *IMAGES, *more]) for name, more, mount in steps]
+    paths = os.pathsep.join([str(Path(kedro_process.__file__).parent), str(SOURCE)])
     done = subprocess.run(
-        command, cwd=place.folder, env=place.environment, capture_output=True, text=True, encoding="utf-8"
+        ["unshare", "-rm", sys.executable, "-c", ON_A_SMALL_DISK, json.dumps(commands)],
+        cwd=place.folder,
+        env=place.environment | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
-    full, read_only, enough = ((place.folder / f"{name}.txt").read_text() for name in ("full", "read_only", "enough"))
-    assert done.stdout.split() == ["1", "1", "0"], full + read_only + enough
+    full, read_only, enough = (
+        (place.folder / f"{name}.txt").read_text(encoding="utf-8") for name in ("full", "read_only", "enough")
+    )
+    assert done.stdout.split() == ["1", "1", "0"], full + read_only + enough + done.stderr
     assert "the disk is full" in full
     assert "a file cannot be written" in read_only
     assert "Traceback" not in full + read_only
@@ -237,12 +259,12 @@ def statuses(project: Path) -> list[str]:
         return [status for (status,) in store.execute(query)]
 
 
-def metrics(project: Path) -> int:
+def count(table: str, project: Path) -> int:
     with sqlite3.connect(project / "mlflow.db") as store:
-        return int(store.execute("select count(*) from metrics").fetchone()[0])
+        return int(store.execute(f"select count(*) from {table}").fetchone()[0])
 
 
-def wait_for(condition, process: subprocess.Popen[str]) -> None:
+def wait_for(condition, process: KedroProcess) -> None:
     while not condition():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
@@ -252,9 +274,9 @@ def wait_for(condition, process: subprocess.Popen[str]) -> None:
 def test_a_store_that_fails_in_the_middle(place, note, fault: str) -> None:
     store = place.folder / "mlflow.db"
     arguments = ("--params=rounds=1,evaluation.bootstrap_resamples=50", GO_ON)
+    written = count("params", place.folder)
     with place.start(*arguments) as process:
-        wait_for(lambda: len(statuses(place.folder)) == 2, process)
-        time.sleep(1)  # it has written its parameters
+        wait_for(lambda: count("params", place.folder) == 2 * written, process)
         lock = sqlite3.connect(store, isolation_level=None)
         if "locked" in fault:
             lock.execute("begin exclusive")
@@ -269,7 +291,7 @@ def test_a_store_that_fails_in_the_middle(place, note, fault: str) -> None:
     assert code == 0
     assert "38 of 38 steps are reused" in said
     assert statuses(place.folder)[0] == "FINISHED"
-    assert metrics(place.folder) > 20
+    assert count("metrics", place.folder) > 20
     note(
         fault,
         process.returncode,
@@ -282,8 +304,8 @@ CANDIDATE = "rsi.round_1.candidate"
 
 
 @pytest.mark.parametrize("time", range(int(os.environ.get("TIMES", "1"))))
-def test_two_runs_at_once_do_not_meet(new_project, finished, note, tmp_path, time: int) -> None:
-    place = type(finished)(new_project(tmp_path / "project"))
+def test_two_runs_at_once_do_not_meet(new_place, finished, note, tmp_path, time: int) -> None:
+    place = new_place(tmp_path)
     started = [place.start(f"--params=rounds=1,seed={seed}", f"--to-outputs={CANDIDATE}") for seed in (0, 1)]
     outputs = [process.communicate(timeout=300)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], "".join(outputs)
@@ -305,15 +327,12 @@ time_machine.travel(yesterday, tick=True).start()
 """
 
 
-def test_a_clock_that_jumps_back(new_project, finished, note, tmp_path, monkeypatch) -> None:
-    place = type(finished)(new_project(tmp_path / "project"))
+def test_a_clock_that_jumps_back(new_place, finished, note, tmp_path) -> None:
+    place = new_place(tmp_path)
     ends = [f"--to-outputs={CANDIDATE}", GO_ON]
     before, _ = place.run("--params=rounds=1,seed=1", *ends)
     assert before == 0
-    (tmp_path / "sitecustomize.py").write_text(DAY_BEFORE)
-    with monkeypatch.context() as clock:
-        clock.setenv("PYTHONPATH", str(tmp_path))
-        code, output = place.run("--params=rounds=1,seed=0", *ends)
+    code, output = place.run("--params=rounds=1,seed=0", *ends, prelude=DAY_BEFORE)
     assert code == 0, output
     records = Records(place.data / "lineage")
     earlier, later = (record for record in records.all() if CANDIDATE in record.outputs)
@@ -344,10 +363,8 @@ fcntl.flock = flock
 """
 
 
-def test_a_file_system_without_locks(place, note, tmp_path, monkeypatch) -> None:
-    (tmp_path / "sitecustomize.py").write_text(REFUSING)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    code, output = place.run("--params=rounds=1,evaluation.bootstrap_resamples=50", GO_ON)
+def test_a_file_system_without_locks(place, note) -> None:
+    code, output = place.run("--params=rounds=1,evaluation.bootstrap_resamples=50", GO_ON, prelude=REFUSING)
     assert code == 0, output
     assert not list(place.folder.rglob("*.held"))
     assert statuses(place.folder)[0] == "FINISHED"

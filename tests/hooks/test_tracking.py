@@ -3,10 +3,9 @@
 import json
 import logging
 import math
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner
+from kedro_process import KedroProcess
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
@@ -270,10 +270,9 @@ def test_a_run_that_is_ended_from_outside_is_marked_as_killed(root: Path, end: s
         prompts = node(lambda: 1, None, "rsi.round_3.prompts")
         run(TrackingHooks(), Path({str(root)!r}), rounds(interrupted, prompts))
     """)
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    assert result.returncode not in (0, -signal.SIGTERM)
+    with KedroProcess(root, [], os.environ, prelude=script) as process:  # it ends before a command of kedro begins
+        process.communicate()
+    assert process.returncode not in (0, -signal.SIGTERM)
     _, parent, children = runs_of(root)
     assert parent.info.status == "KILLED"
     assert children["round_0"].info.status == "FINISHED"

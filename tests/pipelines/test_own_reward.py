@@ -1,7 +1,7 @@
 """A reward of one's own: a function in a file in `src/`, named in `conf/local`, selects samples in a whole run."""
 
-import subprocess
-import sys
+import os
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog
+from kedro_process import KedroProcess
 
 NAME = "my_rewards:brightness"
 REWARD = '''
@@ -33,15 +34,15 @@ PARAMETERS = f"""
 
 
 @pytest.fixture
-def catalog(project: Path) -> DataCatalog:
+def catalog(project: Path, empty_store: Path) -> DataCatalog:
     """Return the catalog after `kedro run` in an empty project with a user's files."""
+    shutil.copy(empty_store, project)
     (project / "src" / "my_rewards.py").write_text(textwrap.dedent(REWARD).lstrip())
     (project / "conf" / "local" / "globals.yml").write_text(GLOBALS)
     (project / "conf" / "local" / "parameters.yml").write_text(textwrap.dedent(PARAMETERS))
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", "run"], cwd=project, capture_output=True, text=True, encoding="utf-8"
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    with KedroProcess(project, ["run"], os.environ) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
     with KedroSession.create(project) as session:
         return session.load_context().catalog
 

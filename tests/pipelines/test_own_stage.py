@@ -4,12 +4,11 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from kedro_process import KedroProcess
 
 ROOT = Path(__file__).parents[2]
 STAGE = '''
@@ -37,25 +36,9 @@ STAGE = '''
     stage = Stage(name="noop", place=Place.TRAINED_ROUNDS, create=create_pipeline)
 '''
 
-BETWEEN = "--- the next command ---"
-COMMANDS = f"""
-import sys
-from kedro.framework.cli import main
-
-for number, command in enumerate(sys.argv[1:]):
-    print({BETWEEN!r} if number else "", flush=True)
-    sys.argv = ["kedro", *command.split()]
-    try:
-        main()
-    except SystemExit as end:
-        if end.code:
-            raise
-"""
-"""Kedro's command line, twice in one process, because importing takes as long as a small run."""
-
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """Return a copy of this project with one more stage."""
     folder = tmp_path_factory.mktemp("own_stage") / "project"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -63,6 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
+    shutil.copy(empty_store, folder)
     pipelines = folder / "src" / "rsidiff_kedro" / "pipelines"
     (pipelines / "noop").mkdir()
     (pipelines / "noop" / "__init__.py").write_text(textwrap.dedent(STAGE))
@@ -74,13 +58,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_stage_in_a_folder_of_its_own_runs_in_its_rounds_and_alone(project: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(project / "src")}
-    environment.pop("KEDRO_ENV", None)
-    commands = [f"run --env=test --pipeline={pipeline} --params rounds=1" for pipeline in ("rsi", "noop")]
-    process = [sys.executable, "-c", COMMANDS, *commands]
-    done = subprocess.run(process, cwd=project, env=environment, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0, done.stdout + done.stderr
-    of_rsi, of_noop = done.stdout.split(BETWEEN)
+    first = f"import sys; sys.path.insert(0, {str(project / 'src')!r})"
+    outputs = []
+    for pipeline in ("rsi", "noop"):
+        arguments = ["run", "--env=test", f"--pipeline={pipeline}", "--params", "rounds=1"]
+        with KedroProcess(project, arguments, os.environ, prelude=first) as process:
+            outputs.append(process.communicate()[0])
+        assert process.returncode == 0, outputs[-1]
+    of_rsi, of_noop = outputs
     package = project / "src" / "rsidiff_kedro" / "__init__.py"
     for said in (of_rsi, of_noop):
         assert re.search(rf"noop 1: \{{'round': 1, 'weights': \d+\}}, package {re.escape(str(package))}", said)

@@ -2,8 +2,7 @@
 
 import logging
 import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 from kedro.framework.cli.utils import find_run_command
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
+from kedro_process import KedroProcess
 from mlflow.exceptions import MlflowException
 
 from rsidiff_kedro.core.errors import InputError
@@ -112,22 +112,17 @@ def test_what_stands_in_mlflows_settings_is_not_shown_where_it_is_wrong() -> Non
     assert SECRET not in str(caught.value)
 
 
-def test_what_the_environment_holds_is_in_nothing_that_a_run_leaves(project: Path) -> None:
+def test_what_the_environment_holds_is_in_nothing_that_a_run_leaves(project: Path, empty_store: Path) -> None:
     """A whole small run, with the project's and Kedro's logs at their most talkative."""
     names = {"HF_TOKEN": TOKEN, "OPENAI_API_KEY": KEY, "MLFLOW_TRACKING_PASSWORD": SECRET}
+    shutil.copy(empty_store, project)
     logging_file = project / "conf" / "logging.yml"
     logging_file.write_text(logging_file.read_text().replace("WARNING", "DEBUG").replace("level: INFO", "level: DEBUG"))
-    result = subprocess.run(
-        [sys.executable, "-m", "kedro", "run", "--env=test", "--pipelines=rsi", "--params=rounds=1"],
-        cwd=project,
-        env={**os.environ, **names, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert SECRET not in result.stdout + result.stderr
+    arguments = ["run", "--env=test", "--pipelines=rsi", "--params=rounds=1"]
+    with KedroProcess(project, arguments, os.environ | names) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert SECRET not in output
     left = [path for path in project.rglob("*") if path.is_file()]
     assert {"adapter.json", "mlflow.db", "report.html"} <= {path.name for path in left}
     assert any(path.parent.name == "lineage" for path in left)

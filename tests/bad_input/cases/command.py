@@ -2,8 +2,6 @@
 
 import logging.config
 import os
-import subprocess
-import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import yaml
 from click.testing import CliRunner
 from kedro.framework.cli.cli import KedroCLI
+from kedro_process import KedroProcess
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 120
@@ -56,15 +55,7 @@ def in_this_process(project: Path, arguments: tuple[str, ...]) -> Outcome:
 
 def in_its_own_process(project: Path, arguments: tuple[str, ...]) -> Outcome:
     """Run it as a user does."""
-    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", *arguments],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        timeout=LIMIT,
-    )
-    return Outcome(done.returncode, done.stdout)
+    with KedroProcess(project, arguments, os.environ) as process:
+        output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode is not None
+    return Outcome(process.returncode, output)
