@@ -11,11 +11,14 @@ MODULES = {
     "compare": "compare",
     "doctor": "doctor",
     "export": "export",
+    "families": "plugins",
     "lineage": "lineage",
     "prompts": "prompt_report",
     "prune": "disk",
+    "rewards": "plugins",
     "runs": "disk",
     "sample": "sample",
+    "score": "score",
     "ui": "ui",
 }
 check_arguments(run)

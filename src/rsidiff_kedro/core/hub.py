@@ -54,6 +54,12 @@ def pinned(repository: str, revision: str | None = None, kind: str = "model") ->
     return commit_of(repository, revision, kind) or revision
 
 
+def is_cached(repository: str, kind: str = "model") -> bool:
+    """Tell whether the hub's cache holds anything of a repository."""
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
+    return any(folder.glob("snapshots/*/*"))
+
+
 def check_repository(repository: str) -> None:
     """Raise PushError unless a name is `owner/name` as the hub allows it."""
     try:

@@ -46,6 +46,12 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self._paths
 
+    def package(self, name: str) -> str:
+        """Return the name of the installed package that registers a name."""
+        if name in self._own:
+            return __package__.partition(".")[0]
+        return next(point.dist.name for point in entry_points(group=self.group) if point.name == name and point.dist)
+
     def path(self, name: str) -> str:
         """Return `module:Name` of a plug-in without importing it.
 

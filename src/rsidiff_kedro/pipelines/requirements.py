@@ -135,7 +135,7 @@ def _check_prompts(parameters: "Parameters") -> str:
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
     held_out = prompts["split"] == "evaluation"
     curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
-    _check_readable(parameters, prompts["text"].tolist())
+    check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())
     judged = prompts["text"][held_out] if held_out.any() else prompts["text"]
     if judge is not None and not any(map(load_judge(judge).can_read, judged)):
         raise unreadable(judge, judged.iloc[0])
@@ -160,12 +160,12 @@ def check_prompts(parameters: "Parameters", prompts: list[str], example: str) ->
             f"the judge {judge!r} cannot read the prompt {wrong[:60]!r}, so it is none that this model knows; write it "
             f"as the prompts of the run are written, such as {example!r}"
         )
-    _check_readable(parameters, prompts)
+    check_readable(parameters, sorted(parameters.reward_names), prompts)
 
 
-def _check_readable(parameters: "Parameters", prompts: list[str]) -> None:
+def check_readable(parameters: "Parameters", rewards: Iterable[str], prompts: list[str]) -> None:
     """Raise RequirementError if a reward cannot read one of the prompts that it will score."""
-    for name in sorted(parameters.reward_names):
+    for name in rewards:
         plugin = REWARDS.load(name)
         if not hasattr(plugin, "can_read"):
             continue
