@@ -28,12 +28,12 @@ DELETED = {
 
 
 MADE_AGAIN = (
-    "rsi.round_0.start_adapter",
-    "rsi.round_1.generate_images",
-    "rsi.round_1.score_images",
-    "rsi.round_1.generate_test_images",
-    "rsi.round_1.weigh_samples",
-    "rsi.round_1.measure",
+    "rsi.round_0.finetune.start_adapter",
+    "rsi.round_1.synthesis.generate_images",
+    "rsi.round_1.preference_selection.score_images",
+    "rsi.round_1.evaluation.generate_test_images",
+    "rsi.round_1.weighting.weigh_samples",
+    "rsi.round_1.evaluation.measure",
 )
 
 
@@ -46,7 +46,8 @@ def test_what_is_cut_or_gone_is_made_again_and_nothing_else(place, finished, not
             path.write_bytes(path.read_bytes()[:100])
         else:
             path.unlink()
-    measured = next(path for path in place.data.glob("lineage/*.json") if '"rsi.round_1.measure"' in path.read_text())
+    records = place.data.glob("lineage/*.json")
+    measured = next(path for path in records if '"rsi.round_1.evaluation.measure"' in path.read_text())
     measured.write_bytes(measured.read_bytes()[:100])
     (version,) = {record.version for record in Records(place.data / "lineage").all()}
     code, output = place.run("--params=rounds=1", "--only-missing-outputs")
@@ -170,7 +171,7 @@ def test_memory_that_does_not_suffice(place, finished, note) -> None:
                 now = 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])  # type: ignore[index]
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (now + 700_000_000,) * 2)
     assert process.returncode == 1, said
-    assert "memory ran out in rsi.round_1.generate_images; lower synthesis.sampler.micro_batch_size" in said
+    assert "memory ran out in rsi.round_1.synthesis.generate_images; lower synthesis.sampler.micro_batch_size" in said
     assert "Traceback" not in said
     assert finished.artefacts().items() <= place.artefacts().items()
     note("memory is limited", process.returncode, said, "nothing is lost")
