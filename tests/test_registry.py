@@ -8,7 +8,7 @@ from kedro.pipeline.node import Node
 
 from rsidiff_kedro.pipeline_registry import register_pipelines, set_rounds
 from rsidiff_kedro.pipelines import stages
-from rsidiff_kedro.pipelines.stage import Place, Stage, bind, compose
+from rsidiff_kedro.pipelines.stage import Place, Stage, bind, by_rounds, compose, round_of
 
 STAGES = ["prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "gate", "evaluation"]
 
@@ -51,13 +51,35 @@ def test_a_stage_holds_that_stage_of_every_round(stage: str) -> None:
     nodes = register_pipelines()[stage].nodes
     assert all(stage in node.tags for node in nodes)
     if stage != "prompt_curation":
-        assert {"rsi.round_1", "rsi.round_2", "rsi.round_3"} <= {node.namespace for node in nodes}
+        assert {f"rsi.round_{number}.{stage}" for number in (1, 2, 3)} <= {node.namespace for node in nodes}
 
 
 def test_one_round_can_be_taken_by_its_namespace() -> None:
     outputs = whole(3).only_nodes_with_namespaces(["rsi.round_2"]).all_outputs()
     assert {"rsi.round_2.images", "rsi.round_2.candidate", "rsi.round_2.gate", "rsi.round_2.metrics"} <= outputs
     assert all(name.startswith("rsi.round_2.") for name in outputs)
+
+
+def test_one_stage_of_a_round_can_be_taken_by_its_namespace() -> None:
+    outputs = whole(3).only_nodes_with_namespaces(["rsi.round_2.weighting"]).all_outputs()
+    assert outputs == {"rsi.round_2.weights", "rsi.round_2.training_samples"}
+
+
+def test_every_node_lies_in_a_box_of_the_first_view_which_reads_curation_rounds_report() -> None:
+    pipeline = compose(stages(), 3)["rsi"]
+    boxes = [node.namespace_prefixes[0] for node in by_rounds(pipeline)]
+    assert list(dict.fromkeys(boxes)) == ["prompt_curation", "rsi", "report"]
+
+
+def test_rounds_run_one_after_the_other_and_each_node_after_what_it_needs() -> None:
+    pipeline = whole(3)
+    nodes = list(by_rounds(pipeline))
+    numbers = [number for node in nodes if (number := round_of(node)) is not None]
+    assert numbers == sorted(numbers)
+    place = {node: position for position, node in enumerate(nodes)}
+    assert place.keys() == {*pipeline.nodes}
+    for node, needed in pipeline.node_dependencies.items():
+        assert all(place[each] < place[node] for each in needed)
 
 
 def test_a_round_starts_from_the_adapter_that_passed_the_gate_before_it() -> None:
@@ -116,7 +138,8 @@ def test_a_stage_that_is_added_is_part_of_the_method_and_a_pipeline_of_its_own()
     composed = compose([*stages(), added], 3)
     made = node_of(composed["rsi"], "rsi.round_3.counted")
     assert made.inputs == ["rsi.round_3.images", "rsi.round_2.prompts", "params:seed"]
-    assert {node.name for node in composed["counting"].nodes} == {f"rsi.round_{number}.count" for number in (1, 2, 3)}
+    names = {f"rsi.round_{number}.counting.count" for number in (1, 2, 3)}
+    assert {node.name for node in composed["counting"].nodes} == names
     assert all("counting" in node.tags for node in composed["counting"].nodes)
     assert set(composed["rsi"].nodes) - set(composed["counting"].nodes) == set(compose(stages(), 3)["rsi"].nodes)
 

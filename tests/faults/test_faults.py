@@ -45,20 +45,20 @@ TORN: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "the report (HTML) is cut": ("08_reporting/report.html/*/report.html", lambda whole: whole[:4096]),
 }
 TORN_RECORDS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
-    "a record of lineage is cut": ("rsi.round_1.measure", lambda whole: whole[:100]),
-    "a record of lineage is empty": ("rsi.round_1.select_samples", lambda whole: b""),
-    "a record of lineage is all zeros": ("rsi.round_1.measure_training", lambda whole: bytes(len(whole))),
+    "a record of lineage is cut": ("rsi.round_1.evaluation.measure", lambda whole: whole[:100]),
+    "a record of lineage is empty": ("rsi.round_1.preference_selection.select_samples", lambda whole: b""),
+    "a record of lineage is all zeros": ("rsi.round_1.finetune.measure_training", lambda whole: bytes(len(whole))),
 }
 MADE_AGAIN = (
-    "rsi.round_0.start_adapter",
-    "rsi.round_1.generate_images",
-    "rsi.round_1.score_images",
-    "rsi.round_1.generate_test_images",
-    "rsi.round_1.weigh_samples",
-    "rsi.round_1.generate_validation_images",
-    "rsi.round_1.build_training_set",
-    "rsi.round_0.measure",
-    "make_report",
+    "rsi.round_0.finetune.start_adapter",
+    "rsi.round_1.synthesis.generate_images",
+    "rsi.round_1.preference_selection.score_images",
+    "rsi.round_1.evaluation.generate_test_images",
+    "rsi.round_1.weighting.weigh_samples",
+    "rsi.round_1.gate.generate_validation_images",
+    "rsi.round_1.finetune.build_training_set",
+    "rsi.round_0.evaluation.measure",
+    "report.make_report",
     *(step for step, _ in TORN_RECORDS.values()),
 )
 
@@ -224,7 +224,7 @@ def test_memory_that_does_not_suffice(place, finished, note) -> None:
                 now = 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])  # type: ignore[index]
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (now + 700_000_000,) * 2)
     assert process.returncode == 1, said
-    assert "memory ran out in rsi.round_1.generate_images; lower synthesis.sampler.micro_batch_size" in said
+    assert "memory ran out in rsi.round_1.synthesis.generate_images; lower synthesis.sampler.micro_batch_size" in said
     assert "Traceback" not in said
     assert finished.artifacts().items() <= place.artifacts().items()
     note("memory is limited", process.returncode, said, "nothing is lost")

@@ -110,12 +110,16 @@ def test_a_project_may_lie_in_a_folder_of_any_name(
     assert "prompt_pool" in load("test", "catalog")
     for seed in (0, 1):
         with RsiSession.create(project, env="test", runtime_params={"seed": seed}) as session:
-            session.run(pipeline_names=["prompt_curation"], node_names=["collect_prompts"])
+            session.run(pipeline_names=["prompt_curation"], node_names=["prompt_curation.collect_prompts"])
     with RsiSession.create(project, env="test", runtime_params={"seed": 2}) as session:
-        session.run(pipeline_names=["prompt_curation"], node_names=["filter_prompts"])  # reads the newest version
+        session.run(
+            pipeline_names=["prompt_curation"], node_names=["prompt_curation.filter_prompts"]
+        )  # reads the newest version
     records = Records(project / "data/test/lineage").all()
-    newest = max(record.version for record in records if record.step == "collect_prompts")
-    assert [record.origins for record in records if record.step == "filter_prompts"] == [{"collected_prompts": newest}]
+    newest = max(record.version for record in records if record.step == "prompt_curation.collect_prompts")
+    assert [record.origins for record in records if record.step == "prompt_curation.filter_prompts"] == [
+        {"collected_prompts": newest}
+    ]
 
 
 @pytest.mark.parametrize("name", ["{v2}", "a}b"])

@@ -18,9 +18,12 @@ from rsidiff_kedro.hooks.supported_runner import RunnerError
 from rsidiff_kedro.provenance.records import Records
 
 Run = Callable[..., None]
-COLLECT = {"pipeline_names": ["prompt_curation"], "node_names": ["collect_prompts"]}
-FILTER = {"pipeline_names": ["prompt_curation"], "node_names": ["filter_prompts"]}
-BOTH = {"pipeline_names": ["prompt_curation"], "node_names": ["collect_prompts", "filter_prompts"]}
+COLLECT = {"pipeline_names": ["prompt_curation"], "node_names": ["prompt_curation.collect_prompts"]}
+FILTER = {"pipeline_names": ["prompt_curation"], "node_names": ["prompt_curation.filter_prompts"]}
+BOTH = {
+    "pipeline_names": ["prompt_curation"],
+    "node_names": ["prompt_curation.collect_prompts", "prompt_curation.filter_prompts"],
+}
 UNVERSIONED = """
 collected_prompts:
   type: rsidiff_kedro.datasets.ParquetDataset
@@ -53,7 +56,11 @@ def test_what_has_no_versions_is_made_again_for_other_parameters(run: Run, unver
     run(seed=1, only_missing_outputs=True, **BOTH)
     second = pd.read_parquet(unversioned)
     assert not first.equals(second)
-    made = [record for record in Records(project / "data/test/lineage").all() if record.step == "filter_prompts"]
+    made = [
+        record
+        for record in Records(project / "data/test/lineage").all()
+        if record.step == "prompt_curation.filter_prompts"
+    ]
     assert len({record.inputs["collected_prompts"] for record in made}) == 2
     run(seed=0, only_missing_outputs=True, **BOTH)
     assert pd.read_parquet(unversioned).equals(first)
@@ -77,7 +84,10 @@ def test_kedros_session_resumes_what_has_versions(run: Run, project: Path) -> No
         run(KedroSession, only_missing_outputs=True, **BOTH)
     run(KedroSession, seed=1, only_missing_outputs=True, **BOTH)
     made = Records(project / "data/test/lineage").all()
-    assert sorted(record.step for record in made) == ["collect_prompts"] * 2 + ["filter_prompts"] * 2
+    assert (
+        sorted(record.step for record in made)
+        == ["prompt_curation.collect_prompts"] * 2 + ["prompt_curation.filter_prompts"] * 2
+    )
 
 
 @pytest.mark.parametrize("runner", [ParallelRunner, ThreadRunner])
@@ -123,7 +133,11 @@ def test_a_named_version_is_the_one_that_is_read(run: Run, project: Path) -> Non
     oldest, newest = sorted(path.name for path in (project / "data/test/01_raw/collected_prompts.parquet").iterdir())
     for version in (oldest, newest, oldest):
         run(seed=1, load_versions={"collected_prompts": version}, only_missing_outputs=True, **FILTER)
-    made = [record for record in Records(project / "data/test/lineage").all() if record.step == "filter_prompts"]
+    made = [
+        record
+        for record in Records(project / "data/test/lineage").all()
+        if record.step == "prompt_curation.filter_prompts"
+    ]
     assert [record.origins["collected_prompts"] for record in made] == [oldest, newest]
 
 
@@ -143,4 +157,4 @@ def test_data_that_another_run_overwrites_while_it_is_read_ends_the_run(
 
     monkeypatch.setattr(ParquetDataset, "load", load_late)
     with pytest.raises((click.ClickException, UnversionedError), match="has changed since this run began"):
-        run(seed=0, node_names=["filter_prompts"], pipeline_names=["prompt_curation"])
+        run(seed=0, node_names=["prompt_curation.filter_prompts"], pipeline_names=["prompt_curation"])

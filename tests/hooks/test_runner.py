@@ -18,7 +18,7 @@ class OtherRunner(SequentialRunner):
 
 def run(project: Path, runner: AbstractRunner | None) -> None:
     with RsiSession.create(project, env="test") as session:
-        session.run(pipeline_names=["prompt_curation"], node_names=["collect_prompts"], runner=runner)
+        session.run(pipeline_names=["prompt_curation"], node_names=["prompt_curation.collect_prompts"], runner=runner)
 
 
 @pytest.mark.parametrize("runner", [ParallelRunner, ThreadRunner, OtherRunner])
@@ -46,7 +46,7 @@ def test_kedros_sequential_runner_stands_for_this_projects(project: Path, runner
     with RsiSession.create(project, env="test") as session:
         session.run(
             pipeline_names=["prompt_curation"],
-            node_names=["collect_prompts"],
+            node_names=["prompt_curation.collect_prompts"],
             runner=runner and runner(),
             only_missing_outputs=True,
         )

@@ -75,7 +75,7 @@ def test_a_stage_in_a_folder_of_its_own_runs_in_its_rounds_and_alone(project: Pa
     versions = [record["version"] for record in records if "rsi.round_1.metrics" in record["outputs"]]
     assert len(versions) == 1  # the rest of the round ran too, and once
     described = sorted((record for record in records if "describe" in record["step"]), key=lambda each: each["version"])
-    assert [record["step"] for record in described] == ["rsi.round_1.describe"] * 2
+    assert [record["step"] for record in described] == ["rsi.round_1.noop.describe"] * 2
     assert all(list(record["outputs"]) == ["rsi.round_1.noop"] for record in described)
     # Alone, it reads what the whole run made.
     assert [record["origins"] for record in described] == [{"rsi.round_1.candidate": versions[0]}] * 2

@@ -10,6 +10,9 @@ from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.provenance.records import Records, chain, flat
 from rsidiff_kedro.provenance.retention import RECORDS
 
+TRAINING = "finetune"
+"""The parameters that training steps read, whose values are shown of each step of the chain."""
+
 
 @click.command()
 @click.argument("dataset")
@@ -24,10 +27,11 @@ def lineage(dataset: str, env: str | None, version: str | None) -> None:
         known = sorted({name for each in records for name in each.outputs})
         near = difflib.get_close_matches(dataset, known, n=3, cutoff=0.5) or known[-3:]
         raise click.UsageError(f"nothing is recorded of {dataset!r}; {f'try {near}' if known else 'run the pipeline'}")
-    for number, each in enumerate(chain(records, made[-1])):
+    for each in chain(records, made[-1]):
         step, code, device = map(printable, (each.step, each.code, each.device))
         click.echo(f"{step}  version {each.version}  key {each.key}  code {code}  on {device}")
-        for name, value in flat(each.parameters).items() if number == 0 else ():
+        shown = each is made[-1] or TRAINING in each.parameters
+        for name, value in flat(each.parameters).items() if shown else ():
             click.echo(f"    {printable(f'{name} = {value}')}")
         for name, digest in each.inputs.items():
             click.echo(f"    {printable(f'from {name} version {each.origins.get(name)} (content {digest})')}")

@@ -36,7 +36,9 @@ def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int)
     served = uri if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
     for line in links(settings, root, served):
         click.echo(line)
-    click.echo(f"Kedro-Viz: http://{HOST}:{viz_port}\nBoth answer after some 20 seconds. Ctrl-C ends them.")
+    click.echo(
+        f"Kedro-Viz: http://{HOST}:{viz_port}/?types=nodes\nBoth answer after some 20 seconds. Ctrl-C ends them."
+    )
     commands = [_viz(viz_port, env, params)]
     if served != uri:
         commands.append(_mlflow(mlflow_port, uri))

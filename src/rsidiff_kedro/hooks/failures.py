@@ -7,8 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-import torch
-
 from rsidiff_kedro.core.errors import InputError
 
 GO_ON = "what is finished is kept, and the same command with --only-missing-outputs continues"
@@ -22,6 +20,8 @@ class OutOfMemory(InputError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory of the host or of a GPU ran out."""
+    import torch  # a command that computes nothing does not wait for it
+
     said = ("can't allocate memory", os.strerror(errno.ENOMEM))
     return any(
         isinstance(each, torch.OutOfMemoryError | MemoryError) or any(text in str(each) for text in said)

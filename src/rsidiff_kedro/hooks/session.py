@@ -101,7 +101,7 @@ def _advice(pipeline: Pipeline, filters: Mapping[str, Any]) -> str:
     """Suggest similar names, or say where all of them are listed."""
     given = [str(name) for value in filters.values() for name in value]
     known = {name for node in pipeline.nodes for name in (node.name, *node.tags)}
-    known |= pipeline.datasets() | {node.namespace for node in pipeline.nodes if node.namespace}
+    known |= pipeline.datasets() | {name for node in pipeline.nodes for name in node.namespace_prefixes}
     near = [match for name in given for match in difflib.get_close_matches(name, known - {*given}, n=SUGGESTED)]
     listed = f"Give a name that it has: {', '.join(near)}" if near else "Give names that it has"
     return f"{listed} (`kedro registry describe` lists the nodes)."

@@ -41,7 +41,7 @@ class Stage:
     """One stage.
 
     Attributes:
-        name: of its pipeline (`kedro run --pipeline=<name>`), and the tag of its nodes.
+        name: of its pipeline (`kedro run --pipeline=<name>`), the tag of its nodes and their innermost namespace.
         place: see `Place`.
         create: makes its nodes; they name datasets without a namespace.
         shared: datasets that exist once per run; any other dataset of a round's stage belongs to the round.
@@ -78,15 +78,16 @@ class Stage:
             first = 0 if self.place is Place.EVERY_ROUND else 1
             # One Pipeline of a list: adding pipelines one by one takes seconds at a hundred rounds.
             return Pipeline([self._in_round(number) for number in range(first, rounds + 1)], tags=self.name)
-        if self.place is Place.AFTER:
-            names = {name: [_round(number, name) for number in range(rounds + 1)] for name in self.from_all_rounds}
-            return Pipeline([self.create(names)], tags=self.name)
-        nodes = self.create()
-        return Pipeline([self._link(nodes, self.namespace, {}) if self.namespace else nodes], tags=self.name)
+        if self.place is Place.APART:
+            nodes = self.create()
+            return Pipeline([self._link(nodes, self.namespace, {}) if self.namespace else nodes], tags=self.name)
+        names = {name: [_round(number, name) for number in range(rounds + 1)] for name in self.from_all_rounds}
+        nodes = self.create(names) if self.place is Place.AFTER else self.create()
+        return Pipeline([_within(nodes, self.name)], tags=self.name)
 
     def _in_round(self, number: int) -> Pipeline:
         parent = {name: _round(number - 1, theirs) for name, theirs in self.from_parent.items()}
-        return self._link(self.create(number), f"{METHOD}.round_{number}", parent)
+        return self._link(_within(self.create(number), self.name), f"{METHOD}.round_{number}", parent)
 
     def _link(self, nodes: Pipeline, namespace: str, parent: Mapping[str, str]) -> Pipeline:
         """Put nodes under a namespace, and link them to shared datasets, the parent round and the base."""
@@ -99,6 +100,11 @@ class Stage:
             outputs={name: name for name in self.shared if name in outputs},
             parameters={name for name in inputs if name.startswith("params:")},
         )
+
+
+def _within(nodes: Pipeline, namespace: str) -> Pipeline:
+    """Put nodes under a namespace, which Kedro-Viz folds into one box; datasets keep their names."""
+    return pipeline(nodes, namespace=namespace, prefix_datasets_with_namespace=False)
 
 
 def _round(number: int, name: str) -> str:

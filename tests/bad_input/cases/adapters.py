@@ -12,7 +12,7 @@ from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
 from rsidiff_kedro.datasets import AdapterDataset
 
 ROUND = ("run", "--env=test", "--namespaces=rsi.round_2")
-TEST = ("run", "--env=test", "--nodes=rsi.round_1.generate_test_images")
+TEST = ("run", "--env=test", "--nodes=rsi.round_1.evaluation.generate_test_images")
 ADAPTER = "06_models/rsi/round_1/adapter"
 NEVER = "2020-01-01T00.00.00.000Z"
 
@@ -159,7 +159,7 @@ CASES = (
         "adapters",
         "it is cut, and to be gone on from",
         "is no readable safetensors file",
-        ("run", "--env=test", "--nodes=rsi.round_1.finetune", "--only-missing-outputs"),
+        ("run", "--env=test", "--nodes=rsi.round_1.finetune.finetune", "--only-missing-outputs"),
         _to_be_reused,
     ),
 )

@@ -171,8 +171,8 @@ _ARGUMENTS = (
     _case("the pipeline is unknown", "there is no pipeline 'rsy'; there are", ("run", "--env=test", "--pipelines=rsy")),
     _case(
         "the node is unknown",
-        "rsi.round_1.generate_images",
-        (*RUN, "--nodes=rsi.round_1.generate_image"),
+        "rsi.round_1.synthesis.generate_images",
+        (*RUN, "--nodes=rsi.round_1.synthesis.generate_image"),
     ),
     _case("the round is beyond rounds", "rsi.round_3", (*RUN, "--namespaces=rsi.round_3")),
     _case("the tag is unknown", "no nodes", (*RUN, "--tags=syntesis")),
@@ -190,7 +190,7 @@ _ARGUMENTS = (
     _case(
         "a version of a dataset that no step reads",
         "'report', which no step of this run reads",
-        (*RUN, "--nodes=collect_prompts", "--load-versions=report:2030-01-01T00.00.00.000Z"),
+        (*RUN, "--nodes=prompt_curation.collect_prompts", "--load-versions=report:2030-01-01T00.00.00.000Z"),
     ),
     _case("a list that stays open", "correct it", (*RUN, "--params=evaluation.rewards=[proxy,oracle,rounds=1")),
     _case("a parameter without a value", "must contain a key and a value", (*RUN, "--params=rounds")),

@@ -11,7 +11,7 @@ from cases.case import Case, Place
 
 FOLDER = "data/01_raw/real_images"
 SFT = ("run", "--env=test", "--pipelines=sft")
-SCORING = ("run", "--env=test", "--nodes=rsi.round_1.score_images")
+SCORING = ("run", "--env=test", "--nodes=rsi.round_1.preference_selection.score_images")
 ROUND = "03_primary/rsi/round_1/images"
 
 
