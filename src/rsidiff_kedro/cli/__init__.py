@@ -13,6 +13,7 @@ MODULES = {
     "export": "export",
     "families": "plugins",
     "lineage": "lineage",
+    "plan": "plan",
     "prompts": "prompt_report",
     "prune": "disk",
     "rewards": "plugins",

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.model import find_device
 from rsidiff_kedro.diffusion.model_folder import is_folder_name
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines.plan import count_images, disk_bytes, free_bytes, held_bytes, image_side
 from rsidiff_kedro.pipelines.requirements import size_text
 from rsidiff_kedro.pipelines.stage import Place
 
@@ -128,25 +127,9 @@ def _memory(parameters: Parameters, folder: Path) -> Iterator[Finding]:
     else:
         yield Finding("device", True, f"{'no GPU was found: ' if device.type == 'cpu' else ''}{device.type}, {dtype}")
     total = _device_memory(device)
-    width = 4 if dtype == "float32" else 2
-    counts = footprint.component_parameters(folder, parameters.model)
-    model, denoiser = sum(counts.values()), counts.get("unet", 0) + counts.get("transformer", 0)
-    held = {
-        "synthesis, gate, evaluation": model * width,
-        # The whole model is opened before text encoders and autoencoder are freed.
-        "finetune": max(model * width, denoiser * width + _trained(parameters, folder) * footprint.OPTIMIZER_BYTES),
-    }
-    for name in sorted(parameters.reward_names | {parameters.weighting.features, parameters.evaluation.features}):
-        checkpoint = parameters.rewards.options(name).get("checkpoint")
-        if checkpoint and (size := size_of(Path(str(checkpoint)))):
-            held[f"scoring by {name}"] = size
-    for stage, needed in held.items():
+    for stage, needed in held_bytes(parameters, folder).items():
         text = f"{size_text(needed)} of weights, and activations, of {size_text(total)} ({device.type})"
         yield Finding(f"memory: {stage}", needed < total, text)
-
-
-def _trained(parameters: Parameters, folder: Path) -> int:
-    return footprint.adapter_parameters(folder, parameters.model, parameters.finetune.rank, parameters.finetune.layers)
 
 
 def _device_memory(device: torch.device) -> int:
@@ -156,25 +139,7 @@ def _device_memory(device: torch.device) -> int:
 
 
 def _disk(parameters: Parameters, folder: Path, data: Path) -> Finding:
-    """Estimate what a whole run writes: PNG files, at three bytes per pixel, latents, and adapters."""
-    images, replayed = _image_counts(parameters)
-    side = parameters.model.resolution or footprint.own_resolution(folder, parameters.model)
-    # latents take about a byte per pixel; training sets are latents only
-    needed = (images * 4 + replayed) * side * side + 2 * parameters.rounds * _trained(parameters, folder) * 4
-    free = shutil.disk_usage(next(path for path in (data, *data.parents) if path.exists())).free
+    images, side = count_images(parameters).images, image_side(parameters, folder)
+    needed, free = disk_bytes(parameters, folder), free_bytes(data)
     text = f"about {size_text(needed)} for {images} images of {side} pixels per side, {size_text(free)} free in {data}"
     return Finding("disk", needed < free, text)
-
-
-def _image_counts(parameters: Parameters) -> tuple[int, int]:
-    """Return how many images a run generates, and how many latents its training sets hold."""
-    curation, rounds = parameters.prompt_curation, parameters.rounds
-    tested = curation.test_size * parameters.evaluation.samples_per_prompt
-    validated = curation.validation_size * parameters.gate.samples_per_prompt
-    candidates = curation.source.expected or getattr(curation.source, "limit", None) or 2 * curation.pool_size
-    probed = candidates * curation.probe.samples_per_prompt * curation.enabled
-    generated = curation.prompts_per_round * parameters.synthesis.samples_per_prompt
-    window, base = parameters.replay.rounds + 1, parameters.replay.base
-    sets = sum(min(number, window) + (base and number > window) for number in range(1, rounds + 1))
-    kept = curation.prompts_per_round * parameters.preference_selection.keep_per_prompt
-    return probed + rounds * generated + (rounds + 1) * (tested + validated), sets * kept

@@ -1,0 +1,122 @@
+"""Estimate what a run of the whole method needs, before it starts."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsidiff_kedro.core.files import size_of
+from rsidiff_kedro.diffusion import footprint
+from rsidiff_kedro.diffusion.model import find_device
+from rsidiff_kedro.diffusion.timing import Speed
+from rsidiff_kedro.pipelines.requirements import size_text
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of images that a run generates, and of latents that its training sets hold."""
+
+    probed: int
+    generated: int
+    evaluated: int
+    replayed: int
+
+    @property
+    def images(self) -> int:
+        """Return the number of all images."""
+        return self.probed + self.generated + self.evaluated
+
+
+def count_images(parameters: "Parameters") -> Counts:
+    """Count the images of a whole run; the prompts that the filters will drop are not known yet."""
+    curation, rounds = parameters.prompt_curation, parameters.rounds
+    tested = curation.test_size * parameters.evaluation.samples_per_prompt
+    validated = curation.validation_size * parameters.gate.samples_per_prompt
+    candidates = curation.source.expected or getattr(curation.source, "limit", None) or 2 * curation.pool_size
+    window, base = parameters.replay.rounds + 1, parameters.replay.base
+    sets = sum(min(number, window) + (base and number > window) for number in range(1, rounds + 1))
+    return Counts(
+        probed=candidates * curation.probe.samples_per_prompt * curation.enabled,
+        generated=rounds * curation.prompts_per_round * parameters.synthesis.samples_per_prompt,
+        evaluated=(rounds + 1) * (tested + validated),
+        replayed=sets * curation.prompts_per_round * parameters.preference_selection.keep_per_prompt,
+    )
+
+
+def trained_parameters(parameters: "Parameters", folder: Path) -> int:
+    """Count the numbers in the adapter of a model in this folder."""
+    return footprint.adapter_parameters(folder, parameters.model, parameters.finetune.rank, parameters.finetune.layers)
+
+
+def image_side(parameters: "Parameters", folder: Path) -> int:
+    """Return the pixels per side of an image."""
+    return parameters.model.resolution or footprint.own_resolution(folder, parameters.model)
+
+
+def disk_bytes(parameters: "Parameters", folder: Path) -> int:
+    """Estimate what a whole run writes: PNG files, at three bytes per pixel, latents, and adapters."""
+    counts, side = count_images(parameters), image_side(parameters, folder)
+    adapters = 2 * parameters.rounds * trained_parameters(parameters, folder) * 4
+    # latents take about a byte per pixel; training sets are latents only
+    return (counts.images * 4 + counts.replayed) * side * side + adapters
+
+
+def free_bytes(data: Path) -> int:
+    """Return the free space where a data folder is or will be."""
+    return shutil.disk_usage(next(path for path in (data, *data.parents) if path.exists())).free
+
+
+def held_bytes(parameters: "Parameters", folder: Path) -> dict[str, int]:
+    """Estimate the weights that each stage holds; activations grow with micro_batch_size and resolution."""
+    width = 4 if parameters.model.dtype == "float32" else 2
+    counts = footprint.component_parameters(folder, parameters.model)
+    model, denoiser = sum(counts.values()), counts.get("unet", 0) + counts.get("transformer", 0)
+    trained = trained_parameters(parameters, folder) * footprint.OPTIMIZER_BYTES
+    held = {
+        "synthesis, gate, evaluation": model * width,
+        # The whole model is opened before text encoders and autoencoder are freed.
+        "finetune": max(model * width, denoiser * width + trained),
+    }
+    for name in sorted(parameters.reward_names | {parameters.weighting.features, parameters.evaluation.features}):
+        checkpoint = parameters.rewards.options(name).get("checkpoint")
+        if checkpoint and (size := size_of(Path(str(checkpoint)))):
+            held[f"scoring by {name}"] = size
+    return held
+
+
+def run_seconds(parameters: "Parameters", speed: Speed) -> float:
+    """Estimate the time of generating and training; scoring and reports are left out."""
+    counts, curation = count_images(parameters), parameters.prompt_curation
+    image_steps = (
+        counts.probed * curation.probe.sampler.num_inference_steps
+        + counts.generated * parameters.synthesis.sampler.num_inference_steps
+        + counts.evaluated * parameters.sampler.num_inference_steps
+    )
+    trained = parameters.rounds * parameters.finetune.steps * parameters.finetune.batch_size
+    return image_steps * speed.image_step + trained * speed.trained_image
+
+
+def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed | None = None) -> list[str]:
+    """Say in three lines what a whole run needs; without `speed`, how to have the time measured."""
+    counts, settings = count_images(parameters), parameters.finetune
+    device, side = find_device(parameters.model.device).type, image_side(parameters, folder)
+    time = "`kedro rsi plan` measures it"
+    if speed is not None:
+        time = f"about {_duration(run_seconds(parameters, speed))} of generating and training, and scoring"
+    return [
+        f"Plan: {parameters.rounds} rounds on {device} in {parameters.model.dtype}; {counts.images:,} images of {side} "
+        f"pixels per side, {parameters.rounds * settings.steps:,} training steps of {settings.batch_size} images",
+        f"Disk: about {size_text(disk_bytes(parameters, folder))}, {size_text(free_bytes(data))} free. Memory: "
+        f"{size_text(max(held_bytes(parameters, folder).values()))} of weights, and activations",
+        f"Time: {time}",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} seconds"
+    return f"{minutes} minutes" if minutes < 120 else f"{seconds / 3600:.1f} hours"

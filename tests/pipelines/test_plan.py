@@ -1,0 +1,42 @@
+"""What a run needs is estimated before it starts."""
+
+from pathlib import Path
+
+import pytest
+
+from rsidiff_kedro.diffusion.footprint import fetch_configs
+from rsidiff_kedro.diffusion.timing import Speed
+from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.parameters import Parameters, parse_parameters
+from rsidiff_kedro.pipelines.plan import count_images, plan_lines, run_seconds
+
+
+def parameters(**changes: object) -> Parameters:
+    return parse_parameters(open_configuration("test", changes)[1]["parameters"])
+
+
+def test_images_are_counted(project: Path) -> None:
+    counts = count_images(parameters())
+    # probed: of 24 candidates; generated: 6 prompts, twice, in 2 rounds; evaluated: 6 and 4 prompts, twice, 3 rounds
+    assert (counts.probed, counts.generated, counts.evaluated) == (24, 24, 60)
+    assert counts.images == 108
+
+
+def test_time_follows_steps_and_rounds(project: Path) -> None:
+    steps = 24 * 2 + (24 + 60) * 3
+    assert run_seconds(parameters(), Speed(1.0, 0.0)) == steps
+    assert run_seconds(parameters(), Speed(0.0, 1.0)) == 2 * 3 * 4
+    assert run_seconds(parameters(rounds=4), Speed(0.0, 1.0)) == 4 * 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("speed", "said"), [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 60.0), "Time: about 24 minutes of")]
+)
+def test_three_lines_say_it(project: Path, speed: Speed | None, said: str) -> None:
+    settings = parameters()
+    lines = plan_lines(settings, fetch_configs(settings.model), project / "data", speed)
+    assert len(lines) == 3
+    assert (
+        lines[0].startswith("Plan: 2 rounds on ") and "108 images of 32 pixels per side, 6 training steps" in lines[0]
+    )
+    assert "free. Memory: " in lines[1] and lines[2].startswith(said)
