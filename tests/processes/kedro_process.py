@@ -135,6 +135,9 @@ def become_kedro(
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test session in the background has it ignored
     os.dup2(output, 1)
     os.dup2(output, 2)
+    # The server's own streams know what they were opened on: a file of pytest's, which can be sought.
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
