@@ -27,8 +27,8 @@ def compare(old: str, new: str, name: str, env: str | None) -> None:
     parameters, runs = open_project(env, {})
     from rsidiff_kedro.reporting.run_comparison import comparison_text
 
-    sides = [_side(runs.find(each), name) for each in (old, new)]
-    click.echo(comparison_text(*sides, parameters.evaluation.bootstrap_resamples, parameters.seed), nl=False)
+    first, second = (_side(runs.find(each), name) for each in (old, new))
+    click.echo(comparison_text(first, second, parameters.evaluation.bootstrap_resamples, parameters.seed), nl=False)
 
 
 def _side(run: "Run", name: str) -> "Side":

@@ -147,7 +147,7 @@ def _images(run: "Run", number: int, folder: Path) -> "list[Example]":
     rows = after.metadata.reset_index(drop=True)
     partners = {image: row for row, image in enumerate(before.metadata["image_id"])}
     (folder / "images").mkdir()
-    examples = []
+    examples: list[Example] = []
     for row in rows.index[rows["sample_index"] == 0][:EXAMPLES]:
         paths = [f"images/{len(examples)}_{side}.png" for side in ("base", "adapter")]
         pair = before.images[partners[rows["image_id"][row]]], after.images[row]

@@ -102,13 +102,13 @@ def _place(source: str) -> str:
 def _networks(registry: "Registry", name: str) -> tuple[str, str]:
     """Return a family's pipeline and its networks, or why it cannot be imported."""
     from rsidiff_kedro.core.registry import PluginError
-    from rsidiff_kedro.diffusion.model_folder import NETWORKS
 
     try:
         family = registry.load(name)
     except PluginError as error:
         return "", str(error)
-    return family.pipeline_class.__name__, ", ".join(sorted(NETWORKS & family.components))
+    networks = [part for part in sorted(family.components) if not part.startswith(("tokenizer", "scheduler"))]
+    return family.pipeline_class.__name__, ", ".join(networks)
 
 
 def _print(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -58,7 +58,9 @@ class Run:
         return Path(self._dataset(name)._get_load_path())
 
     def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any]:
-        found = DataCatalog.from_config(dict(self.config), load_versions={name: self.versions[name]}).get(name)
+        found = DataCatalog.from_config(
+            {each: dict(value) for each, value in self.config.items()}, load_versions={name: self.versions[name]}
+        ).get(name)
         assert isinstance(found, AbstractVersionedDataset)
         return found
 

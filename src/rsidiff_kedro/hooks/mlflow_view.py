@@ -36,7 +36,9 @@ def view_of(metrics: Mapping[str, float], images: Sequence[str]) -> dict[str, An
     ends = {f"{key}{end}" for key in metrics for end in ("_low", "_high")}
     rewards = sorted(key for key in metrics.keys() - ends if key.startswith(REWARDS))
     curves = [key for key in (*CURVES, *rewards) if not math.isnan(metrics.get(key, math.nan))]
-    charts = [{"type": "LINE", "metricKey": key, "selectedMetricKeys": [key], "xAxisKey": "step"} for key in curves]
+    charts: list[dict[str, Any]] = [
+        {"type": "LINE", "metricKey": key, "selectedMetricKeys": [key], "xAxisKey": "step"} for key in curves
+    ]
     if images:
         charts.append({"type": "IMAGE", "imageKeys": list(images), "step": 0, "showRunParams": False})
     common = {"metricSectionId": SECTION, "runsCountToCompare": 10, "deleted": False, "isGenerated": False}

@@ -68,7 +68,7 @@ def comparison_text(old: Side, new: Side, n_resamples: int, seed: int) -> str:
     lines.append(f"{prompts} test prompts, {len(ours)} images, paired {by}" + _left_out(*left_out))
     rewards = [name for name in ours.attrs.get("rewards", old.scores.attrs.get("rewards", {})) if name in theirs]
     compared = compare_rounds(ours, theirs, rewards, n_resamples, seed)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (_label(each, old, new), f"{each.base:.3f}", f"{each.last:.3f}", _difference(each), each.verdict)
         for each in compared
     ]
