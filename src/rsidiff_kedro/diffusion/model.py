@@ -25,6 +25,7 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
+from rsidiff_kedro.diffusion.model_fit import check_fit
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -84,7 +85,8 @@ class DiffusionModel(ABC):
         lora_targets: regular expressions on the denoiser's module names, by `finetune.layers`.
         noising_class: the noise scheduler of training, made from the pipeline's own scheduler config.
         loss: of training, computed from `denoise`.
-        has_snr: whether Min-SNR weighting is defined for the family's loss.
+        has_snr: whether Min-SNR weighting is defined for the family's loss; flow matching has none.
+        latents_per_token: pixels of latents that the denoiser reads as one; more than one if they are packed.
         negative_prompt: whether guidance contrasts a prompt with none; a guidance-distilled denoiser reads the scale.
         sampling_options: further arguments of the pipeline's call.
         tokenizer_name: the component that limits a prompt's length.
@@ -100,6 +102,7 @@ class DiffusionModel(ABC):
     noising_class: ClassVar[Any] = DDPMScheduler
     loss: ClassVar[Callable[..., Tensor]] = staticmethod(denoising_loss)
     has_snr: ClassVar[bool] = True
+    latents_per_token: ClassVar[int] = 1
     negative_prompt: ClassVar[bool] = True
     sampling_options: ClassVar[dict[str, Any]] = {}
     tokenizer_name: ClassVar[str] = "tokenizer"
@@ -184,6 +187,7 @@ class DiffusionModel(ABC):
         """Raise ModelError unless a pipeline's folder holds all that is loaded of it, and each network its weights."""
         components = cls.components_of(folder, settings)
         check_files(folder, components)
+        check_fit(folder, components, cls.denoiser_name, flow=not cls.has_snr, packed=cls.latents_per_token)
         for name, kind in sorted(components.items()):
             if issubclass(kind, nn.Module):
                 check_network(folder / name, kind)

@@ -1,5 +1,6 @@
 """Find a base model's folder; check that it is complete and runs no foreign code, before anything is computed."""
 
+import inspect
 import json
 import os
 import re
@@ -189,6 +190,13 @@ def check_files(folder: Path, classes: Mapping[str, type[Any]]) -> None:
             read_object(path)
     if "vae" in classes:
         _check_latent_scale(folder / "vae" / "config.json")
+
+
+def config_of(folder: Path, name: str, kind: type[Any]) -> dict[str, Any]:
+    """Return a component's config with the defaults of its class."""
+    path = folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json")
+    defaults = {key: each.default for key, each in inspect.signature(kind.__init__).parameters.items()}
+    return defaults | read_object(path)
 
 
 def _is_whole(component: Path, kind: type[Any]) -> bool:

@@ -19,7 +19,7 @@ _RUN = (
 )
 
 _MODEL = (
-    _case("the family of models is unknown", "model.family=flux", "'flux'; there are stable_diffusion,"),
+    _case("the family of models is unknown", "model.family=kandinsky", "'kandinsky'; there are stable_diffusion,"),
     _case("the family of models is a function", "model.family=math:sqrt", "name a subclass of DiffusionModel"),
     _case("the resolution is no multiple of 16", "model.resolution=500", "'model.resolution' is 500"),
     _case("the number type is unknown", "model.dtype=float8", "'float32' or 'bfloat16'"),

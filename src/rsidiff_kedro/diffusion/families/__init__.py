@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub import is_offline_mode
@@ -12,6 +13,7 @@ from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.validation import explain
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings, find_device
+from rsidiff_kedro.diffusion.model_fit import has_undefined_snr
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -64,6 +66,12 @@ def check_model(model: ModelSettings) -> None:
     families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
     if found != wanted and found in families:
         raise ModelError(f"model.base: {model.base!r} is a {found}; set model.family={families[found]}")
+    if found not in (wanted, "None"):
+        (near,) = get_close_matches(found, families, n=1, cutoff=0) or (wanted,)
+        raise ModelError(
+            f"model.base: {model.base!r} is a {found}, which no family generates with; {families.get(near, near)} is "
+            "the nearest. Give a model that generates from text alone, or add a family (docs/models.md#another-family)"
+        )
     if os.path.isdir(model_source(model.base)) or is_offline_mode():
         family.check_folder(index.parent, model)
     else:
@@ -76,6 +84,12 @@ def check_loss(model: ModelSettings, settings: LossSettings) -> None:
         raise ModelError(
             f"finetune.min_snr_gamma is {settings.min_snr_gamma}, but {model.family} is trained by flow matching, for "
             "which Min-SNR is not defined; set finetune.min_snr_gamma=null"
+        )
+    path = find_index(model.base, model.revision).parent / "scheduler" / "scheduler_config.json"
+    if settings.min_snr_gamma is not None and path.is_file() and has_undefined_snr(read_object(path)):
+        raise ModelError(
+            f"finetune.min_snr_gamma is {settings.min_snr_gamma}, but {str(path)!r} leaves no signal at the last "
+            "timestep (rescale_betas_zero_snr), where Min-SNR divides zero by zero; set finetune.min_snr_gamma=null"
         )
 
 

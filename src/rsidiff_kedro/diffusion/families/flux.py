@@ -38,6 +38,7 @@ class Flux(DiffusionModel):
     noising_class = FlowMatchEulerDiscreteScheduler
     loss = staticmethod(flow_matching_loss)
     has_snr = False
+    latents_per_token = 4
     negative_prompt = False
     tokenizer_name = "tokenizer_2"
     max_tokens = 512

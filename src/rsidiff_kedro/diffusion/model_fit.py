@@ -1,0 +1,80 @@
+"""Refuse base models that the method cannot sample or train as they were trained, from their configs alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rsidiff_kedro.diffusion.model_folder import ModelError, config_of
+
+PURPOSES = {9: "inpainting", 8: "editing images by instructions", 7: "upscaling", 5: "generating from depth"}
+"""What a UNet is made for that reads so many channels and generates latents of four."""
+_MOST_LATENTS = 1024
+"""Per side; 128 are usual for 1024 pixels."""
+
+
+class Configs(NamedTuple):
+    """The configs of a pipeline's parts, with their classes' defaults."""
+
+    denoiser: Mapping[str, Any]
+    autoencoder: Mapping[str, Any]
+    scheduler: Mapping[str, Any]
+    scheduler_class: str
+
+
+def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, flow: bool, packed: int) -> None:
+    """Raise ModelError if the method cannot sample and train a pipeline as it was trained.
+
+    Args:
+        components: the class of each component.
+        denoiser: the component that adapters change.
+        flow: the family is trained by flow matching; otherwise it predicts noise or velocity.
+        packed: pixels of latents that the denoiser reads as one.
+    """
+    parts = {name: config_of(folder, name, components[name]) for name in (denoiser, "vae", "scheduler")}
+    configs = Configs(parts[denoiser], parts["vae"], parts["scheduler"], components["scheduler"].__name__)
+    problem = _misfit_of_latents(configs, packed) or _misfit_of_denoiser(configs) or _misfit_of_noise(configs, flow)
+    if problem is not None:
+        raise ModelError(f"model.base: {str(folder)!r} does not fit: {problem} (docs/models.md)")
+
+
+def _misfit_of_latents(configs: Configs, packed: int) -> str | None:
+    read, made = configs.denoiser.get("in_channels"), configs.autoencoder.get("latent_channels")
+    if read is None or made is None or read == made * packed:
+        return None
+    purpose = f", so it is made for {PURPOSES[read]}" if read in PURPOSES and made == 4 else ""
+    return (
+        f"its denoiser reads {read} channels and its autoencoder makes {made}{purpose}; give a model that generates "
+        "from text alone"
+    )
+
+
+def _misfit_of_denoiser(configs: Configs) -> str | None:
+    size = configs.denoiser.get("sample_size")
+    if configs.denoiser.get("time_cond_proj_dim"):
+        return (
+            "its denoiser reads the guidance scale (time_cond_proj_dim), as distilled models do, and is not trained "
+            "with it here; give the model that it was distilled from"
+        )
+    if isinstance(size, int) and not 1 <= size <= _MOST_LATENTS:
+        return f"its denoiser generates {size} latents per side (sample_size); correct its config.json"
+    return None
+
+
+def _misfit_of_noise(configs: Configs, flow: bool) -> str | None:
+    """Compare the noise schedule that sampling follows with the one that training follows."""
+    name, prediction = configs.scheduler_class, configs.scheduler.get("prediction_type", "epsilon")
+    flows = "FlowMatch" in name or prediction == "flow_prediction" or bool(configs.scheduler.get("use_flow_sigmas"))
+    if "EDM" in name:
+        return f"its {name} samples from EDM's noise levels, on which nothing is trained here; give another model"
+    if flow and not flows:
+        return f"its {name} is no scheduler of flow matching, for which the family is trained; save it with its own"
+    if not flow and flows:
+        return f"its {name} is a scheduler of flow matching, and the family is not trained so; save it with its own"
+    if not flow and prediction not in ("epsilon", "v_prediction"):
+        return f"it predicts {prediction!r}; only epsilon and v_prediction can be fine-tuned"
+    return None
+
+
+def has_undefined_snr(scheduler: Mapping[str, Any]) -> bool:
+    """Tell whether Min-SNR divides zero by zero: epsilon-prediction with no signal at the last timestep."""
+    return bool(scheduler.get("rescale_betas_zero_snr")) and scheduler.get("prediction_type", "epsilon") == "epsilon"

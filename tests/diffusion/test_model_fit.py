@@ -1,0 +1,106 @@
+"""A base that the method cannot sample or train as it was trained is refused from its configs; sound ones are not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, load_model
+from rsidiff_kedro.diffusion.losses import LossSettings
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+
+UNET, VAE, SCHEDULER, INDEX = (
+    "unet/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+    "model_index.json",
+)
+MISFITS = {
+    "inpainting": (
+        UNET,
+        {"in_channels": 9},
+        "reads 9 channels and its autoencoder makes 4, so it is made for inpainting",
+    ),
+    "InstructPix2Pix": (UNET, {"in_channels": 8}, "made for editing images by instructions"),
+    "depth": (UNET, {"in_channels": 5}, "made for generating from depth"),
+    "another autoencoder": (VAE, {"latent_channels": 16}, "reads 4 channels and its autoencoder makes 16"),
+    "guidance-distilled": (UNET, {"time_cond_proj_dim": 256}, "give the model that it was distilled from"),
+    "an unreasonable size": (UNET, {"sample_size": 0}, "generates 0 latents per side"),
+    "EDM": (INDEX, {"scheduler": ["diffusers", "EDMEulerScheduler"]}, "samples from EDM's noise levels"),
+    "flow matching's scheduler": (
+        INDEX,
+        {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]},
+        "is a scheduler of flow matching, and the family is not trained so",
+    ),
+    "sample-prediction": (SCHEDULER, {"prediction_type": "sample"}, "only epsilon and v_prediction can be fine-tuned"),
+    "another pipeline": (
+        INDEX,
+        {"_class_name": "StableDiffusionInpaintPipeline"},
+        "which no family generates with; stable_diffusion",
+    ),
+}
+
+
+def edited(folder: Path, place: Path, file: str, entries: dict[str, object]) -> str:
+    copy = shutil.copytree(folder, place / "model")
+    content = json.loads((copy / file).read_text(encoding="utf-8"))
+    (copy / file).write_text(json.dumps(content | entries), encoding="utf-8")
+    return str(copy)
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_model_that_does_not_fit_is_refused_from_its_configs(family_folder, tmp_path, name):
+    file, entries, said = MISFITS[name]
+    base = edited(family_folder("stable_diffusion"), tmp_path, file, entries)
+    with pytest.raises(ModelError) as caught:
+        check_model(ModelSettings(base=base))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scheduler_of_diffusion_is_refused_for_a_model_of_flow_matching(family_folder, tmp_path):
+    base = edited(family_folder("stable_diffusion_3"), tmp_path, INDEX, {"scheduler": ["diffusers", "DDIMScheduler"]})
+    with pytest.raises(ModelError, match="DDIMScheduler is no scheduler of flow matching"):
+        check_model(ModelSettings(family="stable_diffusion_3", base=base))
+
+
+@pytest.mark.parametrize(("prediction", "refused"), [("epsilon", True), ("v_prediction", False)])
+def test_min_snr_is_refused_where_it_divides_zero_by_zero(family_folder, tmp_path, prediction, refused):
+    entries = {"rescale_betas_zero_snr": True, "prediction_type": prediction}
+    model = ModelSettings(base=edited(family_folder("stable_diffusion"), tmp_path, SCHEDULER, entries))
+    check_loss(model, LossSettings())
+    if not refused:
+        return check_loss(model, LossSettings(min_snr_gamma=5.0))
+    with pytest.raises(ModelError, match="divides zero by zero; set finetune.min_snr_gamma=null"):
+        check_loss(model, LossSettings(min_snr_gamma=5.0))
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
+def test_sampling_and_training_follow_the_same_noise_schedule(family_folder, family):
+    """Flow: the denoiser reads a fixed multiple of the noise level. Others: timesteps mean the same signal in both."""
+    opened = load_model(ModelSettings(family=family, base=str(family_folder(family)), resolution=32))
+    scheduler, noising, seen = opened.pipeline.scheduler, opened._noising, []
+    if isinstance(noising, DDPMScheduler):
+        assert torch.allclose(scheduler.alphas_cumprod, noising.alphas_cumprod)
+        assert scheduler.config.prediction_type == noising.config.prediction_type
+        return
+    opened.denoiser.register_forward_pre_hook(
+        lambda _, __, named: seen.append(named["timestep"].flatten()[0].item()), with_kwargs=True
+    )
+    conditioning = opened.encode_prompts(["a red circle"])
+    latents, generator = torch.zeros((1, *opened.latent_shape)), torch.Generator().manual_seed(0)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    noisy = []
+    denoise = type(opened).denoise
+    trained = lambda given, timesteps, of: noisy.append(given) or denoise(opened, given, timesteps, of)  # noqa: E731
+    opened.denoise = lambda noisy, timesteps, conditioning: trained(noisy, timesteps, conditioning)
+    opened.training_loss(latents, conditioning, generator, LossSettings())
+    level = (noisy[0] / noise).mean().item()
+    scale = seen.pop() / level
+    sampler = SamplerSettings(num_inference_steps=4, guidance_scale=1.0, micro_batch_size=1)
+    opened.generate(noise, conditioning, sampler, [generator])
+    levels = scheduler.sigmas[: len(seen)].tolist()
+    assert seen == pytest.approx([scale * level for level in levels], abs=scale / 1000)  # Sana's are whole numbers
