@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("checkpoint", "clip", "tokenizer")
 """Options of a reward that name files."""
+WITHOUT_WEIGHTS = ("tokenizer", "scheduler")
+"""Components of a pipeline that are no networks."""
 
 
 @click.command()
@@ -102,13 +104,14 @@ def _place(source: str) -> str:
 def _networks(registry: "Registry", name: str) -> tuple[str, str]:
     """Return a family's pipeline and its networks, or why it cannot be imported."""
     from rsidiff_kedro.core.registry import PluginError
-    from rsidiff_kedro.diffusion.model_folder import NETWORKS
 
     try:
         family = registry.load(name)
     except PluginError as error:
         return "", str(error)
-    return family.pipeline_class.__name__, ", ".join(sorted(NETWORKS & family.components))
+    return family.pipeline_class.__name__, ", ".join(
+        sorted(each for each in family.components if not each.startswith(WITHOUT_WEIGHTS))
+    )
 
 
 def _print(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
