@@ -9,6 +9,7 @@ from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.ending import EndingHooks
 from rsidiff_kedro.hooks.inputs import InputHooks
 from rsidiff_kedro.hooks.memory import MemoryHooks
+from rsidiff_kedro.hooks.plan import PlanHooks
 from rsidiff_kedro.hooks.progress import ProgressHooks
 from rsidiff_kedro.hooks.report_facts import RunFactsHooks
 from rsidiff_kedro.hooks.reuse import ReuseHooks
@@ -31,7 +32,16 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 CONTEXT_CLASS = RsiContext
 SESSION_CLASS = RsiSession
 # Kedro calls the last hook first: ReuseHooks decides which versions are read, then InputHooks checks the inputs.
-HOOKS = (InputHooks(), ReuseHooks(), RunFactsHooks(), TrackingHooks(), EndingHooks(), MemoryHooks(), ProgressHooks())
+HOOKS = (
+    PlanHooks(),
+    InputHooks(),
+    ReuseHooks(),
+    RunFactsHooks(),
+    TrackingHooks(),
+    EndingHooks(),
+    MemoryHooks(),
+    ProgressHooks(),
+)
 CONFIG_LOADER_CLASS = RsiConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("checkpoint", "clip", "tokenizer")
 """Options of a reward that name files."""
+WITHOUT_WEIGHTS = ("tokenizer", "scheduler")
+"""Components of a pipeline that are no networks."""
 
 
 @click.command()
@@ -107,8 +109,9 @@ def _networks(registry: "Registry", name: str) -> tuple[str, str]:
         family = registry.load(name)
     except PluginError as error:
         return "", str(error)
-    networks = [part for part in sorted(family.components) if not part.startswith(("tokenizer", "scheduler"))]
-    return family.pipeline_class.__name__, ", ".join(networks)
+    return family.pipeline_class.__name__, ", ".join(
+        sorted(each for each in family.components if not each.startswith(WITHOUT_WEIGHTS))
+    )
 
 
 def _print(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
