@@ -4,9 +4,7 @@ import click
 from attrs import define
 from kedro.framework.context import KedroContext
 
-from rsidiff_kedro import pipeline_registry
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.parameters import parse_parameters
 
 
 @define(slots=False)
@@ -18,6 +16,10 @@ class RsiContext(KedroContext):
     """
 
     def __attrs_post_init__(self) -> None:
+        # Imported here, because Kedro imports the context for every command, also for those that compute nothing.
+        from rsidiff_kedro import pipeline_registry
+        from rsidiff_kedro.parameters import parse_parameters
+
         if {"{", "}"} & set(str(self.project_path)):
             raise click.UsageError(
                 f"the project's folder {self.project_path} holds a brace, which Kedro's catalog takes for a pattern; "

@@ -6,15 +6,8 @@ import warnings
 
 from rsidiff_kedro.context import RsiContext
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
-from rsidiff_kedro.hooks.ending import EndingHooks
-from rsidiff_kedro.hooks.inputs import InputHooks
-from rsidiff_kedro.hooks.memory import MemoryHooks
-from rsidiff_kedro.hooks.plan import PlanHooks
-from rsidiff_kedro.hooks.progress import ProgressHooks
-from rsidiff_kedro.hooks.report_facts import RunFactsHooks
-from rsidiff_kedro.hooks.reuse import ReuseHooks
+from rsidiff_kedro.hooks.lazy import LazyHooks
 from rsidiff_kedro.hooks.session import RsiSession
-from rsidiff_kedro.hooks.tracking import TrackingHooks
 
 if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error, what the locale cannot express is no error
     sys.stdout.reconfigure(errors="backslashreplace")
@@ -32,15 +25,17 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 CONTEXT_CLASS = RsiContext
 SESSION_CLASS = RsiSession
 # Kedro calls the last hook first: ReuseHooks decides which versions are read, then InputHooks checks the inputs.
-HOOKS = (
-    PlanHooks(),
-    InputHooks(),
-    ReuseHooks(),
-    RunFactsHooks(),
-    TrackingHooks(),
-    EndingHooks(),
-    MemoryHooks(),
-    ProgressHooks(),
+HOOKS = LazyHooks(
+    (
+        "plan.PlanHooks",
+        "inputs.InputHooks",
+        "reuse.ReuseHooks",
+        "report_facts.RunFactsHooks",
+        "tracking.TrackingHooks",
+        "ending.EndingHooks",
+        "memory.MemoryHooks",
+        "progress.ProgressHooks",
+    )
 )
 CONFIG_LOADER_CLASS = RsiConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -3,7 +3,7 @@
 import difflib
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.context import KedroContext
@@ -17,9 +17,11 @@ from safetensors import SafetensorError
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.hooks.failures import GO_ON, disk_fault, exit_on_termination
-from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.hooks.supported_runner import RunnerError, refusal
 from rsidiff_kedro.hooks.versions import own_version
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.hooks.runner import RsiRunner
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,9 @@ class RsiSession(KedroSession):
         return context
 
 
-def _runner(given: Any) -> RsiRunner:
+def _runner(given: Any) -> "RsiRunner":
+    from rsidiff_kedro.hooks.runner import RsiRunner  # Kedro imports this module for every command
+
     if given is None or type(given) is SequentialRunner:
         return RsiRunner(is_async=given is not None and given._is_async)
     if isinstance(given, RsiRunner):
