@@ -141,6 +141,14 @@ def test_a_lone_quotation_mark_loses_no_image(folder):
     assert "metadata.csv: not a valid csv file (the row that begins in line 2" in refused(folder)
 
 
+def test_an_image_that_two_rows_name_is_told(folder):
+    table = pd.read_csv(folder / "metadata.csv")
+    pd.concat([table, table.head(1).assign(file_name="./" + table["file_name"][0])]).to_csv(folder / "metadata.csv")
+    assert "1 image ('./pictures/a.png') named by an earlier row too, trained on once per row" in check_pairs(
+        folder, "caption"
+    )
+
+
 def test_a_caption_of_several_lines_and_the_image_that_it_may_have_swallowed_are_told(folder):
     rows = ["file_name,caption", 'pictures/a.png,"Once upon', "pictures/b.jpg,a time", 'pictures/c.png,end"']
     (folder / "metadata.csv").write_text("\n".join(rows))

@@ -124,7 +124,9 @@ def _read_pairs(folder: Path, text_column: str) -> tuple[pd.DataFrame, list[str]
                 "images must be in the folder or below it"
             )
     pairs = pd.DataFrame({"file_name": names, "text": captions.map(writable)}).reset_index(drop=True)
-    return pairs, [*table.notes, *_unused_images(folder, names)]
+    again = names[names.map(os.path.normpath).duplicated()].tolist()
+    repeated = [f"{_images(again)} named by an earlier row too, trained on once per row"] if again else []
+    return pairs, [*table.notes, *repeated, *_unused_images(folder, names)]
 
 
 def _unused_images(folder: Path, names: pd.Series) -> list[str]:

@@ -56,8 +56,8 @@ class RsiConfigLoader(OmegaConfigLoader):
         return (_LiteralFolders(Path(conf_source)) if type(found) is LocalFileSystem else found), protocol
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        if key in self or key not in self.config_patterns or not self._conf.is_dir():
-            return super().__getitem__(key)  # set explicitly, unknown, or in an archive
+        if key in self or key not in self.config_patterns:
+            return super().__getitem__(key)  # set explicitly, or unknown
         self._register_runtime_params_resolver()
         merged: dict[str, Any] = {}
         for environment in self._environments():
@@ -187,7 +187,12 @@ def _check_data(data: Any, conf: Path) -> None:
 
 
 def _check_environment(conf: Path, env: str) -> None:
-    if not conf.is_dir() or (conf / env).is_dir():  # Kedro checks archives and remote folders itself
+    if not conf.is_dir():
+        raise click.UsageError(
+            f"--conf-source: {str(conf)!r} is no folder; give a folder like conf/. Archives and remote folders are not "
+            "read, because environments extend each other: unpack or download it first"
+        )
+    if (conf / env).is_dir():
         return
     known = ", ".join(_environments_in(conf))
     raise click.UsageError(f"there is no environment {env!r} in {conf}; there are {known}; name one of them")

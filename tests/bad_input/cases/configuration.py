@@ -201,6 +201,9 @@ _ARGUMENTS = (
     _case("an option that does not exist", "No such option", (*RUN, "--rounds=3")),
     _case("a file of arguments that is not there", "does not exist", (*RUN, "--config=no.yml")),
     _case("a folder of configuration that is not there", "no/conf", (*RUN, "--conf-source=no/conf")),
+    _file(
+        "an archive of configuration", "conf.tar.gz", b"", "unpack or download it", (*RUN, "--conf-source=conf.tar.gz")
+    ),
     _case("nothing is recorded of a dataset", "run the pipeline", ("rsi", "lineage", "rsi.round_9.adapter")),
     _case(
         "the doctor is given an unknown environment", "there is no environment 'prod'", ("rsi", "doctor", "--env=prod")
