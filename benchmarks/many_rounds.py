@@ -94,9 +94,8 @@ def page(rounds: list[Round]) -> str:
         "Medians of the first and of the last third:\n\n| rounds | CPU seconds per round | memory, MB | open files |\n"
         f"| --- | --- | --- | --- |\n{_medians(f'first {third}', rounds[:third])}\n"
         f"{_medians(f'last {third}', rounds[-third:])}\n\n"
-        "Memory is the most that was resident during the round.\n\n| round | CPU seconds | memory, MB | open files |\n| --- | --- | --- | --- |\n"
-        + "\n".join(rows)
-        + "\n"
+        "Memory is the most that was resident during the round.\n\n"
+        "| round | CPU seconds | memory, MB | open files |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
     )
 
 

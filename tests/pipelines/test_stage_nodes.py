@@ -41,7 +41,9 @@ def scenes():
 
 def test_a_prompt_longer_than_the_text_encoder_reads_is_dropped_with_its_rule() -> None:
     collected = prompt_table(["a red circle", "a red circle " * 9], "file")
-    kept, rejected = curation.filter_prompts(collected, FilterSettings(), {"kind": "grammar"}, None, MODEL.base, None)
+    kept, rejected = curation.filter_prompts(
+        collected, FilterSettings(), {"kind": "grammar"}, None, MODEL.family, MODEL.base, None
+    )
     assert kept["text"].tolist() == ["a red circle"]
     assert rejected["rule"].tolist() == ["too_long"]
 
