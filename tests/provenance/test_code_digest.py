@@ -324,7 +324,7 @@ def needed(module: str, name: str, *plugins: str) -> set[str]:
 
 
 def test_a_step_of_this_package_counts_with_all_that_it_needs() -> None:
-    modules = needed("rsidiff_kedro.pipelines.weighting.nodes", "weigh_samples", "proxy")
+    modules = needed("rsidiff_kedro.pipelines.weighting.nodes", "weigh_kept_images", "proxy")
     assert {
         "rsidiff_kedro.method.weighting",
         "rsidiff_kedro.core.image_set",
@@ -333,7 +333,7 @@ def test_a_step_of_this_package_counts_with_all_that_it_needs() -> None:
         "rsidiff_kedro.scenes.plugins.proxy",
     } <= modules
     assert not {name for name in modules if name.startswith("rsidiff_kedro.scenes.pretraining")}
-    without = needed("rsidiff_kedro.pipelines.weighting.nodes", "weigh_samples")
+    without = needed("rsidiff_kedro.pipelines.weighting.nodes", "weigh_kept_images")
     assert "rsidiff_kedro.scenes.plugins.proxy" not in without
 
 

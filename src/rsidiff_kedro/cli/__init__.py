@@ -1,5 +1,8 @@
 """Add `kedro rsi …` to Kedro's commands. A command's module, and with it torch, is imported when it is called."""
 
+import ast
+from pathlib import Path
+
 import click
 from kedro.framework.cli.project import run
 from kedro.utils import load_obj
@@ -32,6 +35,17 @@ class _Group(click.Group):
         found = cmd_name in MODULES
         command: click.Command | None = load_obj(f"rsidiff_kedro.cli.{MODULES[cmd_name]}.{cmd_name}") if found else None
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with the first sentences of their docstrings, which are read without importing torch."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(module, name)) for name, module in MODULES.items()])
+
+
+def _summary(module: str, name: str) -> str:
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    function = next(each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == name)
+    return (ast.get_docstring(function) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 @click.group(name="rsidiff_kedro")
