@@ -104,7 +104,7 @@ def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -
     problem = f"model.base: {str(folder)!r} holds no scheduler"
     with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save it again")):
         kind = component_class("scheduler", *check_components(folder.parent)["scheduler"])
-        scheduler = kind.from_pretrained(folder)
+        scheduler = kind.from_config(read_object(folder / "scheduler_config.json"))
     levels = scheduler.config.num_train_timesteps
     for path, sampler in samplers.items():
         steps = sampler.num_inference_steps
