@@ -150,7 +150,9 @@ def test_environments_that_extend_each_other_in_a_circle_are_refused(project: Pa
 
 def test_an_environment_that_extends_an_unknown_one_is_refused_with_those_there_are(project: Path) -> None:
     add(project, "mine", extends="scene")
-    with pytest.raises(click.UsageError, match=r"no environment 'scene' in .*; there are base, flux, local, mine, sana, scenes,"):
+    with pytest.raises(
+        click.UsageError, match=r"no environment 'scene' in .*; there are base, flux, local, mine, sana, scenes,"
+    ):
         load("mine")
 
 

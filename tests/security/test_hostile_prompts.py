@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -233,6 +234,8 @@ def test_mlflow(tmp_path: Path, monkeypatch, empty_store: Path, hostile: str, dr
     assert parent.data.params["text"][:500] == hostile[:500]
     assert parent.data.params["words.color"][:500] == json.dumps([hostile])[:500]
     kept = {path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()}
-    assert kept == {"test_images.png", "adapter.json", "summary.txt"}
+    grid = {name for name in kept if re.fullmatch(r"\d\d[A-Za-z0-9_ -]*\+step\+1\+timestamp[\w+-]+\.(png|webp)", name)}
+    assert kept - grid == {"test_images.png", "adapter.json", "summary.txt"}
+    assert len(grid) == 4  # two images, each with a smaller copy
     (info,) = (tmp_path / "artifacts").rglob("adapter.json")
     assert json.loads(info.read_text())["base_model"] == hostile

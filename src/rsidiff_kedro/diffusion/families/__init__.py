@@ -62,11 +62,16 @@ def check_model(model: ModelSettings) -> None:
         wrong = explain(error, family.Options, model.options)
         raise ModelError(f"model.options: {wrong}; correct or remove it; options of {model.family}: {known}") from None
     index = find_index(model.base, model.revision)
-    found, wanted = str(read_object(index).get("_class_name")), family.pipeline_class.__name__
+    found, wanted = read_object(index).get("_class_name", ""), family.pipeline_class.__name__
     families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
+    if not isinstance(found, str):
+        raise ModelError(
+            f"model.base: {str(index)!r} names its pipeline {found!r}; code that comes with a model is not run: give a "
+            "model without"
+        )
     if found != wanted and found in families:
         raise ModelError(f"model.base: {model.base!r} is a {found}; set model.family={families[found]}")
-    if found not in (wanted, "None"):
+    if found not in (wanted, ""):
         (near,) = get_close_matches(found, families, n=1, cutoff=0) or (wanted,)
         raise ModelError(
             f"model.base: {model.base!r} is a {found}, which no family generates with; {families.get(near, near)} is "
