@@ -1,9 +1,15 @@
 """Prompts of Hugging Face data sets: a real local one, and one that cannot be reached."""
 
+import json
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import huggingface_hub
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -116,6 +122,82 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name / "train.txt").write_text("a fox\n" if name == "set" else SECRET)
     (tmp_path / "secret.txt").write_text(SECRET)
     return tmp_path / "set"
+
+
+@pytest.fixture
+def opened(folder):
+    """Return the paths that a real server of this machine was asked for, and its address."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield asked, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+MEDIA = {kind: {"_type": kind} for kind in ("Image", "Audio", "Video", "Pdf")} | {
+    "a list of Image": {"_type": "List", "feature": {"_type": "Image"}},
+}
+
+
+def media_set(folder, feature, column, path):
+    """Write a data set of two columns, one of which names a file in the way of `datasets`."""
+    (folder / "train.txt").unlink()
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    values: Any = {"bytes": None, "path": path}
+    if feature["_type"] == "List":
+        values, kind = [values], pa.list_(kind)
+    columns = {"text": ["a fox"], "kind": ["animal"]} | {column: pa.array([values], kind)}
+    features = {name: {"_type": "Value", "dtype": "string"} for name in columns} | {column: feature}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), folder / "train.parquet")
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("column", ["text", "kind"])
+@pytest.mark.parametrize("media", MEDIA)
+def test_a_column_that_names_files_is_never_opened(folder, opened, monkeypatch, media, column, limit):
+    asked, address = opened
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    media_set(folder, MEDIA[media], column, f"{address}/a.png")
+    settings = {"dataset": str(folder), "category_column": "kind", "limit": limit}
+    assert f"column {column!r} is of the kind {media.split()[-1]!r}" in refused(**settings)
+    assert asked == []
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("media", MEDIA)
+def test_columns_that_are_not_asked_for_are_not_opened(folder, opened, monkeypatch, media, limit):
+    asked, address = opened
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    media_set(folder, MEDIA[media], "kind", f"{address}/a.png")
+    assert HubSource(dataset=str(folder), limit=limit).collect(0)["text"].tolist() == ["a fox"]
+    assert asked == []
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.jsonl", b'{"text": "a fox"}\n{bad\n'),
+        ("train.parquet", b"PAR1xxxxPAR1"),
+        ("train.txt", b"a fox\n\xff\xfe\n"),
+    ],
+)
+def test_a_damaged_file_ends_in_one_line(folder, name, content, limit):
+    (folder / "train.txt").unlink()
+    (folder / name).write_bytes(content)
+    assert str(folder) in refused(dataset=str(folder), limit=limit)
 
 
 @pytest.mark.parametrize("layout", ["README.md", ".huggingface.yaml"])
