@@ -1,5 +1,6 @@
 """Prompts of Hugging Face data sets: a real local one, and one that cannot be reached."""
 
+import gzip
 import json
 import sys
 import threading
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.hub import HubSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
@@ -91,21 +93,74 @@ def test_a_byte_order_mark_is_no_part_of_a_prompt(folder, name):
 
 
 @pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize("rows", [['"Stop" sign,x', "a fox,x"], ['"Once upon a time,x', "a fox,x", 'a book: "end",x']])
+def test_a_table_of_which_rows_would_be_lost_is_refused(folder, rows, limit):
+    (folder / "train.txt").unlink()
+    (folder / "train.csv").write_text("\n".join(["text,kind", *rows]))
+    assert "the row that begins in line 2" in refused(dataset=str(folder), limit=limit)
+
+
+CSV_FILES = {
+    "marks over lines": ("a.csv", 'text,kind\n"a fox,x\na hare,x\nan owl",y\na cat,z\n', ""),
+    "words of nothing": ("a.csv", "text,kind\na fox,NA\nnull,None\na hare,007\nnan,\nan owl,1\n", ""),
+    "lone marks in TSV": ("a.tsv", 'text\tkind\n"a fox\tx\n"an owl"\ty\na hare"\tz\n', ""),
+    "a separator": ("a.csv", 'text;kind\n"a fox; asleep";x\na hare, awake;2\n', ";"),
+}
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize("case", CSV_FILES)
+def test_csv_of_a_folder_is_read_as_a_file_of_prompts_is(folder, caplog, case, limit):
+    name, content, separator = CSV_FILES[case]
+    (folder / "train.txt").unlink()
+    (folder / name).write_text(content)
+    if separator:
+        described = f"configs:\n- config_name: default\n  data_files: {name}\n  sep: '{separator}'\n"
+        (folder / "README.md").write_text(f"---\n{described}---\n")
+    found = HubSource(dataset=str(folder), category_column="kind", limit=limit).collect(0)
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("rsidiff_kedro")]
+    caplog.clear()
+    if separator:
+        (folder / name).write_text('"text","kind"\n"a fox; asleep","x"\n"a hare, awake","2"\n')
+    same = FileSource(path=folder / name, category_column="kind").collect(0)
+    assert found[["text", "category"]].equals(same[["text", "category"]])
+    assert told == [record.getMessage() for record in caplog.records]
+    assert bool(told) is ("marks" in case)
+
+
+def test_numbers_of_classes_in_csv_are_read_by_their_names(folder):
+    (folder / "train.txt").unlink()
+    (folder / "a.csv").write_text("text,kind\na fox,1\na hare,\nan owl,bird\n")
+    label = "dtype: {class_label: {names: {'0': bird, '1': mammal}}}"
+    described = f"dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: kind\n    {label}\n"
+    (folder / "README.md").write_text(f"---\n{described}---\n")
+    found = HubSource(dataset=str(folder), category_column="kind").collect(0)
+    assert found["category"].tolist() == ["mammal", "", "bird"]
+
+
 @pytest.mark.parametrize(
-    ("kind", "rows", "said"),
+    "option",
     [
-        ("tsv", ['"Once upon a time\tx', "a fox\tx", 'a book: "end"\tx'], "the row that begins in line 2"),
-        ("tsv", ['"Stop\tx', "a fox\tx", 'Go"\tx'], "line 2 opens a quotation mark that line 4 closes"),
-        ("csv", ['"Stop" sign,x', "a fox,x"], "the row that begins in line 2"),
-        ("csv", ['"Once upon a time,x', "a fox,x", 'a book: "end",x'], "the row that begins in line 2"),
+        *("on_bad_lines: skip", "comment: a", "skiprows: 1", "nrows: 1", "quoting: 3", "quotechar: a", "escapechar: a"),
+        *("converters: {a: b}", "skipfooter: 1", "names: [text]", "header: 2", "index_col: 0", "thousands: ','"),
+        *("na_values: a fox", "encoding: latin-1", "encoding_errors: ignore", "doublequote: false", "sep: ', '"),
+        *("skipinitialspace: true", "lineterminator: a", "usecols: [0]", "delimiter: '\\s'"),
     ],
 )
-def test_a_table_of_which_rows_would_be_lost_is_refused(folder, kind, rows, said, limit):
+def test_an_option_of_a_description_that_changes_rows_is_refused(folder, option):
     (folder / "train.txt").unlink()
-    separator = "\t" if kind == "tsv" else ","
-    (folder / f"train.{kind}").write_text("\n".join([f"text{separator}kind", *rows]))
-    message = refused(dataset=str(folder), limit=limit)
-    assert said in message and message.endswith("or read the file with kind: file")
+    (folder / "a.csv").write_text("text\na fox\na hare\n")
+    described = f"configs:\n- config_name: default\n  data_files: a.csv\n  {option}\n"
+    (folder / "README.md").write_text(f"---\n{described}---\n")
+    assert str(folder) in (message := refused(dataset=str(folder)))
+    assert "of its CSV files" in message
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+def test_compressed_csv_is_refused(folder, limit):
+    (folder / "train.txt").unlink()
+    (folder / "train.csv.gz").write_bytes(gzip.compress(b"text\na fox\n"))
+    assert "train.csv.gz: CSV in a file of the kind '.gz'; unpack it" in refused(dataset=str(folder), limit=limit)
 
 
 SECRET = "my secret"

@@ -72,7 +72,9 @@ class HubSource(Source):
         streaming = self.limit is not None and not huggingface_hub.constants.HF_HUB_OFFLINE
         revision = self.revision if self._is_folder else pinned(self.dataset, self.revision, "dataset")
         try:
-            loaded = open_data_set(self.dataset, self._is_folder, self.config_name, self.split, revision, streaming)
+            loaded = open_data_set(
+                self.dataset, wanted, self._is_folder, self.config_name, self.split, revision, streaming
+            )
             rows = _read_rows(loaded, wanted, self.limit, self.dataset)
         except PromptSourceError:
             raise
