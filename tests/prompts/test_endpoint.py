@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from email.utils import formatdate
 
 import pytest
 
@@ -177,6 +178,46 @@ def test_redirects_are_followed_within_the_timeout_alone(serve, source):
     with pytest.raises(PromptSourceError, match=r"no whole reply within 0\.5 seconds"):
         source(serve(forward), timeout=0.5).collect(0)
     assert time.monotonic() - start < 3
+
+
+def test_a_redirect_to_another_host_is_not_followed(serve, source):
+    other = serve(lambda connection, _: connection.sendall(framed(answer(LIST))))
+    address = other.address.replace("127.0.0.1", "localhost")
+    head = f"Connection: close\r\nLocation: {address}/chat/completions\r\n".encode()
+    first = serve(lambda connection, _: connection.sendall(framed(b"", "307 Temporary Redirect", head)))
+    with pytest.raises(PromptSourceError, match="it sends requests on to localhost; give that address as the endpoint"):
+        source(first, retries=2).collect(0)
+    assert (len(first.requests), other.requests) == (1, [])
+
+
+def test_a_redirect_within_a_host_is_followed(serve, source):
+    def forward(connection, _):
+        moved = len(endpoint.requests) == 1
+        head = b"Connection: close\r\nLocation: /v1/again\r\n"
+        connection.sendall(framed(b"", "307 Temporary Redirect", head) if moved else framed(answer(LIST)))
+
+    endpoint = serve(forward)
+    assert source(endpoint).collect(0)["text"].tolist() == PROMPTS
+
+
+@pytest.mark.parametrize("asked", ["Retry-After: 100", "Retry-After-Ms: 100000", "Retry-After: {}"])
+def test_a_wait_that_a_server_asks_for_is_no_longer_than_the_timeout(serve, source, asked):
+    head = asked.format(formatdate(time.time() + 100, usegmt=True)).encode() + b"\r\nConnection: close\r\n"
+    endpoint = serve(lambda connection, _: connection.sendall(framed(b"", "503 Service Unavailable", head)))
+    start = time.monotonic()
+    with pytest.raises(PromptSourceError, match="Error code: 503"):
+        source(endpoint, timeout=0.5, retries=1).collect(0)
+    assert 0.4 < time.monotonic() - start < 5
+    assert len(endpoint.requests) == 2
+
+
+def test_a_long_wait_is_told(serve, source, caplog):
+    caplog.set_level("INFO")
+    head = b"Retry-After: 30\r\nConnection: close\r\n"
+    endpoint = serve(lambda connection, _: connection.sendall(framed(b"", "503 Service Unavailable", head)))
+    with pytest.raises(PromptSourceError, match="Error code: 503"):
+        source(endpoint, timeout=20).collect(0)
+    assert "the endpoint is busy (503): 20 seconds until the next try" in caplog.text
 
 
 def test_an_endpoint_may_be_asked_where_an_event_loop_runs(serve, source):

@@ -1,12 +1,20 @@
 """Prompts of Hugging Face data sets: a real local one, and one that cannot be reached."""
 
+import gzip
+import json
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import huggingface_hub
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.hub import HubSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
@@ -85,21 +93,74 @@ def test_a_byte_order_mark_is_no_part_of_a_prompt(folder, name):
 
 
 @pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize("rows", [['"Stop" sign,x', "a fox,x"], ['"Once upon a time,x', "a fox,x", 'a book: "end",x']])
+def test_a_table_of_which_rows_would_be_lost_is_refused(folder, rows, limit):
+    (folder / "train.txt").unlink()
+    (folder / "train.csv").write_text("\n".join(["text,kind", *rows]))
+    assert "the row that begins in line 2" in refused(dataset=str(folder), limit=limit)
+
+
+CSV_FILES = {
+    "marks over lines": ("a.csv", 'text,kind\n"a fox,x\na hare,x\nan owl",y\na cat,z\n', ""),
+    "words of nothing": ("a.csv", "text,kind\na fox,NA\nnull,None\na hare,007\nnan,\nan owl,1\n", ""),
+    "lone marks in TSV": ("a.tsv", 'text\tkind\n"a fox\tx\n"an owl"\ty\na hare"\tz\n', ""),
+    "a separator": ("a.csv", 'text;kind\n"a fox; asleep";x\na hare, awake;2\n', ";"),
+}
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize("case", CSV_FILES)
+def test_csv_of_a_folder_is_read_as_a_file_of_prompts_is(folder, caplog, case, limit):
+    name, content, separator = CSV_FILES[case]
+    (folder / "train.txt").unlink()
+    (folder / name).write_text(content)
+    if separator:
+        described = f"configs:\n- config_name: default\n  data_files: {name}\n  sep: '{separator}'\n"
+        (folder / "README.md").write_text(f"---\n{described}---\n")
+    found = HubSource(dataset=str(folder), category_column="kind", limit=limit).collect(0)
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("rsidiff_kedro")]
+    caplog.clear()
+    if separator:
+        (folder / name).write_text('"text","kind"\n"a fox; asleep","x"\n"a hare, awake","2"\n')
+    same = FileSource(path=folder / name, category_column="kind").collect(0)
+    assert found[["text", "category"]].equals(same[["text", "category"]])
+    assert told == [record.getMessage() for record in caplog.records]
+    assert bool(told) is ("marks" in case)
+
+
+def test_numbers_of_classes_in_csv_are_read_by_their_names(folder):
+    (folder / "train.txt").unlink()
+    (folder / "a.csv").write_text("text,kind\na fox,1\na hare,\nan owl,bird\n")
+    label = "dtype: {class_label: {names: {'0': bird, '1': mammal}}}"
+    described = f"dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: kind\n    {label}\n"
+    (folder / "README.md").write_text(f"---\n{described}---\n")
+    found = HubSource(dataset=str(folder), category_column="kind").collect(0)
+    assert found["category"].tolist() == ["mammal", "", "bird"]
+
+
 @pytest.mark.parametrize(
-    ("kind", "rows", "said"),
+    "option",
     [
-        ("tsv", ['"Once upon a time\tx', "a fox\tx", 'a book: "end"\tx'], "the row that begins in line 2"),
-        ("tsv", ['"Stop\tx', "a fox\tx", 'Go"\tx'], "line 2 opens a quotation mark that line 4 closes"),
-        ("csv", ['"Stop" sign,x', "a fox,x"], "the row that begins in line 2"),
-        ("csv", ['"Once upon a time,x', "a fox,x", 'a book: "end",x'], "the row that begins in line 2"),
+        *("on_bad_lines: skip", "comment: a", "skiprows: 1", "nrows: 1", "quoting: 3", "quotechar: a", "escapechar: a"),
+        *("converters: {a: b}", "skipfooter: 1", "names: [text]", "header: 2", "index_col: 0", "thousands: ','"),
+        *("na_values: a fox", "encoding: latin-1", "encoding_errors: ignore", "doublequote: false", "sep: ', '"),
+        *("skipinitialspace: true", "lineterminator: a", "usecols: [0]", "delimiter: '\\s'"),
     ],
 )
-def test_a_table_of_which_rows_would_be_lost_is_refused(folder, kind, rows, said, limit):
+def test_an_option_of_a_description_that_changes_rows_is_refused(folder, option):
     (folder / "train.txt").unlink()
-    separator = "\t" if kind == "tsv" else ","
-    (folder / f"train.{kind}").write_text("\n".join([f"text{separator}kind", *rows]))
-    message = refused(dataset=str(folder), limit=limit)
-    assert said in message and message.endswith("or read the file with kind: file")
+    (folder / "a.csv").write_text("text\na fox\na hare\n")
+    described = f"configs:\n- config_name: default\n  data_files: a.csv\n  {option}\n"
+    (folder / "README.md").write_text(f"---\n{described}---\n")
+    assert str(folder) in (message := refused(dataset=str(folder)))
+    assert "of its CSV files" in message
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+def test_compressed_csv_is_refused(folder, limit):
+    (folder / "train.txt").unlink()
+    (folder / "train.csv.gz").write_bytes(gzip.compress(b"text\na fox\n"))
+    assert "train.csv.gz: CSV in a file of the kind '.gz'; unpack it" in refused(dataset=str(folder), limit=limit)
 
 
 SECRET = "my secret"
@@ -116,6 +177,82 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name / "train.txt").write_text("a fox\n" if name == "set" else SECRET)
     (tmp_path / "secret.txt").write_text(SECRET)
     return tmp_path / "set"
+
+
+@pytest.fixture
+def opened(folder):
+    """Return the paths that a real server of this machine was asked for, and its address."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield asked, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+MEDIA = {kind: {"_type": kind} for kind in ("Image", "Audio", "Video", "Pdf")} | {
+    "a list of Image": {"_type": "List", "feature": {"_type": "Image"}},
+}
+
+
+def media_set(folder, feature, column, path):
+    """Write a data set of two columns, one of which names a file in the way of `datasets`."""
+    (folder / "train.txt").unlink()
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    values: Any = {"bytes": None, "path": path}
+    if feature["_type"] == "List":
+        values, kind = [values], pa.list_(kind)
+    columns = {"text": ["a fox"], "kind": ["animal"]} | {column: pa.array([values], kind)}
+    features = {name: {"_type": "Value", "dtype": "string"} for name in columns} | {column: feature}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), folder / "train.parquet")
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("column", ["text", "kind"])
+@pytest.mark.parametrize("media", MEDIA)
+def test_a_column_that_names_files_is_never_opened(folder, opened, monkeypatch, media, column, limit):
+    asked, address = opened
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    media_set(folder, MEDIA[media], column, f"{address}/a.png")
+    settings = {"dataset": str(folder), "category_column": "kind", "limit": limit}
+    assert f"column {column!r} is of the kind {media.split()[-1]!r}" in refused(**settings)
+    assert asked == []
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("media", MEDIA)
+def test_columns_that_are_not_asked_for_are_not_opened(folder, opened, monkeypatch, media, limit):
+    asked, address = opened
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    media_set(folder, MEDIA[media], "kind", f"{address}/a.png")
+    assert HubSource(dataset=str(folder), limit=limit).collect(0)["text"].tolist() == ["a fox"]
+    assert asked == []
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.jsonl", b'{"text": "a fox"}\n{bad\n'),
+        ("train.parquet", b"PAR1xxxxPAR1"),
+        ("train.txt", b"a fox\n\xff\xfe\n"),
+    ],
+)
+def test_a_damaged_file_ends_in_one_line(folder, name, content, limit):
+    (folder / "train.txt").unlink()
+    (folder / name).write_bytes(content)
+    assert str(folder) in refused(dataset=str(folder), limit=limit)
 
 
 @pytest.mark.parametrize("layout", ["README.md", ".huggingface.yaml"])

@@ -85,7 +85,8 @@ def test_csv_that_is_not_quoted_right_names_its_line_and_tsv_takes_it_as_it_is(t
         assert "not a valid csv file (the row that begins in line 2" in refused(tmp_path / "a.csv", content)
     else:
         (texts,), notes = read(tmp_path / "a.tsv", content.replace(",", "\t"))
-        assert (texts, notes) == ([row.split(",")[0] for row in rows], [])
+        assert texts == [row.split(",")[0] for row in rows]
+        assert bool(notes) is ('"a hare"' in texts)
 
 
 CUT = "with fewer fields than the header; what is missing counts as empty"
@@ -104,6 +105,18 @@ BROKEN = "with a line break in quotation marks, read as one row each"
             'text\tkind\n"Stop"\tx\na fox\ty\n',
             ["Stop", "a fox"],
             "1 field (line 2) in quotation marks, read without them",
+        ),
+        (
+            "a.tsv",
+            'text\tkind\n"a ""big"" cat"\tx\n"a hare"\ty\n"lone\tz\n',
+            ['"a ""big"" cat"', '"a hare"', '"lone'],
+            "2 fields (line 2 first) in quotation marks, read with them (others are lone)",
+        ),
+        (
+            "a.tsv",
+            'text\tkind\n"a hare"\ty\n"lone\tx\nend"\tz\n',
+            ['"a hare"', '"lone', 'end"'],
+            "1 field (line 2) in quotation marks, read with them (others are lone)",
         ),
     ],
 )

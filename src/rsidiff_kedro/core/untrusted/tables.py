@@ -48,11 +48,11 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Table:
+def read_rows(path: Path, columns: Sequence[str], separator: str | None = None) -> Table:
     """Read columns of a table of one of `SUFFIXES`; other columns of a Parquet file are not read.
 
     A byte order mark is no part of the text. Classes of a `ClassLabel` column get their names. A `.txt` file, and JSON
-    that is a list of texts, has only the first column.
+    that is a list of texts, has only the first column. `separator` is that of `.csv` and `.tsv`, if another than usual.
 
     Raises:
         MissingColumnError: it has no column of that name.
@@ -65,7 +65,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Table:
     if suffix == ".parquet":
         return Table(_read_named_parquet(path, wanted))
     try:
-        rows: Rows = parse_text(path.read_bytes(), suffix, wanted)
+        rows: Rows = parse_text(path.read_bytes(), suffix, wanted, separator)
     except OSError as error:
         raise TableError(f"the file cannot be read ({reason(error)}); make it readable") from error
     # Without this type a missing value would turn whole numbers beside it into fractions.

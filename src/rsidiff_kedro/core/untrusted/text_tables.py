@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from rsidiff_kedro.core.prompt_table import writable
 
 QUOTE = '"'
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class TableError(ValueError):
@@ -51,8 +52,10 @@ def check_names(names: Sequence[str], wanted: Sequence[str]) -> None:
             raise MissingColumnError(f"no column {column!r}; there are {', '.join(map(str, names))}")
 
 
-def parse_text(content: bytes, suffix: str, wanted: Sequence[str]) -> Rows:
+def parse_text(content: bytes, suffix: str, wanted: Sequence[str], separator: str | None = None) -> Rows:
     """Parse a file of this suffix; its text is UTF-8, with or without a byte order mark.
+
+    Without a separator, the fields of a `.csv` file are separated by commas, those of a `.tsv` file by tabs.
 
     Raises:
         MissingColumnError: it has no column of that name.
@@ -67,19 +70,7 @@ def parse_text(content: bytes, suffix: str, wanted: Sequence[str]) -> Rows:
         return _parse_json(text, wanted)
     if suffix == ".jsonl":
         return _parse_json_lines(_lines(text), wanted)
-    return _parse_separated(text, suffix, wanted)
-
-
-def check_quoting(content: bytes, separator: str) -> None:
-    """Check that a CSV reader finds the rows of a file that its writer meant; `parse_text` does so itself.
-
-    Raises:
-        TableError: a quotation mark is not what it is in CSV, or makes one row of several lines of a TSV.
-    """
-    lines, _ = _quoted(_decode(content), separator)
-    broken = [line for line in lines if line.last > line.first]
-    if separator == "\t" and broken:
-        raise _ambiguous(broken[0])
+    return _parse_separated(text, suffix, wanted, separator or SEPARATORS[suffix])
 
 
 def _decode(content: bytes) -> str:
@@ -100,8 +91,8 @@ def _only_column(values: list[Any], wanted: Sequence[str]) -> Rows:
     return Rows({wanted[0]: values})
 
 
-def _parse_separated(text: str, suffix: str, wanted: Sequence[str]) -> Rows:
-    lines, notes = _quoted(text, ",") if suffix == ".csv" else _tab_separated(text)
+def _parse_separated(text: str, suffix: str, wanted: Sequence[str], separator: str) -> Rows:
+    lines, notes = _tab_separated(text) if separator == "\t" else _quoted(text, separator)
     header, rows = lines[0].fields, lines[1:]
     for line in rows:
         if len(line.fields) > len(header):
@@ -151,14 +142,14 @@ def _tab_separated(text: str) -> tuple[list[_Line], list[str]]:
     try:
         quoted, _ = _quoted(text, "\t")
     except TableError:
-        return plain, []
+        return plain, _marked(plain)
     broken = [line for line in quoted if line.last > line.first]
     if not broken:
         return quoted, _unmarked(plain)
     width = len(plain[0].fields)
     if width == 1 or any(len(line.fields) != width for line in plain):
         raise _ambiguous(broken[0])
-    return plain, []
+    return plain, _marked(plain)
 
 
 def _ambiguous(line: _Line) -> TableError:
@@ -166,6 +157,12 @@ def _ambiguous(line: _Line) -> TableError:
         f"not a valid tsv file (line {line.first} opens a quotation mark that line {line.last} closes: one row or "
         "several); save it as .csv, or without quotation marks at the start of a field"
     )
+
+
+def _marked(plain: list[_Line]) -> list[str]:
+    """Tell of fields that keep quotation marks around them, because others of the file are not quoted as in CSV."""
+    marked = [line for line in plain for field in line.fields if len(field) > 1 and field[0] == field[-1] == QUOTE]
+    return [f"{_count(marked, 'field')} in quotation marks, read with them (others are lone)"] if marked else []
 
 
 def _unmarked(plain: list[_Line]) -> list[str]:

@@ -1,22 +1,33 @@
 """Send a request to an OpenAI-compatible chat endpoint, which may be slow, endless or of another kind."""
 
 import asyncio
+import logging
 import re
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, TypeVar
 
 import openai
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import from_json
 
+from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.prompts.sources.chat import Reply
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
+
+logger = logging.getLogger(__name__)
 
 LARGEST_REPLY = 10_000_000
 """Bytes of an answer that are read; a hundred prompts take some ten thousand."""
 CONNECT_SECONDS = 10.0
 """Time for a connection, which is tried again; a reply that takes too long is not."""
+LONGEST_WAIT = 60.0
+"""Seconds of a wait that a busy server asks for; where the timeout is shorter, that long."""
+TOLD_WAIT = 5.0
+"""Seconds of a wait that is told in the log."""
 CURES = {
     "seed": "set seed: null in the source to leave it out",
     "temperature": "change temperature in the source, or set temperature: null to leave it out",
@@ -27,6 +38,10 @@ CURES = {
 _WORDS = ("error", "message", "detail", "error_description", "msg")
 
 T = TypeVar("T")
+
+
+class _ElsewhereError(openai.OpenAIError):
+    """An answer that sends the request, with all it says, on to another host; not retried."""
 
 
 class _TooLongError(openai.OpenAIError):
@@ -59,7 +74,7 @@ class _Answer(BaseModel):
 
 
 class _Client(openai.DefaultAsyncHttpxClient):
-    """An HTTP client that gives up an answer that is not complete in time, or too long."""
+    """An HTTP client that gives up an answer that is not complete in time, too long, or sent on to another host."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(headers={"Accept-Encoding": "identity"})
@@ -69,18 +84,46 @@ class _Client(openai.DefaultAsyncHttpxClient):
         """Send a request, and return its whole answer."""
         try:
             async with asyncio.timeout(self._seconds):
-                response = await super().send(request, stream=True, **options)
-                try:
-                    content = await _read(response)
-                finally:
-                    await response.aclose()
+                while True:
+                    response = await super().send(request, stream=True, **(options | {"follow_redirects": False}))
+                    try:
+                        content = await _read(response)
+                    finally:
+                        await response.aclose()
+                    if response.next_request is None:
+                        break
+                    if response.next_request.url.host != request.url.host:
+                        raise _ElsewhereError(f"it sends requests on to {printable(response.next_request.url.host)}")
+                    request = response.next_request
         except TimeoutError:
             raise openai.APITimeoutError(request=request) from None
-        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _FRAMING]
+        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _REPLACED]
+        wait = _wait(response, min(self._seconds, LONGEST_WAIT))
+        headers += [] if wait is None else [("retry-after-ms", str(int(wait * 1000)))]
         return type(response)(response.status_code, headers=headers, content=content, request=request)
 
 
-_FRAMING = ("content-encoding", "content-length", "transfer-encoding")
+_REPLACED = ("content-encoding", "content-length", "transfer-encoding", "retry-after", "retry-after-ms")
+
+
+def _wait(response: Any, longest: float) -> float | None:
+    """Return the seconds, at most the longest, that a busy server asks to wait; None if it does not say."""
+    asked = None
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with suppress(KeyError, ValueError):
+            asked = float(response.headers[name]) * unit
+            break
+    else:
+        with suppress(KeyError, ValueError, TypeError, OverflowError):
+            asked = parsedate_to_datetime(response.headers["retry-after"]).timestamp() - time.time()
+    if asked is None or not asked > 0:
+        return None
+    wait = min(asked, longest)
+    if response.status_code >= 400 and wait > TOLD_WAIT:
+        logger.info(
+            "the endpoint is busy (%d): %.0f seconds until the next try, if one is left", response.status_code, wait
+        )
+    return wait
 
 
 async def _read(response: Any) -> bytes:
@@ -100,7 +143,7 @@ def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, r
     """Send a request, again after a busy or broken server (the package's own retries, with growing intervals).
 
     Args:
-        timeout: seconds for the whole reply, from the connection to its last byte.
+        timeout: seconds for the whole reply, from the connection to its last byte, and for a wait that it asks for.
 
     Raises:
         PromptSourceError: no reply came; the message never holds the key.
@@ -143,6 +186,8 @@ def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: in
         return said, "raise timeout, or lower prompts_per_request or max_tokens"
     if isinstance(error, _TooLongError):
         return str(error), "check the endpoint, or use another"
+    if isinstance(error, _ElsewhereError):
+        return str(error), "give that address as the endpoint, if you trust it with your prompts"
     if not isinstance(error, openai.APIStatusError):
         return str(error), again
     said = f"Error code: {error.status_code}: {_words(error.response.text)}"

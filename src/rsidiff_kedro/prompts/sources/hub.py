@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import huggingface_hub
 import pandas as pd
@@ -60,7 +60,7 @@ class HubSource(Source):
 
     def collect(self, seed: int) -> pd.DataFrame:
         try:
-            import datasets  # noqa: F401
+            import datasets
         except ModuleNotFoundError:
             raise PromptSourceError(
                 "prompt_curation.source: the kind hub needs the package datasets; pip install datasets"
@@ -72,14 +72,18 @@ class HubSource(Source):
         streaming = self.limit is not None and not huggingface_hub.constants.HF_HUB_OFFLINE
         revision = self.revision if self._is_folder else pinned(self.dataset, self.revision, "dataset")
         try:
-            loaded = open_data_set(self.dataset, self._is_folder, self.config_name, self.split, revision, streaming)
+            loaded = open_data_set(
+                self.dataset, wanted, self._is_folder, self.config_name, self.split, revision, streaming
+            )
             rows = _read_rows(loaded, wanted, self.limit, self.dataset)
         except PromptSourceError:
             raise
         except TableError as error:
             raise PromptSourceError(f"{self.dataset}: {error}") from None
-        except (OSError, ValueError, RuntimeError) as error:  # bases of the errors of datasets and the hub's client
-            reason = " ".join(without_credentials(str(error)).split())[:300]
+        # The bases of what datasets, its readers and the hub's client raise.
+        except (OSError, ValueError, RuntimeError, ImportError, datasets.exceptions.DatasetsError) as error:
+            said = (error.__cause__ or error) if isinstance(error, datasets.exceptions.DatasetsError) else error
+            reason = " ".join(without_credentials(str(said)).split())[:300]
             raise PromptSourceError(
                 f"{self.dataset}: the data set cannot be read ({reason}); check its id, "
                 f"revision {self.revision!r}, config_name and split {self.split!r}, or give a local folder"
@@ -95,6 +99,8 @@ def _read_rows(loaded: "Dataset | IterableDataset", wanted: list[str], limit: in
     missing = [column for column in wanted if column not in known]
     if missing:
         raise PromptSourceError(f"{name}: no column {missing[0]!r}; there are {', '.join(known)}")
+    for column in wanted:
+        _check_plain(loaded.features.get(column) if loaded.features else None, column, name)
     chosen = loaded.select_columns(wanted)
     taken = chosen if limit is None else chosen.take(limit)
     values = [[_without_mark(row[column]) for column in wanted] for row in taken]
@@ -102,6 +108,22 @@ def _read_rows(loaded: "Dataset | IterableDataset", wanted: list[str], limit: in
     classes = class_names(loaded.features.to_dict()) if loaded.features else {}
     named = {column: name_classes(rows[column], classes[column], column) for column in wanted if column in classes}
     return rows.assign(**named)
+
+
+def _check_plain(feature: Any, column: str, name: str) -> None:
+    """Refuse a column that `datasets` decodes, which opens the files or addresses that its rows name."""
+    from datasets import ClassLabel, LargeList, List, Value
+
+    inner = feature
+    while isinstance(inner, List | LargeList):
+        inner = inner.feature
+    plain = isinstance(inner, ClassLabel) or (isinstance(inner, Value) and "binary" not in inner.dtype)
+    if not plain and inner is not None:  # without features nothing is decoded
+        kind = inner.dtype if isinstance(inner, Value) else type(inner).__name__
+        raise PromptSourceError(
+            f"{name}: column {column!r} is of the kind {kind!r}, but it has "
+            "to hold texts, numbers, classes or lists of them; name another column"
+        )
 
 
 def _without_mark(value: object) -> object:
