@@ -151,8 +151,11 @@ NAN, INFINITY = float("nan"), float("inf")
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("scaling_factor", value) for value in (NAN, INFINITY, 0, 0.0, -1.0, 1e30, 1e-30, 10**30, "0.18", True, [0.18])]
-    + [("shift_factor", value) for value in (NAN, -INFINITY, 1e30, "0.1", True, [0.1])]
+    [
+        ("scaling_factor", value)
+        for value in (NAN, INFINITY, 0, 0.0, -1.0, 1e30, 1e-30, 10**30, 1e3, 1e-3, None, "0.18", True)
+    ]
+    + [("shift_factor", value) for value in (NAN, -INFINITY, 900.0, "0.1", True, [0.1])]
     + [("latents_mean", value) for value in (NAN, [0.0] * 3, [0.0, 0.0, 0.0, NAN], [[0.0] * 4], 0.1)]
     + [("latents_std", value) for value in ([1.0] * 5, [1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, -1.0])],
 )

@@ -7,7 +7,7 @@ from PIL import Image
 from rsidiff_kedro.diffusion.families import FAMILIES, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.model_folder import ModelError
-from rsidiff_kedro.diffusion.output_checks import FlatImages
+from rsidiff_kedro.diffusion.output_checks import WorthlessImages
 from rsidiff_kedro.diffusion.sampling import sample_images
 
 SAMPLER = SamplerSettings(num_inference_steps=1, guidance_scale=2.0, micro_batch_size=2)
@@ -66,6 +66,39 @@ def test_a_decoder_that_makes_nothing_of_latents_stops_a_run(model, tmp_path):
             generate(model, count, unfinished=tmp_path)
 
 
+def fade(decoder):
+    decoder.conv_out.weight.mul_(1e-6)
+
+
+def clip(decoder):
+    decoder.conv_out.weight.mul_(1e6)
+
+
+def repeat(decoder):
+    decoder.conv_in.weight.fill_(0.0)
+
+
+@pytest.mark.parametrize(("breaks", "says"), [(fade, "one colour"), (clip, "clipped"), (repeat, "are the same")])
+def test_images_that_are_almost_flat_or_all_clipped_or_all_the_same_stop_a_run(model_folder, breaks, says):
+    model = load_model(ModelSettings(base=str(model_folder)))
+    assert len(generate(model, 8)) == 8
+    breaks(model.pipeline.vae.decoder)
+    assert len(generate(model, 1)) == 1
+    with pytest.raises(ModelError, match=f"all images of 2 prompts .*{says}"):
+        generate(model, 2)
+
+
+def line_art(place):
+    image = Image.new("RGB", (8, 8), "white")
+    image.putpixel((place, place), (0, 0, 0))
+    return image
+
+
+def with_grain(image):
+    return Image.eval(image, lambda value: min(value + 2, 255))
+
+
+LINES = [line_art(place) for place in range(8)]
 NOISE, RED, BLACK = Image.effect_noise((8, 8), 50), Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8))
 
 
@@ -79,13 +112,19 @@ NOISE, RED, BLACK = Image.effect_noise((8, 8), 50), Image.new("RGB", (8, 8), "re
         ([NOISE] + [RED] * 20, "abcdefghijklmnopqrstu", False),
         ([RED] * 8, "abcdefgh", True),
         ([RED] * 7 + [NOISE], "abcdefgh", False),
+        (LINES, "a" * 8, False),
+        (LINES, "abcdefgh", True),
+        ([*LINES[:7], NOISE], "abcdefgh", False),
+        ([NOISE] * 8, "aaaaaaaa", False),
+        ([NOISE, with_grain(NOISE)] * 4, "abcdefgh", True),
+        ([NOISE] * 7 + [with_grain(with_grain(NOISE))], "abcdefgh", False),
     ],
 )
-def test_a_run_stops_if_no_image_of_several_prompts_has_content(images, texts, stops):
-    flat, seen = FlatImages(len({*texts})), []
+def test_a_run_stops_if_all_images_of_several_prompts_have_the_same_fault(images, texts, stops):
+    worthless, seen = WorthlessImages(len({*texts})), []
     try:
         for image, text in zip(images, texts, strict=True):
-            flat.add([image], [text])
+            worthless.add([image], [text])
             seen.append(text)
     except ModelError:
         assert stops

@@ -28,6 +28,7 @@ class Bright:
         bright = [image.convert("L").getpixel((0, 0)) > 127 for image in images]
         return pd.DataFrame({"correct": bright, "attribute_accuracy": 0.5, "hallucinations": 0})
 '''
+NAN = float("nan")
 WHITE, BLACK = (Image.new("RGB", (32, 32), color) for color in ("white", "black"))
 
 
@@ -44,6 +45,30 @@ def own_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_users_own_judge_decides(own_judge: str) -> None:
     verdicts = judge_readable(own_judge, [WHITE, BLACK], ["a light", "a light"])
     assert verdicts["correct"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("correct", value) for value in (NAN, None, 2, 0.5, "yes")]
+    + [("attribute_accuracy", value) for value in (NAN, 1.5, -0.1, None)]
+    + [("hallucinations", value) for value in (NAN, float("inf"), -1, None, 0.5)],
+)
+def test_a_verdict_that_cannot_be_is_refused(
+    own_judge: str, monkeypatch: pytest.MonkeyPatch, column: str, value: object
+) -> None:
+    kind = load_judge(own_judge).__class__
+    judge = kind.judge
+    monkeypatch.setattr(kind, "judge", lambda *given: judge(*given).assign(**{column: [0, value]}))
+    with pytest.raises(JudgeError, match=f"returned {column} = "):
+        judge_readable(own_judge, [WHITE, BLACK], ["a light", "a light"])
+
+
+def test_a_judge_without_a_column_is_refused(own_judge: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = load_judge(own_judge).__class__
+    judge = kind.judge
+    monkeypatch.setattr(kind, "judge", lambda *given: judge(*given).drop(columns="hallucinations"))
+    with pytest.raises(JudgeError, match="returned no column 'hallucinations'"):
+        judge_readable(own_judge, [WHITE], ["a light"])
 
 
 def test_images_of_prompts_that_a_judge_cannot_read_are_left_unjudged(own_judge: str) -> None:

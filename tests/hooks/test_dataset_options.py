@@ -13,6 +13,7 @@ from kedro_datasets.partitions import PartitionedDataset
 from kedro_datasets.pickle import PickleDataset
 
 from rsidiff_kedro.datasets import AdapterDataset, PretrainedDataset
+from rsidiff_kedro.datasets.files import ParquetDataset
 from rsidiff_kedro.hooks.dataset_options import options_of
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.runner import RsiRunner
@@ -115,3 +116,16 @@ def test_options_of_a_dataset_within_another_count_and_passwords_are_kept_out() 
     assert options["dataset"]["load_args"]["sep"] == ";"
     assert options["filename_suffix"] == ".csv"
     assert "secret" not in str(options)
+
+
+class Own(ParquetDataset):
+    """A dataset with options of its own."""
+
+    def __init__(self, *, filepath: str, limit: Any = None, data: Any = None, path: Any = None) -> None:
+        super().__init__(filepath=filepath)
+
+
+@pytest.mark.parametrize("given", [{"limit": 0}, {"limit": ""}, {"limit": []}, {"data": "a"}, {"path": "b"}])
+def test_each_option_of_ones_own_dataset_counts_that_is_not_none(given: dict[str, Any]) -> None:
+    assert given.items() <= options_of(Own(filepath="a", **given), is_input=True).items()
+    assert options_of(Own(filepath="a", **dict.fromkeys(given)), is_input=True).keys() == {"type"}

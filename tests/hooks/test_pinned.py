@@ -127,6 +127,14 @@ def test_a_named_version_that_no_step_reads_is_refused(run: Run) -> None:
         run(load_versions={"prompt_pool": "2030-01-01T00.00.00.000Z"}, **COLLECT)
 
 
+@pytest.mark.parametrize(("session", "error"), [(KedroSession, LoadVersionError), (RsiSession, click.ClickException)])
+def test_a_named_version_of_what_has_none_is_refused(
+    run: Run, unversioned: Path, session: type[KedroSession], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="'collected_prompts', which has no versions"):
+        run(session, load_versions={"collected_prompts": "2030-01-01T00.00.00.000Z"}, **FILTER)
+
+
 def test_a_named_version_is_the_one_that_is_read(run: Run, project: Path) -> None:
     run(seed=0, **COLLECT)
     run(seed=1, **COLLECT)

@@ -1,7 +1,11 @@
 """Digests of files and folders."""
 
+import os
 from pathlib import Path
 
+import pytest
+
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.provenance.content_digest import content_digest, fingerprint
 
 
@@ -63,6 +67,56 @@ def test_links_in_a_circle_and_links_to_nothing_end(tmp_path: Path) -> None:
     before = fingerprint(tmp_path)
     (tmp_path / "a" / "file").write_bytes(b"12")
     assert fingerprint(tmp_path) != before
+
+
+def test_a_small_file_in_a_folder_counts_by_content_and_a_large_one_by_size_and_time(tmp_path: Path) -> None:
+    def changed(size: int) -> bool:
+        found = set()
+        for letter in (b"a", b"b"):
+            (tmp_path / "file").write_bytes(letter * size)
+            os.utime(tmp_path / "file", (1e9, 1e9))
+            found.add(fingerprint(tmp_path))
+        return len(found) == 2
+
+    assert changed(10)
+    assert changed(1_000_000)
+    assert not changed(1_000_001)
+
+
+@pytest.mark.parametrize("target", ["inside", "../outside"])
+def test_a_link_to_a_folder_that_was_entered_before_counts_itself(tmp_path: Path, target: str) -> None:
+    model = tmp_path / "model"
+    for folder in (model / "inside", tmp_path / "outside"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(b"1")
+    (model / "second").symlink_to(target, target_is_directory=True)
+    (model / "third").symlink_to(target, target_is_directory=True)
+    before = (fingerprint(model), content_digest(model))
+    (model / "third").unlink()
+    assert fingerprint(model) != before[0]
+    assert content_digest(model) != before[1]
+
+
+def test_a_link_to_a_folder_around_is_not_entered(tmp_path: Path) -> None:
+    model = tmp_path / "a" / "model"
+    model.mkdir(parents=True)
+    (model / "up").symlink_to(tmp_path, target_is_directory=True)
+    before = fingerprint(model)
+    (tmp_path / "file").write_bytes(b"1")
+    assert fingerprint(model) == before
+
+
+def test_a_link_to_a_huge_tree_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsidiff_kedro.provenance.content_digest._MOST_FILES", 9)
+    (tmp_path / "tree").mkdir()
+    for number in range(9):
+        (tmp_path / "tree" / str(number)).write_bytes(b"1")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "link").symlink_to(tmp_path / "tree", target_is_directory=True)
+    fingerprint(tmp_path / "model")
+    (tmp_path / "model" / "file").write_bytes(b"1")
+    with pytest.raises(InputError, match="holds more than 9 files"):
+        fingerprint(tmp_path / "model")
 
 
 def test_what_a_page_says_of_its_run_is_no_content(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def check_files(folder: Path, classes: Mapping[str, type[Any]]) -> None:
         for path in sorted((folder / name).glob("[!.]*.json")):
             read_object(path)
     if "vae" in classes:
-        _check_latent_scale(folder / "vae" / "config.json")
+        _check_latent_scale(folder, classes["vae"])
 
 
 def config_of(folder: Path, name: str, kind: type[Any]) -> dict[str, Any]:
@@ -229,24 +229,27 @@ def _stem(kind: type[Any]) -> str:
 
 
 _LATENT_SCALES = {
-    "scaling_factor": (1e-3, 1e3),
-    "shift_factor": (-1e3, 1e3),
-    "latents_mean": (-1e3, 1e3),
-    "latents_std": (1e-3, 1e3),
+    "scaling_factor": (0.01, 100),
+    "shift_factor": (-10, 10),
+    "latents_mean": (-10, 10),
+    "latents_std": (0.01, 100),
 }
 """Far from any published: scales between 0.13 (Stable Diffusion XL) and 1.6, shifts below 0.2."""
 
 
-def _check_latent_scale(path: Path) -> None:
+def _check_latent_scale(folder: Path, kind: type[Any]) -> None:
     """Raise ModelError if latents cannot have the scale, one or one per channel, that an autoencoder's config says."""
-    config = read_object(path)
+    config = config_of(folder, "vae", kind)
+    optional = {name for name, each in inspect.signature(kind.__init__).parameters.items() if each.default is None}
     for name, (least, most) in _LATENT_SCALES.items():
         value: Any = config.get(name)
         per_channel = name.startswith("latents_")
-        numbers: list[Any] = value if per_channel and isinstance(value, list) else [value]
+        numbers: list[Any] = value if per_channel and isinstance(value, list | tuple) else [value]
         right = all(type(each) in (int, float) and least <= each <= most for each in numbers)
-        if value is not None and not (right and (not per_channel or len(numbers) == config.get("latent_channels"))):
+        right = right and (not per_channel or len(numbers) == config.get("latent_channels"))
+        if name in config and not right and not (value is None and name in optional):
             raise ModelError(
-                f"model.base: {str(path)!r} says {name} = {str(value)[:40]}; it is a number between {least:g} and "
-                f"{most:g}{' for each latent channel' if per_channel else ''}: put in that of the model"
+                f"model.base: {str(folder / 'vae' / 'config.json')!r} says {name} = {str(value)[:40]}; it is a number "
+                f"between {least:g} and {most:g}{' for each latent channel' if per_channel else ''}: put in that of "
+                "the model"
             )

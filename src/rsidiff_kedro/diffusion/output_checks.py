@@ -1,6 +1,6 @@
-"""Stop when a network computes what no sound one does: numbers that are not finite, or images without content."""
+"""Stop when a network computes what no sound one does: numbers that are not finite, or worthless images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -25,13 +25,25 @@ def is_flat(tensor: Tensor) -> bool:
 
 
 _ENOUGH_PROMPTS = 8
+_SAME = 2
+"""Of 255; so far apart are two values that look the same."""
+_CLIPPED = 0.999
+"""The share of values that are 0 or 255 in an image that is clipped."""
+
+Pixels = np.ndarray
+_FAULTS: dict[str, Callable[[Pixels, Pixels], bool]] = {
+    "have one colour each": lambda image, _: bool((np.ptp(image, axis=(0, 1)) <= _SAME).all()),
+    "are clipped: their values are 0 or 255": lambda image, _: bool(np.isin(image, (0, 255)).mean() >= _CLIPPED),
+    "are the same": lambda image, first: image.shape == first.shape and bool((abs(image - first) <= _SAME).all()),
+}
+"""Tell of an image, and of the first one, whether it is worthless."""
 
 
-class FlatImages:
-    """Stop when all images have one colour each: those of the first eight prompts, or of all if there are fewer.
+class WorthlessImages:
+    """Stop when all images have the same fault: those of the first eight prompts, or of all if there are fewer.
 
-    One such image, or all of a prompt such as "a white wall", may be right, so one prompt is never enough. A sound
-    model that is asked for different things from different noise does not answer all of them with one colour each; a
+    One such image, or all of a prompt such as "a white wall" or "a black line", may be right, so one prompt is never
+    enough. A sound model that is asked for different things from different noise does not answer all of them so; a
     broken decoder, which makes nothing of its latents, does.
 
     Args:
@@ -41,19 +53,18 @@ class FlatImages:
     def __init__(self, prompts: int) -> None:
         self._enough = max(2, min(prompts, _ENOUGH_PROMPTS))
         self._prompts: set[str] = set()
-        self._content = False
+        self._faults = [*_FAULTS]
+        self._first: Pixels | None = None
 
     def add(self, images: Sequence[Image.Image], prompts: Iterable[str]) -> None:
-        """Look at further images, at none after one with content; raise ModelError if enough prompts have none."""
+        """Look at further images while all had the same fault; raise ModelError if those of enough prompts have it."""
         self._prompts |= {*prompts}
-        self._content = self._content or not all(map(_has_one_colour, images))
-        if not self._content and len(self._prompts) >= self._enough:
+        for image in images if self._faults else ():
+            pixels = np.asarray(image.convert("RGB")).astype(np.int16)
+            self._first = pixels if self._first is None else self._first
+            self._faults = [fault for fault in self._faults if _FAULTS[fault](pixels, self._first)]
+        if self._faults and len(self._prompts) >= self._enough:
             raise ModelError(
-                f"all images of {len(self._prompts)} prompts have one colour each; the autoencoder (model.base, vae) "
+                f"all images of {len(self._prompts)} prompts {self._faults[0]}; the autoencoder (model.base, vae) "
                 "or the adapter is broken, so download or train it again, or guidance_scale is far too high: lower it"
             )
-
-
-def _has_one_colour(image: Image.Image) -> bool:
-    pixels = np.asarray(image.convert("RGB"))
-    return bool((pixels == pixels[0, 0]).all())

@@ -12,7 +12,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.diffusion.model import DiffusionModel, SamplerSettings
-from rsidiff_kedro.diffusion.output_checks import FlatImages, check_finite
+from rsidiff_kedro.diffusion.output_checks import WorthlessImages, check_finite
 from rsidiff_kedro.execution.local import Shard, run_shards, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 
@@ -57,11 +57,12 @@ def sample_images(
             None keeps everything in memory.
 
     Raises:
-        ModelError: embeddings, latents or pixels are not finite, or no image has content; see `FlatImages`.
+        ModelError: embeddings, latents or pixels are not finite, or all images are worthless; see `WorthlessImages`.
     """
     if adapter is not None:
         model.load_adapter(adapter, trainable=False)
-    size, kept, flat = sampler.micro_batch_size, PartialResults(unfinished), FlatImages(prompts["prompt_id"].nunique())
+    size, kept = sampler.micro_batch_size, PartialResults(unfinished)
+    worthless = WorthlessImages(prompts["prompt_id"].nunique())
     metadata = _plan(prompts, samples_per_prompt, seed, purpose).assign(
         guidance_scale=sampler.guidance_scale,
         num_inference_steps=sampler.num_inference_steps,
@@ -76,10 +77,10 @@ def sample_images(
             # Repeat the last row to fill the micro-batch.
             latents = _generate_latents(model, rows.iloc[np.arange(size).clip(max=len(rows) - 1)], sampler)
             found, images = latents[: len(rows)].float().cpu(), model.decode(latents)[: len(rows)]
-            flat.add(images, rows["prompt_id"])
+            worthless.add(images, rows["prompt_id"])
             kept.save(shard.key, found, names, images)
         else:
-            flat.add(kept.images[-len(rows) :], rows["prompt_id"])
+            worthless.add(kept.images[-len(rows) :], rows["prompt_id"])
         return found
 
     latents = run_shards(list(split(metadata["image_id"].tolist(), size)), generate, title)

@@ -13,8 +13,12 @@ from rsidiff_kedro.core.registry import Registry
 JUDGES = Registry("judge", "rsidiff_kedro.judges", {"scenes": "rsidiff_kedro.scenes.plugins.judge:ScenesJudge"})
 
 
+_HIGHEST = {"correct": 1, "attribute_accuracy": 1, "hallucinations": np.inf}
+"""The highest value of each column of numbers that a judge returns; the lowest is 0."""
+
+
 class JudgeError(InputError):
-    """A judge that can read none of the prompts, or does not return one row per image."""
+    """A judge that can read none of the prompts, or does not return one row of possible values per image."""
 
 
 class Judge(Protocol):
@@ -53,7 +57,7 @@ def judge_readable(name: str, images: Sequence[Image.Image], prompts: Sequence[s
     """Judge the images whose prompts the judge can read; the rows of all others are NaN.
 
     Raises:
-        JudgeError: the judge can read none, or does not return one row per image.
+        JudgeError: the judge can read none, or does not return one row of possible values per image.
     """
     judge = load_judge(name)
     rows = [row for row, prompt in enumerate(prompts) if judge.can_read(prompt)]
@@ -64,8 +68,26 @@ def judge_readable(name: str, images: Sequence[Image.Image], prompts: Sequence[s
         raise JudgeError(
             f"evaluation.judge {name!r} returned {len(verdicts)} rows for {len(rows)} images; return one per image"
         )
+    for column, most in _HIGHEST.items():
+        _check_values(name, verdicts, column, most)
     verdicts.index = pd.Index(rows)
     return verdicts if len(rows) == len(prompts) else verdicts.reindex(np.arange(len(prompts)))
+
+
+def _check_values(name: str, verdicts: pd.DataFrame, column: str, most: float) -> None:
+    if column not in verdicts:
+        raise JudgeError(f"evaluation.judge {name!r} returned no column {column!r}; return all that `Judge` names")
+    values = pd.to_numeric(verdicts[column], errors="coerce").astype(float)
+    right = np.isfinite(values) & values.between(0, most)
+    if column != "attribute_accuracy":
+        right &= values % 1 == 0
+    if not right.all():
+        wrong = verdicts[column][~right].iloc[0]
+        kind = "a number" if column == "attribute_accuracy" else "a whole number"
+        raise JudgeError(
+            f"evaluation.judge {name!r} returned {column} = {str(wrong)[:40]} for an image; return {kind} from 0"
+            + (f" to {most:g}" if most < np.inf else "")
+        )
 
 
 def unreadable(name: str, prompt: str) -> JudgeError:

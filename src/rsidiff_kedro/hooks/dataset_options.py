@@ -7,7 +7,7 @@ from kedro.io import AbstractDataset
 
 from rsidiff_kedro.core.untrusted.text import without_credentials
 
-_PLACE = frozenset({"filepath", "path", "version", "versioned", "metadata", "credentials", "data"})
+_PLACE = frozenset({"filepath", "version", "versioned", "metadata", "credentials"})
 """Options that say where data lies, how it is opened there, or what is shown of it; content has a digest of its own."""
 
 
@@ -22,8 +22,12 @@ def options_of(dataset: AbstractDataset[Any, Any] | None, is_input: bool) -> dic
         return {}
     given = dict(dataset._init_config())
     given |= given.pop("kwargs", {})  # where Kedro could not tell a subclass's arguments apart
+    if given.get("args") == ():
+        del given["args"]
     unused = _PLACE | {"save_args" if is_input else "load_args"}
-    return {name: _plain(value) for name, value in given.items() if name not in unused and value}
+    if "filepath" not in given:
+        unused |= {"path"}  # the place of Kedro's datasets of many files
+    return {name: _plain(value) for name, value in given.items() if name not in unused and value is not None}
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Refuse what would make records vouch for other data than a step has read."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.pipeline import Pipeline
@@ -18,8 +19,8 @@ class UnversionedError(InputError):
     """Outputs without versions lie there, and Kedro's own runner would take them for those of this run."""
 
 
-def check_load_versions(load_versions: Mapping[str, str], pipeline: Pipeline) -> None:
-    """Raise LoadVersionError unless each named dataset is an input of the pipeline that runs."""
+def check_load_versions(load_versions: Mapping[str, str], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Raise LoadVersionError unless each named dataset is an input of the pipeline that runs, and has versions."""
     for name in load_versions:
         if name in pipeline.all_outputs():
             raise LoadVersionError(
@@ -30,6 +31,11 @@ def check_load_versions(load_versions: Mapping[str, str], pipeline: Pipeline) ->
             raise LoadVersionError(
                 f"--load-versions names {name!r}, which no step of this run reads; give a dataset that it reads, or "
                 "leave it out"
+            )
+        if not _has_versions(catalog.get(name)):
+            raise LoadVersionError(
+                f"--load-versions names {name!r}, which has no versions, so what lies there would be read instead; set "
+                "`versioned: true` in catalog.yml, or leave it out"
             )
 
 
@@ -49,5 +55,8 @@ def _is_there_unversioned(name: str, catalog: CatalogProtocol) -> bool:
     dataset = catalog.get(name) if name in catalog else None
     if dataset is None or dataset._EPHEMERAL:
         return False
-    versioned = isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None
-    return not versioned and bool(dataset.exists())
+    return not _has_versions(dataset) and bool(dataset.exists())
+
+
+def _has_versions(dataset: Any) -> bool:
+    return isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None

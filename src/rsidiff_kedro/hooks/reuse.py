@@ -79,12 +79,13 @@ class ReuseHooks:
 
         Raises:
             RunnerError: the runner is not supported.
-            LoadVersionError: a version is named of a dataset that the run does not read, or makes itself.
+            LoadVersionError: a version is named of a dataset that the run does not read, or makes itself, or
+                that has none.
             UnversionedError: Kedro's own runner would skip steps whose outputs cannot be trusted.
         """
         runner, load_versions = str(run_params.get("runner", RUNNER)), run_params.get("load_versions") or {}
         check_runner(runner)
-        check_load_versions(load_versions, pipeline)
+        check_load_versions(load_versions, pipeline, catalog)
         if runner != RUNNER and run_params["only_missing_outputs"]:
             check_unversioned(pipeline, catalog)
         commit_of.cache_clear()

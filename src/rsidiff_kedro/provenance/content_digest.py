@@ -1,9 +1,12 @@
 """Digest files and folders: those that a parameter names, and those that a step saved."""
 
 import hashlib
+import math
 import os
 import re
 from pathlib import Path
+
+from rsidiff_kedro.core.errors import InputError
 
 RUN_FACTS = re.compile(rb"<!--run-->.*?<!--/run-->", re.DOTALL)
 """Part of a page about the run that made it, such as its times; it differs between runs of the same results."""
@@ -12,19 +15,28 @@ PRUNED = "pruned.txt"
 """Marks a folder whose large files `kedro rsi prune` has deleted."""
 
 
-def fingerprint(path: Path, small: int = 64_000_000) -> str:
+_SMALL, _SMALL_IN_FOLDER = 64_000_000, 1_000_000
+"""Bytes; a network's gigabytes are not read for a fingerprint."""
+_MOST_FILES = 100_000
+
+
+def fingerprint(path: Path) -> str:
     """Return 12 hex digits for the content of a file or a folder.
 
-    Files of up to `small` bytes count by their content, larger ones by size and time of change. So do all files in a
-    folder, which may be a network of gigabytes. Links are followed.
+    Files of up to 64 MB, in folders of up to 1 MB, count by their content, larger ones by size and time of change.
+    Links are followed, see `_entries`.
+
+    Raises:
+        InputError: a folder holds more than 100,000 files.
     """
+    if path.is_file() and path.stat().st_size <= _SMALL:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     digest = hashlib.sha256()
-    if path.is_file() and path.stat().st_size <= small:
-        digest.update(path.read_bytes())
-    else:
-        for file in _files(path):
-            stat = file.stat()
-            digest.update(_line(file.relative_to(path), f"{stat.st_size} {stat.st_mtime_ns}"))
+    for entry in _entries(path, _MOST_FILES):
+        stat = entry.stat()
+        large = entry.is_file() and stat.st_size > _SMALL_IN_FOLDER
+        value = f"{stat.st_size} {stat.st_mtime_ns}" if large else _content(entry, path)
+        digest.update(_line(entry.relative_to(path), value))
     return digest.hexdigest()[:12]
 
 
@@ -34,13 +46,15 @@ def content_digest(path: Path) -> str:
     Hidden files in a folder, which file managers leave, do not count, nor do `PRUNED` and `RUN_FACTS` of an HTML page.
     """
     digest = hashlib.sha256()
-    for file in _files(path):
-        if file == path or not (file.name.startswith(".") or file.name == PRUNED):
-            digest.update(_line(file.relative_to(path), _sha256(file)))
+    for entry in _entries(path):
+        if entry == path or not (entry.name.startswith(".") or entry.name == PRUNED):
+            digest.update(_line(entry.relative_to(path), _content(entry, path)))
     return digest.hexdigest()[:16]
 
 
-def _sha256(file: Path) -> str:
+def _content(file: Path, root: Path) -> str:
+    if file.is_dir():
+        return f"link to {os.path.relpath(os.path.realpath(file), os.path.realpath(root))}"
     if file.suffix == ".html":
         return hashlib.sha256(RUN_FACTS.sub(b"", file.read_bytes())).hexdigest()
     with file.open("rb") as opened:
@@ -51,18 +65,29 @@ def _line(path: Path, value: str) -> bytes:
     return f"{path.as_posix()} {value}\n".encode(errors="surrogateescape")
 
 
-def _files(path: Path) -> list[Path]:
-    """List a file, or all files in a folder and in the folders that its links lead to."""
+def _entries(path: Path, most: float = math.inf) -> list[Path]:
+    """List a file, or all files in a folder and in the folders that its links lead to, each folder once.
+
+    A folder that another link has led to, or a link to a folder around `path`, is an entry itself.
+    """
     if path.is_file():
         return [path]
-    found, followed = list[Path](), {os.path.realpath(path)}
+    root = os.path.realpath(path)
+    found, entered = list[Path](), {root}
     for folder, names, files in os.walk(path, followlinks=True):
-        for name in list(names):  # a link may lead back to where it lies
-            link = os.path.join(folder, name)
-            if os.path.islink(link):
-                target = os.path.realpath(link)
-                if target in followed:
-                    names.remove(name)
-                followed.add(target)
-        found += (Path(folder, name) for name in files)
-    return sorted(each for each in found if each.is_file())
+        new = []
+        for name in sorted(names):
+            target = os.path.realpath(os.path.join(folder, name))
+            if target in entered or Path(root).is_relative_to(target):
+                found.append(Path(folder, name))
+            else:
+                entered.add(target)
+                new.append(name)
+        names[:] = new
+        found += (each for name in files if (each := Path(folder, name)).is_file())
+        if len(found) > most:
+            raise InputError(
+                f"{str(path)!r} holds more than {most:,} files, with those that its links lead to (the last in "
+                f"{folder!r}); name a folder that holds only what is needed, or remove the link"
+            )
+    return sorted(found)
