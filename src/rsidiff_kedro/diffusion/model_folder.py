@@ -244,7 +244,7 @@ def _check_latent_scale(folder: Path, kind: type[Any]) -> None:
     for name, (least, most) in _LATENT_SCALES.items():
         value: Any = config.get(name)
         per_channel = name.startswith("latents_")
-        numbers: list[Any] = value if per_channel and isinstance(value, list | tuple) else [value]
+        numbers: list[Any] = list(value) if per_channel and isinstance(value, list | tuple) else [value]
         right = all(type(each) in (int, float) and least <= each <= most for each in numbers)
         right = right and (not per_channel or len(numbers) == config.get("latent_channels"))
         if name in config and not right and not (value is None and name in optional):
