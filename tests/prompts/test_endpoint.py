@@ -337,6 +337,14 @@ LIST = json.dumps(PROMPTS)
         f'<think>\nThe user wants prompts, such as ["a draft"].\n</think>\n\n{LIST}',
         f'I list ["a draft"] first.\n</think>\n{LIST}',
         f"<THINKING>no</THINKING>```json\n{LIST}\n```",
+        f'<|channel|>analysis<|message|>["a"]<|end|><|start|>assistant<|channel|>final<|message|>{LIST}<|return|>',
+        f'<|channel|>analysis<|message|>["a"]<|end|><|channel|>final <|constrain|>json<|message|>{LIST}',
+        f"[THINK]I try {json.dumps(['a draft'] * 20)}[/THINK]{LIST}",
+        f"<reasoning_content>{json.dumps(['a draft'] * 20)}</reasoning_content>{LIST}",
+        f"<seed:think>{json.dumps(['a draft'] * 20)}</seed:think>{LIST}",
+        f"Here are the prompts.\n{LIST}\nI hope [you] like them [1].",
+        "\n".join(json.dumps([prompt]) for prompt in PROMPTS),
+        f"```json\n{json.dumps(PROMPTS[:2])}\n\n{json.dumps(PROMPTS[2:])}\n```",
         f"Here are [9] prompts:\n\n```json\n{LIST}\n```\n\nTell me if you want more.",
         f"Here they are: {LIST} I hope they [all] help.",
         f"```\n{LIST}\n```",
@@ -361,6 +369,13 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('{"a": ["one"], "b": ["two"]}', [], {"a reply that is not a list of prompts": 1}),
         ('["one", {"a": "x", "b": "y"}, {"prompt": 3}, [4]]', ["one"], {"an entry that is not text": 3}),
         ('```\n["one"]\n```\n```\n["two", "three"]\n```', ["two", "three"], {"an entry of a further list": 1}),
+        ('<|channel|>analysis<|message|>say ["a draft"]', [], {"a reply cut off at max_tokens": 1}),
+        ('[THINK]I could say ["a draft"]', [], {"a reply cut off at max_tokens": 1}),
+        ('Not: ["one", "two"]. Rather: ["three"]', ["three"], {"an entry of a further list": 2}),
+        ('["one", "two"] and [3]', ["one", "two"], {}),
+        ('```\n["one", "two"]\n```\nBetter:\n```\n["three"]\n```', ["three"], {"an entry of a further list": 2}),
+        ('Styles: ["oil"]\n{"prompt": "one"}\n{"prompt": "two"}', ["one", "two"], {"an entry of a further list": 1}),
+        ('So: ["one"] {"note": "x"}', ["one"], {"an entry of a further list": 1}),
         ('["a </think> fox"]', ["a </think> fox"], {}),
         ('{"prompt": "one"}', ["one"], {}),
     ],
@@ -369,7 +384,7 @@ def test_what_of_a_reply_is_not_used_is_counted(content, texts, reasons):
     assert parse_reply(Reply(content=content, finish_reason="length", tokens=1)) == (texts, Counter(reasons))
 
 
-@pytest.mark.parametrize("part", ["[", '["', "```\n", "<think>", "{"])
+@pytest.mark.parametrize("part", ["[", '["', "```\n", "<think>", "{", "[]", "<|channel|>", "[/THINK]"])
 def test_a_hostile_reply_is_read_in_no_time(part):
     start = time.process_time()
     assert parse_reply(Reply(content=part * 300_000, finish_reason="stop", tokens=1))[0] == []

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,14 @@ class Reply(BaseModel, frozen=True):
     tokens: int | None = Field(ge=0)
 
 
-_TAG = "(?:think|thinking|reasoning|thought)>"
-_THOUGHT = re.compile(rf"^.*</{_TAG}", re.DOTALL | re.IGNORECASE)
+_NAME = r"(?:\w+:)?(?:think|thinking|reasoning|reasoning_content|thought|thoughts|analysis|reflection)"
+_START = rf"(?:<{_NAME}>|\[THINK(?:ING)?\]|<\|channel\|>\s*(?:analysis|commentary)\b)"
+_END = rf"(?:</{_NAME}>|\[/THINK(?:ING)?\]|<\|channel\|>\s*final\b[^\n]{{0,99}}?<\|message\|>)"
+_THOUGHT = re.compile(rf"^.*{_END}", re.DOTALL | re.IGNORECASE)
 """A model's thoughts, up to the last end of them; some servers leave out their beginning."""
-_UNFINISHED = re.compile(rf"^\s*<{_TAG}.*", re.DOTALL | re.IGNORECASE)
+_UNFINISHED = re.compile(rf"^\s*(?:<\|start\|>\s*assistant\s*)?{_START}.*", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_SPACE = re.compile(r"\s*")
 _BRACKET = re.compile(r"[\[{]")
 _MOST_BRACKETS = 100
 """Places of a reply that are tried as the beginning of JSON."""
@@ -79,29 +83,43 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
 
     What a reasoning model thinks before its answer is left out. The array can stand in a block of code or between
     sentences, and be the only list of an object. It holds texts, or objects with one text each or a text named
-    `prompt`, `text`, `caption` or `description`. Of several arrays the one with the most texts counts.
+    `prompt`, `text`, `caption` or `description`. Arrays with nothing but space between them are one; of other arrays,
+    and of objects that each are a prompt, the last counts.
     """
     values = list(_json_values(reply.content))
-    lists = [items for value in values if (items := _items(value))]
-    objects = [value for value in values if isinstance(value, dict) and _items(value) is None and _text(value)]
-    lists += [objects] if objects else []
+    lists = _lists(values)
     if not lists:
         if values:
             return [], Counter(["a reply that is not a list of prompts"])
         reason = "a reply cut off at max_tokens" if reply.finish_reason == "length" else "a reply that is not JSON"
         return [], Counter([reason])
     read = [[text.strip() for item in items if (text := _text(item)) and text.strip()] for items in lists]
-    chosen = max(range(len(lists)), key=lambda number: len(read[number]))
+    chosen = max((number for number, texts in enumerate(read) if texts), default=0)
     others = sum(map(len, read)) - len(read[chosen])
     no_text = len(lists[chosen]) - len(read[chosen])
     return read[chosen], +Counter({"an entry that is not text": no_text, "an entry of a further list": others})
+
+
+def _lists(values: list[Any]) -> list[list[Any]]:
+    """Return the lists among the JSON values of a reply, in order; objects of one text in a row are a list too.
+
+    Objects whose text has no name that tells it is a prompt come first, so that they count only without other lists.
+    """
+    lists: list[list[Any]] = []
+    for is_list, group in groupby(values, lambda value: _items(value) is not None):
+        if is_list:
+            lists += [items for value in group if (items := _items(value))]
+        elif objects := [value for value in group if isinstance(value, dict) and _text(value)]:
+            named = any(str(key).lower() in _NAMES for value in objects for key in value)
+            lists.insert(len(lists) if named else 0, objects)
+    return lists
 
 
 def _json_values(content: str) -> Iterator[Any]:
     """Yield the JSON of a reply: the whole reply, else that of its blocks of code, else that between its sentences."""
     answer = _UNFINISHED.sub("", _THOUGHT.sub("", content))
     for texts in ([content], [answer], _FENCE.findall(answer)):
-        values = [value for text in texts if (value := _parse(text)) is not None]
+        values = [value for text in texts if (value := _parse_lists(text)) is not None]
         if values:
             yield from values
             return
@@ -116,6 +134,30 @@ def _json_values(content: str) -> Iterator[Any]:
             value = _parse(answer[start.start() : end])
             if value is not None:
                 yield value
+
+
+def _parse_lists(text: str) -> Any:
+    """Return the value of a JSON text, or all items of several lists with nothing but space between; None if none."""
+    if (value := _parse(text)) is not None or not text.lstrip().startswith("["):
+        return value
+    items: list[Any] = []
+    place = _after_space(text, 0)
+    while place < len(text):
+        try:
+            _, end = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            return None
+        found = _parse(text[place:end])
+        if not isinstance(found, list):
+            return None
+        items += found
+        place = _after_space(text, end)
+    return items
+
+
+def _after_space(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return found.end() if found else place
 
 
 def _parse(text: str) -> Any:
