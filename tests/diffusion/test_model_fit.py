@@ -29,6 +29,13 @@ MISFITS = {
     "another autoencoder": (VAE, {"latent_channels": 16}, "reads 4 channels and its autoencoder makes 16"),
     "guidance-distilled": (UNET, {"time_cond_proj_dim": 256}, "give the model that it was distilled from"),
     "an unreasonable size": (UNET, {"sample_size": 0}, "generates 0 latents per side"),
+    "a single latent": (UNET, {"sample_size": 1}, "generates 1 latents per side (sample_size), 2 pixels"),
+    "a longer tokenizer": (
+        "tokenizer/tokenizer_config.json",
+        {"model_max_length": 77},
+        "says model_max_length = 77, and text_encoder has positions for 16 tokens",
+    ),
+    "unknown prediction": (SCHEDULER, {"prediction_type": "foo"}, "predicts 'foo'"),
     "EDM": (INDEX, {"scheduler": ["diffusers", "EDMEulerScheduler"]}, "samples from EDM's noise levels"),
     "flow matching's scheduler": (
         INDEX,

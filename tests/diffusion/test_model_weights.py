@@ -146,6 +146,17 @@ def test_files_as_they_were_published_pass_and_are_loaded_whole(network, edit):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_tied_weight_that_is_stored_twice_must_be_the_same(family_folder, tmp_path):
+    component = shutil.copytree(family_folder("stable_diffusion_3") / "text_encoder_3", tmp_path / "t5")
+
+    def store(tensors):
+        tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"] * 2
+
+    change(component, T5EncoderModel, store)
+    with pytest.raises(ModelError, match=r"as encoder\.embed_tokens\.weight and as shared\.weight, and they differ"):
+        check_network(component, T5EncoderModel)
+
+
 def both_names(tensors):
     """Name one tensor of an autoencoder as in 2022, too."""
     name = next(name for name in tensors if name.endswith("attentions.0.to_q.weight"))

@@ -58,6 +58,15 @@ def test_real_images_are_not_encoded_to_numbers_that_are_not_finite_or_to_nothin
         model.encode_images(images)
 
 
+def test_a_text_encoder_that_ignores_prompts_is_refused(model):
+    model.check()
+    encoders = [each for name, each in model.pipeline.components.items() if name.startswith("text_encoder")]
+    for encoder in encoders:
+        fill(encoder, 0.0)
+    with pytest.raises(ModelError, match="the same embeddings for all prompts"):
+        model.check()
+
+
 def test_a_decoder_that_makes_nothing_of_latents_stops_a_run(model, tmp_path):
     fill(model.pipeline.vae.decoder, 0.0)
     assert len(generate(model, 1)) == 1

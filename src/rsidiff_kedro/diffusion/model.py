@@ -25,7 +25,7 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
-from rsidiff_kedro.diffusion.model_fit import check_fit
+from rsidiff_kedro.diffusion.model_fit import check_fit, check_tokens
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -188,6 +188,7 @@ class DiffusionModel(ABC):
         components = cls.components_of(folder, settings)
         check_files(folder, components)
         check_fit(folder, components, cls.denoiser_name, flow=not cls.has_snr, packed=cls.latents_per_token)
+        check_tokens(folder, components, {cls.tokenizer_name: cls.max_tokens})
         for name, kind in sorted(components.items()):
             if issubclass(kind, nn.Module):
                 check_network(folder / name, kind)
@@ -210,6 +211,12 @@ class DiffusionModel(ABC):
         if not isinstance(size, int):
             raise ModelError(f"model.base: the denoiser generates {size} latents; only square ones are supported")
         self.tokenizer.check()
+        read = self.conditioning(["a", "a cat on a chair"]).tensors
+        if all(torch.equal(*two) for name, two in read.items() if "mask" not in name):
+            raise ModelError(
+                "model.base: the text encoder returns the same embeddings for all prompts; its weights are broken, so "
+                "save or download them again"
+            )
 
     @classmethod
     def trained_side(cls, denoiser_config: Any) -> int:

@@ -1,15 +1,18 @@
 """Refuse base models that the method cannot sample or train as they were trained, from their configs alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rsidiff_kedro.diffusion.model_folder import ModelError, config_of
+from rsidiff_kedro.diffusion.model_folder import ModelError, config_of, read_object
 
 PURPOSES = {9: "inpainting", 8: "editing images by instructions", 7: "upscaling", 5: "generating from depth"}
 """What a UNet is made for that reads so many channels and generates latents of four."""
 _MOST_LATENTS = 1024
 """Per side; 128 are usual for 1024 pixels."""
+_LEAST_PIXELS = 32
+"""Per side, as in model.resolution."""
+_POSITIONS = "max_position_embeddings"
 
 
 class Configs(NamedTuple):
@@ -19,6 +22,26 @@ class Configs(NamedTuple):
     autoencoder: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     scheduler_class: str
+
+
+def check_tokens(folder: Path, components: Iterable[str], most: Mapping[str, int | None]) -> None:
+    """Raise ModelError if a tokenizer returns more tokens than its text encoder has positions for.
+
+    Args:
+        most: tokens that the pipeline reads at most, by tokenizer.
+    """
+    for name in sorted(each for each in components if each.startswith("tokenizer")):
+        limits, network = folder / name / "tokenizer_config.json", name.replace("tokenizer", "text_encoder")
+        config = folder / network / "config.json"
+        if not limits.is_file() or not config.is_file():
+            continue
+        limit, positions = read_object(limits).get("model_max_length"), read_object(config).get(_POSITIONS)
+        known = isinstance(limit, int | float) and isinstance(positions, int)
+        if known and min(limit, most.get(name) or limit) > positions:
+            raise ModelError(
+                f"model.base: {str(limits)!r} says model_max_length = {limit:g}, and {network} has positions for "
+                f"{positions} tokens ({_POSITIONS}); put the smaller number into tokenizer_config.json"
+            )
 
 
 def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, flow: bool, packed: int) -> None:
@@ -57,6 +80,13 @@ def _misfit_of_denoiser(configs: Configs) -> str | None:
         )
     if isinstance(size, int) and not 1 <= size <= _MOST_LATENTS:
         return f"its denoiser generates {size} latents per side (sample_size); correct its config.json"
+    blocks = configs.autoencoder.get("block_out_channels") or configs.autoencoder.get("encoder_block_out_channels")
+    pixels = size * 2 ** (len(blocks) - 1) if isinstance(size, int) and blocks else _LEAST_PIXELS
+    if pixels < _LEAST_PIXELS:
+        return (
+            f"its denoiser generates {size} latents per side (sample_size), {pixels} pixels, and {_LEAST_PIXELS} are "
+            "the least; correct its config.json"
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""Compare the tensors that a model's folder holds with those that its configs imply; only headers are read."""
+"""Compare the tensors that a model's folder holds with those that its configs imply, from their headers."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -112,7 +112,28 @@ def _of_transformers(component: Path, kind: Any, stored: dict[str, Stored]) -> s
     expected = network.state_dict()
     reshaped = {name: (tuple(has), tuple(wanted)) for name, has, wanted in found["mismatched_keys"]}
     unexpected = {*found["unexpected_keys"], *_twice(stored, expected)}
-    return describe_differences(len(expected), found["missing_keys"], unexpected, reshaped, _retyped(stored, expected))
+    differences = describe_differences(
+        len(expected), found["missing_keys"], unexpected, reshaped, _retyped(stored, expected)
+    )
+    return differences or _differences_of_tied(component, kind, network, stored)
+
+
+def _differences_of_tied(component: Path, kind: Any, network: Any, stored: Mapping[str, Stored]) -> str:
+    """Name two stored tensors that are one by the network's config, and whose content differs."""
+    for pair in network.all_tied_weights_keys.items():
+        if {*pair} <= stored.keys():
+            one, two = (_read(component, kind, name) for name in pair)
+            if one.dtype != two.dtype or not torch.equal(one, two):
+                return f"stores one tensor as {pair[0]} and as {pair[1]}, and they differ"
+    return ""
+
+
+def _read(component: Path, kind: Any, name: str) -> Tensor:
+    for path in weight_files(component, kind):
+        with safe_open(path, "pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118
+                return tensors.get_tensor(name)
+    raise KeyError(name)
 
 
 def _twice(stored: Iterable[str], expected: Mapping[str, Tensor]) -> set[str]:
