@@ -36,8 +36,9 @@ def check_tokens(folder: Path, components: Iterable[str], most: Mapping[str, int
         if not limits.is_file() or not config.is_file():
             continue
         limit, positions = read_object(limits).get("model_max_length"), read_object(config).get(_POSITIONS)
-        known = isinstance(limit, int | float) and isinstance(positions, int)
-        if known and min(limit, most.get(name) or limit) > positions:
+        if not isinstance(limit, int | float) or not isinstance(positions, int):
+            continue
+        if min(limit, most.get(name) or limit) > positions:
             raise ModelError(
                 f"model.base: {str(limits)!r} says model_max_length = {limit:g}, and {network} has positions for "
                 f"{positions} tokens ({_POSITIONS}); put the smaller number into tokenizer_config.json"
