@@ -243,7 +243,7 @@ _MODELS = (
     _model("a network's weights are cut", "is cut or no safetensors", _cut(WEIGHTS, 1000)),
     _model("a network's config is no JSON", "is not JSON of a pipeline", _write("unet/config.json", "{")),
     _model("a tokenizer without vocabulary", "lacks tokenizer", _remove("tokenizer/tokenizer.json")),
-    _model("a tokenizer without a limit", "put the right number into tokenizer_config.json", _without_limit, late=True),
+    _model("a tokenizer without a limit", "put the smaller number into tokenizer_config.json", _without_limit),
     _model("a component needs a library that is missing", "requires the torchsde library", _needs_a_library),
     _model("a component's class is unknown", "is a NextYearsScheduler, which diffusers", _of_an_unknown_class),
     _model("fewer training timesteps than steps", "too many for the 3 num_train_timesteps", _of_few_timesteps),
