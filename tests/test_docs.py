@@ -126,6 +126,7 @@ def test_every_command_of_the_docs_is_one(kedro: KedroCLI, command: str) -> None
     elif program == "make":
         parse_make(words)
     else:
+        assert program.startswith("python"), program
         parse_python(words)
 
 

@@ -81,7 +81,7 @@ def push_folder(folder: Path, repository: str) -> str:
     try:
         address = api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload an adapter of rsidiff_kedro")
-    except Exception as error:  # as above
+    except Exception as error:  # the HTTP client differs between versions, and so do its errors
         reason = " ".join(str(error).split())[:300]
         raise PushError(
             f"{folder} is complete, but was not uploaded to {repository} ({type(error).__name__}: {reason}); log in "

@@ -32,7 +32,7 @@ class Example:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card tells.
+    """Hold the facts that a card tells.
 
     Attributes:
         name: of the model, without an owner.

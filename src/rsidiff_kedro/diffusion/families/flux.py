@@ -1,16 +1,13 @@
 """Flux: transformer, CLIP and T5 text encoders, flow matching on packed latents, distilled guidance."""
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from pydantic import Field
 from torch import Tensor
 
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.losses import flow_matching_loss
-from rsidiff_kedro.diffusion.model import DiffusionModel
-
-_ATTENTION = r"to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
+from rsidiff_kedro.diffusion.families.flow_matching import JOINT_ATTENTION, FlowMatchingModel
 
 
 class FluxOptions(Section):
@@ -19,7 +16,7 @@ class FluxOptions(Section):
     training_guidance: float = Field(default=3.5, ge=0.0, le=50.0)
 
 
-class Flux(DiffusionModel):
+class Flux(FlowMatchingModel):
     """A `FluxPipeline`; `guidance_scale` is an input of the denoiser, and Schnell, which has none, ignores it.
 
     CLIP reads the first 77 tokens of a prompt, for the pooled embedding alone; T5 reads 512.
@@ -29,15 +26,11 @@ class Flux(DiffusionModel):
     components = frozenset(
         {"transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"}
     )
-    denoiser_name = "transformer"
     denoiser_class = FluxTransformer2DModel
     lora_targets = {  # noqa: RUF012
-        "attention": rf".*\.({_ATTENTION})",
-        "all": rf".*\.({_ATTENTION}|net\.0\.proj|net\.2|proj_mlp|proj_out)",
+        "attention": rf".*\.({JOINT_ATTENTION})",
+        "all": rf".*\.({JOINT_ATTENTION}|net\.0\.proj|net\.2|proj_mlp|proj_out)",
     }
-    noising_class = FlowMatchEulerDiscreteScheduler
-    loss = staticmethod(flow_matching_loss)
-    has_snr = False
     latents_per_token = 4
     negative_prompt = False
     tokenizer_name = "tokenizer_2"

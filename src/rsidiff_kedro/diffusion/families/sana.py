@@ -3,31 +3,26 @@
 import inspect
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, SanaPipeline, SanaTransformer2DModel
+from diffusers import SanaPipeline, SanaTransformer2DModel
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.losses import flow_matching_loss
-from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.families.flow_matching import FlowMatchingModel
 from rsidiff_kedro.diffusion.model_folder import ModelError
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0"
 
 
-class Sana(DiffusionModel):
+class Sana(FlowMatchingModel):
     """A `SanaPipeline`; Gemma reads 300 tokens, after the pipeline's own instruction for prompts."""
 
     pipeline_class = SanaPipeline
     components = frozenset({"transformer", "vae", "text_encoder", "tokenizer", "scheduler"})
-    denoiser_name = "transformer"
     denoiser_class = SanaTransformer2DModel
     lora_targets = {  # noqa: RUF012
         "attention": rf".*\.({_ATTENTION})",
         "all": rf".*\.({_ATTENTION}|conv_inverted|conv_point)",
     }
-    noising_class = FlowMatchEulerDiscreteScheduler
-    loss = staticmethod(flow_matching_loss)
-    has_snr = False
     sampling_options = {"use_resolution_binning": False, "negative_prompt": None}  # noqa: RUF012
     max_tokens = 300
 

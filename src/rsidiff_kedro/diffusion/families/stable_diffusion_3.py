@@ -3,16 +3,14 @@
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.losses import flow_matching_loss
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
+from rsidiff_kedro.diffusion.families.flow_matching import JOINT_ATTENTION, FlowMatchingModel
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.model_folder import ModelError
-
-_ATTENTION = r"to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
 
 
 class StableDiffusion3Options(Section):
@@ -21,7 +19,7 @@ class StableDiffusion3Options(Section):
     t5: bool = True
 
 
-class StableDiffusion3(DiffusionModel):
+class StableDiffusion3(FlowMatchingModel):
     """A `StableDiffusion3Pipeline`; T5 may be missing or left out (`model.options.t5`).
 
     Both CLIP text encoders read 77 tokens and T5 reads 256; a prompt may have as many as all of them read.
@@ -31,15 +29,11 @@ class StableDiffusion3(DiffusionModel):
     components = frozenset(
         {"transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"}
     )
-    denoiser_name = "transformer"
     denoiser_class = SD3Transformer2DModel
     lora_targets = {  # noqa: RUF012
-        "attention": rf".*\.({_ATTENTION})",
-        "all": rf".*\.({_ATTENTION}|net\.0\.proj|net\.2)",
+        "attention": rf".*\.({JOINT_ATTENTION})",
+        "all": rf".*\.({JOINT_ATTENTION}|net\.0\.proj|net\.2)",
     }
-    noising_class = FlowMatchEulerDiscreteScheduler
-    loss = staticmethod(flow_matching_loss)
-    has_snr = False
     Options = StableDiffusion3Options
 
     @classmethod
