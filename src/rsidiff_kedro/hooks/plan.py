@@ -29,8 +29,12 @@ class PlanHooks:
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Log them if the run trains rounds and reports on them; the checks before have found the model."""
-        if self._context is None or not {REPORT, "rsi.round_1.candidate"} <= pipeline.all_outputs():
+        """Log the plan if the run trains rounds and reports on them; of a continued run, the reuse says what is left.
+
+        The checks before have found the model.
+        """
+        whole = {REPORT, "rsi.round_1.candidate"} <= pipeline.all_outputs()
+        if self._context is None or not whole or run_params["only_missing_outputs"]:
             return
         loader, root = self._context.config_loader, Path(self._context.project_path)
         parameters = parse_parameters(loader["parameters"]).within(root)
