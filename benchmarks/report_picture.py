@@ -1,4 +1,4 @@
-"""Takes the picture of a report for the docs: its top, and its gallery, next to each other.
+"""Take the picture of a report for the docs: its top, and its gallery, next to each other.
 
     python benchmarks/report_picture.py                      # the newest report in data/
     python benchmarks/report_picture.py report.html out.png
