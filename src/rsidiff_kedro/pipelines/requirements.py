@@ -10,6 +10,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.diffusion.families import check_loss, check_model, check_steps, open_tokenizer
 from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.diffusion.model_folder import check_known
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
@@ -135,6 +136,7 @@ def _check_prompts(parameters: "Parameters") -> str:
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
     held_out = prompts["split"] == "evaluation"
     curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
+    check_known(parameters.model.base, prompts["text"].tolist())
     check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())
     judged = prompts["text"][held_out] if held_out.any() else prompts["text"]
     if judge is not None and not any(map(load_judge(judge).can_read, judged)):

@@ -52,7 +52,7 @@ class Stage:
         lower: the settings to lower when memory runs out in it.
         tracked: how MLflow records its datasets, by a key of `hooks.mlflow_runs.RECORDERS`.
         prunable: datasets of old rounds whose large files `kedro rsi prune` may delete.
-        final: the full name of the dataset that completes a run.
+        final: the full name of the dataset that completes a run, written as a literal (see `pipelines.finals`).
         settings: sections of the parameters that this stage adds, by name.
         namespace: of the datasets of a stage apart.
     """

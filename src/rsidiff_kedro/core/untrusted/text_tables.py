@@ -23,7 +23,15 @@ class ColumnError(TableError):
 
 
 class MissingColumnError(ColumnError):
-    """A table that lacks a column."""
+    """A table that lacks a column.
+
+    Attributes:
+        names: the columns that it has.
+    """
+
+    def __init__(self, wanted: str, names: Sequence[str]) -> None:
+        super().__init__(f"no column {wanted!r}; there are {', '.join(map(str, names))}")
+        self.names = list(names)
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def check_names(names: Sequence[str], wanted: Sequence[str]) -> None:
         if count > 1:
             raise ColumnError(f"{count} columns are named {column!r}; rename all but one")
         if not count:
-            raise MissingColumnError(f"no column {column!r}; there are {', '.join(map(str, names))}")
+            raise MissingColumnError(column, names)
 
 
 def parse_text(content: bytes, suffix: str, wanted: Sequence[str], separator: str | None = None) -> Rows:

@@ -59,6 +59,7 @@ class HubSource(Source):
         return self
 
     def collect(self, seed: int) -> pd.DataFrame:
+        revision = self.revision if self._is_folder else pinned(self.dataset, self.revision, "dataset")
         try:
             import datasets
         except ModuleNotFoundError:
@@ -70,7 +71,6 @@ class HubSource(Source):
         wanted = [column for column in (self.column, self.category_column) if column is not None]
         # Offline nothing can be streamed, but the cache may have it all.
         streaming = self.limit is not None and not huggingface_hub.constants.HF_HUB_OFFLINE
-        revision = self.revision if self._is_folder else pinned(self.dataset, self.revision, "dataset")
         try:
             loaded = open_data_set(
                 self.dataset, wanted, self._is_folder, self.config_name, self.split, revision, streaming
