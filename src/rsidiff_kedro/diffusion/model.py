@@ -138,7 +138,7 @@ class DiffusionModel(ABC):
             cls.check_folder(Path(folder), settings)
             pipeline = read(folder, dtype=getattr(torch, settings.dtype))
             model = cls(pipeline.to(find_device(settings.device)), settings)
-        model.check()
+            model.check()
         return model
 
     @classmethod

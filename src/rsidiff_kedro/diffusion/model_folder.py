@@ -112,7 +112,7 @@ def check_components(folder: Path) -> Classes:
     for path in (*folder.glob("[!.]*"), *folder.glob("[!.]*/[!.]*")):
         if not path.is_dir():
             _check_place(folder, path)
-        if path.name.endswith("config.json"):
+        if path.name.endswith(("config.json", "special_tokens_map.json")):
             _check_config(path)
         if path.match("*.safetensors.index*.json"):
             parts_of(path)
@@ -135,7 +135,7 @@ def _check_config(path: Path) -> None:
     config = read_object(path)
     if names_foreign_code(config):
         raise ModelError(
-            f"model.base: {str(path)!r} asks for an attention kernel from the hub, and foreign code is not run; "
+            f"model.base: {str(path)!r} asks for attention of another package or from the hub, and foreign code is not run; "
             "remove its attn_implementation"
         )
     elsewhere = leads_elsewhere(path, config)

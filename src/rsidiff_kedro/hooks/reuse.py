@@ -23,6 +23,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from tqdm import tqdm
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.datasets.folder import FolderDataset
 from rsidiff_kedro.diffusion.model import find_device
@@ -38,6 +39,11 @@ from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
 from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
 
 logger = logging.getLogger(__name__)
+
+
+class ClockError(InputError):
+    """Runs would have the same version, which is the time when they begin."""
+
 
 NEVER = "it was never made"
 SHOWN = 3
@@ -82,6 +88,7 @@ class ReuseHooks:
             LoadVersionError: a version is named of a dataset that the run does not read, or makes itself, or
                 that has none.
             UnversionedError: Kedro's own runner would skip steps whose outputs cannot be trusted.
+            ClockError: an earlier run has the run's version.
         """
         runner, load_versions = str(run_params.get("runner", RUNNER)), run_params.get("load_versions") or {}
         check_runner(runner)
@@ -93,6 +100,11 @@ class ReuseHooks:
         self._reported, self._foreseen, self._reused = set(), 0, 0
         self._catalog, self._reuse = catalog, bool(run_params["only_missing_outputs"])
         self._run_id = str(run_params["run_id"])
+        if self._records.has_version(self._run_id):
+            raise ClockError(
+                f"the clock says {self._run_id}, when an earlier run began, so both would have one version; set the "
+                "clock, and run the command again"
+            )
         self._find_inputs(pipeline, load_versions)
         for node in pipeline.nodes:
             self._pin(node.outputs, self._run_id)
