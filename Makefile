@@ -10,6 +10,7 @@
 # make bench   how fast images are generated, and what guidance does
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
+# make official-rewards  builds the environment of the official packages, for `make parity` and `implementation: official`
 # ENV names a configuration environment for rsi, ui and prompt-report: make rsi ENV=sd14
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
@@ -28,7 +29,7 @@ PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
 ENV_OPTION = $(if $(ENV),--env=$(ENV))
 
-.PHONY: help rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table many-rounds clean
+.PHONY: help rsi test lint ui bench parity official-rewards study base-model prompt-report bad-input faults kill-table many-rounds clean
 
 help:
 	@awk '!/^#/ { exit } { sub(/^# /, ""); print }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +52,8 @@ ui: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/sampling_rate.py
 	$(BIN)/python benchmarks/guidance_scale.py
+
+official-rewards: $(PARITY)/.installed
 
 parity: $(READY) $(PARITY)/.installed
 	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY) $(if $(BERT),--bert $(BERT),)

@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_type_h
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
-from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image
 from pydantic import Field
@@ -24,6 +23,7 @@ from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
+from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
 from rsidiff_kedro.diffusion.model_fit import check_fit, check_tokens
 from rsidiff_kedro.diffusion.model_folder import (
@@ -194,12 +194,6 @@ class DiffusionModel(ABC):
                 check_network(folder / name, kind)
 
     @classmethod
-    def lora_config(cls, rank: int, layers: str) -> LoraConfig:
-        """Describe a LoRA of scale one; its second factor starts at zero."""
-        targets = cls.lora_targets[layers]
-        return LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
-
-    @classmethod
     def empty_denoiser(cls, folder: Path) -> Any:
         """Build the denoiser that a pipeline's folder describes, without memory for its weights."""
         with torch.device("meta"):
@@ -280,18 +274,21 @@ class DiffusionModel(ABC):
         """Return the pixels per side of an image."""
         return int(self.latent_shape[1] * self.pipeline.vae_scale_factor)
 
-    def load_adapter(self, adapter: Adapter, trainable: bool) -> None:
+    def load_adapter(self, adapter: Adapter, trainable: bool, dropout: float = 0.0) -> None:
         """Load an adapter, to train it or to generate with it; raise AdapterError if it belongs to another network.
 
         In float32, an adapter to generate with is fused into the weights, which is faster. In bfloat16 that would
-        round most of it away, so it stays beside the weights.
+        round most of it away, so it stays beside the weights. `dropout` is peft's lora_dropout, for training.
         """
         prefix = f"{self.denoiser_name}."
         check_layers(adapter, {name: tuple(each.shape) for name, each in self.denoiser.named_parameters()}, prefix)
         # Clone: peft keeps the given tensors, and training changes them in place.
         weights = {name: value.clone() for name, value in adapter.weights.items()}
         # Load into the denoiser alone: the pipeline's own method warns about text encoders without an adapter.
-        self.denoiser.load_lora_adapter(weights, prefix=self.denoiser_name, adapter_name="default")
+        metadata = None  # diffusers then takes a plain LoRA of scale one
+        if adapter.info.get("lora") or dropout:
+            metadata = {**adapter.lora_metadata, f"{prefix}lora_dropout": dropout}
+        self.denoiser.load_lora_adapter(weights, self.denoiser_name, adapter_name="default", metadata=metadata)
         if trainable and self.dtype != torch.float32:
             # Loading rounded the values to the denoiser's dtype; restore them.
             cast_training_params(self.denoiser, dtype=torch.float32)
@@ -301,9 +298,9 @@ class DiffusionModel(ABC):
             self.pipeline.fuse_lora(components=[self.denoiser_name])
             self.pipeline.unload_lora_weights()
 
-    def add_adapter(self, rank: int, layers: str) -> None:
-        """Add a fresh trainable LoRA whose second factor is zero."""
-        self.denoiser.add_adapter(self.lora_config(rank, layers), adapter_name="default")
+    def add_adapter(self, settings: LoraSettings) -> None:
+        """Add a fresh trainable LoRA whose second factor is zero; raise AdapterError if it names no layers."""
+        add_lora(self.denoiser, settings, self.lora_targets[settings.layers])
         if self.dtype != torch.float32:
             cast_training_params(self.denoiser, dtype=torch.float32)
 

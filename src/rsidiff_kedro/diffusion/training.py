@@ -17,18 +17,17 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.conditioning import Conditioning, join_conditionings
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.training_state import TrainingState
 from rsidiff_kedro.execution.progress import progress_bar
 
 
-class FinetuneSettings(LossSettings):
-    """Settings for training a round's LoRA adapter, whose scale (alpha over rank) is always one.
+class FinetuneSettings(LossSettings, LoraSettings):
+    """Settings for training a round's LoRA adapter.
 
     Attributes:
-        rank: of the LoRA factors.
-        layers: that get an adapter: attention, or all (attention, feed-forward and convolutions).
         learning_rate: AdamW's, constant.
         steps: optimizer steps per round.
         batch_size: images per step.
@@ -40,8 +39,6 @@ class FinetuneSettings(LossSettings):
         adapter: continue the parent's adapter, or restart from the base each round.
     """
 
-    rank: int = Field(16, ge=1, le=512)
-    layers: Literal["attention", "all"] = "all"
     learning_rate: float = Field(2e-4, gt=0, le=1.0)
     steps: int = Field(60, ge=1)
     batch_size: int = Field(32, ge=1)
@@ -57,11 +54,11 @@ class TrainingError(InputError):
     """Fine-tuning cannot continue; the message says what to change."""
 
 
-def initial_adapter(model: DiffusionModel, rank: int, layers: str, seed: int) -> Adapter:
+def initial_adapter(model: DiffusionModel, settings: LoraSettings, seed: int) -> Adapter:
     """Return a fresh adapter that changes nothing yet: with it the model generates as the base does."""
     torch.manual_seed(seed)
-    model.add_adapter(rank, layers)
-    return _export(model, round=0, parent=None, seed=seed)
+    model.add_adapter(settings)
+    return _export(model, round=0, parent=None, seed=seed, **settings.record)
 
 
 def _export(model: DiffusionModel, **info: Any) -> Adapter:
@@ -95,11 +92,13 @@ def finetune(
         )
     torch.manual_seed(seed * 1_000_003 + round_number)
     if settings.adapter == "continue":
-        model.load_adapter(parent, trainable=True)
+        model.load_adapter(parent, trainable=True, dropout=settings.lora_dropout)
+        lora = {name: value for name, value in parent.info.items() if name == "lora"}
     else:
-        model.add_adapter(settings.rank, settings.layers)
+        model.add_adapter(settings)
+        lora = settings.record
     log = _train(model, training_set, settings, seed, round_number, unfinished)
-    record = {"images": len(training_set), "finetune": settings.model_dump()}
+    record = {"images": len(training_set), "finetune": settings.model_dump(), **lora}
     return _export(model, round=round_number, parent=parent.digest, seed=seed, **record), log
 
 
@@ -173,7 +172,8 @@ def _backward(
     dropped = torch.rand(len(chosen), generator=generator) < settings.condition_dropout
     size = settings.micro_batch_size or len(chosen)
     total = 0.0
-    for rows, without_prompt in zip(chosen.split(size), dropped.split(size), strict=True):
+    for number, (rows, without_prompt) in enumerate(zip(chosen.split(size), dropped.split(size), strict=True)):
+        torch.manual_seed((generator.initial_seed() * 1009 + number) % 2**63)  # of dropout
         condition = data.conditioning.rows(data.text_rows[rows]).to(model.device)
         condition = condition.replace(without_prompt, data.no_prompt)
         latents = data.latents[rows].to(model.device)

@@ -48,7 +48,7 @@ def count_images(parameters: "Parameters") -> Counts:
 
 def trained_parameters(parameters: "Parameters", folder: Path) -> int:
     """Count the numbers in the adapter of a model in this folder."""
-    return footprint.adapter_parameters(folder, parameters.model, parameters.finetune.rank, parameters.finetune.layers)
+    return footprint.adapter_parameters(folder, parameters.model, parameters.finetune)
 
 
 def image_side(parameters: "Parameters", folder: Path) -> int:

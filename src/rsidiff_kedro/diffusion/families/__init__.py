@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rsidiff_kedro.core.registry import PluginError, Registry
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.validation import explain
+from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings, find_device
 from rsidiff_kedro.diffusion.model_fit import has_undefined_snr
@@ -96,6 +97,13 @@ def check_loss(model: ModelSettings, settings: LossSettings) -> None:
             f"finetune.min_snr_gamma is {settings.min_snr_gamma}, but {str(path)!r} leaves no signal at the last "
             "timestep (rescale_betas_zero_snr), where Min-SNR divides zero by zero; set finetune.min_snr_gamma=null"
         )
+
+
+def check_lora(model: ModelSettings, settings: LoraSettings) -> None:
+    """Raise AdapterError if the denoiser lacks a layer of `target_modules`; a hub id is checked once it is cached."""
+    family, folder = family_of(model), find_index(model.base, model.revision).parent
+    if settings.target_modules is not None and (folder / family.denoiser_name / "config.json").is_file():
+        add_lora(family.empty_denoiser(folder), settings, family.lora_targets[settings.layers])
 
 
 def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -> None:

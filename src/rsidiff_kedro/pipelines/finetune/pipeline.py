@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.pipelines.finetune import nodes
 from rsidiff_kedro.pipelines.stage import bind
@@ -10,7 +11,8 @@ from rsidiff_kedro.pipelines.stage import bind
 def create_pipeline(round_number: int) -> Pipeline:
     """Create the adapter to start from (round 0), or the training set and the candidate."""
     if round_number == 0:
-        inputs = ["params:model", "params:finetune.rank", "params:finetune.layers", "params:seed"]
+        lora = {name: f"params:finetune.{name}" for name in LoraSettings.model_fields}
+        inputs = {"model": "params:model", "seed": "params:seed", **lora}
         return Pipeline([node(nodes.start_adapter, inputs, "adapter", name="start_adapter")])
     build = weighted_images if round_number == 1 else nodes.build_training_set
     replayed = [] if round_number == 1 else ["previous_training_set", "params:replay"]

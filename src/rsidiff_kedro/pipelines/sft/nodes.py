@@ -23,6 +23,6 @@ def finetune(
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train an adapter on the pairs for as many steps as all rounds together take; also return the log."""
     longer, opened = settings.model_copy(update={"steps": sft.steps}), load_model(model)
-    start = training.initial_adapter(opened, settings.rank, settings.layers, seed)
+    start = training.initial_adapter(opened, settings, seed)
     opened.remove_adapter()
     return training.finetune(opened, start, training_set, longer, seed, 1, unfinished_folder())
