@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
@@ -66,12 +65,12 @@ class Task(ABC, Generic[Input, Result]):
 
 
 class Replicas(Protocol):
-    """Copies of one object, each opened by a worker and called in lockstep; a call raises WorkerLost if one ends."""
+    """Copies of one object, each opened by a worker and called in lockstep; `each` raises WorkerLost if one ended."""
 
     size: int
 
-    def each(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
-        """Call a method of every replica at once, each with its own arguments; return the results in their order."""
+    def each(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+        """Call a method of every replica at once, each with its own argument; return the results in their order."""
 
     def chain(self, method: str, value: Any) -> Any:
         """Pass a value through a method of one replica after the other; return a handle on what comes out."""
@@ -85,8 +84,8 @@ class Engine(Protocol):
     ) -> Iterable[tuple[Shard, Result | None]]:
         """Yield shards as they finish, with their results; None if a result is kept, but was not passed on."""
 
-    def replicas(self, open_one: "Opening", most: int) -> AbstractContextManager[Replicas] | None:
-        """Open up to so many copies in workers; None if this process should work alone."""
+    def replicas(self, opening: "Opening", most: int) -> Replicas | None:
+        """Open up to so many copies in workers, anew in each call; None if this process works alone."""
 
     def close(self) -> None:
         """End the workers."""
@@ -146,7 +145,9 @@ def _results(
             yield shard, found
     for _ in range(ATTEMPTS):
         calls = [(shard, inputs(shard)) for shard in missing.values()]
-        for shard, made in current_engine().map(task, calls) if calls else ():
+        if not calls:
+            return
+        for shard, made in current_engine().map(task, calls):
             if shard.key not in missing:
                 continue
             result = made if made is not None else task.find(shard, inputs(shard))
