@@ -1,30 +1,39 @@
 """Free a node's networks before the next node opens its own, and say what to lower when memory runs out."""
 
 import gc
+import sys
 
 import torch
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline.node import Node
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from rsidiff_kedro.hooks.failures import OutOfMemory, is_out_of_memory
 from rsidiff_kedro.pipelines import stages
 
 
 class MemoryHooks:
-    """Collect garbage after every node: networks sit in reference cycles, which Python would free some time later.
+    """Collect garbage after a node that opened networks: they sit in reference cycles, which Python frees much later.
 
-    What lived before the run is left out: looking at every imported module takes longer than many a small node.
+    What was imported is left out: looking at every module takes longer than many a small node.
     """
+
+    def __init__(self) -> None:
+        self._opened = False
+        self._imported = 0
+        register_module_module_registration_hook(self._note_network)
+
+    def _note_network(self, *_: object) -> None:
+        self._opened = True
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:
         """Free what earlier runs of this process left, and set apart what is still in use."""
-        gc.collect()
-        gc.freeze()
+        self._collect()
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Let Python free again what lived before the run."""
+        """Let Python free again what was set apart."""
         gc.unfreeze()
 
     @hook_impl
@@ -34,8 +43,15 @@ class MemoryHooks:
 
     @hook_impl
     def after_node_run(self) -> None:
-        """Free host and device memory."""
+        """Free host and device memory of the networks that the node opened."""
+        if self._opened:
+            self._collect()
+
+    def _collect(self) -> None:
         gc.collect()
+        if len(sys.modules) > self._imported:
+            gc.freeze()
+        self._opened, self._imported = False, len(sys.modules)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
