@@ -6,7 +6,6 @@ import click
 from kedro.io import DataCatalog
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-from rsidiff_kedro.cli.project import catalog_config
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines import stages
@@ -66,6 +65,8 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
 
 def _open_disk(env: str | None) -> Disk:
     """Open the data folder of the project in the working directory, under an environment."""
+    from rsidiff_kedro.datasets.runs import catalog_config
+
     root, loader = open_configuration(env)
     own = catalog_config(root, loader)
     finals = {stage.final for stage in stages() if stage.final}
