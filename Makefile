@@ -5,12 +5,13 @@
 # make kill-table  kills and resumes runs 50 times and writes the table docs/kill-table.md
 # make many-rounds  runs 30 rounds and writes time, memory and open files of each into docs/many-rounds.md
 # make ui    MLflow and Kedro-Viz on what has been run
+# make site  Kedro-Viz with previews of the newest run, and its report, as files to share, in build/
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make study   the experiments behind the figures in README.md and docs/results.md; some 11 hours of two cores
 # make bench   how fast images are generated, and what guidance does
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
-# ENV names a configuration environment for rsi, ui and prompt-report: make rsi ENV=sd14
+# ENV names a configuration environment for rsi, ui, site and prompt-report: make rsi ENV=sd14
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
 PYTHON ?= python3
@@ -28,7 +29,7 @@ PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
 ENV_OPTION = $(if $(ENV),--env=$(ENV))
 
-.PHONY: help rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table many-rounds clean
+.PHONY: help rsi test lint ui site bench parity study base-model prompt-report bad-input faults kill-table many-rounds clean
 
 help:
 	@awk '!/^#/ { exit } { sub(/^# /, ""); print }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +48,9 @@ lint: $(READY)
 
 ui: $(READY)
 	$(BIN)/kedro rsi ui $(ENV_OPTION) --params rounds=$(ROUNDS) --mlflow-port $(MLFLOW_PORT) --viz-port $(VIZ_PORT)
+
+site: $(READY)
+	$(BIN)/kedro rsi site $(ENV_OPTION) --params rounds=$(ROUNDS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/sampling_rate.py

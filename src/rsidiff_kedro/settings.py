@@ -24,6 +24,8 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 
 # Kedro-Viz shows previews of nodes; only its pictures change if they do.
 warnings.filterwarnings("ignore", message="The 'preview_fn' feature is experimental")
+# Kedro-Viz 12's own.
+warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
 
 CONTEXT_CLASS = RsiContext
 SESSION_CLASS = RsiSession

@@ -13,10 +13,10 @@ from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.reporting.funnel import EXPLANATIONS
 from rsidiff_kedro.reporting.gallery import spread
 
-PROMPTS = 6
-"""Prompts of which a sheet shows the samples."""
+PROMPTS = 8
+"""Prompts of which a sheet shows the samples, two in a row."""
 COLUMNS = 4
-"""Images in a row, which the panel of Kedro-Viz shows side by side."""
+"""Samples of a prompt, or of the extremes of the weights; Kedro-Viz stretches a sheet to its panel of some 3 : 2."""
 EXAMPLES = 12
 """Prompts that a list names of those that are kept, and of those that a rule dropped."""
 FADED = 0.65
@@ -24,19 +24,19 @@ FADED = 0.65
 
 
 def selection_sheet(samples: Mapping[str, Any]) -> Image.Image:
-    """Return the best samples of some prompts, a row each; those that selection dropped are faded and say why.
+    """Return the best samples of some prompts; those that selection dropped are faded and say why.
 
     Args:
         samples: a round's `training_samples`.
     """
     rows = [row[:COLUMNS] for row in samples["prompts"][:PROMPTS]]
-    columns = max(map(len, rows), default=1)
+    width = max(map(len, rows), default=1)
     shown: list[tuple[Image.Image, str]] = []
     for row in rows:
         shown += [_judged(sample) for sample in row]
         blank = Image.new("RGB", shown[-1][0].size, "white")
-        shown += [(blank, "")] * (columns - len(row))
-    return _sheet(shown, columns)
+        shown += [(blank, "")] * (width - len(row))
+    return _sheet(shown, 2 * width)
 
 
 def weights_sheet(samples: Mapping[str, Any]) -> Image.Image:
@@ -56,11 +56,12 @@ def curation_text(kept: pd.DataFrame, dropped: pd.DataFrame) -> str:
         kept: prompts with their `text`.
         dropped: the others, with the `rule` that dropped each.
     """
-    lines = [f"Kept {len(kept)} of {len(kept) + len(dropped)} prompts", *_examples(kept)]
+    counts = {f"Kept {len(kept)} of {len(kept) + len(dropped)} prompts": kept}
     for rule, count in dropped["rule"].value_counts().items():
         reason = EXPLANATIONS.get(str(rule), str(rule).replace("_", " "))
-        lines += ["", f"Dropped {count}: {reason}", *_examples(dropped[dropped["rule"] == rule])]
-    return "\n".join(lines)
+        counts[f"Dropped {count}: {reason}"] = dropped[dropped["rule"] == rule]
+    examples = [line for count, prompts in counts.items() for line in ("", count, *_examples(prompts))]
+    return "\n".join([*counts, *examples])
 
 
 def _examples(prompts: pd.DataFrame) -> list[str]:
