@@ -5,19 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
-from kedro_datasets._typing import JSONPreview
+from kedro_datasets._typing import ImagePreview
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
+from rsidiff_kedro.datasets.image_folder import ImageSetDataset
 
 
 class AdapterDataset(FolderDataset[Adapter]):
     """An `Adapter` as a folder that an unmodified diffusers pipeline loads with `load_lora_weights(folder)`.
 
-    `adapter.json` holds the adapter's info and the digest of its weights, which loading checks. The preview is that
-    file.
+    `adapter.json` holds the adapter's info and the digest of its weights, which loading checks. The preview is a sheet
+    of images that the adapter generated.
     """
 
     large_files = (WEIGHTS_NAME,)
@@ -42,9 +43,20 @@ class AdapterDataset(FolderDataset[Adapter]):
             )
         return adapter
 
-    def preview(self) -> JSONPreview:
-        """Show the contents of `adapter.json`."""
-        return JSONPreview(json.dumps(_read_info(self._load_folder())))
+    def preview(self, filepath: str) -> ImagePreview:
+        """Show a contact sheet of this adapter's images, as base64 of a PNG.
+
+        Args:
+            filepath: the image sets of its round, of which each says which adapter generated it.
+
+        Raises:
+            FolderError: none of them is of this adapter.
+        """
+        digest = _read_info(self._load_folder()).get("digest")
+        found = ImageSetDataset(filepath=filepath).newest_of(str(digest))
+        if found is None:
+            raise FolderError(f"there are no images of the adapter {digest} in {filepath}; let the run come to its end")
+        return found.preview()
 
 
 def save_weights(adapter: Adapter, path: Path) -> None:
