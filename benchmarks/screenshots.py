@@ -139,7 +139,7 @@ def open_page(browser: Browser, size: dict[str, int], scheme: str = "light") -> 
     return page
 
 
-def box(page: Page, name: str):  # noqa: ANN201
+def box(page: Page, name: str):
     """Return a box of Kedro-Viz."""
     return page.locator(f".pipeline-node[data-id='{name}']")
 

@@ -32,7 +32,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 2
 LIMIT = 24e9
 """The memory that a run may take, in bytes."""
-PROMPTS = [f"a {color} {thing} on the street" for color in ("red", "green", "blue") for thing in ("dog", "house", "tree")]
+PROMPTS = [
+    f"a {color} {thing} on the street" for color in ("red", "green", "blue") for thing in ("dog", "house", "tree")
+]
 _STARTED = re.compile(r"Running node: .* -> \[([\w.]+)")
 
 

@@ -9,7 +9,7 @@ from click.testing import Result
 def test_the_parameters_of_every_training_step_in_the_chain_are_shown(rsi: Callable[..., Result]) -> None:
     shown = rsi("lineage", "rsi.round_2.adapter").output
     steps = dict(re.findall(r"^(\S+)  version .*\n((?:    .*\n)*)", shown, re.MULTILINE))
-    assert {"prompt_curation.collect_prompts", "rsi.round_1.finetune.finetune", "rsi.round_2.finetune.finetune"} <= {*steps}
+    assert "prompt_curation.collect_prompts" in steps
     for number in (1, 2):
         training = steps[f"rsi.round_{number}.finetune.finetune"]
         assert "    finetune.steps = 3\n" in training

@@ -66,7 +66,6 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
 
 def _open_disk(env: str | None) -> Disk:
     """Open the data folder of the project in the working directory, under an environment."""
-    from rsidiff_kedro.datasets.runs import catalog_config
 
     root, loader = open_configuration(env)
     return Disk(root / loader["globals"]["data"], finals())
