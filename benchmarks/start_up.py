@@ -1,7 +1,7 @@
 """Measure how long commands that compute nothing take to answer: python benchmarks/start_up.py
 
-Prints the median and the range of the CPU seconds of each command, in a project with one finished run of the environment
-`test`, which it makes first unless --project names one.
+Prints the median and the range of the CPU seconds of each command, in a project with one finished run of the
+environment `test`, which it makes first unless --project names one.
 """
 
 import argparse
