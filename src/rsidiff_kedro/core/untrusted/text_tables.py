@@ -183,6 +183,9 @@ def _count(lines: list[_Line], what: str) -> str:
 
 
 def _parse_json(text: str, wanted: Sequence[str]) -> Rows:
+    lines = [line for line in _lines(text) if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines):
+        return _parse_json_lines(_lines(text), wanted)  # as many programs name JSON lines
     items = _loads(text, "")
     if not isinstance(items, list):
         raise TableError(
