@@ -75,11 +75,14 @@ def parse_text(content: bytes, suffix: str, wanted: Sequence[str], separator: st
 
 def _decode(content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TableError(
             f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}); save it as UTF-8"
         ) from None
+    if "\0" in text:
+        raise TableError(f"not UTF-8 (a zero byte at character {text.index(chr(0))}, as UTF-16 has); save it as UTF-8")
+    return text
 
 
 def _lines(text: str) -> list[str]:
