@@ -135,8 +135,8 @@ def _check_config(path: Path) -> None:
     config = read_object(path)
     if names_foreign_code(config):
         raise ModelError(
-            f"model.base: {str(path)!r} asks for attention of another package or from the hub, and foreign code is "
-            "not run; remove its attn_implementation"
+            f"model.base: {str(path)!r} asks for attention of another package or from the hub, and foreign code is not "
+            "run; remove its attn_implementation"
         )
     elsewhere = leads_elsewhere(path, config)
     if elsewhere is not None:

@@ -69,11 +69,9 @@ def tokenizer_leads_elsewhere(folder: Path) -> str | None:
                 config = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError, RecursionError) as error:
                 return f"{str(path)!r} is no JSON ({reason(error, 120)}); save it again"
-            elsewhere = (
-                leads_elsewhere(path, config) if isinstance(config, dict) else "is no JSON object; save it again"
-            )
-            if elsewhere is not None:
-                return f"{str(path)!r} {elsewhere}"
+            problem = leads_elsewhere(path, config) if isinstance(config, dict) else "is no JSON object; save it again"
+            if problem is not None:
+                return f"{str(path)!r} {problem}"
     return None
 
 

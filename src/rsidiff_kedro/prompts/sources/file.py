@@ -54,6 +54,14 @@ class FileSource(Source):
                     f"{path}: a link to a file outside of the folder; put the file itself into the folder, or remove "
                     "the link"
                 )
+        folders = [path.name for path in sorted(self.path.iterdir()) if path.is_dir() and path.name[0] != "."]
+        if folders:
+            logger.warning(
+                printable(
+                    f"{self.path}: not read: {len(folders)} folders in it ({folders[0]} first); put their files beside "
+                    "the others, or name each in a mixture"
+                )
+            )
         others = [path.name for path in files if path not in readable]
         if others:
             logger.info(
