@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -95,10 +95,11 @@ def take_kedro_viz(browser: Browser, address: str, rounds: int) -> None:
     box(page, "rsi").click()
     box(page, number).click()
     box(page, f"{number}.weighting").wait_for()
-    page.mouse.move(1380, 880)
     save(shot(page), "kedro-viz-round.png")
     box(page, f"{number}.weighting").click()
-    page.locator(".pipeline-node[data-node-type='task']", has_text="weigh_samples").click()
+    task = page.locator(".pipeline-node[data-node-type='task']", has_text="weigh_samples")
+    task.dispatch_event("click")  # a click of the mouse would scroll the graph
+    page.get_by_text("Expand preview").wait_for()
     save(shot(page), "kedro-viz-weighting.png")
     page.goto(f"{address}?types=nodes&sn={number}.adapter")
     page.get_by_text("Expand preview").click()
@@ -139,7 +140,7 @@ def open_page(browser: Browser, size: dict[str, int], scheme: str = "light") -> 
     return page
 
 
-def box(page: Page, name: str):
+def box(page: Page, name: str) -> Locator:
     """Return a box of Kedro-Viz."""
     return page.locator(f".pipeline-node[data-id='{name}']")
 
@@ -149,6 +150,8 @@ def shot(page: Page) -> Image.Image:
     page.wait_for_timeout(4000)
     if page.get_by_text("Dismiss", exact=True).count():  # Kedro-Viz' news
         page.get_by_text("Dismiss", exact=True).click()
+        page.mouse.move(page.viewport_size["width"] - 20, page.viewport_size["height"] - 20)
+        page.wait_for_timeout(1000)
     return Image.open(io.BytesIO(page.screenshot(timeout=PATIENCE * 1000))).convert("RGB")
 
 
