@@ -69,3 +69,9 @@ class TrainingState:
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
         return len(self.losses)
+
+
+def saved_steps(path: Path) -> int:
+    """Return the number of finished steps that a file holds; 0 if there is no sound file."""
+    tensors = load_tensors(path)
+    return len(tensors["losses"]) if tensors is not None and "losses" in tensors else 0
