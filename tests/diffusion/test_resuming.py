@@ -12,10 +12,10 @@ from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion import training
 from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.real_images import encode_pairs
+from rsidiff_kedro.diffusion.replica import Replica
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 
@@ -128,13 +128,13 @@ def test_fine_tuning_goes_on_from_its_last_checkpoint(
         return adapter.digest, log
 
     whole, log = train(None)
-    step = training._backward
+    step = Replica.backward
     killed, _ = dies_after(steps_before, step)
-    monkeypatch.setattr(training, "_backward", killed)
+    monkeypatch.setattr(Replica, "backward", killed)
     with pytest.raises(Killed):
         train(tmp_path)
     counted, made = dies_after(99, step)
-    monkeypatch.setattr(training, "_backward", counted)
+    monkeypatch.setattr(Replica, "backward", counted)
     resumed, resumed_log = train(tmp_path)
     assert resumed == whole
     pd.testing.assert_frame_equal(resumed_log, log)

@@ -63,3 +63,9 @@ class TrainingState:
             optimizer.load_state_dict(optimizer.state_dict() | {"state": states[str(index)]})
         self.losses[:] = tensors["losses"].tolist()
         return len(self.losses)
+
+
+def saved_steps(path: Path) -> int:
+    """Return the number of finished steps that a file holds; 0 if there is no sound file."""
+    tensors = load_tensors(path)
+    return len(tensors["losses"]) if tensors is not None and "losses" in tensors else 0

@@ -33,6 +33,7 @@ from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.hooks.pinned import UnversionedError, check_load_versions, check_unversioned
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
+from rsidiff_kedro.pipelines.stage import TRAINS
 from rsidiff_kedro.provenance.code_digest import Place, assets_digest, code_digest, library_versions
 from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
@@ -57,6 +58,7 @@ class ReuseHooks:
         self._data, self._records = data, Records(data / RECORDS)
         self._device = ""
         self._keyed = KeyedParameters()
+        self._threads: int | None = None
         self._catalog: CatalogProtocol | None = None
         self._reuse = False
         self._run_id = ""
@@ -78,6 +80,7 @@ class ReuseHooks:
         parameters = parse_parameters(loader["parameters"])
         self._device = find_device(parameters.model.device).type
         self._keyed = KeyedParameters(parameters, Path(context.project_path))
+        self._threads = parameters.execution.threads
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -273,6 +276,8 @@ class ReuseHooks:
         read = [name for name in node.inputs if is_parameter(name)]
         parameters = self._keyed.of_step({name.removeprefix("params:"): self._catalog.load(name) for name in read})
         parameters |= node.func.keywords if isinstance(node.func, partial) else {}
+        if self._threads is not None and TRAINS in node.tags:
+            parameters["execution.threads"] = self._threads
         return Record(
             step=node.name,
             version=self._run_id,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 METHOD = "rsi"
 """The outer namespace of all rounds."""
+TRAINS = "trains"
+"""The tag of nodes that train, whose result depends on the number of threads."""
 _IN_ROUND = re.compile(r"\w+\.round_(\d+)(?:\.|$)")
 
 

@@ -38,7 +38,7 @@ def finetune(
     round_number: int,
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train the round's candidate; also return the log of its steps."""
-    return training.finetune(load_model(model), parent, training_set, settings, seed, round_number, unfinished_folder())
+    return training.finetune(model, parent, training_set, settings, seed, round_number, unfinished_folder())
 
 
 def measure_training(

@@ -5,7 +5,7 @@ from kedro.pipeline import Pipeline, node
 from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.pipelines.finetune import nodes
-from rsidiff_kedro.pipelines.stage import bind
+from rsidiff_kedro.pipelines.stage import TRAINS, bind
 
 
 def create_pipeline(round_number: int) -> Pipeline:
@@ -27,7 +27,11 @@ def create_pipeline(round_number: int) -> Pipeline:
                 name="build_training_set",
             ),
             node(
-                bind(nodes.finetune, round_number=round_number), trained, ["candidate", "training_log"], name="finetune"
+                bind(nodes.finetune, round_number=round_number),
+                trained,
+                ["candidate", "training_log"],
+                name="finetune",
+                tags=TRAINS,
             ),
             node(nodes.measure_training, measured, "training_metrics", name="measure_training"),
         ]
