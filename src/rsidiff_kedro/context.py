@@ -34,4 +34,4 @@ class RsiContext(KedroContext):
         self.config_loader["parameters"] = {
             name: value for name, value in parameters.model_dump().items() if value is not None
         }
-        pipeline_registry.set_rounds(parameters.rounds)
+        pipeline_registry.set_rounds(parameters.rounds, parameters.evaluation.test_every)
