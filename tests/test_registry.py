@@ -108,6 +108,26 @@ def test_the_judge_and_the_test_prompts_take_no_part_in_what_goes_on() -> None:
     assert "rsi.round_3.validation_images" in ancestors.all_outputs()
 
 
+def test_a_round_that_is_not_tested_has_metrics_and_no_test() -> None:
+    pipeline = compose(stages(), 5, [0, 3, 5])["rsi"]
+    tested = {name for name in pipeline.all_outputs() if "test_" in name and name.startswith("rsi.")}
+    assert tested == {f"rsi.round_{number}.{name}" for number in (0, 3, 5) for name in ("test_images", "test_scores")}
+    assert {f"rsi.round_{number}.metrics" for number in range(6)} <= pipeline.all_outputs()
+    report = node_of(pipeline, "report").inputs
+    assert [name for name in report if name.endswith("test_scores")] == [
+        f"rsi.round_{number}.test_scores" for number in (0, 3, 5)
+    ]
+    assert len([name for name in report if name.endswith("metrics")]) == 6
+
+
+def test_a_test_may_take_the_images_of_the_last_test_before() -> None:
+    pipeline = compose(stages(), 5, [0, 3, 5])["rsi"]
+    for last, number in ((0, 3), (3, 5)):
+        inputs = node_of(pipeline, f"rsi.round_{number}.test_images").inputs
+        assert {f"rsi.round_{last}.{name}" for name in ("adapter", "test_images")} <= {*inputs}
+    assert not [name for name in node_of(pipeline, "rsi.round_0.test_images").inputs if name.endswith("images")]
+
+
 def test_rounds_is_an_input_of_no_node() -> None:
     assert "params:rounds" not in register_pipelines()["rsi"].inputs()
 

@@ -38,5 +38,5 @@ class RsiContext(KedroContext):
         self.config_loader["parameters"] = {
             name: value for name, value in parameters.model_dump().items() if value is not None
         }
-        pipeline_registry.set_rounds(parameters.rounds)
+        pipeline_registry.set_rounds(parameters.rounds, parameters.evaluation.test_every)
         show_runs(partial(open_runs, self.project_path, self.config_loader))

@@ -13,10 +13,11 @@ from rsidiff_kedro.evaluation.metrics import (
     comparison_metrics,
     diversity_metrics,
     score_metrics,
+    rounds_to_test,
     with_intervals,
 )
 from rsidiff_kedro.pipelines.common import score_images
-from rsidiff_kedro.pipelines.evaluation.nodes import measure
+from rsidiff_kedro.pipelines.evaluation.nodes import measure, measure_validation
 from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.scenes.world.grammar import parse_caption
 
@@ -50,6 +51,9 @@ def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_n
             "test/diversity_over_base",
             "validation/diversity",
         }
+    untested = measure_validation(scores, {"proxy": 1.0}, SETTINGS, 0, GATE)
+    rest = {name: value for name, value in of_round.items() if not name.startswith("test/")}
+    assert str(untested) == str(rest)  # as text, because NaN differs from itself
     assert (of_base["gate/accepted"], of_base["test/win_rate_over_base/proxy"]) == (1.0, 0.5)
     assert of_base["test/distance_to_base"] < 1e-9 < of_round["test/distance_to_base"]
     assert of_round["test/win_rate_over_base/proxy"] != 0.5
@@ -101,3 +105,10 @@ def test_a_judges_diversity_counts_right_samples_and_the_embeddings_has_its_own_
     assert values["diversity"][0].tolist() == [1.0, 0.0]
     assert values["embedding_spread"][0].tolist() == [0.3, 0.3]
     assert ratio.mean == 1.0
+
+
+def test_the_base_and_the_last_round_are_always_tested() -> None:
+    assert rounds_to_test(3, 1) == [0, 1, 2, 3]
+    assert rounds_to_test(6, 3) == [0, 3, 6]
+    assert rounds_to_test(5, 3) == [0, 3, 5]
+    assert rounds_to_test(2, 9) == [0, 2]

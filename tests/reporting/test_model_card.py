@@ -29,6 +29,7 @@ def card(metrics, scores, **changes) -> ModelCard:
         "metrics": metrics,
         "base_scores": scores[0],
         "scores": scores[2],
+        "tested": 2,
         "selecting": {"proxy": 1.0},
         "parameters": {"prompt_curation.source.kind": "file", "prompt_curation.source.path": "/home/me/prompts.csv"},
         "run": "v1",

@@ -1,5 +1,6 @@
 """Figures and report."""
 
+import math
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -190,3 +191,16 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
 
 def test_the_plots_are_plotly_figures(metrics: Metrics) -> None:
     assert isinstance(figures.training_figure(pd.DataFrame({"step": [1], "loss": [0.5]}), "t"), go.Figure)
+
+
+def test_a_round_without_a_test_has_no_values_and_the_line_joins_its_neighbours(metrics: Metrics) -> None:
+    untested = {key: value for key, value in metrics[1].items() if not key.startswith("test/")}
+    rounds = [metrics[0], untested, metrics[2]]
+    table = metrics_table(rounds)
+    assert "not tested" in table
+    assert "not tested" not in metrics_table(metrics)
+    (line,) = figures.diversity_figure(*rounds).data
+    assert line.connectgaps
+    assert [math.isnan(value) for value in line.y] == [False, True, False]
+    (line,) = figures.diversity_figure(*metrics).data
+    assert line.connectgaps is None

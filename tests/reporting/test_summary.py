@@ -113,3 +113,11 @@ def test_a_held_out_reward_is_marked_and_judges_those_that_select(metrics: Metri
 def test_a_diversity_that_was_not_measured_is_left_out(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
     unmeasured = [{**each, "test/diversity": None, "test/diversity_over_base": None} for each in metrics]
     assert "iversity" not in summary_text(unmeasured, scores[0], scores[2], 50, 0)
+
+
+def test_rounds_without_a_test_are_named_and_change_nothing_else(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
+    untested = {key: value for key, value in metrics[1].items() if not key.startswith("test/")}
+    text = summary_text([metrics[0], untested, metrics[2]], scores[0], scores[2], 200, 0)
+    line = "Not tested, as evaluation.test_every says: round 1.\n"
+    assert line in text
+    assert text.replace(line, "") == summary_text(metrics, scores[0], scores[2], 200, 0)

@@ -43,6 +43,6 @@ def _side(run: "Run", name: str) -> "Side":
     return Side(
         name=f"run {run.version}, round {number} of {run.rounds}{best}",
         parameters={"rounds": run.rounds, **read},
-        scores=run.load(f"rsi.round_{number}.test_scores"),
+        scores=run.load(f"rsi.round_{run.tested_round(number)}.test_scores"),
         selecting=selecting,
     )

@@ -95,7 +95,7 @@ def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parame
         save_file({key: value.contiguous() for key, value in sorted(weights.items())}, folder / file, {"format": "pt"})
     else:
         save_weights(adapter, folder / file)
-    examples = _images(run, number, folder)
+    examples = _images(run, run.tested_round(number), folder)
     facts = _facts(run, number, name, adapter, parameters, title, examples, partial(_usage, form, file))
     evaluation = parameters.evaluation
     model_card(facts, evaluation.bootstrap_resamples, parameters.seed).save(folder / "README.md")
@@ -115,7 +115,7 @@ def _facts(
     from rsidiff_kedro.provenance.records import chain
     from rsidiff_kedro.reporting.model_card import CardFacts
 
-    base = str(adapter.info["base_model"])
+    base, tested = str(adapter.info["base_model"]), run.tested_round(number)
     shipped = shipped_folder(base) is not None
     shown = base if shipped or not is_folder_name(base) else Path(base).name
     dataset = f"rsi.round_{number}.adapter"
@@ -131,7 +131,8 @@ def _facts(
         digest=adapter.digest,
         metrics=run.metrics(),
         base_scores=run.load("rsi.round_0.test_scores"),
-        scores=run.load(f"rsi.round_{number}.test_scores"),
+        scores=run.load(f"rsi.round_{tested}.test_scores"),
+        tested=tested,
         selecting=parameters.preference_selection.rewards,
         parameters=run.parameters(),
         run=run.version,
@@ -141,12 +142,12 @@ def _facts(
     )
 
 
-def _images(run: "Run", number: int, folder: Path) -> "list[Example]":
+def _images(run: "Run", tested: int, folder: Path) -> "list[Example]":
     """Save the first image of the first test prompts, of the base and of the round."""
     from rsidiff_kedro.reporting.contact_sheet import resized, scale_for
     from rsidiff_kedro.reporting.model_card import Example
 
-    before, after = (run.load(f"rsi.round_{each}.test_images") for each in (0, number))
+    before, after = (run.load(f"rsi.round_{each}.test_images") for each in (0, tested))
     rows = after.metadata.reset_index(drop=True)
     partners = {image: row for row, image in enumerate(before.metadata["image_id"])}
     (folder / "images").mkdir()

@@ -95,6 +95,25 @@ class Run:
             )
         return number
 
+    def tested_round(self, number: int) -> int:
+        """Return the round itself if its adapter was tested, else a tested round that has the same adapter.
+
+        Raises:
+            RunError: there is none.
+        """
+        tested = [each for each in range(self.rounds + 1) if f"rsi.round_{each}.test_scores" in self.versions]
+        if number in tested:
+            return number
+        wanted = self.adapter(number).digest
+        same = next((each for each in tested if self.adapter(each).digest == wanted), None)
+        if same is None:
+            raise RunError(
+                f"round {number} of the run {self.version} was not tested, as evaluation.test_every says; name a "
+                f"tested round ({', '.join(map(str, tested)) or 'none'}), or continue the run with "
+                "--only-missing-outputs --params evaluation.test_every=1"
+            )
+        return same
+
     def adapter(self, number: int) -> Adapter:
         """Load a round's adapter."""
         loaded: Adapter = self.load(f"rsi.round_{number}.adapter")

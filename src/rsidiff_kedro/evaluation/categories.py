@@ -19,19 +19,25 @@ class OtherPromptsError(InputError):
 
 
 def category_scores(
-    prompts: pd.DataFrame, test_scores: Sequence[pd.DataFrame], rewards: Sequence[str], n_resamples: int, seed: int
+    prompts: pd.DataFrame,
+    test_scores: Sequence[pd.DataFrame],
+    rewards: Sequence[str],
+    n_resamples: int,
+    seed: int,
+    tested: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Return one row per round and category: its number of prompts and images, and each measure's mean and interval.
 
     The measures are the judge's accuracy (`prompt_accuracy`), where there is a judge, and `reward/<name>`. Each has the
     columns `ENDS`: the mean with its 95 % interval (low, high), and the paired difference to the base on the same
     prompts and seeds with its interval (gain, gain_low, gain_high). NaN means that nothing was measured.
-    `test_scores` are the rounds' tables, the base first.
+    `test_scores` are the tables of the rounds `tested`, the base first; None for 0, 1, ….
 
     Raises:
         OtherPromptsError: a round was tested on other prompts.
     """
-    for number, scores in enumerate(test_scores):
+    numbers = range(len(test_scores)) if tested is None else tested
+    for number, scores in zip(numbers, test_scores, strict=True):
         if set(scores["prompt_id"]) != set(prompts["prompt_id"]):
             raise OtherPromptsError(
                 f"round {number} was tested on other prompts than test_prompts has, as by a run with other parameters; "
@@ -43,7 +49,7 @@ def category_scores(
     categories = prompts.set_index("prompt_id")["category"]
     tables = [scores.set_index(PAIR)[list(columns)].astype(float).rename(columns=columns) for scores in test_scores]
     rows = []
-    for number, ours in enumerate(tables):
+    for number, ours in zip(numbers, tables, strict=True):
         gains = (ours - tables[0].reindex(ours.index)).add_suffix("_gain")
         values = pd.concat([ours, gains], axis=1)[names]
         for category, part in values.groupby(values.index.get_level_values("prompt_id").map(categories)):

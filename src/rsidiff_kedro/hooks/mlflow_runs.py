@@ -20,6 +20,7 @@ from rsidiff_kedro.datasets.adapter_folder import adapter_json
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, resized, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
 from rsidiff_kedro.reporting.gallery import spread_rows
+from rsidiff_kedro.reporting.values import TEST_PREFIX
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,6 +111,12 @@ class RoundRuns:
         for run_id in (self.child(number), self.parent):
             self._log_batch(run_id, number, metrics)
 
+    def log_measures(self, number: int, metrics: Mapping[str, float | None]) -> None:
+        """Log what a round measured, and whether its adapter was tested; what was not measured has no value there."""
+        tested = any(key.startswith(TEST_PREFIX) for key in metrics)
+        self.client.set_tag(self.child(number), "tested", str(tested).lower())
+        self.log_metrics(number, metrics)
+
     def log_training_metrics(self, number: int, metrics: Mapping[str, float | None]) -> None:
         """Log what a round trained on, on the parent only: round 0 trains nothing, and rounds share metric keys."""
         self._log_batch(self.parent, number, metrics)
@@ -160,7 +167,7 @@ class RoundRuns:
 
 
 RECORDERS: dict[str, Callable[[RoundRuns, int, Any], None]] = {
-    "metrics": RoundRuns.log_metrics,
+    "metrics": RoundRuns.log_measures,
     "training_metrics": RoundRuns.log_training_metrics,
     "adapter": RoundRuns.log_adapter,
     "images": RoundRuns.log_images,

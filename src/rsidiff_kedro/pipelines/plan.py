@@ -9,6 +9,7 @@ from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.model import find_device
 from rsidiff_kedro.diffusion.timing import Speed
+from rsidiff_kedro.evaluation.metrics import rounds_to_test
 from rsidiff_kedro.pipelines.requirements import size_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def count_images(parameters: "Parameters") -> Counts:
     return Counts(
         probed=candidates * curation.probe.samples_per_prompt * curation.enabled,
         generated=rounds * curation.prompts_per_round * parameters.synthesis.samples_per_prompt,
-        evaluated=(rounds + 1) * (tested + validated),
+        evaluated=len(rounds_to_test(rounds, parameters.evaluation.test_every)) * tested + (rounds + 1) * validated,
         replayed=sets * curation.prompts_per_round * parameters.preference_selection.keep_per_prompt,
     )
 

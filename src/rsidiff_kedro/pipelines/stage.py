@@ -5,7 +5,7 @@ all read it. A new stage is one folder with a `stage` in its `__init__.py`, and 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial, update_wrapper
@@ -34,7 +34,7 @@ class Place(Enum):
     BEFORE = "once, before the rounds: create()"
     EVERY_ROUND = "in rounds 0 (the base model) to N: create(round_number)"
     TRAINED_ROUNDS = "in rounds 1 to N: create(round_number)"
-    AFTER = "once, after the rounds: create({name: [that dataset of each round]})"
+    AFTER = "once, after the rounds: create({name: {round: the full name of that dataset}})"
     APART = "in a separate pipeline: create()"
 
 
@@ -48,8 +48,11 @@ class Stage:
         create: makes its nodes; they name datasets without a namespace.
         shared: datasets that exist once per run; any other dataset of a round's stage belongs to the round.
         from_parent: the stage's names for datasets of the round before, and that round's names.
+        create_untested: makes its nodes in a round whose adapter is not tested; None: as `create`.
+        from_tested: the stage's names for datasets of the last tested round before, and that round's names.
         from_base: the stage's names for datasets of the base model, and their full names.
         from_all_rounds: datasets of all rounds that a stage after the rounds reads.
+        from_tested_rounds: those that only tested rounds have.
         requires: yields what must be in order before a run, see `Requirement`.
         lower: the settings to lower when memory runs out in it.
         tracked: how MLflow records its datasets, by a key of `hooks.mlflow_runs.RECORDERS`.
@@ -64,8 +67,11 @@ class Stage:
     create: Callable[..., Pipeline]
     shared: tuple[str, ...] = ()
     from_parent: Mapping[str, str] = field(default_factory=dict)
+    create_untested: Callable[[int], Pipeline] | None = None
+    from_tested: Mapping[str, str] = field(default_factory=dict)
     from_base: Mapping[str, str] = field(default_factory=dict)
     from_all_rounds: tuple[str, ...] = ()
+    from_tested_rounds: tuple[str, ...] = ()
     requires: "Callable[[Parameters], Iterable[Requirement]]" = lambda parameters: ()
     lower: str = ""
     tracked: Mapping[str, str] = field(default_factory=dict)
@@ -74,26 +80,36 @@ class Stage:
     settings: Mapping[str, type[Section]] = field(default_factory=dict)
     namespace: str = ""
 
-    def of_rounds(self, rounds: int) -> Pipeline:
-        """Return the stage for a run of so many rounds, under its namespaces and with its tag."""
+    def of_rounds(self, rounds: int, tested: Collection[int] | None = None) -> Pipeline:
+        """Return the stage for a run of so many rounds, under its namespaces and with its tag.
+
+        `tested` are the rounds whose adapters are tested; None for all.
+        """
+        tested = sorted(range(rounds + 1) if tested is None else tested)
         if self.place in (Place.EVERY_ROUND, Place.TRAINED_ROUNDS):
             first = 0 if self.place is Place.EVERY_ROUND else 1
             # One Pipeline of a list: adding pipelines one by one takes seconds at a hundred rounds.
-            return Pipeline([self._in_round(number) for number in range(first, rounds + 1)], tags=self.name)
+            return Pipeline([self._in_round(number, tested) for number in range(first, rounds + 1)], tags=self.name)
         if self.place is Place.APART:
             nodes = self.create()
             return Pipeline([self._link(nodes, self.namespace, {}) if self.namespace else nodes], tags=self.name)
-        names = {name: [_round(number, name) for number in range(rounds + 1)] for name in self.from_all_rounds}
+        numbers = {name: range(rounds + 1) for name in self.from_all_rounds} | dict.fromkeys(
+            self.from_tested_rounds, tested
+        )
+        names = {name: {number: _round(number, name) for number in of} for name, of in numbers.items()}
         nodes = self.create(names) if self.place is Place.AFTER else self.create()
         return Pipeline([_within(nodes, self.name)], tags=self.name)
 
-    def _in_round(self, number: int) -> Pipeline:
-        parent = {name: _round(number - 1, theirs) for name, theirs in self.from_parent.items()}
-        return self._link(_within(self.create(number), self.name), f"{METHOD}.round_{number}", parent)
+    def _in_round(self, number: int, tested: Sequence[int]) -> Pipeline:
+        before = {name: _round(number - 1, theirs) for name, theirs in self.from_parent.items()}
+        last = max((each for each in tested if each < number), default=0)
+        before |= {name: _round(last, theirs) for name, theirs in self.from_tested.items()}
+        create = self.create if number in tested else self.create_untested or self.create
+        return self._link(_within(create(number), self.name), f"{METHOD}.round_{number}", before)
 
-    def _link(self, nodes: Pipeline, namespace: str, parent: Mapping[str, str]) -> Pipeline:
-        """Put nodes under a namespace, and link them to shared datasets, the parent round and the base."""
-        links = {**{name: name for name in self.shared}, **parent, **self.from_base}
+    def _link(self, nodes: Pipeline, namespace: str, before: Mapping[str, str]) -> Pipeline:
+        """Put nodes under a namespace, and link them to shared datasets, rounds before and the base."""
+        links = {**{name: name for name in self.shared}, **before, **self.from_base}
         inputs, outputs = nodes.inputs(), nodes.outputs()
         return pipeline(
             nodes,
@@ -148,8 +164,8 @@ def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     return update_wrapper(partial(function, **fixed), function)
 
 
-def compose(stages: Sequence[Stage], rounds: int) -> dict[str, Pipeline]:
-    """Return each stage's pipeline by name, and the whole method as `rsi`."""
-    parts = {stage.name: stage.of_rounds(rounds) for stage in stages}
+def compose(stages: Sequence[Stage], rounds: int, tested: Collection[int] | None = None) -> dict[str, Pipeline]:
+    """Return each stage's pipeline by name, and the whole method as `rsi`; see `Stage.of_rounds`."""
+    parts = {stage.name: stage.of_rounds(rounds, tested) for stage in stages}
     whole = [parts[stage.name] for stage in stages if stage.place is not Place.APART]
     return {METHOD: Pipeline(whole), **parts}

@@ -16,6 +16,7 @@ from rsidiff_kedro.reporting.values import (
     is_measured,
     rejected_rounds,
     reward_names,
+    untested_rounds,
 )
 
 COLORS = ("#3b5bdb", "#e8590c", "#2b8a3e", "#ae3ec9", "#0c8599", "#c2255c")
@@ -128,7 +129,10 @@ def _figure(
 
 
 def _trace(rounds: Sequence[Metrics], key: str, label: str, index: int) -> go.Scatter:
-    """Return the metric's line with error bars; markers are hollow where the gate kept the earlier adapter."""
+    """Return the metric's line with error bars; markers are hollow where the gate kept the earlier adapter.
+
+    A round that was not tested has no marker.
+    """
     found, numbers, rejected = intervals_of(rounds, key), range(len(rounds)), rejected_rounds(rounds)
     marker = _MARKERS[index % len(_MARKERS)]
     line = go.Scatter(
@@ -138,6 +142,7 @@ def _trace(rounds: Sequence[Metrics], key: str, label: str, index: int) -> go.Sc
         mode="lines+markers",
         line={"color": COLORS[index % len(COLORS)], "width": 2},
         marker={"symbol": [f"{marker}-open" if n in rejected else marker for n in numbers], "size": 9},
+        connectgaps=True if untested_rounds(rounds) else None,
         hovertext=["base" if n == 0 else "gate: rejected" if n in rejected else "" for n in numbers],
     )
     if is_measured(rounds, f"{key}_low") and is_measured(rounds, f"{key}_high"):

@@ -21,13 +21,15 @@ def gallery(
     test_prompts: pd.DataFrame,
     rewards: Sequence[str],
     selection: SelectionSettings,
+    tested: Sequence[int] | None = None,
     most_images: int = MOST_IMAGES,
 ) -> dict[str, Any]:
     """Return rows of one prompt and seed, each with a cell per round: image, rewards, rank, and the judge's verdict.
 
     The rank is among the prompt's samples of that round, by the score that selects. `measure` says by what a change
     from the base is told: the judge's verdict or, without one, a reward, preferably one that is held out. Prompts are
-    in the order of their ids, so nobody picked them. The base is the first of the rounds.
+    in the order of their ids, so nobody picked them. Images and scores are those of the rounds `tested`, the base
+    first; None for 0, 1, ….
 
     Raises:
         ValueError: images and scores differ in number, or rounds differ in their prompts and samples.
@@ -39,7 +41,8 @@ def gallery(
     per_prompt = len(test_images) * int(metadata[0].groupby("prompt_id").size().max())
     chosen = set(spread(metadata[0]["prompt_id"].unique(), max(1, most_images // per_prompt)))
     pairs = sorted(pair for pair in places[0] if pair[0] in chosen)
-    for number, found in enumerate(places):
+    numbers = range(len(places)) if tested is None else tested
+    for number, found in zip(numbers, places, strict=True):
         missing = set(pairs) - set(found)
         if missing:
             raise ValueError(f"round {number} has no image of the prompt {min(missing)[0]}, which round 0 has")
@@ -55,7 +58,7 @@ def gallery(
         for (prompt, sample), text, seed in zip(pairs, first["text"], first["seed"])
     ]
     return {
-        "rounds": ["base", *(f"round {number}" for number in range(1, len(test_images)))],
+        "rounds": [f"round {number}" if number else "base" for number in numbers],
         "rewards": [reward_label(name, selection.rewards) for name in rewards],
         "measure": _measure(test_scores, rewards, selection),
         **thumbnails.size(),

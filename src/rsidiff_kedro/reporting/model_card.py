@@ -45,7 +45,8 @@ class CardFacts:
         digest: of the adapter.
         metrics: of all rounds, the base first.
         base_scores: test scores of the base.
-        scores: test scores of the round.
+        scores: test scores of the round `tested`.
+        tested: the round, or a tested one with the same adapter.
         selecting: the weight of each reward that selects.
         parameters: of the run, by path.
         run: its version.
@@ -65,6 +66,7 @@ class CardFacts:
     metrics: Sequence[Metrics]
     base_scores: pd.DataFrame
     scores: pd.DataFrame
+    tested: int
     selecting: Mapping[str, float]
     parameters: Mapping[str, Any]
     run: str
@@ -165,7 +167,7 @@ def _row(selecting: Collection[str]) -> Any:
 
 
 def _diversity(facts: CardFacts) -> list[dict[str, str]]:
-    found = diversity_change([facts.metrics[0], facts.metrics[facts.number]])
+    found = diversity_change([facts.metrics[0], facts.metrics[facts.tested]])
     if found is None:
         return []
     before, after, ratio, verdict = found

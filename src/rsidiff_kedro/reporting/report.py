@@ -16,6 +16,7 @@ from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.labels import MEANINGS, diversity_meaning, metric_label, role
 from rsidiff_kedro.reporting.render import render
 from rsidiff_kedro.reporting.values import (
+    TEST_PREFIX,
     Metrics,
     accepted_round,
     duration,
@@ -23,6 +24,7 @@ from rsidiff_kedro.reporting.values import (
     metric_names,
     rejected_rounds,
     reward_names,
+    untested_rounds,
 )
 
 
@@ -68,6 +70,7 @@ def report_html(contents: Contents) -> str:
         rewards=[(name, role(name, contents.selecting)) for name in names],
         judged="test/prompt_accuracy" in measured,
         rejected=rejected_rounds(rounds),
+        untested=untested_rounds(rounds),
         diversity=diversity_meaning(rounds) if "test/diversity" in measured else "",
         plots=plots,
         loss=loss,
@@ -110,13 +113,20 @@ def _plot(figure: go.Figure, name: str, first: bool) -> dict[str, str]:
 
 def metrics_table(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> Markup:
     """Return an HTML table with one row per metric that was measured and one column per round, with intervals."""
+    untested = untested_rounds(rounds)
     rows = [
-        {"name": metric_label(key, selecting), "cells": list(map(_cell, intervals_of(rounds, key)))}
+        {
+            "name": metric_label(key, selecting),
+            "cells": [
+                _cell(found, "not tested" if number in untested and key.startswith(TEST_PREFIX) else "not measured")
+                for number, found in enumerate(intervals_of(rounds, key))
+            ],
+        }
         for key in metric_names(rounds)
     ]
     return render("metrics", count=len(rounds), rows=rows)
 
 
-def _cell(found: Interval) -> dict[str, str]:
+def _cell(found: Interval, missing: str) -> dict[str, str]:
     interval = "" if math.isnan(found.low) or math.isnan(found.high) else f"{found.low:.3f} … {found.high:.3f}"
-    return {"value": "not measured" if math.isnan(found.mean) else f"{found.mean:.4g}", "interval": interval}
+    return {"value": missing if math.isnan(found.mean) else f"{found.mean:.4g}", "interval": interval}

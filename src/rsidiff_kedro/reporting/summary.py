@@ -9,7 +9,7 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.intervals import Interval, paired_difference
 from rsidiff_kedro.reporting.labels import diversity_meaning, reward_label, role
-from rsidiff_kedro.reporting.values import Metrics, accepted_round, intervals_of, rejected_rounds, reward_names
+from rsidiff_kedro.reporting.values import Metrics, accepted_round, intervals_of, rejected_rounds, reward_names, untested_rounds
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def summary_text(
         interval = "no interval" if np.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
         lines.append(f"  {'diversity':{width}} {before:8.3f}  {after:8.3f}   x {ratio.mean:.2f} {interval}  {verdict}")
         lines.append(f"Diversity, with its ratio to the base's: {diversity_meaning(rounds)}")
-    lines += [*_rewards(rounds, selecting), *by_category, *_gate(rounds, adapters or {})]
+    lines += [*_rewards(rounds, selecting), *by_category, *_untested(rounds), *_gate(rounds, adapters or {})]
     lines += _warnings(comparisons, selecting)
     lines.append("The report shows every round's figures and the same prompts and seeds side by side.")
     return "\n".join(lines) + "\n"
@@ -158,6 +158,12 @@ def _rewards(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[str]
             f"Gain of what selects minus gain of what is held out: {gap.mean:+.2f} standard deviations {gap}: {verdict}"
         )
     return lines
+
+
+def _untested(rounds: Sequence[Metrics]) -> list[str]:
+    """Name the rounds whose adapter was not tested."""
+    numbers = ", ".join(map(str, untested_rounds(rounds)))
+    return [f"Not tested, as evaluation.test_every says: round {numbers}."] if numbers else []
 
 
 def _gate(rounds: Sequence[Metrics], adapters: Mapping[int, str]) -> list[str]:

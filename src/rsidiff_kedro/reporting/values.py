@@ -7,7 +7,8 @@ from rsidiff_kedro.evaluation.intervals import Interval
 
 Metrics = Mapping[str, float | None]
 """A round's metrics by name; `<name>_low` and `<name>_high`, if present, are the interval's ends."""
-REWARD_PREFIX = "test/reward/"
+TEST_PREFIX = "test/"
+REWARD_PREFIX = f"{TEST_PREFIX}reward/"
 
 
 def metric_names(rounds: Collection[Metrics]) -> list[str]:
@@ -38,6 +39,12 @@ def intervals_of(rounds: Collection[Metrics], key: str) -> list[Interval]:
 def is_measured(rounds: Collection[Metrics], key: str) -> bool:
     """Tell whether any round measured it."""
     return not all(map(math.isnan, values_of(rounds, key)))
+
+
+def untested_rounds(rounds: Sequence[Metrics]) -> list[int]:
+    """List the rounds whose adapter was not tested, so that their metrics name nothing of the test prompts."""
+    tested = [any(key.startswith(TEST_PREFIX) for key in metrics) for metrics in rounds]
+    return [number for number, each in enumerate(tested) if any(tested) and not each]
 
 
 def rejected_rounds(rounds: Sequence[Metrics]) -> list[int]:

@@ -2,13 +2,48 @@
 
 import pandas as pd
 
+from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.evaluation import metrics
 from rsidiff_kedro.evaluation.metrics import EvaluationSettings
 from rsidiff_kedro.evaluation.reward_gap import held_out_columns, reward_gap
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.method.gate import OPEN_GATE
+from rsidiff_kedro.pipelines.common import generate_images, score_images
 from rsidiff_kedro.rewards.registry import RewardsSettings
+
+
+def generate_images_unless_kept(
+    adapter: Adapter,
+    tested_adapter: Adapter,
+    tested_images: ImageSet,
+    prompts: pd.DataFrame,
+    samples_per_prompt: int,
+    model: ModelSettings,
+    sampler: SamplerSettings,
+    seed: int,
+) -> ImageSet:
+    """Generate test images; if the gate kept the adapter that was tested last, return its images."""
+    if adapter.digest == tested_adapter.digest:
+        return tested_images
+    return generate_images(adapter, prompts, samples_per_prompt, model, sampler, seed, "test")
+
+
+def score_images_unless_kept(
+    adapter: Adapter,
+    tested_adapter: Adapter,
+    tested_scores: pd.DataFrame,
+    images: ImageSet,
+    rewards: list[str],
+    selection_rewards: dict[str, float],
+    judge: str | None,
+    models: RewardsSettings,
+) -> pd.DataFrame:
+    """Score test images; if the gate kept the adapter that was tested last, return its scores."""
+    if adapter.digest == tested_adapter.digest:
+        return tested_scores
+    return score_images(images, rewards, selection_rewards, judge, models)
 
 
 def measure(
@@ -49,12 +84,31 @@ def measure(
         **diversity,
     }
     values = {f"test/{name}": value for name, value in test.items()}
-    validation = metrics.score_metrics(validation_scores, rewards)
-    values |= {f"validation/{name}": value for name, value in validation.items()}
+    values |= _of_validation(validation_scores, rewards)
     measured = metrics.with_intervals(values, *bootstrap) | metrics.named("test/diversity_over_base", over_base)
     held_out = held_out_columns(scores, rewards, selection_rewards)
     if held_out:
         gap = reward_gap(scores, base_scores, selection_rewards, held_out, *bootstrap)
         measured |= metrics.named("test/reward_gap", gap)
-    verdict = {f"gate/{name}": (gate or OPEN_GATE)[name] for name in OPEN_GATE}
-    return {**measured, "test/distance_to_base": embedded.distance, **verdict}
+    return {**measured, "test/distance_to_base": embedded.distance, **_verdict(gate)}
+
+
+def measure_validation(
+    validation_scores: pd.DataFrame,
+    selection_rewards: dict[str, float],
+    settings: EvaluationSettings,
+    seed: int,
+    gate: dict[str, float] | None = None,
+) -> dict[str, float]:
+    """Compute the metrics that need no test images: all of a round that is not tested; see `measure`."""
+    rewards = list(dict.fromkeys([*settings.rewards, *selection_rewards]))
+    values = _of_validation(validation_scores, rewards)
+    return metrics.with_intervals(values, settings.bootstrap_resamples, seed) | _verdict(gate)
+
+
+def _of_validation(scores: pd.DataFrame, rewards: list[str]) -> metrics.Values:
+    return {f"validation/{name}": value for name, value in metrics.score_metrics(scores, rewards).items()}
+
+
+def _verdict(gate: dict[str, float] | None) -> dict[str, float]:
+    return {f"gate/{name}": (gate or OPEN_GATE)[name] for name in OPEN_GATE}

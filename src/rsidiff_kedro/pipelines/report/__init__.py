@@ -9,13 +9,12 @@ stage = Stage(
     create=create_pipeline,
     from_all_rounds=(
         "metrics",
-        "test_images",
-        "test_scores",
         "training_log",
         "selection",
         "weights",
         "training_samples",
     ),
+    from_tested_rounds=("test_images", "test_scores"),
     tracked={"summary": "summary.txt", "report": "report.html"},
     final="report",
 )

@@ -26,10 +26,12 @@ def plot_rewards(selection_rewards: dict[str, float], *metrics: Metrics) -> go.F
     return figures.reward_figure(*metrics, selecting=selection_rewards)
 
 
-def score_categories(n_resamples: int, seed: int, test_prompts: pd.DataFrame, *rounds: Any) -> pd.DataFrame:
-    """Measure every round by category; `rounds` are all metrics, then all test scores."""
-    metrics, test_scores = rounds[: len(rounds) // 2], rounds[len(rounds) // 2 :]
-    return categories.category_scores(test_prompts, test_scores, reward_names(metrics), n_resamples, seed)
+def score_categories(
+    n_resamples: int, seed: int, test_prompts: pd.DataFrame, *rounds: Any, tested: list[int]
+) -> pd.DataFrame:
+    """Measure every tested round by category; `rounds` are all metrics, then the tested rounds' test scores."""
+    metrics, scores = rounds[: -len(tested)], rounds[-len(tested) :]
+    return categories.category_scores(test_prompts, scores, reward_names(metrics), n_resamples, seed, tested)
 
 
 def count_kept(
@@ -77,20 +79,23 @@ def make_report(
     loss: go.Figure,
     test_prompts: pd.DataFrame,
     *rounds: Any,
+    tested: list[int],
 ) -> str:
     """Write everything into one HTML file.
 
-    `rounds` are all metrics, then all test images, then all test scores, then the training samples from round 1 on.
+    `rounds` are all metrics, then the tested rounds' test images, then their test scores, then the training samples
+    from round 1 on.
     """
-    size = (len(rounds) + 1) // 4
-    metrics, images, scores = (rounds[part * size : (part + 1) * size] for part in range(3))
+    count, size = len(tested), (len(rounds) + 1) // 2 - len(tested)
+    metrics, rest = rounds[:size], rounds[size:]
+    images, scores, training = rest[:count], rest[count : 2 * count], rest[2 * count :]
     contents = Contents(
         rounds=metrics,
         summary=summary,
         selecting=selection.rewards,
-        gallery=gallery(images, scores, test_prompts, reward_names(metrics), selection),
+        gallery=gallery(images, scores, test_prompts, reward_names(metrics), selection, tested),
         categories=category_html(by_category, selection.rewards),
-        training=rounds[3 * size :],
+        training=training,
         funnel=kept,
         loss=loss,
         facts=run_facts(),

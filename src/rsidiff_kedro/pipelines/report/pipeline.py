@@ -6,6 +6,7 @@ from kedro.pipeline import Pipeline, node
 
 from rsidiff_kedro.pipelines.common import REWARDS
 from rsidiff_kedro.pipelines.report import nodes
+from rsidiff_kedro.pipelines.stage import bind
 from rsidiff_kedro.reporting import figures
 
 CURATED = [
@@ -18,16 +19,17 @@ CURATED = [
 ]
 
 
-def create_pipeline(rounds: Mapping[str, list[str]]) -> Pipeline:
+def create_pipeline(rounds: Mapping[str, Mapping[int, str]]) -> Pipeline:
     """Create plots, categories, counts, summary and report of all rounds.
 
     Args:
-        rounds: by a dataset's name, its full name in each round, the base first.
+        rounds: by a dataset's name, its full name in each round that has it, the base first.
     """
-    metrics, images, scores = rounds["metrics"], rounds["test_images"], rounds["test_scores"]
+    metrics, images, scores = ([*rounds[name].values()] for name in ("metrics", "test_images", "test_scores"))
     logs, selections, weights, samples = (
-        rounds[name][1:] for name in ("training_log", "selection", "weights", "training_samples")
+        [*rounds[name].values()][1:] for name in ("training_log", "selection", "weights", "training_samples")
     )
+    categorize, report = (bind(each, tested=[*rounds["test_scores"]]) for each in (nodes.score_categories, nodes.make_report))
     plots = {
         "accuracy_plot": figures.accuracy_figure,
         "hallucination_rate_plot": figures.hallucination_rate_figure,
@@ -43,8 +45,8 @@ def create_pipeline(rounds: Mapping[str, list[str]]) -> Pipeline:
             node(nodes.plot_rewards, [REWARDS, *metrics], "reward_plot", name="make_reward_plot"),
             node(figures.loss_figure, logs, "loss_plot", name="make_loss_plot"),
             node(nodes.count_kept, [*CURATED, *selections, *weights], "funnel", name="count_kept"),
-            node(nodes.score_categories, by_category, "category_scores", name="score_categories"),
+            node(categorize, by_category, "category_scores", name="score_categories"),
             node(nodes.summarize, summarized, "summary", name="summarize"),
-            node(nodes.make_report, [*shown, *metrics, *images, *scores, *samples], "report", name="make_report"),
+            node(report, [*shown, *metrics, *images, *scores, *samples], "report", name="make_report"),
         ]
     )
