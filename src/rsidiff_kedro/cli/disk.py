@@ -75,7 +75,7 @@ def _open_catalog(env: str | None) -> tuple[Callable[[str], object], set[str]]:
     """Return what finds a dataset by its name, and the names of those whose large files may be deleted."""
     from kedro.io import DataCatalog
 
-    from rsidiff_kedro.cli.project import catalog_config
+    from rsidiff_kedro.datasets.runs import catalog_config
     from rsidiff_kedro.pipelines import stages
 
     own = catalog_config(*open_configuration(env))
