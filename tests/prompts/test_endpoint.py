@@ -405,6 +405,9 @@ LIST = json.dumps(PROMPTS)
         json.dumps({"topic": "animals", "prompts": PROMPTS}),
         json.dumps({"prompts": [{"text": prompt} for prompt in PROMPTS], "tags": ["a"]}),
         "\n".join(json.dumps({"prompt": prompt}) for prompt in PROMPTS),
+        "{" + ", ".join(f'"prompt": {json.dumps(prompt)}' for prompt in PROMPTS) + "}",
+        json.dumps({f"prompt_{number}": prompt for number, prompt in enumerate(PROMPTS)}),
+        json.dumps({"result": {str(number): prompt for number, prompt in enumerate(PROMPTS)}}),
         [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": LIST}],
     ],
 )

@@ -204,6 +204,13 @@ class DiffusionModel(ABC):
         size = self.trained_side(self.denoiser.config)
         if not isinstance(size, int):
             raise ModelError(f"model.base: the denoiser generates {size} latents; only square ones are supported")
+        for name in ("conv_out", "proj_out"):  # the last layer, of UNets and of transformers
+            layer = getattr(self.denoiser, name, None)
+            if isinstance(getattr(layer, "weight", None), Tensor) and not layer.weight.any():
+                raise ModelError(
+                    f"model.base: the denoiser predicts nothing, because the weights of its {name} are all zero; it "
+                    "was not trained, or not saved whole: save or download it again"
+                )
         self.tokenizer.check()
         read = self.conditioning(["a", "a cat on a chair"]).tensors
         if all(torch.equal(*two) for name, two in read.items() if "mask" not in name):
