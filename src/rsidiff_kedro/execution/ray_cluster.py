@@ -85,21 +85,43 @@ def disconnect(ray: Any, folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_worker: float, threads: int) -> int:
+def own_threads(settings: ExecutionSettings) -> int:
+    """Return the threads of each worker: those of this process, so that a training has the same result."""
+    return settings.threads or torch.get_num_threads()
+
+
+def own_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpus_to_offer(settings: ExecutionSettings, threads: int) -> int:
+    """Return the CPUs that Ray may give away on this machine: enough for the workers that are set."""
+    return max(own_cores(), threads * (settings.workers or 1))
+
+
+def gpus_per_worker(settings: ExecutionSettings, on_gpu: bool) -> float:
+    """Return the GPUs of each worker; `on_gpu` says where the model computes."""
+    return settings.gpus_per_worker if settings.gpus_per_worker is not None else float(on_gpu)
+
+
+def planned_workers(settings: ExecutionSettings, ray: Any, on_gpu: bool, threads: int) -> int:
     """Return the number of workers; raise ExecutionError if there are too few GPUs or cores for those that are set."""
+    found = ray.cluster_resources()
+    per_worker = gpus_per_worker(settings, on_gpu)
+    return count_workers(settings, found.get("GPU", 0.0), found.get("CPU", 0.0), per_worker, threads)
+
+
+def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_worker: float, threads: int) -> int:
+    """Return as many workers as there is room for, or those that are set; raise ExecutionError if they are too many."""
     have, needed, what = (gpus, per_worker, "GPUs") if per_worker else (cpus, threads, "CPU cores")
     fit = int(have / needed + 1e-9)
-    if (settings.workers is None and fit) or (settings.workers is not None and settings.workers <= fit):
+    if fit and (settings.workers is None or settings.workers <= fit):
         return settings.workers or fit
     raise ExecutionError(
         f"execution.workers is {settings.workers}, and each needs {needed:g} {what}, but there are {have:g}; set fewer "
         "workers, a smaller gpus_per_worker or threads, or add machines"
     )
-
-
-def own_threads(settings: ExecutionSettings) -> int:
-    """Return the threads of each worker: those of this process, so that a training has the same result."""
-    return settings.threads or torch.get_num_threads()
 
 
 def _set_environment(data: Path) -> None:
@@ -112,6 +134,7 @@ def _set_environment(data: Path) -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # of the workers, which do all the work; Ray's own is 15
     if "RAY_AUTH_TOKEN" in os.environ:
         return
     path = data.absolute() / TOKEN
