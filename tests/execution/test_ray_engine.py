@@ -105,6 +105,16 @@ def test_it_starts_with_a_private_token_and_leaves_the_handler_of_sigterm(ray_en
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+def test_it_listens_on_the_loopback_interface_alone(ray_engine) -> None:
+    (node,) = ray_engine._ray.nodes()
+    ports = {int(ray_engine._ray.get_runtime_context().gcs_address.rpartition(":")[2]), node["NodeManagerPort"]}
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    listening = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
+    found = {int(port, 16): address for address, port in listening if int(port, 16) in ports}
+    assert found.keys() == ports
+    assert all(address.endswith("0100007F") for address in found.values()), found
+
+
 def test_images_scores_vectors_and_latents_are_those_of_one_process(ray_engine, whole, tmp_path) -> None:
     images = generate(tmp_path)
     assert_equal(images, whole)
@@ -131,7 +141,7 @@ def test_a_worker_that_is_killed_while_it_generates_loses_nothing(ray_engine, wh
 
 
 def test_a_training_whose_rank_is_killed_ends_in_the_bytes_of_one_process(ray_engine, whole, tmp_path) -> None:
-    settings = FinetuneSettings(rank=2, steps=40, batch_size=4, micro_batch_size=1, checkpoint_every=1)
+    settings = FinetuneSettings(rank=2, steps=12, batch_size=4, micro_batch_size=1, checkpoint_every=1)
     rows, parent = whole.metadata.assign(round=1, weight=1.0), initial_adapter(load_model(MODEL), 2, "all", 0)
     given = parent, TrainingSet(rows, whole.latents), settings, 0, 1, tmp_path
     with killed_once(process_of(ray_engine, 1), (tmp_path / "training.safetensors").exists):
@@ -190,9 +200,9 @@ def test_what_a_killed_driver_has_finished_is_found_by_the_other_engine(ray_engi
     time.sleep(1)  # its worker may finish a shard
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
     set_engine(None)
-    resumed = generate(folder, samples=40)
+    resumed = generate(folder, samples=16)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert 3 <= len(kept) < len(list(folder.glob("*.safetensors"))) == 120
+    assert 3 <= len(kept) < len(list(folder.glob("*.safetensors"))) == 48
     first = [row for row, sample in enumerate(resumed.metadata["sample_index"]) if sample < 2]
     assert torch.equal(resumed.select(first).latents, generate(tmp_path, samples=2).latents)
 
@@ -211,3 +221,15 @@ def test_pixels_in_memory_do_not_leave_the_process(ray_engine) -> None:
     opened = ray_engine._opened
     with_scores(table, [Image.new("RGB", (32, 32), "red")], ["proxy"], RewardsSettings())
     assert ray_engine._opened == opened
+
+
+def test_each_machine_is_compared_with_this_one(ray_engine, monkeypatch) -> None:
+    from rsidiff_kedro.execution import ray_nodes
+
+    (fine,) = ray_nodes.examine_nodes(ray_engine._ray, ray_engine._data)
+    assert fine.fine and "the versions and data/ of here" in fine.text, fine
+    assert [path.name for path in (ray_engine._data / ".ray").iterdir()] == ["auth_token"]
+    here = ray_nodes.node_facts
+    monkeypatch.setattr(ray_nodes, "node_facts", lambda *given: here(*given) | {"torch": "1.0"})
+    (other,) = ray_nodes.examine_nodes(ray_engine._ray, ray_engine._data / "elsewhere")
+    assert not other.fine

@@ -20,7 +20,8 @@ from rsidiff_kedro.execution.partial_results import PartialResults
 
 MODEL = ModelSettings(base="scenes", device="cpu")
 SAMPLER = SamplerSettings(num_inference_steps=3, micro_batch_size=2)
-PROMPTS = pd.DataFrame({"prompt_id": list("abcdef"), "text": [f"{count} red circles" for count in range(6)]})
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
+PROMPTS = pd.DataFrame({"prompt_id": list("abcdef"), "text": [f"a {colour} circle" for colour in COLOURS]})
 
 
 @dataclass(frozen=True)
@@ -64,4 +65,4 @@ if __name__ == "__main__":
 
     settings = ExecutionSettings(engine="ray", address=sys.argv[1], workers=1, threads=1)
     set_engine(RayEngine(settings, Path(sys.argv[2]), on_gpu=False))
-    generate(Path(sys.argv[3]), samples=40)
+    generate(Path(sys.argv[3]), samples=16)

@@ -43,7 +43,7 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
         ExecutionError: the cluster cannot be reached or joined.
     """
     check_installed()
-    _set_environment(data)
+    _set_environment(data, alone=settings.address is None)
     import ray  # takes seconds, and reads the environment
 
     path = [os.path.abspath(each) for each in sys.path if each and not each.startswith((sys.prefix, sys.base_prefix))]
@@ -63,7 +63,6 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
             "num_cpus": cpus,
             "object_store_memory": OBJECT_STORE,
             "_temp_dir": str(folder),
-            "_node_ip_address": "127.0.0.1",
         }
     try:
         with _own_signals():
@@ -124,8 +123,14 @@ def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_wor
     )
 
 
-def _set_environment(data: Path) -> None:
-    """Require a token, read from the data folder unless the environment names one; send no statistics."""
+def _set_environment(data: Path, alone: bool) -> None:
+    """Require a token, read from the data folder unless the environment names one; send no statistics.
+
+    Args:
+        alone: the cluster is this machine, so Ray listens on 127.0.0.1 only.
+    """
+    if alone:  # the one setting that does so on Linux, despite its name; it replaces any address that is given
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         raise ExecutionError(
             f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}, with which everybody who reaches Ray's ports runs code "
