@@ -108,7 +108,9 @@ def test_it_starts_with_a_private_token_and_leaves_the_handler_of_sigterm(ray_en
 def test_it_listens_on_the_loopback_interface_alone(ray_engine) -> None:
     (node,) = ray_engine._ray.nodes()
     ports = {int(ray_engine._ray.get_runtime_context().gcs_address.rpartition(":")[2]), node["NodeManagerPort"]}
-    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text("utf-8").splitlines()[1:]
+    ]
     listening = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
     found = {int(port, 16): address for address, port in listening if int(port, 16) in ports}
     assert found.keys() == ports

@@ -158,7 +158,9 @@ def _has_fourth_values(image: BmpImageFile, path: Path) -> bool:
     order = raw.args[0] if isinstance(raw.args, tuple) else ""
     if raw.codec_name != "raw" or len(order) != 4 or "X" not in order:
         return False
-    pixels = np.fromfile(path, np.uint8, count=4 * image.width * image.height, offset=raw.offset)
+    with path.open("rb") as file:
+        file.seek(raw.offset)
+        pixels = np.frombuffer(file.read(4 * image.width * image.height), np.uint8)
     fourth = pixels[order.index("X") :: 4]
     return fourth.size > 0 and bool(np.ptp(fourth))
 
