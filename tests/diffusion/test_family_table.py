@@ -32,7 +32,7 @@ def covered(function: ast.FunctionDef) -> set[str]:
     return found
 
 
-def tests_of_families() -> Iterator[tuple[str, set[str]]]:
+def coverage() -> Iterator[tuple[str, set[str]]]:
     """Yield each test's title and its families, those of one title together."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -46,7 +46,7 @@ def table() -> str:
     folder = Path(families.__file__).parent
     lines = [len((folder / f"{name}.py").read_text(encoding="utf-8").splitlines()) for name in FAMILIES.names]
     rows = [f"| test | {columns} |", "|---|" + "---|" * len(FAMILIES.names)]
-    for title, found in tests_of_families():
+    for title, found in coverage():
         rows.append(f"| {title} | " + " | ".join("x" if name in found else "" for name in FAMILIES.names) + " |")
     rows.append(f"| lines of the family's file | {' | '.join(map(str, lines))} |")
     return "\n".join(rows) + "\n"
