@@ -3,12 +3,15 @@
 import re
 from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import Len
+from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
+from peft.utils import set_peft_model_state_dict
 from pydantic import AfterValidator, Field
 from torch import nn
 
-from rsidiff_kedro.core.adapter import AdapterError
+from rsidiff_kedro.core.adapter import Adapter, AdapterError, check_layers
 from rsidiff_kedro.core.section import Section, Text
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 
@@ -94,6 +97,25 @@ def add_lora(denoiser: Any, settings: LoraSettings, targets: str) -> None:
             )
     with loading(lambda error: AdapterError(f"finetune.target_modules: {reason(error)}; {advice}")):
         denoiser.add_adapter(settings.config(targets), adapter_name="default")
+
+
+def load_lora(denoiser: Any, adapter: Adapter, component: str, dropout: float = 0.0) -> None:
+    """Load an adapter into a network, a pipeline's `component`; raise AdapterError if it belongs to another network."""
+    check_layers(adapter, {name: tuple(each.shape) for name, each in denoiser.named_parameters()}, f"{component}.")
+    # Clone: peft keeps the given tensors, and training changes them in place.
+    weights = {name: value.clone() for name, value in adapter.weights.items()}
+    metadata = None  # diffusers then takes a plain LoRA of scale one
+    if adapter.info.get("lora") or dropout:
+        metadata = {**adapter.lora_metadata, f"{component}.lora_dropout": dropout}
+    # Load into the denoiser alone: the pipeline's own method warns about text encoders without an adapter.
+    denoiser.load_lora_adapter(weights, component, adapter_name="default", metadata=metadata)
+
+
+def restore_lora(denoiser: Any, adapter: Adapter, component: str) -> None:
+    """Give a loaded adapter its exact float32 values again: loading rounded them to the network's dtype."""
+    cast_training_params(denoiser, dtype=torch.float32)
+    exact = {name.removeprefix(f"{component}."): value for name, value in adapter.weights.items()}
+    set_peft_model_state_dict(denoiser, exact, adapter_name="default")
 
 
 def _is_named(name: str, target: str, is_pattern: bool) -> bool:

@@ -24,6 +24,7 @@ from rsidiff_kedro.diffusion.model_folder import (
     read_object,
 )
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer, open_prompt_tokenizer
+from rsidiff_kedro.diffusion.quantization import check_quantization
 
 FAMILIES = Registry(
     "model family",
@@ -62,6 +63,9 @@ def check_model(model: ModelSettings) -> None:
         known = ", ".join(family.Options.model_fields) or "none"
         wrong = explain(error, family.Options, model.options)
         raise ModelError(f"model.options: {wrong}; correct or remove it; options of {model.family}: {known}") from None
+    check_quantization(
+        model.text_encoder_quantization, model.family, family.quantizable(model), find_device(model.device)
+    )
     index = find_index(model.base, model.revision)
     found, wanted = read_object(index).get("_class_name", ""), family.pipeline_class.__name__
     families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
