@@ -35,7 +35,7 @@ from rsidiff_kedro.diffusion.model_folder import (
     shipped_folder,
 )
 from rsidiff_kedro.diffusion.model_weights import check_network
-from rsidiff_kedro.diffusion.output_checks import check_finite, is_flat
+from rsidiff_kedro.diffusion.output_checks import check_finite, check_last_layer, is_flat
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
 from rsidiff_kedro.diffusion.quantization import Quantization, quantization_config
 
@@ -218,13 +218,7 @@ class DiffusionModel(ABC):
         size = self.trained_side(self.denoiser.config)
         if not isinstance(size, int):
             raise ModelError(f"model.base: the denoiser generates {size} latents; only square ones are supported")
-        for name in ("conv_out", "proj_out"):  # the last layer, of UNets and of transformers
-            layer = getattr(self.denoiser, name, None)
-            if isinstance(getattr(layer, "weight", None), Tensor) and not layer.weight.any():
-                raise ModelError(
-                    f"model.base: the denoiser predicts nothing, because the weights of its {name} are all zero; it "
-                    "was not trained, or not saved whole: save or download it again"
-                )
+        check_last_layer(self.denoiser)
         self.tokenizer.check()
         read = self.conditioning(["a", "a cat on a chair"]).tensors
         if all(torch.equal(*two) for name, two in read.items() if "mask" not in name):
