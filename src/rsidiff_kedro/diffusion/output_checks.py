@@ -19,6 +19,17 @@ def check_finite(tensors: Iterable[Tensor], what: str) -> None:
         )
 
 
+def check_last_layer(denoiser: nn.Module) -> None:
+    """Raise ModelError if the last layer, of a UNet or a transformer, has no weight but zero: it predicts nothing."""
+    for name in ("conv_out", "proj_out"):
+        weight = getattr(getattr(denoiser, name, None), "weight", None)
+        if isinstance(weight, Tensor) and not weight.any():
+            raise ModelError(
+                f"model.base: the denoiser predicts nothing, because the weights of its {name} are all zero; it was "
+                "not trained, or not saved whole: save or download it again"
+            )
+
+
 def is_flat(tensor: Tensor) -> bool:
     """Tell whether each sample [c, h, w] of [n, c, h, w] has one value per channel."""
     return bool((tensor == tensor[..., :1, :1]).all())
