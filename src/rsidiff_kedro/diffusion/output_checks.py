@@ -79,14 +79,3 @@ class WorthlessImages:
                 f"all images of {len(self._prompts)} prompts {self._faults[0]}; the autoencoder (model.base, vae) "
                 "or the adapter is broken, so download or train it again, or guidance_scale is far too high: lower it"
             )
-
-
-def check_last_layer(denoiser: nn.Module) -> None:
-    """Raise ModelError if the last layer of a UNet or transformer is all zero."""
-    for name in ("conv_out", "proj_out"):
-        weight = getattr(getattr(denoiser, name, None), "weight", None)
-        if isinstance(weight, Tensor) and not weight.any():
-            raise ModelError(
-                f"model.base: the denoiser predicts nothing, because the weights of its {name} are all zero; it was "
-                "not trained, or not saved whole: save or download it again"
-            )
