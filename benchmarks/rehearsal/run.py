@@ -19,6 +19,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import models
 import torch
@@ -43,8 +44,17 @@ class Cost:
     """What a stage took in all rounds."""
 
     seconds: float = 0
+    cpu: float = 0
     memory: int = 0
     disk: int = 0
+
+
+class Moment(NamedTuple):
+    """Wall and CPU seconds of a run, and the bytes of its data so far."""
+
+    seconds: float
+    cpu: float
+    disk: int
 
 
 def main() -> None:
@@ -120,16 +130,16 @@ def run(project: Path, env: str, folder: Path) -> dict[str, Cost]:
     environment = os.environ | {"KEDRO_LOGGING_CONFIG": str(project / "logging.json"), "HF_HUB_OFFLINE": "1"}
     costs: dict[str, Cost] = defaultdict(Cost)
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    stage, began, size, lines = "start-up", time.monotonic(), 0, []
+    stage, now, lines = "start-up", Moment(time.monotonic(), 0, 0), []
     with subprocess.Popen(command, cwd=project, env=environment, text=True, encoding="utf-8", **streams) as process:
         for line in process.stdout or ():
             lines = [*lines[-50:], line]
             match = _STARTED.search(line)
             if match:
-                size, began = charge(costs[stage], process.pid, began, size, project / "data")
+                now = charge(costs[stage], process.pid, now, project / "data")
                 stage = stage_of[match[1]]
-        # The process has ended: its last stage, the report, has no peak of memory any more.
-        charge(costs[stage], None, began, size, project / "data")
+        # The process has ended: of its last step, in the report, neither CPU time nor memory is known any more.
+        charge(costs[stage], None, now, project / "data")
     if process.returncode:
         raise SystemExit("".join(lines))
     most = max(cost.memory for cost in costs.values())
@@ -138,17 +148,25 @@ def run(project: Path, env: str, folder: Path) -> dict[str, Cost]:
     return costs
 
 
-def charge(cost: Cost, process: int | None, began: float, size: int, data: Path) -> tuple[int, float]:
-    """Add to a stage the time, the peak of memory and the disk space since its step began; return disk and time now."""
-    now, total = time.monotonic(), sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
-    cost.seconds += now - began
-    cost.disk += max(0, total - size)
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time of a running process, which other work on the machine changes little."""
+    after_name = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def charge(cost: Cost, process: int | None, last: Moment, data: Path) -> Moment:
+    """Add to a stage what its step has taken since the last moment; return this one."""
+    disk = sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
+    now = Moment(time.monotonic(), cpu_seconds(process) if process else last.cpu, disk)
+    cost.seconds += now.seconds - last.seconds
+    cost.cpu += now.cpu - last.cpu
+    cost.disk += max(0, now.disk - last.disk)
     if process is not None:
         status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
         peak = re.search(r"VmHWM:\s+(\d+) kB", status)
         cost.memory = max(cost.memory, int(peak[1]) * 1024 if peak else 0)
         Path(f"/proc/{process}/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
-    return total, now
+    return now
 
 
 def check_adapters(data: Path, base: Path) -> None:
@@ -182,13 +200,13 @@ def heading() -> str:
 def page_of(env: str, costs: dict[str, Cost]) -> str:
     """Return the table of an environment."""
     rows = [
-        f"| {stage} | {cost.seconds:.0f} | {cost.memory / 1e9:.1f} | {cost.disk / 1e6:.0f} |"
+        f"| {stage} | {cost.seconds:.0f} | {cost.cpu:.0f} | {cost.memory / 1e9:.1f} | {cost.disk / 1e6:.0f} |"
         for stage, cost in costs.items()
     ]
-    total = sum(cost.seconds for cost in costs.values())
+    total, cpu = (sum(getattr(cost, kind) for cost in costs.values()) for kind in ("seconds", "cpu"))
     most, disk = max(cost.memory for cost in costs.values()), sum(cost.disk for cost in costs.values())
-    rows.append(f"| all | {total:.0f} | {most / 1e9:.1f} | {disk / 1e6:.0f} |")
-    head = "| stage, all rounds | seconds | peak of memory, GB | disk, MB |\n| --- | --- | --- | --- |\n"
+    rows.append(f"| all | {total:.0f} | {cpu:.0f} | {most / 1e9:.1f} | {disk / 1e6:.0f} |")
+    head = "| stage, all rounds | seconds | CPU seconds | peak of memory, GB | disk, MB |\n| --- | --- | --- | --- | --- |\n"
     return f"\n## {env}\n\n{head}" + "\n".join(rows) + "\n"
 
 
