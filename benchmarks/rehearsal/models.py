@@ -4,7 +4,6 @@ The sizes are those that the published configurations state. Generated images ar
 whether files, dtypes, memory and reports of that size work.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -32,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "parity"))
 import samples
 
 VOCABULARY = 49408
-"""The entries of CLIP's vocabulary; the random models' tokenizers know fewer, and their embeddings have as many."""
+"""The entries of CLIP's vocabulary."""
 CLIP_L_14 = samples.ClipSize(768, 14, 1024, 24, 16, 768, 12, 12)
 """openai/clip-vit-large-patch14."""
 
@@ -52,10 +51,17 @@ def build(folder: Path) -> None:
 
 def build_rewards(folder: Path) -> None:
     """Write HPSv2.1 and PickScore (CLIP ViT-H/14), ImageReward (BLIP ViT-L/16) and CLIP ViT-L/14."""
-    samples.save_models(folder, "full")
-    vocabulary = len(json.loads((folder / "clip_tokenizer" / "vocab.json").read_text(encoding="utf-8")))
+    samples.save_models(folder, "full", merges())
     for name, size in {"pick_score": samples.CLIP_SIZES["full"], "clip_score": CLIP_L_14}.items():
-        CLIPModel(CLIPConfig(**samples.clip_config(size, vocabulary))).save_pretrained(folder / name)
+        CLIPModel(CLIPConfig(**samples.clip_config(size, VOCABULARY))).save_pretrained(folder / name)
+
+
+def merges() -> list[tuple[str, str]]:
+    """Return as many merges as CLIP's vocabulary has: those of some words, and pairs of bytes that no text has."""
+    rare = list(samples.byte_letters().values())[94:]
+    pairs = [(first, second + end) for end in ("", "</w>") for first in rare for second in rare]
+    found = [*samples.small_merges(), *pairs]
+    return found[: VOCABULARY - 2 * 256 - 2]
 
 
 def stable_diffusion(tokenizer: CLIPTokenizer) -> DiffusionPipeline:

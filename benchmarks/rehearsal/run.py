@@ -206,7 +206,7 @@ def page_of(env: str, costs: dict[str, Cost]) -> str:
     total, cpu = (sum(getattr(cost, kind) for cost in costs.values()) for kind in ("seconds", "cpu"))
     most, disk = max(cost.memory for cost in costs.values()), sum(cost.disk for cost in costs.values())
     rows.append(f"| all | {total:.0f} | {cpu:.0f} | {most / 1e9:.1f} | {disk / 1e6:.0f} |")
-    head = "| stage, all rounds | seconds | CPU seconds | peak of memory, GB | disk, MB |\n| --- | --- | --- | --- | --- |\n"
+    head = "| stage, all rounds | seconds | CPU seconds | peak of memory, GB | disk, MB |\n" + 5 * "| --- " + "|\n"
     return f"\n## {env}\n\n{head}" + "\n".join(rows) + "\n"
 
 
