@@ -18,7 +18,14 @@ from rsidiff_kedro.execution.engine import ExecutionError, Opening, WorkerLost, 
 from rsidiff_kedro.execution.local import LocalEngine
 
 SETTINGS = FinetuneSettings(
-    rank=2, steps=4, batch_size=7, micro_batch_size=2, learning_rate=1e-2, checkpoint_every=2, ema_decay=0.5
+    rank=2,
+    lora_dropout=0.2,
+    steps=4,
+    batch_size=7,
+    micro_batch_size=2,
+    learning_rate=1e-2,
+    checkpoint_every=2,
+    ema_decay=0.5,
 )
 """Four micro-batches a step, the last with one image."""
 

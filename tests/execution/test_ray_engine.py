@@ -108,10 +108,8 @@ def test_it_starts_with_a_private_token_and_leaves_the_handler_of_sigterm(ray_en
 def test_it_listens_on_the_loopback_interface_alone(ray_engine) -> None:
     (node,) = ray_engine._ray.nodes()
     ports = {int(ray_engine._ray.get_runtime_context().gcs_address.rpartition(":")[2]), node["NodeManagerPort"]}
-    lines = [
-        line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text("utf-8").splitlines()[1:]
-    ]
-    listening = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
+    tables = [Path("/proc/net", name).read_text("utf-8").splitlines()[1:] for name in ("tcp", "tcp6")]
+    listening = [line.split()[1].split(":") for table in tables for line in table if line.split()[3] == "0A"]
     found = {int(port, 16): address for address, port in listening if int(port, 16) in ports}
     assert found.keys() == ports
     assert all(address.endswith("0100007F") for address in found.values()), found
@@ -144,7 +142,7 @@ def test_a_worker_that_is_killed_while_it_generates_loses_nothing(ray_engine, wh
 
 def test_a_training_whose_rank_is_killed_ends_in_the_bytes_of_one_process(ray_engine, whole, tmp_path) -> None:
     settings = FinetuneSettings(rank=2, steps=12, batch_size=4, micro_batch_size=1, checkpoint_every=1)
-    rows, parent = whole.metadata.assign(round=1, weight=1.0), initial_adapter(load_model(MODEL), 2, "all", 0)
+    rows, parent = whole.metadata.assign(round=1, weight=1.0), initial_adapter(load_model(MODEL), settings, 0)
     given = parent, TrainingSet(rows, whole.latents), settings, 0, 1, tmp_path
     with killed_once(process_of(ray_engine, 1), (tmp_path / "training.safetensors").exists):
         trained, log = finetune(MODEL, *given)
@@ -231,7 +229,9 @@ def test_each_machine_is_compared_with_this_one(ray_engine, monkeypatch) -> None
     (fine,) = ray_nodes.examine_nodes(ray_engine._ray, ray_engine._data)
     assert fine.fine and "the versions and data/ of here" in fine.text, fine
     assert [path.name for path in (ray_engine._data / ".ray").iterdir()] == ["auth_token"]
-    here = ray_nodes.node_facts
-    monkeypatch.setattr(ray_nodes, "node_facts", lambda *given: here(*given) | {"torch": "1.0"})
-    (other,) = ray_nodes.examine_nodes(ray_engine._ray, ray_engine._data / "elsewhere")
+    driver, facts = os.getpid(), ray_nodes.node_facts
+    changed = lambda *given: facts(*given) | ({} if os.getpid() == driver else {"torch": "1.0", "shared": ""})  # noqa: E731
+    monkeypatch.setattr(ray_nodes, "node_facts", changed)
+    (other,) = ray_nodes.examine_nodes(ray_engine._ray, ray_engine._data)
     assert not other.fine
+    assert "torch 1.0 there" in other.text and "is another folder there" in other.text

@@ -17,11 +17,11 @@ from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.execution.engine import ExecutionSettings, Task, set_engine
 from rsidiff_kedro.execution.local import Shard
 from rsidiff_kedro.execution.partial_results import PartialResults
+from rsidiff_kedro.scenes.world.grammar import COLORS
 
 MODEL = ModelSettings(base="scenes", device="cpu")
 SAMPLER = SamplerSettings(num_inference_steps=3, micro_batch_size=2)
-COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
-PROMPTS = pd.DataFrame({"prompt_id": list("abcdef"), "text": [f"a {colour} circle" for colour in COLOURS]})
+PROMPTS = pd.DataFrame({"prompt_id": list("abcdef"), "text": [f"a {color} circle" for color in list(COLORS)[:6]]})
 
 
 @dataclass(frozen=True)
