@@ -207,15 +207,6 @@ def test_what_a_killed_driver_has_finished_is_found_by_the_other_engine(ray_engi
     assert torch.equal(resumed.select(first).latents, generate(tmp_path, samples=2).latents)
 
 
-def test_more_workers_than_the_machines_have_room_for_are_refused(cluster, tmp_path) -> None:
-    from rsidiff_kedro.execution.ray_cluster import count_workers
-
-    with pytest.raises(ExecutionError, match=r"execution.workers is 3, and each needs 1 GPUs, but there are 2"):
-        count_workers(ExecutionSettings(workers=3), gpus=2, cpus=64, per_worker=1, threads=8)
-    assert count_workers(ExecutionSettings(), gpus=8, cpus=64, per_worker=0.5, threads=8) == 16
-    assert count_workers(ExecutionSettings(), gpus=0, cpus=64, per_worker=0, threads=8) == 8
-
-
 def test_pixels_in_memory_do_not_leave_the_process(ray_engine) -> None:
     table = pd.DataFrame({"image_id": ["a"], "prompt_id": ["p"], "text": ["a red circle"]})
     opened = ray_engine._opened

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -43,6 +44,8 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
         ExecutionError: the cluster cannot be reached or joined.
     """
     check_installed()
+    if settings.address not in (None, "auto"):
+        _reach(str(settings.address))
     _set_environment(data, alone=settings.address is None)
     import ray  # takes seconds, and reads the environment
 
@@ -67,13 +70,26 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
     try:
         with _own_signals():
             ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         disconnect(ray, folder)
         where = f"the cluster at execution.address={settings.address}" if settings.address else "Ray on this machine"
         raise ExecutionError(
             f"{where} cannot be used ({str(error)[:400]}); docs/scale.md says how to start one"
         ) from error
     return ray, folder
+
+
+def _reach(address: str) -> None:
+    """Raise ExecutionError unless something listens at `host:port`; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    problem = "give it as host:port, or auto for the cluster of this machine"
+    if host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+            return
+        except OSError as error:
+            problem = f"{error}; start the cluster (docs/scale.md), or correct the address"
+    raise ExecutionError(f"execution.address is {address!r}, where no Ray cluster can be reached: {problem}")
 
 
 def disconnect(ray: Any, folder: Path | None) -> None:

@@ -34,6 +34,13 @@ _MODEL = (
     _case("guidance is not a number", "sampler.guidance_scale=.nan", "is nan: input should be a finite number"),
 )
 
+_EXECUTION = (
+    _case("the engine is unknown", "execution.engine=spark", "'local' or 'ray'"),
+    _case("no worker", "execution.engine=ray,execution.workers=0", "'execution.workers' is 0"),
+    _case("a negative share of a GPU", "execution.gpus_per_worker=-1", "'execution.gpus_per_worker' is -1"),
+    _case("no thread", "execution.threads=0", "'execution.threads' is 0"),
+)
+
 _CURATION = "prompt_curation."
 _PROMPTS = (
     _case(
@@ -111,4 +118,4 @@ _EVALUATION = (
     _case("a checkpoint is misspelled", "rewards.hpsv2.chekpoint=x", "did you mean 'rewards.hpsv2.checkpoint'?"),
 )
 
-CASES = (*_RUN, *_MODEL, *_PROMPTS, *_ROUND, *_TRAINING, *_EVALUATION)
+CASES = (*_RUN, *_MODEL, *_EXECUTION, *_PROMPTS, *_ROUND, *_TRAINING, *_EVALUATION)
