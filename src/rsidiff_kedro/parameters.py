@@ -17,6 +17,7 @@ from rsidiff_kedro.diffusion.real_images import SftSettings
 from rsidiff_kedro.diffusion.sampling import SynthesisSettings
 from rsidiff_kedro.diffusion.training import FinetuneSettings
 from rsidiff_kedro.evaluation.metrics import EvaluationSettings
+from rsidiff_kedro.execution.engine import ExecutionSettings
 from rsidiff_kedro.method.curation import CurationSettings
 from rsidiff_kedro.method.gate import GateSettings
 from rsidiff_kedro.method.replay import ReplaySettings
@@ -51,6 +52,7 @@ class Parameters(Section):
     evaluation: EvaluationSettings
     sft: SftSettings
     keep: KeepSettings
+    execution: ExecutionSettings = ExecutionSettings()
 
     @property
     def reward_names(self) -> set[str]:

@@ -34,6 +34,7 @@ HOOKS = LazyHooks(
         "tracking.TrackingHooks",
         "ending.EndingHooks",
         "memory.MemoryHooks",
+        "execution.ExecutionHooks",
         "progress.ProgressHooks",
     )
 )

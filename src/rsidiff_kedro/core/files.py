@@ -8,16 +8,18 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to `path` at the end, or remove it after an error.
 
-    The content reaches the disk before the name does, so a power cut leaves no half-written file under the name.
+    The content reaches the disk before the name does, so a power cut leaves no half-written file under the name;
+    without `sync` it may, and whoever reads the file must find out.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield partial
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
+        if sync:
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

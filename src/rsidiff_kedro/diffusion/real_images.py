@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +21,11 @@ from rsidiff_kedro.core.untrusted.images import ImageReadError, image_suffixes, 
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.tables import MissingColumnError, TableError, read_rows
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
-from rsidiff_kedro.execution.local import Shard, run_shards, split
+from rsidiff_kedro.execution.engine import Task, run_shards
+from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 
 logger = logging.getLogger(__name__)
@@ -161,11 +164,16 @@ def _is_blank(caption: Any) -> bool:
 
 
 def encode_pairs(
-    model: DiffusionModel, folder: Path, pairs: pd.DataFrame, micro_batch_size: int, unfinished: Path | None = None
+    model: DiffusionModel | ModelSettings,
+    folder: Path,
+    pairs: pd.DataFrame,
+    micro_batch_size: int,
+    unfinished: Path | None = None,
 ) -> TrainingSet:
     """Encode the pairs' images, cut to the model's square, as a training set with weights of one.
 
     Args:
+        model: as in `sample_images`.
         pairs: from `read_pairs`.
         micro_batch_size: images encoded at once.
         unfinished: as in `sample_images`.
@@ -175,21 +183,43 @@ def encode_pairs(
     """
     image_ids = [f"real_{number:06d}" for number in range(len(pairs))]
     metadata = pd.DataFrame({"image_id": image_ids, "prompt_id": pairs["text"].map(prompt_id), "text": pairs["text"]})
-    kept = PartialResults(unfinished)
+    shards, names = list(split(image_ids, micro_batch_size)), pairs["file_name"].tolist()
+    encoding = Encoding(model, folder, micro_batch_size, unfinished)
+    parts = dict(run_shards(encoding, shards, lambda shard: names[shard.start : shard.stop], "encoding real images"))
+    return TrainingSet(metadata.assign(round=0, weight=1.0), torch.cat([parts[shard] for shard in shards]))
 
-    def encode(shard: Shard) -> torch.Tensor:
-        count = shard.stop - shard.start
-        found = kept.load(shard.key, count)
-        if found is None:
-            names = pairs["file_name"].iloc[shard.start : shard.stop]
-            batch = [_read_square(folder / name, model.image_size) for name in names]
-            batch += batch[-1:] * (micro_batch_size - count)
-            found = model.encode_images(batch)[:count].float().cpu()
-            kept.save(shard.key, found)
-        return found
 
-    latents = run_shards(list(split(image_ids, micro_batch_size)), encode, "encoding real images")
-    return TrainingSet(metadata.assign(round=0, weight=1.0), torch.cat(latents))
+@dataclass(frozen=True)
+class Encoding(Task[list[str], torch.Tensor]):
+    """Encode files of a folder; see `encode_pairs`."""
+
+    model: DiffusionModel | ModelSettings
+    images: Path
+    micro_batch_size: int
+    folder: Path | None
+
+    def open(self) -> Callable[[Shard, list[str]], torch.Tensor]:
+        """Open the model."""
+        model = load_model(self.model) if isinstance(self.model, ModelSettings) else self.model
+
+        def encode(shard: Shard, names: list[str]) -> torch.Tensor:
+            batch = [_read_square(self.images / name, model.image_size) for name in names]
+            batch += batch[-1:] * (self.micro_batch_size - len(names))
+            latents = model.encode_images(batch)[: len(names)].float().cpu()
+            PartialResults(self.folder).save(shard.key, latents)
+            return latents
+
+        return encode
+
+    def find(self, shard: Shard, given: list[str]) -> torch.Tensor | None:
+        """Return the latents that are kept."""
+        return PartialResults(self.folder).load(shard.key, len(given))
+
+    def portable(self) -> "Encoding | None":
+        """Return the task with absolute paths."""
+        if self.folder is None or not isinstance(self.model, ModelSettings):
+            return None
+        return replace(self, images=self.images.absolute(), folder=self.folder.absolute())
 
 
 def _read_square(path: Path, side: int) -> Image.Image:

@@ -1,19 +1,26 @@
 """Generate images for prompts, each from its own seed."""
 
 import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from pydantic import Field
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
 from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.diffusion.model import DiffusionModel, SamplerSettings
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.output_checks import WorthlessImages, check_finite
-from rsidiff_kedro.execution.local import Shard, run_shards, split
+from rsidiff_kedro.diffusion.portable_adapter import PortableAdapter
+from rsidiff_kedro.execution.engine import Task, run_shards
+from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 
 
@@ -36,7 +43,7 @@ def image_seed(seed: int, purpose: str, prompt_id: str, sample_index: int) -> in
 
 
 def sample_images(
-    model: DiffusionModel,
+    model: DiffusionModel | ModelSettings,
     adapter: Adapter | None,
     prompts: pd.DataFrame,
     samples_per_prompt: int,
@@ -51,6 +58,7 @@ def sample_images(
     Arithmetic depends on a batch's shape, so the last micro-batch is padded to the size of the others.
 
     Args:
+        model: settings may be opened by the workers of the run's engine; an opened model computes here.
         adapter: fused or loaded first; None for the base model.
         purpose: part of the seeds and image ids; the same purpose makes paired images with two adapters.
         unfinished: a folder that keeps finished micro-batches, which a later call reuses, and the returned images.
@@ -59,32 +67,76 @@ def sample_images(
     Raises:
         ModelError: embeddings, latents or pixels are not finite, or all images are worthless; see `WorthlessImages`.
     """
-    if adapter is not None:
-        model.load_adapter(adapter, trainable=False)
-    size, kept = sampler.micro_batch_size, PartialResults(unfinished)
-    worthless = WorthlessImages(prompts["prompt_id"].nunique())
     metadata = _plan(prompts, samples_per_prompt, seed, purpose).assign(
         guidance_scale=sampler.guidance_scale,
         num_inference_steps=sampler.num_inference_steps,
         checkpoint=adapter.digest if adapter is not None else "base",
     )
+    if metadata.empty:
+        opened = load_model(model) if isinstance(model, ModelSettings) else model
+        return ImageSet(metadata, [], torch.empty((0, *opened.latent_shape)))
+    shards = list(split(metadata["image_id"].tolist(), sampler.micro_batch_size))
+    worthless, parts = WorthlessImages(prompts["prompt_id"].nunique()), dict[int, Generated]()
 
-    def generate(shard: Shard) -> torch.Tensor:
-        rows = metadata.iloc[shard.start : shard.stop]
-        names = rows["file_name"].tolist()
-        found = kept.load(shard.key, len(rows), names)
-        if found is None:
+    def rows(shard: Shard) -> pd.DataFrame:
+        return metadata.iloc[shard.start : shard.stop]
+
+    for shard, part in run_shards(Generating(model, adapter, sampler, unfinished), shards, rows, title):
+        worthless.add(part.images, rows(shard)["prompt_id"])
+        parts[shard.start] = part if unfinished is None else part._replace(images=())
+    images: Sequence[Image.Image] = [image for shard in shards for image in parts[shard.start].images]
+    if unfinished is not None:
+        images = ImageFiles([unfinished / name for name in metadata["file_name"]])
+    return ImageSet(metadata, images, torch.cat([parts[shard.start].latents for shard in shards]))
+
+
+class Generated(NamedTuple):
+    """A shard's latents, float32 [n, c, h, w], and the images decoded from them."""
+
+    latents: torch.Tensor
+    images: Sequence[Image.Image]
+
+
+@dataclass(frozen=True)
+class Generating(Task[pd.DataFrame, Generated]):
+    """Generate the images of a plan's rows; see `sample_images`."""
+
+    model: DiffusionModel | ModelSettings
+    adapter: Adapter | PortableAdapter | None
+    sampler: SamplerSettings
+    folder: Path | None
+
+    def open(self) -> Callable[[Shard, pd.DataFrame], Generated]:
+        """Open the model with its adapter."""
+        model = load_model(self.model) if isinstance(self.model, ModelSettings) else self.model
+        adapter = self.adapter.read() if isinstance(self.adapter, PortableAdapter) else self.adapter
+        if adapter is not None:
+            model.load_adapter(adapter, trainable=False)
+
+        def generate(shard: Shard, rows: pd.DataFrame) -> Generated:
             # Repeat the last row to fill the micro-batch.
-            latents = _generate_latents(model, rows.iloc[np.arange(size).clip(max=len(rows) - 1)], sampler)
-            found, images = latents[: len(rows)].float().cpu(), model.decode(latents)[: len(rows)]
-            worthless.add(images, rows["prompt_id"])
-            kept.save(shard.key, found, names, images)
-        else:
-            worthless.add(kept.images[-len(rows) :], rows["prompt_id"])
-        return found
+            filled = rows.iloc[np.arange(self.sampler.micro_batch_size).clip(max=len(rows) - 1)]
+            latents = _generate_latents(model, filled, self.sampler)
+            made = Generated(latents[: len(rows)].float().cpu(), model.decode(latents)[: len(rows)])
+            PartialResults(self.folder).save(shard.key, made.latents, rows["file_name"].tolist(), made.images)
+            return made
 
-    latents = run_shards(list(split(metadata["image_id"].tolist(), size)), generate, title)
-    return ImageSet(metadata, kept.images, torch.cat(latents) if latents else torch.empty((0, *model.latent_shape)))
+        return generate
+
+    def find(self, shard: Shard, given: pd.DataFrame) -> Generated | None:
+        """Return what is kept, with images that are opened when they are asked for."""
+        kept = PartialResults(self.folder)
+        latents = kept.load(shard.key, len(given), given["file_name"].tolist())
+        return None if latents is None else Generated(latents, kept.images)
+
+    def portable(self) -> "Generating | None":
+        """Write the adapter into the folder."""
+        if self.folder is None or not isinstance(self.model, ModelSettings):
+            return None
+        adapter = self.adapter
+        if isinstance(adapter, Adapter):
+            adapter = PortableAdapter.write(adapter, self.folder)
+        return replace(self, adapter=adapter, folder=self.folder.absolute())
 
 
 def _plan(prompts: pd.DataFrame, samples_per_prompt: int, seed: int, purpose: str) -> pd.DataFrame:

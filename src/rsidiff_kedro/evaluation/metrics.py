@@ -1,6 +1,7 @@
 """Compute a round's metrics: a flat dict of floats, the same keys in every round."""
 
 import math
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from rsidiff_kedro.evaluation.distance import frechet_distance
 from rsidiff_kedro.evaluation.diversity import embedding_spread, open_diversity
 from rsidiff_kedro.evaluation.image_statistics import saturation, sharpness
 from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean, ratio_of_means
+from rsidiff_kedro.rewards.embedding import embed_sets
 from rsidiff_kedro.rewards.protocol import RewardName
-from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
+from rsidiff_kedro.rewards.registry import RewardsSettings
 
 Values = dict[str, tuple[np.ndarray, np.ndarray]]
 """By metric name: one number per image (or prompt), and the prompt of each."""
@@ -113,10 +115,19 @@ class Embedded(NamedTuple):
     distance: float
 
 
-def embed(images: ImageSet, base: ImageSet, settings: EvaluationSettings, models: RewardsSettings) -> Embedded:
-    """Embed a round's images and the base's, and measure them; the distance is Fréchet's."""
-    network = load_features(settings.features, **models.options(settings.features))
-    ours, theirs = (network.embed(part.images, part.metadata["text"].tolist()) for part in (images, base))
+def embed(
+    images: ImageSet,
+    base: ImageSet,
+    settings: EvaluationSettings,
+    models: RewardsSettings,
+    unfinished: Path | None = None,
+) -> Embedded:
+    """Embed a round's images and the base's, and measure them; the distance is Fréchet's.
+
+    Args:
+        unfinished: as in `embed_sets`.
+    """
+    ours, theirs = embed_sets(settings.features, models, {"round": images, "base": base}, unfinished)
     return Embedded(
         spread=embedding_spread(ours, images.metadata["prompt_id"]),
         base_spread=embedding_spread(theirs, base.metadata["prompt_id"]),

@@ -1,10 +1,12 @@
-"""Run a step's shards one after the other in this process."""
+"""Cut a step's plan into shards, and run them one after the other in this process."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from rsidiff_kedro.execution.progress import progress_bar
+if TYPE_CHECKING:
+    from rsidiff_kedro.execution.engine import Opening, Task
 
+Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 
@@ -22,14 +24,17 @@ def split(keys: Sequence[str], size: int) -> Iterator[Shard]:
         yield Shard(keys[start], start, min(start + size, len(keys)))
 
 
-def run_shards(
-    shards: Sequence[Shard], run: Callable[[Shard], Result], title: str, unit: str = "image", delay: float = 0
-) -> list[Result]:
-    """Return the results in the shards' order; a progress bar, shown after `delay` seconds, counts rows."""
-    results = []
-    total = shards[-1].stop if shards else 0
-    with progress_bar(title, total=total, unit=unit, delay=delay, disable=not total) as progress:
-        for shard in shards:
-            results.append(run(shard))
-            progress.update(shard.stop - shard.start)
-    return results
+class LocalEngine:
+    """Run everything in this process, in order."""
+
+    def map(self, task: "Task[Input, Result]", calls: Sequence[tuple[Shard, Input]]) -> Iterator[tuple[Shard, Result]]:
+        """Open the task, and yield each shard with its result."""
+        run = task.open()
+        for shard, given in calls:
+            yield shard, run(shard, given)
+
+    def replicas(self, opening: "Opening", most: int) -> None:
+        """Return None: this process trains alone."""
+
+    def close(self) -> None:
+        """Do nothing."""

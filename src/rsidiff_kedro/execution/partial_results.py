@@ -8,6 +8,7 @@ from urllib.parse import quote
 from PIL import Image
 from torch import Tensor
 
+from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.image_set import ImageFiles
 from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
 
@@ -53,7 +54,9 @@ class PartialResults:
         paths = [self._folder / name for name in image_names]
         for path, image in zip(paths, images, strict=True):
             path.parent.mkdir(exist_ok=True)
-            image.save(path)
+            # A worker of a run that was killed may still write the same. The digest shows what a power cut tears.
+            with replacing(path, sync=False) as partial:
+                image.save(partial, "PNG")
         save_tensors({"values": values}, _file(self._folder, key), _notes(paths))
         self._paths += paths
 

@@ -5,7 +5,6 @@ from kedro.pipeline import Node, node
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.evaluation.judging import judge_readable
@@ -30,8 +29,8 @@ def generate_images(
 ) -> ImageSet:
     """Generate images of the validation or test prompts; a purpose uses the same seeds in every round."""
     title = f"generating {purpose} images"
-    opened, unfinished = load_model(model), unfinished_folder()
-    return sample_images(opened, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, unfinished)
+    unfinished = unfinished_folder()
+    return sample_images(model, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, unfinished)
 
 
 def score_images(

@@ -67,6 +67,12 @@ def load_reward(name: str, **options: Any) -> Reward:
     return as_reward(REWARDS.load(name), options, name)
 
 
+def compares_samples(name: str) -> bool:
+    """Tell whether a reward scores all samples of a prompt together."""
+    plugin = REWARDS.load(name)
+    return bool(getattr(plugin, "by_prompt", hasattr(plugin, "score_prompt") and not hasattr(plugin, "score")))
+
+
 def load_features(name: str, **options: Any) -> Features:
     """Open an image embedding; same arguments and errors as `load_reward`."""
     opened = bind(FEATURES.load(name), options, name)()

@@ -1,22 +1,33 @@
 """Score a table of images, one column per reward, and record what each score depends on."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
-from rsidiff_kedro.execution.local import Shard, run_shards, split
+from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.image_set import ImageFiles
+from rsidiff_kedro.execution.engine import Task, run_shards
+from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
-from rsidiff_kedro.rewards.protocol import Reward, ScoreError, as_scores
-from rsidiff_kedro.rewards.registry import RewardsSettings, load_reward
+from rsidiff_kedro.rewards.protocol import ScoreError, as_scores
+from rsidiff_kedro.rewards.registry import RewardsSettings, compares_samples, load_reward
 
 SHARD_SIZE = 128
 """Images whose scores are saved together, rounded up to whole micro-batches."""
+
+
+def shard_size(settings: RewardsSettings) -> int:
+    """Return the images of a shard: whole micro-batches."""
+    return settings.micro_batch_size * -(-SHARD_SIZE // settings.micro_batch_size)
 
 
 def with_scores(
@@ -44,10 +55,9 @@ def with_scores(
         if not len(images):
             scored[name] = np.empty(0, np.float32)
             continue
-        reward = load_reward(name, **settings.options(name))
-        size = settings.micro_batch_size * -(-SHARD_SIZE // settings.micro_batch_size)
-        scored[name] = _score(reward, name, table, images, size, PartialResults(unfinished))
-        records[name] = getattr(reward, "record", {})
+        scoring = Scoring(name, settings, unfinished, isinstance(images, ImageFiles))
+        scored[name] = _score(scoring, table, images)
+        records[name] = scoring.record()
         wrong = scored.loc[~np.isfinite(scored[name]), "image_id"]
         if len(wrong):
             raise ScoreError(
@@ -58,24 +68,81 @@ def with_scores(
     return scored
 
 
-def _score(
-    reward: Reward, name: str, table: pd.DataFrame, images: Sequence[Image.Image], size: int, kept: PartialResults
-) -> np.ndarray:
+Pictures = tuple[Sequence[Image.Image], Sequence[str]]
+"""Images and their prompts."""
+
+
+@dataclass(frozen=True)
+class Scoring(Task[Pictures, torch.Tensor]):
+    """Score images with one reward.
+
+    Attributes:
+        folder: of finished shards.
+        on_disk: the images are files, which other processes can open.
+        opened: the record of the reward, once this process has opened it.
+    """
+
+    name: str
+    settings: RewardsSettings
+    folder: Path | None
+    on_disk: bool
+    opened: list[Any] = field(default_factory=list)
+
+    def open(self) -> Callable[[Shard, Pictures], torch.Tensor]:
+        """Open the reward, and keep its record."""
+        reward = load_reward(self.name, **self._options())
+        self._keep(getattr(reward, "record", {}))
+
+        def score(shard: Shard, pictures: Pictures) -> torch.Tensor:
+            images, texts = pictures
+            scores = torch.from_numpy(as_scores(reward.score(images, texts), len(texts), self.name))
+            PartialResults(self.folder).save(shard.key, scores)
+            return scores
+
+        return score
+
+    def find(self, shard: Shard, given: Pictures) -> torch.Tensor | None:
+        """Return the scores that are kept."""
+        return PartialResults(self.folder).load(shard.key, len(given[1]))
+
+    def portable(self) -> "Scoring | None":
+        """Return the task unless pixels would travel with it."""
+        return replace(self, folder=self.folder.absolute()) if self.folder is not None and self.on_disk else None
+
+    def record(self) -> Any:
+        """Return what the reward says of itself, as whoever opened it has kept it."""
+        path = self._record_path()
+        if not self.opened and path is not None and path.is_file():
+            return json.loads(path.read_text("utf-8"))
+        return self.opened[0] if self.opened else getattr(load_reward(self.name, **self._options()), "record", {})
+
+    def _keep(self, record: Any) -> None:
+        self.opened[:] = [record]
+        path = self._record_path()
+        if path is not None:
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(record), encoding="utf-8")
+
+    def _record_path(self) -> Path | None:
+        return None if self.folder is None else self.folder / f"{quote(self.name, safe='')}.record.json"
+
+    def _options(self) -> dict[str, Any]:
+        return self.settings.options(self.name)
+
+
+def _score(scoring: Scoring, table: pd.DataFrame, images: Sequence[Image.Image]) -> np.ndarray:
     """Score all images in shards, which are the same whether results are kept or not."""
-    texts = table["text"].tolist()
-
-    def score(shard: Shard) -> torch.Tensor:
-        rows = slice(shard.start, shard.stop)
-        found = kept.load(shard.key, shard.stop - shard.start)
-        if found is None:
-            found = torch.from_numpy(as_scores(reward.score(images[rows], texts[rows]), len(texts[rows]), name))
-            kept.save(shard.key, found)
-        return found
-
+    name, texts = scoring.name, table["text"].tolist()
     keys = [f"{name}_{row}" for row in range(len(images))]
-    whole_prompts = getattr(reward, "by_prompt", False)
-    shards = _by_prompt(keys, table["prompt_id"].tolist(), size) if whole_prompts else split(keys, size)
-    return torch.cat(run_shards(list(shards), score, f"scoring: {name}", delay=2)).numpy()
+    size = shard_size(scoring.settings)
+    whole_prompts = compares_samples(name)
+    shards = list(_by_prompt(keys, table["prompt_id"].tolist(), size) if whole_prompts else split(keys, size))
+
+    def pictures(shard: Shard) -> Pictures:
+        return images[shard.start : shard.stop], texts[shard.start : shard.stop]
+
+    parts = dict(run_shards(scoring, shards, pictures, f"scoring: {name}", delay=2))
+    return torch.cat([parts[shard] for shard in shards]).numpy()
 
 
 def _by_prompt(keys: Sequence[str], prompts: Sequence[Any], size: int) -> Iterator[Shard]:

@@ -8,6 +8,7 @@ from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.evaluation import metrics
 from rsidiff_kedro.evaluation.metrics import EvaluationSettings
 from rsidiff_kedro.evaluation.reward_gap import held_out_columns, reward_gap
+from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.method.gate import OPEN_GATE
 from rsidiff_kedro.pipelines.common import generate_images, score_images
 from rsidiff_kedro.rewards.registry import RewardsSettings
@@ -74,7 +75,7 @@ def measure(
     base_images, base_scores = (images, scores) if base_images is None else (base_images, base_scores)
     rewards = list(dict.fromkeys([*settings.rewards, *selection_rewards]))
     bootstrap = settings.bootstrap_resamples, seed
-    embedded = metrics.embed(images, base_images, settings, models)
+    embedded = metrics.embed(images, base_images, settings, models, unfinished_folder())
     diversity, over_base = metrics.diversity_metrics(scores, base_scores, embedded, *bootstrap)
     test = {
         **metrics.score_metrics(scores, rewards),

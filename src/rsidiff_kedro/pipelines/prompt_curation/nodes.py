@@ -51,9 +51,9 @@ def generate_probe_images(
     candidates: pd.DataFrame, enabled: bool, probe: ProbeSettings, model: ModelSettings, seed: int
 ) -> ImageSet:
     """Generate a few images per candidate with the base model; none if curation is off."""
-    probed, opened, unfinished = candidates if enabled else candidates.head(0), load_model(model), unfinished_folder()
+    probed, unfinished = candidates if enabled else candidates.head(0), unfinished_folder()
     samples, title = probe.samples_per_prompt, "probe: generating images"
-    return sample_images(opened, None, probed, samples, probe.sampler, seed, "probe", title, unfinished)
+    return sample_images(model, None, probed, samples, probe.sampler, seed, "probe", title, unfinished)
 
 
 def score_probe_images(images: ImageSet, probe: ProbeSettings, models: RewardsSettings) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from rsidiff_kedro.execution.unfinished import unfinished_folder
 def build_training_set(sft: SftSettings, model: ModelSettings, sampler: SamplerSettings) -> TrainingSet:
     """Read the real pairs and encode their images."""
     pairs = read_pairs(sft.images, sft.text_column)
-    return encode_pairs(load_model(model), sft.images, pairs, sampler.micro_batch_size, unfinished_folder())
+    return encode_pairs(model, sft.images, pairs, sampler.micro_batch_size, unfinished_folder())
 
 
 def finetune(

@@ -4,7 +4,6 @@ import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.sampling import SynthesisSettings, sample_images
 from rsidiff_kedro.execution.unfinished import unfinished_folder
@@ -21,8 +20,7 @@ def generate_images(
     """Generate the round's images; each round has its own seeds."""
     samples, sampler = settings.samples_per_prompt, settings.sampler
     purpose, title = f"round_{round_number}", "generating images"
-    opened, unfinished = load_model(model), unfinished_folder()
-    return sample_images(opened, parent, prompts, samples, sampler, seed, purpose, title, unfinished)
+    return sample_images(model, parent, prompts, samples, sampler, seed, purpose, title, unfinished_folder())
 
 
 def keep_base_images(images: ImageSet) -> ImageSet:

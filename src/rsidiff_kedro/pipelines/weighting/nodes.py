@@ -5,10 +5,12 @@ from typing import Any
 import pandas as pd
 
 from rsidiff_kedro.core.image_set import ImageSet, concatenate
+from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.method import weighting
 from rsidiff_kedro.method.weighting import WeightingSettings
 from rsidiff_kedro.reporting.training_samples import training_samples
-from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
+from rsidiff_kedro.rewards.embedding import embed_sets
+from rsidiff_kedro.rewards.registry import RewardsSettings
 
 
 def weigh_kept_images(
@@ -20,11 +22,10 @@ def weigh_kept_images(
 ) -> pd.DataFrame:
     """Weigh the kept images by their distance to the reference: columns image_id, distance and weight."""
     kept, reference = kept_images(images, selection), _reference_images(images, base_images, settings)
-    embed = load_features(settings.features, **models.options(settings.features)).embed
-    reference_texts, texts = (part.metadata["text"].tolist() for part in (reference, kept))
-    weights = weighting.weigh_samples(
-        embed(reference.images, reference_texts), reference_texts, embed(kept.images, texts), texts, settings
-    )
+    sets = {"reference": reference, "kept": kept}
+    theirs, ours = embed_sets(settings.features, models, sets, unfinished_folder())
+    reference_texts, texts = (part.metadata["text"].tolist() for part in sets.values())
+    weights = weighting.weigh_samples(theirs, reference_texts, ours, texts, settings)
     return pd.concat([kept.metadata["image_id"], weights], axis="columns")
 
 

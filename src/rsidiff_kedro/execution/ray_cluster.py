@@ -1,0 +1,135 @@
+"""Start Ray on this machine, or join a cluster, with the settings that keep it private."""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rsidiff_kedro.execution.engine import ExecutionError, ExecutionSettings
+
+OBJECT_STORE = 256 * 2**20
+"""Bytes. Only sums of gradients go through the store; images and latents are files."""
+TOKEN = Path(".ray", "auth_token")
+"""In the data folder, from where all machines of a cluster read it."""
+
+
+def check_installed() -> None:
+    """Raise ExecutionError if Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise ExecutionError(
+            "execution.engine is ray, which is not installed; run `pip install 'rsidiff_kedro[ray]'`, or set "
+            "execution.engine=local"
+        )
+
+
+def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Path | None]:
+    """Return the module ray, connected, and the folder of its sockets if it was started here.
+
+    Args:
+        data: the data folder, which all machines share.
+        cpus: that Ray may give away on this machine; those of a cluster are its own.
+
+    Raises:
+        ExecutionError: the cluster cannot be reached or joined.
+    """
+    check_installed()
+    _set_environment(data)
+    import ray  # takes seconds, and reads the environment
+
+    path = [os.path.abspath(each) for each in sys.path if each and not each.startswith((sys.prefix, sys.base_prefix))]
+    options: dict[str, Any] = {
+        "address": settings.address or "local",  # without one, Ray would join what RAY_ADDRESS names
+        "configure_logging": False,
+        "log_to_driver": False,
+        "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}},
+    }
+    folder = None
+    if settings.address is None:
+        folder = Path(
+            tempfile.mkdtemp(prefix="rsi", dir="/tmp" if os.path.isdir("/tmp") else None)
+        )  # sockets: 107 bytes
+        options |= {
+            "include_dashboard": False,
+            "num_cpus": cpus,
+            "object_store_memory": OBJECT_STORE,
+            "_temp_dir": str(folder),
+            "_node_ip_address": "127.0.0.1",
+        }
+    try:
+        with _own_signals():
+            ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        disconnect(ray, folder)
+        where = f"the cluster at execution.address={settings.address}" if settings.address else "Ray on this machine"
+        raise ExecutionError(
+            f"{where} cannot be used ({str(error)[:400]}); docs/scale.md says how to start one"
+        ) from error
+    return ray, folder
+
+
+def disconnect(ray: Any, folder: Path | None) -> None:
+    """End Ray, if it was started here, or leave the cluster."""
+    with _own_signals():
+        ray.shutdown()
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_worker: float, threads: int) -> int:
+    """Return the number of workers; raise ExecutionError if there are too few GPUs or cores for those that are set."""
+    have, needed, what = (gpus, per_worker, "GPUs") if per_worker else (cpus, threads, "CPU cores")
+    fit = int(have / needed + 1e-9)
+    if (settings.workers is None and fit) or (settings.workers is not None and settings.workers <= fit):
+        return settings.workers or fit
+    raise ExecutionError(
+        f"execution.workers is {settings.workers}, and each needs {needed:g} {what}, but there are {have:g}; set fewer "
+        "workers, a smaller gpus_per_worker or threads, or add machines"
+    )
+
+
+def own_threads(settings: ExecutionSettings) -> int:
+    """Return the threads of each worker: those of this process, so that a training has the same result."""
+    return settings.threads or torch.get_num_threads()
+
+
+def _set_environment(data: Path) -> None:
+    """Require a token, read from the data folder unless the environment names one; send no statistics."""
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        raise ExecutionError(
+            f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}, with which everybody who reaches Ray's ports runs code "
+            "as you; unset it"
+        )
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if "RAY_AUTH_TOKEN" in os.environ:
+        return
+    path = data.absolute() / TOKEN
+    if not path.exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(path))
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)

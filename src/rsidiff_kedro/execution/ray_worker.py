@@ -1,0 +1,59 @@
+"""Define the worker process of the engine `ray`. It does not import ray itself."""
+
+import gc
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Worker:
+    """One process, with at most one task open.
+
+    Args:
+        folder: the working directory of the run.
+        threads: CPU threads.
+    """
+
+    def __init__(self, folder: str, threads: int) -> None:
+        if os.path.isdir(folder):
+            os.chdir(folder)
+        torch.set_num_threads(threads)
+        self._number, self._opened = -1, None
+
+    def call(self, number: int, opening: Any, method: str, *arguments: Any) -> Any:
+        """Call a method of what the task opens; a task of another number is opened first."""
+        if number != self._number:
+            self._opened = None
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._opened, self._number = opening.open(), number
+        return getattr(self._opened, method)(*arguments)
+
+    def run(self, number: int, opening: Any, *arguments: Any) -> None:
+        """Have a shard made and kept."""
+        self.call(number, opening, "__call__", *arguments)
+
+    def process(self) -> int:
+        """Return the process id."""
+        return os.getpid()
+
+
+def node_facts(folder: str, name: str) -> dict[str, str]:
+    """Say what must be the same on all machines; answer the file of this name in a folder by one beside it."""
+    given = Path(folder, name)
+    if given.is_file():
+        given.with_suffix(f".{platform.node()}").write_text(given.read_text("utf-8"), encoding="utf-8")
+    packages = ("rsidiff_kedro", "ray", "torch", "diffusers", "transformers", "peft")
+    gpus = sorted({torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())})
+    return {
+        "machine": platform.node(),
+        "shared": given.read_text("utf-8") if given.is_file() else "",
+        "gpus": ", ".join(gpus) or "none",
+        "Python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+    }

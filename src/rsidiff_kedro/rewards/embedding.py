@@ -1,0 +1,74 @@
+"""Embed images with the network that weighting and evaluation name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
+from rsidiff_kedro.execution.engine import Task, run_shards
+from rsidiff_kedro.execution.local import Shard, split
+from rsidiff_kedro.execution.partial_results import PartialResults
+from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
+from rsidiff_kedro.rewards.scoring import Pictures, shard_size
+
+
+@dataclass(frozen=True)
+class Embedding(Task[Pictures, torch.Tensor]):
+    """Embed images; the attributes are those of `Scoring`."""
+
+    name: str
+    settings: RewardsSettings
+    folder: Path | None
+    on_disk: bool
+
+    def open(self) -> Callable[[Shard, Pictures], torch.Tensor]:
+        """Open the network."""
+        network = load_features(self.name, **self.settings.options(self.name))
+
+        def embed(shard: Shard, pictures: Pictures) -> torch.Tensor:
+            vectors = torch.from_numpy(np.ascontiguousarray(network.embed(*pictures)))
+            PartialResults(self.folder).save(shard.key, vectors)
+            return vectors
+
+        return embed
+
+    def find(self, shard: Shard, given: Pictures) -> torch.Tensor | None:
+        """Return the vectors that are kept."""
+        return PartialResults(self.folder).load(shard.key, len(given[1]))
+
+    def portable(self) -> "Embedding | None":
+        """Return the task unless pixels would travel with it."""
+        return replace(self, folder=self.folder.absolute()) if self.folder is not None and self.on_disk else None
+
+
+def embed_sets(
+    name: str, settings: RewardsSettings, sets: Mapping[str, ImageSet], unfinished: Path | None = None
+) -> list[np.ndarray]:
+    """Embed the images of several sets in shards, with a network that is opened once: float32 [n, d] of each.
+
+    Args:
+        sets: by names that tell their shards apart.
+        unfinished: a folder of finished shards, which a later call reuses.
+    """
+    size, shards = shard_size(settings), list[Shard]()
+    calls: dict[str, Pictures] = {}
+    ends: list[int] = []
+    for part, images in sets.items():
+        rows, texts, before = images.images, images.metadata["text"].tolist(), shards[-1].stop if shards else 0
+        for key, start, stop in split([f"{part}_{name}_{row}" for row in range(len(images))], size):
+            shards.append(Shard(key, before + start, before + stop))
+            calls[key] = rows[start:stop], texts[start:stop]
+        ends.append(len(shards))
+    on_disk = all(isinstance(images.images, ImageFiles) for images in sets.values())
+    embedding = Embedding(name, settings, unfinished, on_disk)
+    parts = dict(run_shards(embedding, shards, lambda shard: calls[shard.key], f"embedding: {name}", delay=2))
+    return [
+        torch.cat([parts[shard] for shard in shards[start:end]]).numpy()
+        if end > start
+        else load_features(name, **settings.options(name)).embed([], [])
+        for start, end in pairwise([0, *ends])
+    ]
