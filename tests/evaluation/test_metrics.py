@@ -12,8 +12,8 @@ from rsidiff_kedro.evaluation.metrics import (
     EvaluationSettings,
     comparison_metrics,
     diversity_metrics,
-    score_metrics,
     rounds_to_test,
+    score_metrics,
     with_intervals,
 )
 from rsidiff_kedro.pipelines.common import score_images

@@ -117,7 +117,7 @@ def _train(
     update_average = get_ema_multi_avg_fn(settings.ema_decay)
     text_rows, texts = pd.factorize(training_set.metadata["text"])
     data = _TrainingData(
-        latents=training_set.latents,
+        latents=training_set.latents[:],
         weights=torch.tensor(training_set.metadata["weight"].to_numpy(np.float32)),
         conditioning=join_conditionings(model.conditioning([text]).to(torch.device("cpu")) for text in texts),
         text_rows=torch.tensor(text_rows),

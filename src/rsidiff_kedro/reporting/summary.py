@@ -9,7 +9,14 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.intervals import Interval, paired_difference
 from rsidiff_kedro.reporting.labels import diversity_meaning, reward_label, role
-from rsidiff_kedro.reporting.values import Metrics, accepted_round, intervals_of, rejected_rounds, reward_names, untested_rounds
+from rsidiff_kedro.reporting.values import (
+    Metrics,
+    accepted_round,
+    intervals_of,
+    rejected_rounds,
+    reward_names,
+    untested_rounds,
+)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ def create_pipeline(rounds: Mapping[str, Mapping[int, str]]) -> Pipeline:
     logs, selections, weights, samples = (
         [*rounds[name].values()][1:] for name in ("training_log", "selection", "weights", "training_samples")
     )
-    categorize, report = (bind(each, tested=[*rounds["test_scores"]]) for each in (nodes.score_categories, nodes.make_report))
+    tested = [*rounds["test_scores"]]
+    categorize, report = (bind(each, tested=tested) for each in (nodes.score_categories, nodes.make_report))
     plots = {
         "accuracy_plot": figures.accuracy_figure,
         "hallucination_rate_plot": figures.hallucination_rate_figure,
