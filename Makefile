@@ -5,12 +5,15 @@
 # make kill-table  kills and resumes runs 50 times and writes the table docs/kill-table.md
 # make many-rounds  runs 30 rounds and writes time, memory and open files of each into docs/many-rounds.md
 # make ui    MLflow and Kedro-Viz on what has been run
+# make site  Kedro-Viz with previews of the newest run, and its report, as files to share, in build/
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make study   the experiments behind the figures in README.md and docs/results.md; some 11 hours of two cores
 # make bench   how fast images are generated, and what guidance does
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
-# ENV names a configuration environment for rsi, ui and prompt-report: make rsi ENV=sd14
+# make official-rewards  builds the environment of the official packages, for `make parity` and `implementation: official`
+# make rehearsal  runs conf/sd14 and conf/sd3 at full size on random weights; an hour of two cores, 24 GB of memory
+# ENV names a configuration environment for rsi, ui, site and prompt-report: make rsi ENV=sd14
 # TORCH_INDEX_URL may name a package index with a CPU build of torch: make rsi TORCH_INDEX_URL=…
 
 PYTHON ?= python3
@@ -28,7 +31,7 @@ PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
 ENV_OPTION = $(if $(ENV),--env=$(ENV))
 
-.PHONY: help rsi test lint ui bench parity study base-model prompt-report bad-input faults kill-table many-rounds clean
+.PHONY: help rsi test lint ui site bench parity official-rewards rehearsal study base-model prompt-report bad-input faults kill-table many-rounds clean
 
 help:
 	@awk '!/^#/ { exit } { sub(/^# /, ""); print }' $(firstword $(MAKEFILE_LIST))
@@ -48,12 +51,20 @@ lint: $(READY)
 ui: $(READY)
 	$(BIN)/kedro rsi ui $(ENV_OPTION) --params rounds=$(ROUNDS) --mlflow-port $(MLFLOW_PORT) --viz-port $(VIZ_PORT)
 
+site: $(READY)
+	$(BIN)/kedro rsi site $(ENV_OPTION) --params rounds=$(ROUNDS)
+
 bench: $(READY)
 	$(BIN)/python benchmarks/sampling_rate.py
 	$(BIN)/python benchmarks/guidance_scale.py
 
+official-rewards: $(PARITY)/.installed
+
 parity: $(READY) $(PARITY)/.installed
 	$(BIN)/python benchmarks/parity/run.py --size $(SIZE) --official $(OFFICIAL) --folder $(PARITY) $(if $(BERT),--bert $(BERT),)
+
+rehearsal: $(READY)
+	$(BIN)/python benchmarks/rehearsal/run.py
 
 study: $(READY)
 	for experiment in strategies weights gate collapse harder replay_base no_replay ablation ceiling curation levers; do \

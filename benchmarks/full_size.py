@@ -69,7 +69,7 @@ def train(model: DiffusionModel, gradient_checkpointing: bool) -> None:
     )
     latents = torch.randn((1, *model.latent_shape), generator=torch.Generator().manual_seed(0))
     rows = PROMPTS[["prompt_id", "text"]].assign(image_id="a", round=1, weight=1.0)
-    parent = initial_adapter(model, settings.rank, settings.layers, seed=0)
+    parent = initial_adapter(model, settings, seed=0)
     model.remove_adapter()
     finetune(model, parent, TrainingSet(rows, latents), settings, 0, 1)
 

@@ -22,7 +22,7 @@ COMMAND = ["kedro", "run", "--env=test", "--pipeline=rsi", "--params=rounds=6", 
 EDITS = (
     ("cli/lineage.py", "lineage"),
     ("hooks/reuse.py", "_report"),
-    ("hooks/tracking.py", "flattened"),
+    ("hooks/tracking.py", "before_pipeline_run"),
     ("parameters.py", "parse_parameters"),
     ("pipelines/finetune/nodes.py", "measure_training"),
     ("pipelines/common.py", "generate_images"),

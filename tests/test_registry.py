@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsidiff_kedro.pipeline_registry import register_pipelines, set_rounds
-from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines import finals, stages
 from rsidiff_kedro.pipelines.stage import Place, Stage, bind, by_rounds, compose, round_of
 
 STAGES = ["prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "gate", "evaluation"]
@@ -169,3 +169,7 @@ def test_a_hundred_rounds_are_built_in_seconds() -> None:
     nodes = whole(100).nodes
     assert len(nodes) > 1000
     assert time.process_time() - start < 20
+
+
+def test_what_completes_a_run_is_read_without_importing_the_stages() -> None:
+    assert finals() == {stage.final for stage in stages() if stage.final}

@@ -4,10 +4,10 @@ official.py make SIZE FOLDER                   makes checkpoints and tokenizers
 official.py score SIZE FOLDER                  scores with hpsv2 and ImageReward, into FOLDER/official.json
 official.py time SIZE FOLDER MODEL N_PROMPTS   CPU seconds of 16 images x N prompts, into FOLDER/official_time.json
 
-Only what keeps the official code from running without a network, or at a small size, is replaced.
+The worker that runs them in a run (`rewards/official_worker.py`) opens the models.
 """
 
-import functools
+import importlib.util
 import json
 import sys
 import time
@@ -18,6 +18,10 @@ import samples
 import torch
 
 warnings.filterwarnings("ignore")
+_WORKER = Path(__file__).resolve().parents[2] / "src/rsidiff_kedro/rewards/official_worker.py"
+_SPEC = importlib.util.spec_from_file_location("official_worker", _WORKER)  # by its path: a `clip.py` lies beside it
+worker = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(worker)
 
 
 def make(size: str, folder: Path) -> None:
@@ -28,56 +32,23 @@ def make(size: str, folder: Path) -> None:
     if size == "full":
         merges = samples.official_merges(Path(hpsv2.__file__).parent / "src/open_clip/bpe_simple_vocab_16e6.txt.gz")
     samples.save_models(folder, size, merges)
-    samples.save_merges(folder / "merges.txt.gz", merges)
 
 
 def open_hpsv2(size: str, folder: Path):
-    """The package's `score`, made to start from no download and, at the small size, to build the small network."""
-    from hpsv2 import img_score
-    from hpsv2.src.open_clip import factory, tokenizer
-
-    clip = samples.CLIP_SIZES[size]
-    if size == "small":
-        tokenizer._tokenizer = tokenizer.SimpleTokenizer(bpe_path=str(folder / "merges.txt.gz"))
-        vision = {"image_size": clip.image, "layers": clip.vision_layers, "width": clip.vision_width}
-        vision |= {"head_width": clip.vision_width // clip.vision_heads, "patch_size": clip.patch}
-        text = {"context_length": clip.context, "vocab_size": tokenizer._tokenizer.vocab_size}
-        text |= {"width": clip.text_width, "heads": clip.text_heads, "layers": clip.text_layers}
-        factory._MODEL_CONFIGS["ViT-H-14"] = {"embed_dim": clip.embed, "vision_cfg": vision, "text_cfg": text}
-    create = img_score.create_model_and_transforms
-    # Its starting weights are a download of 4 GB that the checkpoint then replaces.
-    img_score.create_model_and_transforms = lambda name, pretrained, **options: create(name, None, **options)
-    return functools.partial(img_score.score, cp=str(folder / "hpsv2_1" / "HPS_v2.1_compressed.pt"))
+    """The package's `score`, as rewards.hpsv2.implementation: official calls it."""
+    return worker.open_hpsv2(**files(size, folder, "hpsv2_1", "HPS_v2.1_compressed.pt", "clip_tokenizer/merges.txt"))
 
 
 def open_image_reward(size: str, folder: Path):
-    """The package's model, with a vocabulary from disk and, at the small size, small towers."""
-    import ImageReward as package
-    from ImageReward.models.BLIP import blip, blip_pretrain
-    from ImageReward.models.BLIP.vit import VisionTransformer
+    """The package's model, as rewards.image_reward.implementation: official opens it."""
+    named = files(size, folder, "image_reward", "ImageReward.pt", "bert_tokenizer/vocab.txt")
+    return worker.open_image_reward(**named, med_config=str(folder / "image_reward" / "med_config.json"))
 
-    module = sys.modules["ImageReward.ImageReward"]  # the package hides it behind the class of its name
-    vocabulary = str(folder / "bert_tokenizer" / "vocab.txt")
-    original = blip.BertTokenizer
-    blip.BertTokenizer = type("", (), {"from_pretrained": staticmethod(lambda name: original(vocabulary))})
-    if size == "small":
-        small = samples.BLIP_SIZES[size]
-        towers = VisionTransformer(
-            img_size=small.image,
-            patch_size=small.patch,
-            embed_dim=small.vision_width,
-            depth=small.vision_layers,
-            num_heads=small.vision_heads,
-        )
-        blip_pretrain.create_vit = lambda *_: (towers, small.vision_width)
-        head = module.MLP
-        module.MLP = lambda _: head(small.text_width)
-    checkpoint, config = folder / "image_reward" / "ImageReward.pt", folder / "image_reward" / "med_config.json"
-    model = package.load(str(checkpoint), device="cpu", med_config=str(config))
-    missing = set(model.state_dict()) - set(torch.load(checkpoint))  # the package itself says nothing of them
-    if missing:
-        raise SystemExit(f"the official model has tensors that the checkpoint lacks: {sorted(missing)[:5]}")
-    return model
+
+def files(size: str, folder: Path, model: str, checkpoint: str, vocabulary: str) -> dict:
+    """What the worker opens; only a small model has a configuration."""
+    config = str(folder / model / "config.json") if size == "small" else None
+    return {"checkpoint": str(folder / model / checkpoint), "config": config, "vocabulary": str(folder / vocabulary)}
 
 
 def score(size: str, folder: Path) -> None:

@@ -276,11 +276,6 @@ def save_clip_tokenizer(folder: Path, merges: list[tuple[str, str]]) -> int:
     return len(entries)
 
 
-def save_merges(path: Path, merges: list[tuple[str, str]]) -> None:
-    """The merges in the official package's own file format."""
-    path.write_bytes(gzip.compress(("#version\n" + "\n".join(map(" ".join, merges))).encode()))
-
-
 def save_bert_tokenizer(folder: Path, size: int = 30522) -> None:
     """A vocabulary in BERT's format: the five special entries, letters, the words, and names that fill it up."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

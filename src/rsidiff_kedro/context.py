@@ -1,5 +1,7 @@
 """The Kedro context of this project: validate all parameters and register as many rounds as they ask for."""
 
+from functools import partial
+
 import click
 from attrs import define
 from kedro.framework.context import KedroContext
@@ -18,7 +20,9 @@ class RsiContext(KedroContext):
     def __attrs_post_init__(self) -> None:
         # Imported here, because Kedro imports the context for every command, also for those that compute nothing.
         from rsidiff_kedro import pipeline_registry
+        from rsidiff_kedro.datasets.runs import open_runs
         from rsidiff_kedro.parameters import parse_parameters
+        from rsidiff_kedro.pipelines.previews import show_runs
 
         if {"{", "}"} & set(str(self.project_path)):
             raise click.UsageError(
@@ -35,3 +39,4 @@ class RsiContext(KedroContext):
             name: value for name, value in parameters.model_dump().items() if value is not None
         }
         pipeline_registry.set_rounds(parameters.rounds, parameters.evaluation.test_every)
+        show_runs(partial(open_runs, self.project_path, self.config_loader))

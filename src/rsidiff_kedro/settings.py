@@ -22,6 +22,11 @@ warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 # The report reads the datasets of all rounds by their full names, `rsi.round_1.metrics`.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 
+# Kedro-Viz shows previews of nodes; only its pictures change if they do.
+warnings.filterwarnings("ignore", message="The 'preview_fn' feature is experimental")
+# Kedro-Viz 12's own.
+warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
+
 CONTEXT_CLASS = RsiContext
 SESSION_CLASS = RsiSession
 # Kedro calls the last hook first: ReuseHooks decides which versions are read, then InputHooks checks the inputs.

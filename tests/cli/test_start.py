@@ -19,7 +19,11 @@ print(result.output, [name for name in {heavy!r} if name in sys.modules])
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["rsi", "--help"], "lineage"), (["rsi", "lineage", "rsi.round_1.adapter"], "nothing is recorded")],
+    [
+        (["rsi", "--help"], "lineage"),
+        (["rsi", "runs"], "0 runs"),
+        (["rsi", "lineage", "rsi.round_1.adapter"], "nothing is recorded"),
+    ],
 )
 def test_the_command_line_starts_without_torch(project: Path, words: list[str], said: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(heavy=HEAVY), *words]

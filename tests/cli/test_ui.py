@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import pytest
 
-from rsidiff_kedro.cli import ui
+from rsidiff_kedro.cli import ui, viz
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect
 from rsidiff_kedro.hooks.mlflow_view import view_of
 
@@ -45,6 +45,13 @@ def test_before_the_first_run_no_store_is_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_kedro_viz_opens_with_boxes_alone_unless_its_address_says_more() -> None:
+    page = viz.index_page()
+    script = page.partition("<head>")[2].partition("</script>")[0]
+    assert 'if (!location.search) history.replaceState(null, "", "?types=nodes")' in script
+    assert "report.html" not in page and "report.html" in viz.index_page(report=True)
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.socket() as server:
         server.bind((ui.HOST, 0))
@@ -60,3 +67,4 @@ def test_the_view_shows_what_was_measured_and_one_grid_of_all_images() -> None:
     *curves, images = view_of({**metrics, "gate/accepted": 1.0}, ["01 a", "02 b"])["compareRunCharts"]
     assert [chart["metricKey"] for chart in curves] == ["test/diversity", "test/reward/hps"]
     assert images["imageKeys"] == ["01 a", "02 b"]
+    assert {chart["lineSmoothness"] for chart in curves} == {0}

@@ -1,6 +1,7 @@
 """The commit of a branch: what the hub says, and without it what the hub's cache says."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,7 +10,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from rsidiff_kedro.core.hub import commit_of, pinned
+from rsidiff_kedro.core.hub import commit_of, is_reachable, pinned
 
 FIRST, SECOND = "a" * 40, "b" * 40
 
@@ -79,3 +80,19 @@ def test_the_hub_is_asked_once_in_a_run_and_a_branch_that_moves_is_seen_by_the_n
     server.server_close()
     commit_of.cache_clear()
     assert commit_of("owner/name") == SECOND  # out of reach, so the cache's
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    assert not is_reachable()
+    assert huggingface_hub.is_offline_mode()
+    assert pinned("owner/name", "v1") == "v1"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the model hub {address} does not answer (ConnectError): only what was downloaded before is used"
+    ]

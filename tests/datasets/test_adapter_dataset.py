@@ -1,6 +1,5 @@
 """Adapters on disk."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ from kedro.io.core import Version
 from safetensors.torch import load_file
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.datasets import AdapterDataset
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
 
 
 def test_an_adapter_comes_back_as_it_was_saved(tmp_path: Path, adapter: Adapter) -> None:
@@ -34,10 +34,20 @@ def test_the_weights_have_the_name_that_diffusers_looks_for(tmp_path: Path, adap
     assert torch.equal(weights["unet.a.lora_A.weight"], torch.ones(2, 3))
 
 
-def test_the_preview_shows_the_info_and_the_digest(tmp_path: Path, adapter: Adapter) -> None:
+def test_the_preview_shows_the_newest_images_that_this_adapter_generated(
+    tmp_path: Path, adapter: Adapter, image_set: ImageSet
+) -> None:
     dataset = AdapterDataset(filepath=tmp_path / "adapter")
     dataset.save(adapter)
-    assert json.loads(dataset.preview()) == {**adapter.info, "digest": adapter.digest}
+    place = tmp_path / "test_images"
+    with pytest.raises(DatasetError, match=f"no images of the adapter {adapter.digest}"):
+        dataset.preview(str(place))
+    for version, checkpoint, count in (("v1", adapter.digest, 1), ("v2", adapter.digest, 2), ("v3", "another", 3)):
+        metadata = image_set.metadata.head(count).assign(checkpoint=checkpoint)
+        ImageSetDataset(filepath=place, version=Version(None, version)).save(
+            ImageSet(metadata, image_set.images[:count], None)
+        )
+    assert dataset.preview(str(place)) == ImageSetDataset(filepath=place, version=Version("v2", None)).preview()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.datasets.adapter_folder import save_weights
 from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
@@ -67,7 +68,7 @@ def generate(model, adapter=None, sampler=SAMPLER):
 def train_with(model, settings):
     images = generate(model)
     training_set = TrainingSet(images.metadata.assign(round=1, weight=1.0), images.latents)
-    parent = initial_adapter(load_model(model), settings.rank, settings.layers, seed=0)
+    parent = initial_adapter(load_model(model), settings, seed=0)
     return finetune(load_model(model), parent, training_set, settings, 0, 1)
 
 
@@ -113,6 +114,18 @@ def test_a_trained_adapter_generates_the_same_in_an_unmodified_pipeline(family_f
     adapter, _ = train(model, SETTINGS.model_copy(update={"learning_rate": 0.05}))
     images = generate(model, adapter)
     save_file(adapter.weights, tmp_path / WEIGHTS_NAME)
+    assert difference(generate_with_diffusers(family_folder(family), images, 3, tmp_path), images.images[3]) <= 1
+    assert difference(generate(model).images[3], images.images[3]) > 3
+
+
+@each_family
+def test_an_adapter_with_pefts_options_generates_the_same_in_an_unmodified_pipeline(
+    family_folder, model, family, tmp_path
+):
+    options = {"lora_alpha": 6.0, "lora_dropout": 0.3, "use_rslora": True, "use_dora": True, "layers": "attention"}
+    adapter, _ = train(model, SETTINGS.model_copy(update={**options, "learning_rate": 0.05}))
+    images = generate(model, adapter)
+    save_weights(adapter, tmp_path / WEIGHTS_NAME)
     assert difference(generate_with_diffusers(family_folder(family), images, 3, tmp_path), images.images[3]) <= 1
     assert difference(generate(model).images[3], images.images[3]) > 3
 
@@ -290,7 +303,7 @@ def test_weights_of_one_are_the_unweighted_loss(model, latents):
     order = torch.randperm(4, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1_000_003)
     dropped = torch.rand(4, generator=generator) < SETTINGS.condition_dropout
-    opened.add_adapter(2, "all")
+    opened.add_adapter(SETTINGS)
     opened.denoiser.train()
     conditioning = opened.encode_prompts([images.metadata["text"][int(row)] for row in order])
     conditioning = conditioning.replace(dropped, opened.encode_no_prompt())

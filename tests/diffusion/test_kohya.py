@@ -15,9 +15,10 @@ from diffusers import SD3Transformer2DModel, StableDiffusionXLPipeline, UNet2DCo
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from rsidiff_kedro.core.adapter import AdapterError
+from rsidiff_kedro.core.adapter import Adapter, AdapterError
 from rsidiff_kedro.diffusion.families import FAMILIES, load_model
 from rsidiff_kedro.diffusion.kohya import kohya_weights
+from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora
 from rsidiff_kedro.diffusion.model import ModelSettings
 
 SD1 = {
@@ -82,7 +83,7 @@ def adapter_of(family: str, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     kind = FAMILIES.load(family)
     with torch.device("meta"):
         denoiser = kind.denoiser_class(**config)
-        denoiser.add_adapter(kind.lora_config(4, "all"))
+        add_lora(denoiser, LoraSettings(rank=4), kind.lora_targets["all"])
     return {f"{kind.denoiser_name}.{name}": each for name, each in get_peft_model_state_dict(denoiser).items()}
 
 
@@ -100,7 +101,7 @@ def test_comfyui_reads_every_tensor_of_a_full_size_adapter(
     family: str, config: dict[str, Any], read: Iterator[str], tensors: int
 ) -> None:
     adapter = adapter_of(family, config)
-    named = kohya_weights(adapter, FAMILIES.load(family).denoiser_class)
+    named = kohya_weights(Adapter(adapter), FAMILIES.load(family).denoiser_class)
     assert named.keys() - comfy_reads(read) == set()
     assert len(adapter) == tensors
     merged = sum("attn_qkv" in name or "attn2_qkv" in name for name in named)  # each holds three layers
@@ -108,7 +109,7 @@ def test_comfyui_reads_every_tensor_of_a_full_size_adapter(
 
 
 def trained(model: Any, layers: str, strength: float = 0.3) -> dict[str, torch.Tensor]:
-    model.add_adapter(4, layers)
+    model.add_adapter(LoraSettings(rank=4, layers=layers))
     weights = model.export_adapter()
     model.remove_adapter()
     generator = torch.Generator().manual_seed(0)
@@ -121,11 +122,28 @@ def update(named: dict[str, torch.Tensor], layer: str) -> torch.Tensor:
     return (named[f"{layer}.alpha"] / len(down)) * (up.flatten(1) @ down.flatten(1))
 
 
+def test_alpha_holds_the_adapters_scale(family_folder: Callable[[str], Path]) -> None:
+    half = {"lora": {"lora_alpha": 1.0, "use_rslora": True}}  # 1 / sqrt(4)
+    for family, kind, layer in [
+        ("stable_diffusion", UNet2DConditionModel, "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"),
+        ("stable_diffusion_3", SD3Transformer2DModel, "lora_unet_joint_blocks_0_x_block_attn_qkv"),
+    ]:
+        weights = trained(load_model(ModelSettings(family=family, base=str(family_folder(family)))), "attention")
+        plain, scaled = (kohya_weights(Adapter(weights, info), kind) for info in ({}, half))
+        torch.testing.assert_close(update(scaled, layer), 0.5 * update(plain, layer))
+
+
+def test_a_dora_is_refused_because_no_program_computes_it_as_it_was_trained() -> None:
+    weights = {"unet.a.lora_A.weight": torch.ones(2, 2), "unet.a.lora_magnitude_vector": torch.ones(2)}
+    with pytest.raises(AdapterError, match="cannot hold this DoRA"):
+        kohya_weights(Adapter(weights), UNet2DConditionModel)
+
+
 @pytest.mark.parametrize("family", ["stable_diffusion", "stable_diffusion_xl"])
 def test_a_unet_is_updated_as_before(family_folder: Callable[[str], Path], family: str) -> None:
     model = load_model(ModelSettings(family=family, base=str(family_folder(family)), device="cpu"))
     weights = trained(model, "all")
-    named = kohya_weights(weights, UNet2DConditionModel)
+    named = kohya_weights(Adapter(weights), UNet2DConditionModel)
     for name, down in weights.items():
         if ".lora_A" in name:
             up, layer = weights[name.replace("lora_A", "lora_B")], name.partition(".lora_A")[0].replace(".", "_")
@@ -136,7 +154,7 @@ def test_a_unet_is_updated_as_before(family_folder: Callable[[str], Path], famil
 def test_stable_diffusion_3_is_updated_as_before(family_folder: Callable[[str], Path]) -> None:
     base = str(family_folder("stable_diffusion_3"))
     weights = trained(load_model(ModelSettings(family="stable_diffusion_3", base=base, device="cpu")), "all")
-    named = kohya_weights(weights, SD3Transformer2DModel)
+    named = kohya_weights(Adapter(weights), SD3Transformer2DModel)
 
     def before(layer: str) -> torch.Tensor:
         path = f"transformer.transformer_blocks.0.{layer}"
@@ -158,7 +176,7 @@ def test_diffusers_own_loader_reads_the_file_as_it_reads_ours(
     model = load_model(ModelSettings(family="stable_diffusion_xl", base=str(folder), device="cpu"))
     weights = trained(model, "attention")
     save_file(weights, tmp_path / "ours.safetensors")
-    save_file(kohya_weights(weights, UNet2DConditionModel), tmp_path / "kohya.safetensors")
+    save_file(kohya_weights(Adapter(weights), UNet2DConditionModel), tmp_path / "kohya.safetensors")
     images = {}
     for name in (None, "ours", "kohya"):
         pipeline = StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
@@ -173,10 +191,10 @@ def test_diffusers_own_loader_reads_the_file_as_it_reads_ours(
 
 def test_a_network_without_names_is_refused() -> None:
     with pytest.raises(AdapterError, match="no names for the layers of a Linear"):
-        kohya_weights({}, torch.nn.Linear)
+        kohya_weights(Adapter({}), torch.nn.Linear)
     layer = {f"transformer.proj_out.lora_{side}.weight": torch.zeros(2, 2) for side in "AB"}
     with pytest.raises(AdapterError, match=r"no name for the layer transformer\.proj_out"):
-        kohya_weights(layer, SD3Transformer2DModel)
+        kohya_weights(Adapter(layer), SD3Transformer2DModel)
     query = {f"transformer.transformer_blocks.0.attn.to_q.lora_{side}.weight": torch.zeros(2, 2) for side in "AB"}
     with pytest.raises(AdapterError, match=r"has not all of attn\.to_q, attn\.to_k, attn\.to_v"):
-        kohya_weights(query, SD3Transformer2DModel)
+        kohya_weights(Adapter(query), SD3Transformer2DModel)

@@ -42,6 +42,18 @@ MISFITS = {
         {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]},
         "is a scheduler of flow matching, and the family is not trained so",
     ),
+    "unknown spacing": (SCHEDULER, {"timestep_spacing": "foo"}, "timestep_spacing is 'foo'; one of leading, trailing"),
+    "too few betas": (SCHEDULER, {"trained_betas": [0.01] * 10}, "trained_betas are not 1000 numbers between 0 and 1"),
+    "betas of nothing": (SCHEDULER, {"trained_betas": [0.0] * 1000}, "trained_betas are not 1000 numbers"),
+    "noise that shrinks": (
+        SCHEDULER,
+        {"beta_start": 0.012, "beta_end": 0.00085},
+        "from beta_start = 0.012 to beta_end",
+    ),
+    "noise of nothing": (SCHEDULER, {"beta_start": 0.0}, "from beta_start = 0.0"),
+    "noise of more than all": (SCHEDULER, {"beta_end": 2.0}, "to beta_end = 2.0"),
+    "a text for a number": (SCHEDULER, {"beta_end": "0.012"}, "to beta_end = 0.012"),
+    "thresholding": (SCHEDULER, {"thresholding": True}, "cuts latents to values between -1 and 1"),
     "sample-prediction": (SCHEDULER, {"prediction_type": "sample"}, "only epsilon and v_prediction can be fine-tuned"),
     "another pipeline": (
         INDEX,

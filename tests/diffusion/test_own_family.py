@@ -64,7 +64,7 @@ def test_it_generates_and_trains(own):
     model = own()
     images = generate(model)
     training_set = TrainingSet(images.metadata.assign(round=1, weight=1.0), images.latents)
-    parent = initial_adapter(load_model(model), SETTINGS.rank, SETTINGS.layers, 0)
+    parent = initial_adapter(load_model(model), SETTINGS, 0)
     adapter, log = finetune(load_model(model), parent, training_set, SETTINGS, 0, 1)
     assert adapter.digest != parent.digest
     assert np.isfinite(log["loss"]).all()

@@ -63,7 +63,7 @@ def test_pairs_train_an_adapter_of_each_family(folder, family_folder, family):
     assert training_set.metadata["weight"].tolist() == [1.0, 1.0, 1.0]
     assert training_set.latents.shape == (3, 4, 16, 16)
     settings = FinetuneSettings(rank=2, steps=2, batch_size=2)
-    parent = initial_adapter(load_model(model), settings.rank, settings.layers, 0)
+    parent = initial_adapter(load_model(model), settings, 0)
     assert finetune(load_model(model), parent, training_set, settings, 0, 1)[0].digest != parent.digest
 
 

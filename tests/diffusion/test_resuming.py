@@ -12,10 +12,10 @@ from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion import training
 from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.real_images import encode_pairs
+from rsidiff_kedro.diffusion.replica import Replica
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 
@@ -108,23 +108,33 @@ def training_set(model: ModelSettings) -> TrainingSet:
     return TrainingSet(images.metadata.assign(round=1, weight=1.0), images.latents)
 
 
-@pytest.mark.parametrize("steps_before", [1, 2, 5, 6])
+DROPOUT = {"lora_dropout": 0.5, "use_dora": True, "micro_batch_size": 3, "layers": "attention"}
+
+
+@pytest.mark.parametrize(("steps_before", "options"), [(1, {}), (2, {}), (5, {}), (6, {}), (3, DROPOUT)])
 def test_fine_tuning_goes_on_from_its_last_checkpoint(
-    model: ModelSettings, training_set: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_before: int
+    model: ModelSettings,
+    training_set: TrainingSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps_before: int,
+    options: dict[str, Any],
 ) -> None:
+    settings = SETTINGS.model_copy(update=options)
+
     def train(folder: Path | None) -> tuple[str, pd.DataFrame]:
-        parent = initial_adapter(load_model(model), SETTINGS.rank, SETTINGS.layers, seed=0)
-        adapter, log = finetune(load_model(model), parent, training_set, SETTINGS, 0, 1, folder)
+        parent = initial_adapter(load_model(model), settings, seed=0)
+        adapter, log = finetune(load_model(model), parent, training_set, settings, 0, 1, folder)
         return adapter.digest, log
 
     whole, log = train(None)
-    step = training._backward
+    step = Replica.backward
     killed, _ = dies_after(steps_before, step)
-    monkeypatch.setattr(training, "_backward", killed)
+    monkeypatch.setattr(Replica, "backward", killed)
     with pytest.raises(Killed):
         train(tmp_path)
     counted, made = dies_after(99, step)
-    monkeypatch.setattr(training, "_backward", counted)
+    monkeypatch.setattr(Replica, "backward", counted)
     resumed, resumed_log = train(tmp_path)
     assert resumed == whole
     pd.testing.assert_frame_equal(resumed_log, log)
@@ -136,7 +146,7 @@ def test_a_state_that_is_torn_is_no_state(
     model: ModelSettings, training_set: TrainingSet, tmp_path: Path, keep: float
 ) -> None:
     path = tmp_path / "training.safetensors"
-    parent = initial_adapter(load_model(model), SETTINGS.rank, SETTINGS.layers, seed=0)
+    parent = initial_adapter(load_model(model), SETTINGS, seed=0)
     whole, _ = finetune(load_model(model), parent, training_set, SETTINGS, 0, 1, tmp_path)
     size = path.stat().st_size
     kept = path.read_bytes()[: int(keep * size) if keep <= 1 else 9]

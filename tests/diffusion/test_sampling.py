@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.model import SamplerSettings
 from rsidiff_kedro.diffusion.sampling import image_seed, sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
@@ -32,7 +33,7 @@ def adapter(model):
     settings = FinetuneSettings(rank=2, steps=3, batch_size=2, learning_rate=1e-2)
     images = generate(model)
     training_set = TrainingSet(images.metadata.assign(round=1, weight=1.0), images.latents)
-    parent = initial_adapter(load_model(model), settings.rank, settings.layers, seed=0)
+    parent = initial_adapter(load_model(model), settings, seed=0)
     return finetune(load_model(model), parent, training_set, settings, 0, 1)[0]
 
 
@@ -66,7 +67,7 @@ def test_seeds_differ_in_each_part():
 
 
 def test_an_initial_adapter_generates_as_the_base_does(model):
-    initial = initial_adapter(load_model(model), rank=2, layers="all", seed=0)
+    initial = initial_adapter(load_model(model), LoraSettings(rank=2), seed=0)
     assert (pixels(generate(model, initial)) == pixels(generate(model))).all()
 
 

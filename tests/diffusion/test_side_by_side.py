@@ -8,6 +8,7 @@ import torch
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.side_by_side import sample_side_by_side
 
@@ -15,7 +16,7 @@ from rsidiff_kedro.diffusion.side_by_side import sample_side_by_side
 def test_adapters_differ_in_nothing_but_themselves(family_folder: Callable[[str], Path]) -> None:
     settings = ModelSettings(base=str(family_folder("stable_diffusion")), device="cpu")
     model = load_model(settings)
-    model.add_adapter(2, "attention")
+    model.add_adapter(LoraSettings(rank=2, layers="attention"))
     fresh = model.export_adapter()
     torch.manual_seed(0)
     trained = {name: value + torch.randn_like(value) for name, value in fresh.items()}

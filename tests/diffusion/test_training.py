@@ -22,7 +22,7 @@ def training_set(model):
 
 
 def train(model, training_set, settings=SETTINGS):
-    parent = initial_adapter(load_model(model), settings.rank, settings.layers, seed=0)
+    parent = initial_adapter(load_model(model), settings, seed=0)
     return parent, *finetune(load_model(model), parent, training_set, settings, 0, 1)
 
 
@@ -46,7 +46,7 @@ def test_a_model_whose_adapter_was_removed_trains_as_a_fresh_one(model, training
     parent, adapter, log = train(model, training_set)
     opened = load_model(model)
     before = {name: value.clone() for name, value in opened.denoiser.state_dict().items()}
-    initial_adapter(opened, SETTINGS.rank, SETTINGS.layers, seed=1)
+    initial_adapter(opened, SETTINGS, seed=1)
     opened.remove_adapter()
     after = opened.denoiser.state_dict()
     assert before.keys() == after.keys()

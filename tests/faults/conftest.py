@@ -23,7 +23,7 @@ a folder, a version or an image.
 | fault | exit code | what is said | afterwards |
 | --- | --- | --- | --- |
 """
-FAULTS = 28
+FAULTS = 30
 
 
 @dataclass(frozen=True)

@@ -349,6 +349,53 @@ def test_a_clock_that_jumps_back(new_place, finished, note, tmp_path) -> None:
     )
 
 
+JUMPING = """
+import datetime, itertools, time_machine
+from kedro.runner.task import Task
+execute, jumps = Task.execute, itertools.cycle([datetime.timedelta(hours=-1), datetime.timedelta(days=365)])
+clock = None
+def jump(task):
+    global clock
+    moved = datetime.datetime.now(datetime.UTC) + next(jumps)
+    if clock is not None:
+        clock.stop()
+    clock = time_machine.travel(moved, tick=True)
+    clock.start()
+    return execute(task)
+Task.execute = jump
+"""
+
+
+def test_a_clock_that_jumps_between_steps(new_place, finished, note, tmp_path) -> None:
+    place = new_place(tmp_path)
+    code, output = place.run("--params=rounds=1", prelude=JUMPING)
+    assert code == 0, output
+    assert place.artifacts() == finished.artifacts()
+    assert len({record.version for record in Records(place.data / "lineage").all()}) == 1
+    assert statuses(place.folder) == ["FINISHED"]
+    again, said = place.run("--params=rounds=1", GO_ON, prelude=JUMPING)
+    assert again == 0
+    assert re.search(r"(\d+) of \1 steps are reused", said), said
+    note(
+        "the clock jumps between the steps of a run, an hour back and a year forward in turn",
+        code,
+        output,
+        "all artifacts as before, under one version; the same command computes nothing",
+    )
+
+
+def test_a_clock_that_stands_still_where_an_earlier_run_began(place, finished, note) -> None:
+    """As a machine without a clock of its own, or one that is put back to an earlier state, may have it."""
+    (version,) = {record.version for record in Records(finished.data / "lineage").all()}
+    moment = f"{version[:10]}T{version[11:23].replace('.', ':', 2)}+00:00"
+    frozen = f"import time_machine; time_machine.travel({moment!r}, tick=False).start()"
+    code, output = place.run("--params=rounds=1,seed=1", prelude=frozen)
+    assert code == 1
+    assert f"the clock says {version}, when an earlier run began" in output
+    assert place.artifacts() == finished.artifacts()
+    note("the clock stands still at the moment when an earlier run began", code, output, KEPT)
+
+
 def undisturbed(finished) -> dict[str, str]:
     """What the run with seed 0 made when it was alone."""
     made: Record = next(each for each in Records(finished.data / "lineage").all() if CANDIDATE in each.outputs)

@@ -212,6 +212,7 @@ def test_a_slot_named_as_a_setting_that_changes_no_result_counts(key: Key, slot:
         ("model", {"model": {"device": "auto"}}, {"model": {"device": "cpu"}}),
         ("rewards", {"rewards": {"device": "auto"}}, {"rewards": {"device": "cpu"}}),
         ("finetune", {"finetune": {"checkpoint_every": 1}}, {"finetune": {"checkpoint_every": 2}}),
+        ("execution", {"execution": {"engine": "local"}}, {"execution": {"engine": "ray", "workers": 2, "threads": 1}}),
         (
             "base_model",
             {"base_model": {"proxy": {"pairs": {"checkpoint_every": 1}}}},

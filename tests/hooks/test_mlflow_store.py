@@ -13,7 +13,7 @@ from mlflow.cli import cli
 
 from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.hooks import mlflow_store
-from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect, store_errors
+from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect, find_experiment, store_errors
 
 SETTINGS = TrackingSettings(experiment="rounds", artifact_location="artifacts")
 
@@ -95,6 +95,17 @@ def test_a_moved_project_keeps_old_and_new_artifacts_in_its_own_folder(root: Pat
     shutil.rmtree(root / "artifacts")
     assert [item.path for item in client.list_artifacts(old)] == ["summary.txt"]
     assert str(root) in client.get_run(lost).info.artifact_uri  # nothing of it came along
+
+
+def test_a_moved_project_is_looked_at_in_its_own_folder_before_its_next_run(root: Path, tmp_path: Path) -> None:
+    client, experiment = connect(SETTINGS, root)
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "before", "summary.txt")
+    moved = tmp_path / "moved"
+    shutil.copytree(root, moved)
+    shutil.rmtree(root / "artifacts")
+    client, experiment = find_experiment(SETTINGS, moved)
+    assert [item.path for item in client.list_artifacts(run)] == ["summary.txt"]
 
 
 def test_an_experiment_that_projects_share_keeps_its_folder_and_says_so(

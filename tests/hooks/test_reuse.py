@@ -19,6 +19,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.datasets import AdapterDataset
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.runner import RsiRunner
+from rsidiff_kedro.pipelines.stage import TRAINS
 from rsidiff_kedro.provenance.records import Records
 
 Run = Callable[..., list[str]]
@@ -106,6 +107,19 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_says_so(run: Run, cap
     assert "score: steps is 4, was 3" in caplog.text
     assert "1 step reads what these make; each runs unless its inputs turn out the same" in caplog.text
     assert "1 of 3 steps are reused" in caplog.text
+
+
+def test_the_number_of_threads_counts_for_what_trains_alone(tmp_path: Path) -> None:
+    hooks = ReuseHooks(tmp_path)
+    hooks._catalog, hooks._run_id = DataCatalog({}), "1"
+    steps = [node(list, None, name, name=name, tags=tags) for name, tags in {"a": [], "b": [TRAINS]}.items()]
+    keys = []
+    for threads in (None, 1, 2):
+        hooks._threads = threads
+        keys.append([hooks._describe(step).key for step in steps])
+    (first, *others), trained = zip(*keys, strict=True)
+    assert set(others) == {first}
+    assert len(set(trained)) == 3
 
 
 def test_kedros_own_runner_keeps_records_too(run: Run) -> None:

@@ -8,6 +8,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import SynthesisSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
@@ -30,7 +31,7 @@ PROMPTS = prompt_table(["a red circle", "a large blue square left of a small gre
 
 @pytest.fixture(scope="module")
 def adapter() -> Adapter:
-    return initial_adapter(load_model(MODEL), 2, "all", 0)
+    return initial_adapter(load_model(MODEL), LoraSettings(rank=2), 0)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from email.utils import formatdate
 
+import openai
 import pytest
 
 from rsidiff_kedro.core.prompt_table import PromptCountError
@@ -180,14 +181,65 @@ def test_redirects_are_followed_within_the_timeout_alone(serve, source):
     assert time.monotonic() - start < 3
 
 
-def test_a_redirect_to_another_host_is_not_followed(serve, source):
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_redirect_to_another_server_is_not_followed(serve, source, host):
     other = serve(lambda connection, _: connection.sendall(framed(answer(LIST))))
-    address = other.address.replace("127.0.0.1", "localhost")
+    address = other.address.replace("127.0.0.1", host)
     head = f"Connection: close\r\nLocation: {address}/chat/completions\r\n".encode()
     first = serve(lambda connection, _: connection.sendall(framed(b"", "307 Temporary Redirect", head)))
-    with pytest.raises(PromptSourceError, match="it sends requests on to localhost; give that address as the endpoint"):
+    with pytest.raises(PromptSourceError, match=rf"it sends requests on to http://{host}:\d+; give that address"):
         source(first, retries=2).collect(0)
     assert (len(first.requests), other.requests) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("http://a/v1", "http://a/v2", True),
+        ("http://a/v1", "https://a/v1", True),
+        ("https://a/v1", "http://a/v1", False),
+        ("http://a:80/v1", "http://a/v1", True),
+        ("http://a:8000/v1", "https://a:9000/v1", False),
+        ("http://a:8000/v1", "http://a:8001/v1", False),
+        ("https://a/v1", "https://b.a/v1", False),
+    ],
+)
+def test_a_server_is_a_scheme_a_host_and_a_port(old, new, same):
+    address = type(openai.OpenAI(api_key="none").base_url)
+    assert endpoints._is_same_server(address(old), address(new)) == same
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", " sk-secret", "sk-s\u00e9cret", "\t"])
+def test_a_key_that_is_none_is_refused_unshown(serve, source, monkeypatch, key):
+    endpoint = serve(lambda connection, _: None)
+    monkeypatch.setenv("SOME_KEY", key)
+    asking = source(endpoint, api_key_variable="SOME_KEY")
+    for ask in (asking.check, asking.collect):
+        with pytest.raises(PromptSourceError, match="'SOME_KEY' holds a space, a line break or another") as caught:
+            ask(0)
+        assert "cret" not in str(caught.value)
+    assert not endpoint.requests
+
+
+@pytest.mark.parametrize("address", ["http://localhost:1/v1\n", "http://local host/v1", "http://a\0/v1"])
+def test_an_endpoint_with_a_space_or_a_line_break_is_refused(address):
+    with pytest.raises(ValueError, match="with a space or line break in it"):
+        LanguageModelSource(endpoint=address, model="m", count=1)
+
+
+def test_an_endpoint_whose_name_cannot_be_is_refused(source, serve):
+    asking = source(serve(lambda connection, _: None)).model_copy(update={"endpoint": "http://\u2603.example/v1"})
+    with pytest.raises(PromptSourceError, match="is no address"):
+        asking.collect(0)
+
+
+def test_why_there_is_no_connection_is_told(source, serve):
+    endpoint = serve(lambda connection, _: None)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    asking = source(endpoint).model_copy(update={"endpoint": f"http://127.0.0.1:{port}/v1", "retries": 0})
+    with pytest.raises(PromptSourceError, match=r"Connection error\. \(.+\); try again later"):
+        asking.collect(0)
 
 
 def test_a_redirect_within_a_host_is_followed(serve, source):
@@ -353,6 +405,9 @@ LIST = json.dumps(PROMPTS)
         json.dumps({"topic": "animals", "prompts": PROMPTS}),
         json.dumps({"prompts": [{"text": prompt} for prompt in PROMPTS], "tags": ["a"]}),
         "\n".join(json.dumps({"prompt": prompt}) for prompt in PROMPTS),
+        "{" + ", ".join(f'"prompt": {json.dumps(prompt)}' for prompt in PROMPTS) + "}",
+        json.dumps({f"prompt_{number}": prompt for number, prompt in enumerate(PROMPTS)}),
+        json.dumps({"result": {str(number): prompt for number, prompt in enumerate(PROMPTS)}}),
         [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": LIST}],
     ],
 )

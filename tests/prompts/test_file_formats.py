@@ -168,3 +168,14 @@ def test_a_folder_without_prompts_is_refused(tmp_path):
 def test_errors_of_files_can_be_told_from_others(tmp_path):
     with pytest.raises(PromptFileError):
         FileSource(path=tmp_path / "none.txt").check(0)
+
+
+def test_folders_within_a_folder_are_told_as_not_read(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("a fox\n", encoding="utf-8")
+    for name in ("plants", "animals", ".git"):
+        (tmp_path / name).mkdir()
+    assert FileSource(path=tmp_path).collect(0)["text"].tolist() == ["a fox"]
+    assert caplog.messages == [
+        f"{tmp_path}: not read: 2 folders in it (animals first); put their files beside the others, or name each in a "
+        "mixture"
+    ]

@@ -1,17 +1,21 @@
 """Prompts of Hugging Face data sets: a real local one, and one that cannot be reached."""
 
 import gzip
+import hashlib
 import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import huggingface_hub
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from rsidiff_kedro.prompts.sources.file import FileSource
@@ -126,6 +130,125 @@ def test_csv_of_a_folder_is_read_as_a_file_of_prompts_is(folder, caplog, case, l
     assert found[["text", "category"]].equals(same[["text", "category"]])
     assert told == [record.getMessage() for record in caplog.records]
     assert bool(told) is ("marks" in case)
+
+
+GUESSED = {
+    "a.csv": 'text,kind\na fox,NA\n007,null\n"a hare, asleep",1.50\n',
+    "a.jsonl": '{"text": "a fox", "kind": "2020-01-01"}\n{"text": "2021-02-03", "kind": "2020-01-02"}\n',
+    "a.json": '{"text": "a fox", "kind": "2020-01-01"}\n{"text": "1.50", "kind": null}\n',
+    "b.json": '[{"text": "a fox", "kind": 7}, {"text": "NaN", "kind": "x"}]',
+    "a.txt": "a fox\u2028and a hare\nan owl\x0c\n007\n",
+    "metadata.csv": "file_name,text,kind\na.png,NA,007\na.png,1.50,null\n",
+    "metadata.jsonl": '{"file_name": "a.png", "text": "2020-01-01", "kind": "2020-01-02"}\n',
+}
+"""Files whose texts pandas, pyarrow's JSON or Python's `splitlines` would change."""
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+@pytest.mark.parametrize("name", GUESSED)
+def test_no_type_is_guessed_and_no_text_is_changed(folder, name, limit):
+    (folder / "train.txt").unlink()
+    (folder / name).write_text(GUESSED[name], encoding="utf-8")
+    if name.startswith("metadata"):
+        Image.new("RGB", (8, 8)).save(folder / "a.png")
+    kind = None if name.endswith("txt") else "kind"
+    found = HubSource(dataset=str(folder), category_column=kind, limit=limit).collect(0)
+    same = FileSource(path=folder / name, category_column=kind).collect(0)[:limit]
+    assert found[["text", "category"]].equals(
+        same.assign(category="" if kind is None else same["category"])[["text", "category"]]
+    )
+
+
+@pytest.mark.parametrize("option", ["on_bad_files: skip", "filters: [[text, '=', a fox]]"])
+def test_an_option_that_leaves_out_rows_of_parquet_is_refused(dataset, option):
+    described = f"configs:\n- config_name: default\n  data_files: train.parquet\n  {option}\n"
+    Path(dataset, "README.md").write_text(f"---\n{described}---\n", encoding="utf-8")
+    assert "its description sets" in refused(dataset=dataset, column="Prompt")
+
+
+COMMIT = "c" * 40
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Return the files of the data set owner/name on a hub, which a real server plays, and what it was asked for."""
+    import datasets
+
+    files, asked = dict[str, bytes](), list[str]()
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            path = unquote(self.path.partition("?")[0])
+            inside = path.partition(f"/resolve/{COMMIT}/")[2] or path.partition("/resolve/main/")[2]
+            headers, content = {"X-Repo-Commit": COMMIT}, b""
+            if inside in files:
+                content = files[inside]
+                headers |= {"ETag": f'"{hashlib.sha1(content).hexdigest()}"'}
+            elif "/tree/" in path:
+                content = json.dumps([self.entry(name) for name in files]).encode()
+            elif path.startswith("/api/datasets/owner/name"):
+                siblings = [{"rfilename": name} for name in files]
+                content = json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode()
+            else:
+                headers |= {"X-Error-Code": "EntryNotFound"}
+            self.answer(content, headers)
+
+        do_HEAD = do_GET
+
+        def do_POST(self):
+            named = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            names = named.get("paths", [])
+            self.answer(json.dumps([self.entry(name) for name in names if name in files]).encode(), {})
+
+        def entry(self, name):
+            content = files[name]
+            return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+
+        def answer(self, content, headers):
+            self.send_response(404 if "X-Error-Code" in headers else 200)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        settings = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False}
+        for name, value in {**settings, "HF_HUB_CACHE": str(tmp_path / "hub")}.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "prepared")
+        yield files, asked
+        server.shutdown()
+
+
+def test_a_table_of_the_hub_is_read_as_a_file_of_prompts_is(hub, tmp_path, monkeypatch):
+    files, asked = hub
+    for name in ("a.csv", "b.csv"):
+        files[name] = GUESSED["a.csv"].encode()
+    settings = {"dataset": "owner/name", "revision": COMMIT, "category_column": "kind"}
+    found = HubSource(**settings).collect(0)
+    assert found["text"].tolist() == ["a fox", "007", "a hare, asleep"] * 2
+    assert found["category"].tolist() == ["NA", "null", "1.50"] * 2
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    again = HubSource(**settings).collect(0)
+    assert again.equals(found)
+    assert any("/resolve/" in path and path.endswith("b.csv") for path in asked)
+
+
+def test_files_of_the_hub_after_the_first_rows_are_not_downloaded(hub):
+    files, asked = hub
+    files |= {"a.csv": GUESSED["a.csv"].encode(), "b.csv": GUESSED["a.csv"].encode()}
+    assert len(HubSource(dataset="owner/name", revision=COMMIT, limit=2).collect(0)) == 2
+    assert not any("/resolve/" in path and path.endswith("b.csv") for path in asked)
 
 
 def test_numbers_of_classes_in_csv_are_read_by_their_names(folder):

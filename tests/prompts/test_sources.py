@@ -55,6 +55,20 @@ def test_a_file_may_name_its_column_and_its_categories(tmp_path):
     assert set(source.collect(0)["category"]) == {"x"}
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_without_a_column_the_only_one_of_texts_is_read(tmp_path, suffix):
+    path = tmp_path / f"prompts{suffix}"
+    table = pd.DataFrame({"id": range(len(PROMPTS)), "Prompt": PROMPTS, "group": "x"})
+    if suffix == ".parquet":
+        table.to_parquet(path)
+    elif suffix == ".jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+    assert FileSource(path=path, category_column="group").collect(0)["text"].tolist() == PROMPTS
+    assert message(FileSource(path=path)).endswith("no column 'text'; there are id, Prompt, group")
+
+
 def test_words_that_read_as_missing_stay_prompts(tmp_path):
     assert FileSource(path=write(tmp_path, ".csv", ["None", "nan", "NA"])).collect(0)["text"].tolist() == [
         "None",

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from rsidiff_kedro.datasets import PretrainedDataset
 from rsidiff_kedro.diffusion.families import ModelError, check_model, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
+from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer, open_prompt_tokenizer
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
 from rsidiff_kedro.scenes import BASE_FOLDER
@@ -106,6 +106,33 @@ def a_tokenizer_of_another_version(model: Path, other: Path) -> None:
     edit(model / "tokenizer" / "tokenizer_config.json", fast_tokenizer_files=["tokenizer.json", name])
 
 
+def without_a_tokenizer_of_its_own(model: Path, **entries: object) -> None:
+    (model / "tokenizer" / "tokenizer.json").rename(model / "tokenizer" / "spiece.model")
+    edit(model / "tokenizer" / "tokenizer_config.json", **entries)
+
+
+def words_and_merges_elsewhere(model: Path, other: Path) -> None:
+    without_a_tokenizer_of_its_own(model, vocab=str(other / "vocab.json"), merges=str(other / "merges.txt"))
+
+
+def arguments_of_a_tokenizer(model: Path, other: Path) -> None:
+    without_a_tokenizer_of_its_own(model, init_inputs=[str(other / "vocab.json"), str(other / "merges.txt")])
+
+
+def a_tokenizer_in_a_gguf_file(model: Path, other: Path) -> None:
+    without_a_tokenizer_of_its_own(model, gguf_file=str(other / "tokenizer.gguf"), name_or_path="someone/else")
+
+
+def special_tokens_that_are_files(model: Path, other: Path) -> None:
+    path = str(other / "tokenizer" / "tokenizer.json")
+    (model / "tokenizer" / "special_tokens_map.json").write_text(json.dumps({"tokenizer_file": path}))
+
+
+def flash_attention(model: Path, other: Path) -> None:
+    """Without its package, transformers takes it from the hub."""
+    edit(model / "text_encoder" / "config.json", attn_implementation="flash_attention_2")
+
+
 def links_in_a_circle(model: Path, other: Path) -> None:
     (model / "unet" / "more.json").symlink_to("more.json")
 
@@ -126,6 +153,11 @@ SAYS = {
     a_linked_file: "a link out of the model's folder",
     a_linked_config: "a link out of the model's folder",
     a_link_to_nothing: "or to nothing",
+    words_and_merges_elsewhere: r"\(vocab\) in place of its own",
+    arguments_of_a_tokenizer: r"\(init_inputs\) in place of its own",
+    a_tokenizer_in_a_gguf_file: r"\(gguf_file\) in place of its own",
+    special_tokens_that_are_files: "'tokenizer_file', which is no special token",
+    flash_attention: "of another package or from the hub",
     links_in_a_circle: "or to nothing",
     a_tokenizer_of_another_version: "do not lie beside it",
     a_component_outside: "a component is a class of diffusers or transformers",
@@ -222,3 +254,22 @@ def test_a_tokenizer_of_a_reward(tmp_path: Path, other: Path) -> None:
     a_tokenizer_of_another_version(tmp_path / "model", other)
     with pytest.raises(CheckpointError, match="do not lie beside it"):
         open_clip_tokenizer(str(folder), size)
+    with pytest.raises(ModelError, match="do not lie beside it"):
+        open_named_tokenizer(str(folder))
+
+
+@pytest.mark.parametrize("entries", [{"eos_token_id": [1, 2]}, {"return_dict": False}])
+def test_a_config_that_breaks_a_text_encoder_is_told_in_one_line(model: Path, entries: dict[str, object]) -> None:
+    edit(model / "text_encoder" / "config.json", **entries)
+    with pytest.raises(ModelError, match="cannot be opened") as caught:
+        load_model(ModelSettings(base=str(model)))
+    assert str(caught.value).count("model.base") == 1
+
+
+def test_special_tokens_and_common_entries_of_a_tokenizer_are_read(model: Path) -> None:
+    (model / "tokenizer" / "special_tokens_map.json").write_text(
+        json.dumps({"bos_token": "<|startoftext|>", "additional_special_tokens": [], "image_token": "<|endoftext|>"})
+    )
+    edit(model / "tokenizer" / "tokenizer_config.json", init_inputs=[], vocab_file=None, gguf_file=None)
+    edit(model / "text_encoder" / "config.json", _attn_implementation="sdpa", _attn_implementation_autoset=True)
+    check_model(ModelSettings(base=str(model)))

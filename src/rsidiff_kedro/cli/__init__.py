@@ -23,6 +23,7 @@ MODULES = {
     "runs": "disk",
     "sample": "sample",
     "score": "score",
+    "site": "site",
     "ui": "ui",
 }
 check_arguments(run)

@@ -1,15 +1,13 @@
 """Define the commands `kedro rsi runs` and `kedro rsi prune`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
-from kedro.io import DataCatalog
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-from rsidiff_kedro.cli.project import catalog_config
 from rsidiff_kedro.hooks.configuration import open_configuration
-from rsidiff_kedro.parameters import parse_parameters
-from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines import finals
 from rsidiff_kedro.provenance.retention import Disk
 
 _ROW = "{:24}  {:8}  {:>6}" + 3 * "  {:>9}" + "  {:>10}"
@@ -38,6 +36,8 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     The rules: --params keep.runs=3,keep.rounds=2. Tables, metrics and records stay. A later run that needs a deleted
     artifact makes it again.
     """
+    from rsidiff_kedro.parameters import parse_parameters
+
     try:
         keep = parse_parameters(open_configuration(env, params)[1]["parameters"]).keep
     except ValueError as error:
@@ -45,7 +45,7 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     disk = _open_disk(env)
     if delete and disk.active():
         raise click.ClickException(f"run {disk.active()[0]} is active and may need these files; wait until it ends")
-    found = disk.deletable(keep)
+    found = disk.deletable(keep, *_open_catalog(env))
     for each in found:
         click.echo(f"{_megabytes(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
         if delete:
@@ -66,11 +66,20 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
 
 def _open_disk(env: str | None) -> Disk:
     """Open the data folder of the project in the working directory, under an environment."""
+
     root, loader = open_configuration(env)
-    own = catalog_config(root, loader)
-    finals = {stage.final for stage in stages() if stage.final}
-    prunable = {name for stage in stages() for name in stage.prunable}
-    return Disk(root / loader["globals"]["data"], DataCatalog.from_config(own).get, prunable, finals)
+    return Disk(root / loader["globals"]["data"], finals())
+
+
+def _open_catalog(env: str | None) -> tuple[Callable[[str], object], set[str]]:
+    """Return what finds a dataset by its name, and the names of those whose large files may be deleted."""
+    from kedro.io import DataCatalog
+
+    from rsidiff_kedro.datasets.runs import catalog_config
+    from rsidiff_kedro.pipelines import stages
+
+    own = catalog_config(*open_configuration(env))
+    return DataCatalog.from_config(own).get, {name for stage in stages() for name in stage.prunable}
 
 
 def _megabytes(size: int) -> str:

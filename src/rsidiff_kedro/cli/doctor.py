@@ -15,9 +15,11 @@ from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.core.devices import computes_on_gpu
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.model import find_device
 from rsidiff_kedro.diffusion.model_folder import is_folder_name
+from rsidiff_kedro.execution.engine import ExecutionError
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
@@ -64,6 +66,7 @@ def examine(env: str | None, params: dict[str, Any]) -> list[Finding]:
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
     findings += _requirements(parameters)
     data = root / loader["globals"]["data"]
+    findings += _cluster(parameters, data)
     if not all(finding.fine for finding in findings if finding.subject == "model"):
         return findings  # without the model nothing is known of weights, memory and disk
     try:
@@ -72,6 +75,20 @@ def examine(env: str | None, params: dict[str, Any]) -> list[Finding]:
     except (OSError, ValueError, SafetensorError) as error:
         text = f"the model's files cannot be read ({_line(error)[:300]})"
         return [*findings, Finding("weights, memory, disk", False, text)]
+
+
+def _cluster(parameters: Parameters, data: Path) -> Iterator[Finding]:
+    """Examine every machine that the engine would use, if that is Ray; starts it for that."""
+    if parameters.execution.engine != "ray":
+        return
+    from rsidiff_kedro.execution.ray_nodes import examine_cluster  # Ray takes seconds to import
+
+    on_gpu = computes_on_gpu(parameters.model.device)
+    try:
+        for finding in examine_cluster(parameters.execution, data, on_gpu):
+            yield Finding(*finding)
+    except ExecutionError as error:
+        yield Finding("execution", False, _line(error))
 
 
 def _line(error: Exception) -> str:

@@ -82,16 +82,19 @@ def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parame
     from safetensors.torch import save_file
 
     from rsidiff_kedro.core.adapter import WEIGHTS_NAME, check_base
+    from rsidiff_kedro.datasets.adapter_folder import save_weights
     from rsidiff_kedro.diffusion.families import family_of
     from rsidiff_kedro.diffusion.kohya import kohya_weights
     from rsidiff_kedro.reporting.model_card import model_card
 
     adapter = run.adapter(number)
     check_base(adapter, parameters.model.base, f"rsi.round_{number}.adapter")
-    weights, file = adapter.weights, WEIGHTS_NAME
+    file = f"{title}.safetensors" if form == "kohya" else WEIGHTS_NAME
     if form == "kohya":
-        weights, file = kohya_weights(weights, family_of(parameters.model).denoiser_class), f"{title}.safetensors"
-    save_file({key: value.contiguous() for key, value in sorted(weights.items())}, folder / file, {"format": "pt"})
+        weights = kohya_weights(adapter, family_of(parameters.model).denoiser_class)
+        save_file({key: value.contiguous() for key, value in sorted(weights.items())}, folder / file, {"format": "pt"})
+    else:
+        save_weights(adapter, folder / file)
     examples = _images(run, run.tested_round(number), folder)
     facts = _facts(run, number, name, adapter, parameters, title, examples, partial(_usage, form, file))
     evaluation = parameters.evaluation

@@ -1,8 +1,7 @@
 """Open what is on disk of the project in the working directory, and report what is wrong in one line."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,17 +29,11 @@ def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def catalog_config(root: Path, loader: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the catalog's own datasets with absolute paths."""
-    own = {name: each for name, each in loader["catalog"].items() if each["type"].startswith("rsidiff_kedro.")}
-    return {name: each | {"filepath": (root / each["filepath"]).as_posix()} for name, each in own.items()}
-
-
 def open_project(env: str | None, params: dict[str, Any]) -> "tuple[Parameters, Runs]":
     """Return the parameters as a run would have them, and the runs on disk."""
-    from rsidiff_kedro.datasets.runs import Runs
+    from rsidiff_kedro.datasets.runs import open_runs
     from rsidiff_kedro.parameters import parse_parameters
 
     root, loader = open_configuration(env, params)
     parameters = parse_parameters(loader["parameters"]).within(root)
-    return parameters, Runs(root / loader["globals"]["data"], catalog_config(root, loader))
+    return parameters, open_runs(root, loader)

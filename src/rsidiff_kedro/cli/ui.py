@@ -1,5 +1,6 @@
 """Define the command `kedro rsi ui`, which opens MLflow and Kedro-Viz on what has been run."""
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from urllib.parse import urlencode
 
 import click
 
+from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, find_experiment, read_settings, store_errors
@@ -34,17 +36,15 @@ def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int)
     settings = read_settings(loader["mlflow"])
     uri = settings.absolute_uri(root)
     served = uri if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
+    commands = {viz_port: _viz(viz_port, env, params)}
+    if served != uri:
+        commands[mlflow_port] = _mlflow(mlflow_port, uri)
+    for port in commands:
+        _check_free(port)
     for line in links(settings, root, served):
         click.echo(line)
-    click.echo(
-        f"Kedro-Viz: http://{HOST}:{viz_port}/?types=nodes\nBoth answer after some 20 seconds. Ctrl-C ends them."
-    )
-    commands = [_viz(viz_port, env, params)]
-    if served != uri:
-        commands.append(_mlflow(mlflow_port, uri))
-    for port in (viz_port, *([mlflow_port] if served != uri else [])):
-        _check_free(port)
-    _serve(commands, root)
+    click.echo(f"Kedro-Viz: http://{HOST}:{viz_port}/\nBoth answer after some 20 seconds. Ctrl-C ends them.")
+    _serve([*commands.values()], root)
 
 
 def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
@@ -74,9 +74,7 @@ def _mlflow(port: int, uri: str) -> list[str]:
 
 
 def _viz(port: int, env: str | None, params: dict[str, Any]) -> list[str]:
-    options = [f"--env={env}"] if env else []
-    options += [f"--params=rounds={params['rounds']}"] if "rounds" in params else []
-    return [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", "--host", HOST, "--port", str(port), *options]
+    return [sys.executable, "-m", viz.__name__, json.dumps([HOST, port, env, params])]
 
 
 def _check_free(port: int) -> None:
@@ -90,7 +88,9 @@ def _check_free(port: int) -> None:
 
 
 def _serve(commands: list[list[str]], root: Path) -> None:
-    """Run servers until one ends or Ctrl-C; end them and what they started."""
+    """Run servers until one ends, Ctrl-C or a signal to end; end them and what they started."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit())  # Python would leave the servers behind
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
     servers = [subprocess.Popen(each, cwd=root, env=environment, start_new_session=True) for each in commands]
     try:

@@ -7,3 +7,8 @@ def usable_devices() -> list[str]:
     """List the devices that torch can use here, the fastest first: "cuda", "mps", "cpu"."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, is_there in present.items() if is_there]
+
+
+def computes_on_gpu(device: str) -> bool:
+    """Tell whether a model with this `device` computes on GPUs that Ray can count."""
+    return device in ("auto", "cuda") and "cuda" in usable_devices()

@@ -1,5 +1,6 @@
 """Use the Hugging Face hub: find the commit that a branch or tag means now, and upload a folder."""
 
+import logging
 import re
 from functools import cache
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, is_offline_mode
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import get_session, validate_repo_id
 
 from rsidiff_kedro.core.errors import InputError
 
+logger = logging.getLogger(__name__)
 SECONDS = 10
 """The longest that the hub is waited for."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -34,7 +36,7 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
     """
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
-    if not is_offline_mode():
+    if is_reachable():
         try:
             found = HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS).sha
         except Exception:  # its HTTP client differs between versions, and so do its errors; the cache is asked next
@@ -49,8 +51,30 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
     return kept if _COMMIT.fullmatch(kept) else None
 
 
+def is_reachable() -> bool:
+    """Tell whether the hub answers; if not, work offline from now on, where its client would retry for a minute a file.
+
+    With HF_HUB_OFFLINE set nothing is asked.
+    """
+    return not is_offline_mode() and _answers(constants.ENDPOINT)
+
+
+@cache
+def _answers(address: str) -> bool:
+    try:
+        get_session().head(address, timeout=SECONDS)
+    except Exception as error:  # its HTTP client differs between versions, and so do its errors
+        constants.HF_HUB_OFFLINE = True
+        logger.warning(
+            f"the model hub {address} does not answer ({type(error).__name__}): only what was downloaded before is used"
+        )
+        return False
+    return True
+
+
 def pinned(repository: str, revision: str | None = None, kind: str = "model") -> str | None:
     """Return the revision to open a repository in: its commit, or the given one if that is unknown."""
+    is_reachable()
     return commit_of(repository, revision, kind) or revision
 
 

@@ -4,32 +4,33 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kedro_datasets._typing import JSONPreview
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from kedro_datasets._typing import ImagePreview
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
+from rsidiff_kedro.datasets.image_folder import ImageSetDataset
 
 
 class AdapterDataset(FolderDataset[Adapter]):
     """An `Adapter` as a folder that an unmodified diffusers pipeline loads with `load_lora_weights(folder)`.
 
-    `adapter.json` holds the adapter's info and the digest of its weights, which loading checks. The preview is that
-    file.
+    `adapter.json` holds the adapter's info and the digest of its weights, which loading checks. The preview is a sheet
+    of images that the adapter generated.
     """
 
     large_files = (WEIGHTS_NAME,)
 
     def _write(self, data: Adapter, folder: Path) -> None:
-        # Sorted, so equal adapters are equal byte for byte.
-        weights = {name: data.weights[name].detach().cpu().contiguous() for name in sorted(data.weights)}
-        save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+        save_weights(data, folder / WEIGHTS_NAME)
         (folder / INFO_NAME).write_text(adapter_json(data), encoding="utf-8")
 
     def _read(self, folder: Path) -> Adapter:
         info = _read_info(folder)
         digest = info.pop("digest", None)
+        _check_lora(folder / INFO_NAME, info.get("lora", {}))
         path = require_file(folder / WEIGHTS_NAME, "the adapter's weights")
         try:
             adapter = Adapter(load_file(path), info)
@@ -42,9 +43,30 @@ class AdapterDataset(FolderDataset[Adapter]):
             )
         return adapter
 
-    def preview(self) -> JSONPreview:
-        """Show the contents of `adapter.json`."""
-        return JSONPreview(json.dumps(_read_info(self._load_folder())))
+    def preview(self, filepath: str) -> ImagePreview:
+        """Show a contact sheet of this adapter's images, as base64 of a PNG.
+
+        Args:
+            filepath: the image sets of its round, of which each says which adapter generated it.
+
+        Raises:
+            FolderError: none of them is of this adapter.
+        """
+        digest = _read_info(self._load_folder()).get("digest")
+        found = ImageSetDataset(filepath=filepath).newest_of(str(digest))
+        if found is None:
+            raise FolderError(f"there are no images of the adapter {digest} in {filepath}; let the run come to its end")
+        return found.preview()
+
+
+def save_weights(adapter: Adapter, path: Path) -> None:
+    """Write an adapter's weights as diffusers does; the header says their scale unless it is one."""
+    # Sorted, so equal adapters are equal byte for byte.
+    weights = {name: adapter.weights[name].detach().cpu().contiguous() for name in sorted(adapter.weights)}
+    header = {"format": "pt"}
+    if adapter.info.get("lora"):
+        header[LORA_ADAPTER_METADATA_KEY] = json.dumps(adapter.lora_metadata, indent=2, sort_keys=True)
+    save_file(weights, path, metadata=header)
 
 
 def adapter_json(adapter: Adapter) -> str:
@@ -53,6 +75,13 @@ def adapter_json(adapter: Adapter) -> str:
         return json.dumps({**adapter.info, "digest": adapter.digest}, indent=2, sort_keys=True) + "\n"
     except TypeError as error:
         raise FolderError(f"the adapter's info is no JSON: {error}; record numbers, strings and lists") from error
+
+
+def _check_lora(path: Path, lora: Any) -> None:
+    """Raise FolderError unless peft's settings, if there are any, are such as training records."""
+    alpha = lora.get("lora_alpha", 1) if isinstance(lora, dict) else None
+    if not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
+        raise FolderError(f"{path} says lora = {str(lora)[:60]}, which is no scale; make the adapter anew")
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

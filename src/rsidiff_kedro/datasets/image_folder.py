@@ -68,6 +68,14 @@ class ImageSetDataset(FolderDataset[ImageSet]):
             )
         return ImageSet(metadata, ImageFiles(f"{folder}/{name}" for name in names), _read_latents(folder, len(names)))
 
+    def newest_of(self, checkpoint: str) -> "ImageSetDataset | None":
+        """Return the newest version whose images an adapter of this digest generated, unless they are pruned."""
+        for version in self._get_versions():
+            folder = Path(version)
+            if (folder / "images").is_dir() and {checkpoint} == {*_read_metadata(folder, IMAGE_COLUMNS)["checkpoint"]}:
+                return type(self)(filepath=folder)
+        return None
+
     def preview(self, images: int = 24, columns: int = 6) -> ImagePreview:
         """Show a contact sheet of the first images with their prompts, as base64 of a PNG."""
         loaded = self._read(self._load_folder())

@@ -20,6 +20,17 @@ _FINAL = "report"
 BASE, BEST = "base", "best"
 
 
+def catalog_config(root: Path, loader: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the catalog's datasets of this package with absolute paths, from a project's configuration."""
+    own = {name: each for name, each in loader["catalog"].items() if each["type"].startswith("rsidiff_kedro.")}
+    return {name: each | {"filepath": (root / each["filepath"]).as_posix()} for name, each in own.items()}
+
+
+def open_runs(root: Path, loader: Mapping[str, Any]) -> "Runs":
+    """Open the runs of the project in a folder, with its configuration."""
+    return Runs(root / loader["globals"]["data"], catalog_config(root, loader))
+
+
 class RunError(InputError):
     """A run or a round is not on disk; the message lists those that are."""
 

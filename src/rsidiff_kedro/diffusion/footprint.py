@@ -12,6 +12,7 @@ from torch import nn
 from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.diffusion.families import family_of
+from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.model_folder import model_source, weight_files
 from rsidiff_kedro.diffusion.model_weights import stored_tensors
@@ -53,12 +54,12 @@ def component_bytes(folder: Path, model: ModelSettings) -> dict[str, int]:
     return {name: sum(map(size_of, paths)) for name, paths in files.items()}
 
 
-def adapter_parameters(folder: Path, model: ModelSettings, rank: int, layers: str) -> int:
-    """Count the parameters of a LoRA adapter of this rank on these layers."""
+def adapter_parameters(folder: Path, model: ModelSettings, settings: LoraSettings) -> int:
+    """Count the parameters of a LoRA adapter."""
     family = family_of(model)
     with torch.device("meta"):
         denoiser = family.empty_denoiser(folder)
-        denoiser.add_adapter(family.lora_config(rank, layers))
+        add_lora(denoiser, settings, family.lora_targets[settings.layers])
     return sum(weight.numel() for name, weight in denoiser.named_parameters() if "lora_" in name)
 
 

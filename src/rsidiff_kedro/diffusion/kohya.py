@@ -14,7 +14,7 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_kohya
 from torch import Tensor
 
-from rsidiff_kedro.core.adapter import AdapterError
+from rsidiff_kedro.core.adapter import Adapter, AdapterError
 
 _BLOCK = re.compile(r"transformer\.transformer_blocks\.(\d+)\.(.+)")
 _LAYERS = {
@@ -34,19 +34,27 @@ _MERGED = {
 _Factors = tuple[Tensor, Tensor]
 
 
-def kohya_weights(weights: Mapping[str, Tensor], denoiser_class: Any) -> dict[str, Tensor]:
-    """Return an adapter of scale one under kohya's names, with each layer's alpha.
+def kohya_weights(adapter: Adapter, denoiser_class: Any) -> dict[str, Tensor]:
+    """Return an adapter's weights under kohya's names, with each layer's alpha: its scale times its rank.
 
     Args:
-        weights: by diffusers' key (`unet.….lora_A.weight`).
-        denoiser_class: of the network that they belong to.
+        adapter: of any scale.
+        denoiser_class: of the network that it belongs to.
 
     Raises:
-        AdapterError: kohya's format knows no such network, or not one of these layers.
+        AdapterError: kohya's format knows no such network, or not one of these layers, or the adapter is a DoRA.
     """
+    weights = adapter.weights
+    if any("lora_magnitude_vector" in name for name in weights):
+        raise AdapterError(
+            "kohya's format cannot hold this DoRA: ComfyUI divides by the length of the base's weights, AUTOMATIC1111 "
+            "by that of the inputs', kohya's sd-scripts have none, and images would differ; use diffusers'"
+        )
     if issubclass(denoiser_class, UNet2DConditionModel):
         named = convert_state_dict_to_kohya(dict(weights))
-        return {name: value.float() if name.endswith(".alpha") else value for name, value in named.items()}
+        return {
+            name: adapter.scale * value.float() if name.endswith(".alpha") else value for name, value in named.items()
+        }
     if not issubclass(denoiser_class, SD3Transformer2DModel):
         raise AdapterError(f"kohya's format has no names for the layers of a {denoiser_class.__name__}; use diffusers'")
     named = {}
@@ -54,7 +62,7 @@ def kohya_weights(weights: Mapping[str, Tensor], denoiser_class: Any) -> dict[st
         named |= {
             f"lora_unet_{name}.lora_down.weight": down,
             f"lora_unet_{name}.lora_up.weight": up,
-            f"lora_unet_{name}.alpha": torch.tensor(float(len(down))),
+            f"lora_unet_{name}.alpha": torch.tensor(adapter.scale * len(down)),
         }
     return named
 

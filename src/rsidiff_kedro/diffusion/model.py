@@ -10,20 +10,20 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_type_h
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from rsidiff_kedro.core.adapter import Adapter, check_layers
+from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.devices import usable_devices
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
+from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora, load_lora, restore_lora
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
 from rsidiff_kedro.diffusion.model_fit import check_fit, check_tokens
 from rsidiff_kedro.diffusion.model_folder import (
@@ -35,8 +35,9 @@ from rsidiff_kedro.diffusion.model_folder import (
     shipped_folder,
 )
 from rsidiff_kedro.diffusion.model_weights import check_network
-from rsidiff_kedro.diffusion.output_checks import check_finite, is_flat
+from rsidiff_kedro.diffusion.output_checks import check_finite, check_last_layer, is_flat
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
+from rsidiff_kedro.diffusion.quantization import Quantization, quantization_config
 
 
 class ModelSettings(Section):
@@ -49,6 +50,7 @@ class ModelSettings(Section):
         resolution: pixels per side; None for the resolution that the model was trained for.
         options: settings of this family alone, such as `{t5: false}` of Stable Diffusion 3.
         device: "auto" takes a GPU if there is one.
+        text_encoder_quantization: 8 or 4 bits for T5 or Gemma, on a CUDA GPU; None keeps `dtype`.
         dtype: of the weights; adapters are trained and stored in float32 either way.
     """
 
@@ -59,6 +61,7 @@ class ModelSettings(Section):
     options: Annotated[dict[str, Any], OwnSettings()] = Field(default={})
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], NoResult()] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    text_encoder_quantization: Quantization | None = None
 
 
 class SamplerSettings(Section):
@@ -91,6 +94,7 @@ class DiffusionModel(ABC):
         sampling_options: further arguments of the pipeline's call.
         tokenizer_name: the component that limits a prompt's length.
         max_tokens: that the pipeline reads of a prompt at most; None for as many as the tokenizer's own limit.
+        large_text_encoders: components that `model.text_encoder_quantization` may load in fewer bits.
         Options: the family's own settings, the schema of `model.options`; `Section` itself has none.
     """
 
@@ -107,6 +111,7 @@ class DiffusionModel(ABC):
     sampling_options: ClassVar[dict[str, Any]] = {}
     tokenizer_name: ClassVar[str] = "tokenizer"
     max_tokens: ClassVar[int | None] = None
+    large_text_encoders: ClassVar[tuple[str, ...]] = ()
     Options: ClassVar[type[Section]] = Section
 
     def __init__(self, pipeline: Any, settings: ModelSettings) -> None:
@@ -131,14 +136,17 @@ class DiffusionModel(ABC):
         problem = f"model.base: {settings.base!r} cannot be opened"
         source, options = model_source(settings.base), cls.loading_options(settings)
         download = partial(cls.pipeline_class.download, use_safetensors=True, trust_remote_code=False, **options)
+        dtype = getattr(torch, settings.dtype)
+        if quantized := quantization_config(settings.text_encoder_quantization, cls.quantizable(settings), dtype):
+            options["quantization_config"] = quantized
         read = partial(cls.pipeline_class.from_pretrained, use_safetensors=True, trust_remote_code=False, **options)
         with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save or download it again")):
             # Check a hub's files before a library follows what they say.
             folder = source if Path(source).is_dir() else download(source, revision=pinned(source, settings.revision))
             cls.check_folder(Path(folder), settings)
-            pipeline = read(folder, dtype=getattr(torch, settings.dtype))
+            pipeline = read(folder, dtype=dtype)
             model = cls(pipeline.to(find_device(settings.device)), settings)
-        model.check()
+            model.check()
         return model
 
     @classmethod
@@ -151,6 +159,12 @@ class DiffusionModel(ABC):
         """Return further arguments of `from_pretrained`; None leaves a component out, which may then be missing."""
         known = inspect.signature(cls.pipeline_class.__init__).parameters
         return {name: None for name in ("feature_extractor", "image_encoder") if name in known}  # images as prompts
+
+    @classmethod
+    def quantizable(cls, settings: ModelSettings) -> list[str]:
+        """Return the large text encoders that are loaded."""
+        options = cls.loading_options(settings)
+        return [name for name in cls.large_text_encoders if options.get(name, name) is not None]
 
     @classmethod
     def components_of(cls, folder: Path, settings: ModelSettings) -> dict[str, type[Any]]:
@@ -194,12 +208,6 @@ class DiffusionModel(ABC):
                 check_network(folder / name, kind)
 
     @classmethod
-    def lora_config(cls, rank: int, layers: str) -> LoraConfig:
-        """Describe a LoRA of scale one; its second factor starts at zero."""
-        targets = cls.lora_targets[layers]
-        return LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
-
-    @classmethod
     def empty_denoiser(cls, folder: Path) -> Any:
         """Build the denoiser that a pipeline's folder describes, without memory for its weights."""
         with torch.device("meta"):
@@ -210,6 +218,7 @@ class DiffusionModel(ABC):
         size = self.trained_side(self.denoiser.config)
         if not isinstance(size, int):
             raise ModelError(f"model.base: the denoiser generates {size} latents; only square ones are supported")
+        check_last_layer(self.denoiser)
         self.tokenizer.check()
         read = self.conditioning(["a", "a cat on a chair"]).tensors
         if all(torch.equal(*two) for name, two in read.items() if "mask" not in name):
@@ -280,30 +289,22 @@ class DiffusionModel(ABC):
         """Return the pixels per side of an image."""
         return int(self.latent_shape[1] * self.pipeline.vae_scale_factor)
 
-    def load_adapter(self, adapter: Adapter, trainable: bool) -> None:
+    def load_adapter(self, adapter: Adapter, trainable: bool, dropout: float = 0.0) -> None:
         """Load an adapter, to train it or to generate with it; raise AdapterError if it belongs to another network.
 
         In float32, an adapter to generate with is fused into the weights, which is faster. In bfloat16 that would
-        round most of it away, so it stays beside the weights.
+        round most of it away, so it stays beside the weights. `dropout` is peft's lora_dropout, for training.
         """
-        prefix = f"{self.denoiser_name}."
-        check_layers(adapter, {name: tuple(each.shape) for name, each in self.denoiser.named_parameters()}, prefix)
-        # Clone: peft keeps the given tensors, and training changes them in place.
-        weights = {name: value.clone() for name, value in adapter.weights.items()}
-        # Load into the denoiser alone: the pipeline's own method warns about text encoders without an adapter.
-        self.denoiser.load_lora_adapter(weights, prefix=self.denoiser_name, adapter_name="default")
+        load_lora(self.denoiser, adapter, self.denoiser_name, dropout)
         if trainable and self.dtype != torch.float32:
-            # Loading rounded the values to the denoiser's dtype; restore them.
-            cast_training_params(self.denoiser, dtype=torch.float32)
-            exact = {name.removeprefix(prefix): value for name, value in adapter.weights.items()}
-            set_peft_model_state_dict(self.denoiser, exact, adapter_name="default")
+            restore_lora(self.denoiser, adapter, self.denoiser_name)
         elif not trainable and self.dtype == torch.float32:
             self.pipeline.fuse_lora(components=[self.denoiser_name])
             self.pipeline.unload_lora_weights()
 
-    def add_adapter(self, rank: int, layers: str) -> None:
-        """Add a fresh trainable LoRA whose second factor is zero."""
-        self.denoiser.add_adapter(self.lora_config(rank, layers), adapter_name="default")
+    def add_adapter(self, settings: LoraSettings) -> None:
+        """Add a fresh trainable LoRA whose second factor is zero; raise AdapterError if it names no layers."""
+        add_lora(self.denoiser, settings, self.lora_targets[settings.layers])
         if self.dtype != torch.float32:
             cast_training_params(self.denoiser, dtype=torch.float32)
 

@@ -56,7 +56,12 @@ def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, 
     """
     parts = {name: config_of(folder, name, components[name]) for name in (denoiser, "vae", "scheduler")}
     configs = Configs(parts[denoiser], parts["vae"], parts["scheduler"], components["scheduler"].__name__)
-    problem = _misfit_of_latents(configs, packed) or _misfit_of_denoiser(configs) or _misfit_of_noise(configs, flow)
+    problem = (
+        _misfit_of_latents(configs, packed)
+        or _misfit_of_denoiser(configs)
+        or _misfit_of_noise(configs, flow)
+        or _misfit_of_schedule(configs.scheduler)
+    )
     if problem is not None:
         raise ModelError(f"model.base: {str(folder)!r} does not fit: {problem} (docs/models.md)")
 
@@ -104,6 +109,32 @@ def _misfit_of_noise(configs: Configs, flow: bool) -> str | None:
     if not flow and prediction not in ("epsilon", "v_prediction"):
         return f"it predicts {prediction!r}; only epsilon and v_prediction can be fine-tuned"
     return None
+
+
+def _misfit_of_schedule(scheduler: Mapping[str, Any]) -> str | None:
+    """Say which entry of a scheduler gives noise levels that no model is trained for; diffusers follows all of them."""
+    spacing, steps = scheduler.get("timestep_spacing", _SPACINGS[0]), scheduler.get("num_train_timesteps")
+    betas = scheduler.get("trained_betas")
+    start, end = scheduler.get("beta_start", 0.1), scheduler.get("beta_end", 0.1)
+    if spacing not in _SPACINGS:
+        return f"its scheduler's timestep_spacing is {str(spacing)[:40]!r}; one of {', '.join(_SPACINGS)} is right"
+    if betas is not None and not (isinstance(betas, list) and len(betas) == steps and all(map(_is_beta, betas))):
+        return f"its scheduler's trained_betas are not {steps} numbers between 0 and 1 (num_train_timesteps)"
+    if betas is None and not (_is_beta(start) and _is_beta(end) and start <= end):
+        return (
+            f"its scheduler's noise goes from beta_start = {str(start)[:40]} to beta_end = {str(end)[:40]}; both lie "
+            "between 0 and 1, and it grows"
+        )
+    if scheduler.get("thresholding"):
+        return "its scheduler cuts latents to values between -1 and 1 (thresholding), which is made for pixels"
+    return None
+
+
+_SPACINGS = ("leading", "trailing", "linspace")
+
+
+def _is_beta(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < 1
 
 
 def has_undefined_snr(scheduler: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from rsidiff_kedro.core.untrusted.paths import lies_inside
 
 BASES = Registry("shipped model", "rsidiff_kedro.bases", {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER"})
 """Models that come with a package: `model.base` may name one."""
+BASE_PROMPTS = Registry(
+    "shipped model", "rsidiff_kedro.base_prompts", {"scenes": "rsidiff_kedro.scenes.world.grammar:is_caption"}
+)
+"""Functions that tell whether a shipped model was trained on such prompts; a model without one reads any text."""
 Classes = dict[str, tuple[str, str]]
 """The library and the class of each component that a pipeline's index names."""
 _LIBRARIES = ["diffusers", "transformers", "stable_diffusion"]  # the last is diffusers' name of its safety checker
@@ -41,6 +45,19 @@ def model_source(base: str) -> str:
 def shipped_folder(base: str) -> Path | None:
     """Return the folder of a shipped model, None for any other."""
     return Path(BASES.load(base)) if base in BASES else None
+
+
+def check_known(base: str, prompts: Sequence[str]) -> None:
+    """Raise ModelError if most of the prompts are none that a shipped model was trained on."""
+    if base not in BASE_PROMPTS:
+        return
+    is_known = BASE_PROMPTS.load(base)
+    unknown = [prompt for prompt in prompts if not is_known(prompt)]
+    if 2 * len(unknown) > len(prompts):
+        raise ModelError(
+            f"model.base: {base!r} was trained on prompts of its own kind alone, and {len(unknown)} of {len(prompts)} "
+            f"are of no such kind ({unknown[0][:60]!r} first); use another base, or the prompts that belong to it"
+        )
 
 
 def is_folder_name(base: str) -> bool:
@@ -95,7 +112,7 @@ def check_components(folder: Path) -> Classes:
     for path in (*folder.glob("[!.]*"), *folder.glob("[!.]*/[!.]*")):
         if not path.is_dir():
             _check_place(folder, path)
-        if path.name.endswith("config.json"):
+        if path.name.endswith(("config.json", "special_tokens_map.json")):
             _check_config(path)
         if path.match("*.safetensors.index*.json"):
             parts_of(path)
@@ -118,8 +135,8 @@ def _check_config(path: Path) -> None:
     config = read_object(path)
     if names_foreign_code(config):
         raise ModelError(
-            f"model.base: {str(path)!r} asks for an attention kernel from the hub, and foreign code is not run; "
-            "remove its attn_implementation"
+            f"model.base: {str(path)!r} asks for attention of another package or from the hub, and foreign code is not "
+            "run; remove its attn_implementation"
         )
     elsewhere = leads_elsewhere(path, config)
     if elsewhere is not None:

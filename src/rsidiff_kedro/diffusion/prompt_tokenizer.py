@@ -8,6 +8,7 @@ from huggingface_hub import snapshot_download
 
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
 from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, model_source
 
 
@@ -68,4 +69,10 @@ def open_named_tokenizer(name: str) -> PromptTokenizer:
     """Open a tokenizer by itself, a local folder or a hub id; raise ModelError if it is missing or broken."""
     advice = "give a folder that save_pretrained wrote, or a hub id"
     with loading(lambda error: ModelError(f"no tokenizer in {name!r} ({reason(error)}); {advice}")):
-        return PromptTokenizer(transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+        folder = name
+        if not Path(name).is_dir():
+            folder = snapshot_download(name, revision=pinned(name), allow_patterns=TOKENIZER_PATTERNS)
+        elsewhere = tokenizer_leads_elsewhere(Path(folder))
+        if elsewhere is not None:
+            raise ModelError(elsewhere)
+        return PromptTokenizer(transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False))

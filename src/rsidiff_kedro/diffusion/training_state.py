@@ -13,7 +13,7 @@ from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Trained weights, optimizers, moving average, losses so far and torch's random states.
+    """Trained weights, optimizers, moving average and losses so far; each step seeds its own random numbers.
 
     Attributes:
         parameters: trained in place.
@@ -38,9 +38,6 @@ class TrainingState:
             for number, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{which}.{number}.{name}": value for name, value in values.items()}
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        tensors["random.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
         save_tensors(tensors, path)
 
     @torch.no_grad()
@@ -52,7 +49,7 @@ class TrainingState:
         weights = self._weights()
         shapes = {name: value.shape for name, value in tensors.items()}
         wanted = {name: value.shape for name, value in weights.items()}
-        if not {"losses", "random.cpu"} <= tensors.keys() or not wanted.items() <= shapes.items():
+        if "losses" not in tensors or not wanted.items() <= shapes.items():
             return 0
         for name, value in weights.items():
             value.copy_(tensors[name])
@@ -65,7 +62,10 @@ class TrainingState:
         for index, optimizer in enumerate(self.optimizers):
             optimizer.load_state_dict(optimizer.state_dict() | {"state": states[str(index)]})
         self.losses[:] = tensors["losses"].tolist()
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random.cuda"])
         return len(self.losses)
+
+
+def saved_steps(path: Path) -> int:
+    """Return the number of finished steps that a file holds; 0 if there is no sound file."""
+    tensors = load_tensors(path)
+    return len(tensors["losses"]) if tensors is not None and "losses" in tensors else 0

@@ -84,8 +84,11 @@ class Engine(Protocol):
     ) -> Iterable[tuple[Shard, Result | None]]:
         """Yield shards as they finish, with their results; None if a result is kept, but was not passed on."""
 
-    def replicas(self, opening: "Opening", most: int) -> Replicas | None:
-        """Open up to so many copies in workers, anew in each call; None if this process works alone."""
+    has_workers: bool
+    """Whether other processes work; then this one should open no network that they can open."""
+
+    def replicas(self, opening: "Opening", most: int) -> Replicas:
+        """Open up to so many copies in workers, anew in each call."""
 
     def close(self) -> None:
         """End the workers."""

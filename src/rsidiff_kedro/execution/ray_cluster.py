@@ -43,7 +43,7 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
         ExecutionError: the cluster cannot be reached or joined.
     """
     check_installed()
-    _set_environment(data)
+    _set_environment(data, alone=settings.address is None)
     import ray  # takes seconds, and reads the environment
 
     path = [os.path.abspath(each) for each in sys.path if each and not each.startswith((sys.prefix, sys.base_prefix))]
@@ -63,7 +63,6 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
             "num_cpus": cpus,
             "object_store_memory": OBJECT_STORE,
             "_temp_dir": str(folder),
-            "_node_ip_address": "127.0.0.1",
         }
     try:
         with _own_signals():
@@ -85,11 +84,38 @@ def disconnect(ray: Any, folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_worker: float, threads: int) -> int:
+def own_threads(settings: ExecutionSettings) -> int:
+    """Return the threads of each worker: those of this process, so that a training has the same result."""
+    return settings.threads or torch.get_num_threads()
+
+
+def own_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpus_to_offer(settings: ExecutionSettings, threads: int) -> int:
+    """Return the CPUs that Ray may give away on this machine: enough for the workers that are set."""
+    return max(own_cores(), threads * (settings.workers or 1))
+
+
+def gpus_per_worker(settings: ExecutionSettings, on_gpu: bool) -> float:
+    """Return the GPUs of each worker; `on_gpu` says where the model computes."""
+    return settings.gpus_per_worker if settings.gpus_per_worker is not None else float(on_gpu)
+
+
+def planned_workers(settings: ExecutionSettings, ray: Any, on_gpu: bool, threads: int) -> int:
     """Return the number of workers; raise ExecutionError if there are too few GPUs or cores for those that are set."""
+    found = ray.cluster_resources()
+    per_worker = gpus_per_worker(settings, on_gpu)
+    return count_workers(settings, found.get("GPU", 0.0), found.get("CPU", 0.0), per_worker, threads)
+
+
+def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_worker: float, threads: int) -> int:
+    """Return as many workers as there is room for, or those that are set; raise ExecutionError if they are too many."""
     have, needed, what = (gpus, per_worker, "GPUs") if per_worker else (cpus, threads, "CPU cores")
     fit = int(have / needed + 1e-9)
-    if (settings.workers is None and fit) or (settings.workers is not None and settings.workers <= fit):
+    if fit and (settings.workers is None or settings.workers <= fit):
         return settings.workers or fit
     raise ExecutionError(
         f"execution.workers is {settings.workers}, and each needs {needed:g} {what}, but there are {have:g}; set fewer "
@@ -97,13 +123,14 @@ def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_wor
     )
 
 
-def own_threads(settings: ExecutionSettings) -> int:
-    """Return the threads of each worker: those of this process, so that a training has the same result."""
-    return settings.threads or torch.get_num_threads()
+def _set_environment(data: Path, alone: bool) -> None:
+    """Require a token, read from the data folder unless the environment names one; send no statistics.
 
-
-def _set_environment(data: Path) -> None:
-    """Require a token, read from the data folder unless the environment names one; send no statistics."""
+    Args:
+        alone: the cluster is this machine, so Ray listens on 127.0.0.1 only.
+    """
+    if alone:  # the one setting that does so on Linux, despite its name; it replaces any address that is given
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         raise ExecutionError(
             f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}, with which everybody who reaches Ray's ports runs code "
@@ -112,6 +139,7 @@ def _set_environment(data: Path) -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # of the workers, which do all the work; Ray's own is 15
     if "RAY_AUTH_TOKEN" in os.environ:
         return
     path = data.absolute() / TOKEN

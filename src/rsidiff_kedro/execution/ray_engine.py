@@ -41,6 +41,8 @@ class RayEngine:
         on_gpu: the model computes on GPUs.
     """
 
+    has_workers = True
+
     def __init__(self, settings: ExecutionSettings, data: Path, on_gpu: bool) -> None:
         ray_cluster.check_installed()
         self._settings, self._data, self._on_gpu = settings, data, on_gpu
@@ -59,25 +61,18 @@ class RayEngine:
 
     def _start(self) -> None:
         settings, threads = self._settings, ray_cluster.own_threads(self._settings)
-        per_worker = settings.gpus_per_worker
-        if per_worker is None:
-            per_worker = 1.0 if self._on_gpu else 0.0
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if settings.address is None:
-            if self._on_gpu and settings.threads is None:
-                threads = max(1, cores // max(1, torch.cuda.device_count()))  # GPUs compute the results
-            cores = max(cores, threads * (settings.workers or 1))
+        if self._on_gpu and settings.threads is None:  # GPUs compute the results, whatever the number of threads
+            threads = max(1, ray_cluster.own_cores() // max(1, torch.cuda.device_count()))
         logger.info("starting Ray: %s", settings.address or "on this machine")
-        self._ray, self._folder = ray_cluster.connect(settings, self._data, cores)
+        offered = ray_cluster.cpus_to_offer(settings, threads)
+        self._ray, self._folder = ray_cluster.connect(settings, self._data, offered)
         atexit.register(self.close)
-        found = self._ray.cluster_resources()
         try:
-            count = ray_cluster.count_workers(
-                settings, found.get("GPU", 0.0), found.get("CPU", 0.0), per_worker, threads
-            )
+            count = ray_cluster.planned_workers(settings, self._ray, self._on_gpu, threads)
         except ExecutionError:
             self.close()
             raise
+        per_worker = ray_cluster.gpus_per_worker(settings, self._on_gpu)
         actor = self._ray.remote(Worker).options(
             num_cpus=0 if per_worker else threads, num_gpus=per_worker, scheduling_strategy="SPREAD"
         )
@@ -101,41 +96,37 @@ class RayEngine:
         workers, number = self.workers, self._next()
         waiting, idle, failed = deque(calls), list(range(len(workers))), Counter[str]()
         busy: dict[Any, tuple[int, tuple[Shard, Input]]] = {}
+        finished: Shard | None = None
         while waiting or busy:
             while waiting and idle:
                 place, call = idle.pop(0), waiting.popleft()
                 busy[workers[place].run.remote(number, portable, *call)] = place, call
+            if finished is not None:  # the worker that made it has other work by now
+                yield finished, None
+                finished = None
+                continue
             done = self._ray.wait(list(busy), num_returns=1)[0][0]
             place, call = busy.pop(done)
+            idle.append(place)
             shard = call[0]
             try:
                 self._outcome(done)
             except WorkerLost as error:
                 failed[shard.key] += 1
                 if failed[shard.key] == ATTEMPTS:
-                    raise ExecutionError(
-                        f"rows {shard.start} to {shard.stop - 1} ({shard.key}) have ended {ATTEMPTS} workers, as the "
-                        f"system does when memory runs out ({error}); lower micro_batch_size or execution.workers, and "
-                        "continue with --only-missing-outputs"
-                    ) from error
+                    raise ExecutionError(_ended(shard, error)) from error
                 self._replace(place)
-                waiting.append(call)
-            except InputError:
-                raise
             except Exception as error:
                 failed[shard.key] += 1
-                if failed[shard.key] == ATTEMPTS or _is_out_of_memory(error):
+                if failed[shard.key] == ATTEMPTS or isinstance(error, InputError) or _is_out_of_memory(error):
                     raise
                 logger.warning("%s failed (%s) and is tried again", shard.key, error)
-                waiting.append(call)
             else:
-                if waiting:
-                    busy[workers[place].run.remote(number, portable, *(call := waiting.popleft()))] = place, call
-                else:
-                    idle.append(place)
-                yield shard, None
+                finished = shard
                 continue
-            idle.append(place)
+            waiting.append(call)
+        if finished is not None:
+            yield finished, None
 
     def replicas(self, opening: Opening, most: int) -> "RayReplicas":
         """Return copies, one per worker, that are opened when they are first called."""
@@ -211,6 +202,14 @@ class RayReplicas:
         for place in range(self.size):
             value = self._call(place, method, value)
         return value
+
+
+def _ended(shard: Shard, error: WorkerLost) -> str:
+    return (
+        f"rows {shard.start} to {shard.stop - 1} ({shard.key}) have ended {ATTEMPTS} workers, as the system does when "
+        f"memory runs out ({error}); lower micro_batch_size or execution.workers, and continue with "
+        "--only-missing-outputs"
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

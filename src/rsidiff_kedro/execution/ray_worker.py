@@ -43,17 +43,29 @@ class Worker:
         return os.getpid()
 
 
+PACKAGES = ("rsidiff_kedro", "ray", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
+VERSIONS = ("Python", *PACKAGES)
+"""What must be the same on all machines."""
+
+
 def node_facts(folder: str, name: str) -> dict[str, str]:
-    """Say what must be the same on all machines; answer the file of this name in a folder by one beside it."""
+    """Say what must be the same on all machines; copy the file of this name in a folder under the machine's name."""
     given = Path(folder, name)
-    if given.is_file():
-        given.with_suffix(f".{platform.node()}").write_text(given.read_text("utf-8"), encoding="utf-8")
-    packages = ("rsidiff_kedro", "ray", "torch", "diffusers", "transformers", "peft")
+    text = given.read_text("utf-8") if name and given.is_file() else ""
+    if text:
+        given.with_name(f"{name}.{platform.node()}").write_text(text, encoding="utf-8")
     gpus = sorted({torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())})
     return {
         "machine": platform.node(),
-        "shared": given.read_text("utf-8") if given.is_file() else "",
+        "shared": text,
         "gpus": ", ".join(gpus) or "none",
         "Python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in packages},
+        **{package: _version(package) for package in PACKAGES},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

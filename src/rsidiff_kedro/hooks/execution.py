@@ -6,7 +6,7 @@ import torch
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
-from rsidiff_kedro.core.devices import usable_devices
+from rsidiff_kedro.core.devices import computes_on_gpu
 from rsidiff_kedro.execution.engine import Engine, ExecutionSettings, set_engine
 from rsidiff_kedro.execution.local import LocalEngine
 from rsidiff_kedro.parameters import parse_parameters
@@ -27,7 +27,7 @@ class ExecutionHooks:
         parameters = parse_parameters(loader["parameters"])
         self._settings = parameters.execution
         self._data = Path(context.project_path) / loader["globals"]["data"]
-        self._on_gpu = parameters.model.device in ("auto", "cuda") and "cuda" in usable_devices()
+        self._on_gpu = computes_on_gpu(parameters.model.device)
 
     @hook_impl
     def before_pipeline_run(self) -> None:

@@ -12,6 +12,9 @@ from rsidiff_kedro.core.errors import InputError
 GO_ON = "what is finished is kept, and the same command with --only-missing-outputs continues"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP)
+_BROKEN = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN)
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
 class OutOfMemory(InputError):
@@ -30,7 +33,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def disk_fault(error: BaseException) -> str | None:
-    """Say what to do if a disk is full or cannot be written, or has no such long names; None for another reason."""
+    """Say what to do if a disk is full, fails or cannot be written, or has another kind of file there; else None."""
     for each in causes(error):
         number = each.errno if isinstance(each, OSError) else None
         if number in _FULL or any(os.strerror(code) in str(each) for code in _FULL):
@@ -39,6 +42,12 @@ def disk_fault(error: BaseException) -> str | None:
             return f"a file cannot be written ({each}); make the folder writable: {GO_ON}"
         if number == errno.ENAMETOOLONG:
             return f"a path is longer than the file system allows ({each}); give a shorter one"
+        if number in _BROKEN:
+            return f"the disk or the network file system fails ({each}); check it: {GO_ON}"
+        if number in _TOO_MANY:
+            return f"too many files are open ({each}); allow more (`ulimit -n 4096`): {GO_ON}"
+        if number in _NO_FOLDER and each in (error, error.__cause__):
+            return f"a file or a link to nothing lies where a folder belongs, or a folder for a file ({each}); move it"
     return None
 
 

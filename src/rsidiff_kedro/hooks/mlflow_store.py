@@ -137,6 +137,8 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
 def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClient | None", str | None]:
     """Return a client and the id of the experiment, without creating the store or the experiment.
 
+    A project that was moved shows its own artifacts, as after `connect`.
+
     Raises:
         TrackingError: the experiment was deleted.
     """
@@ -153,6 +155,7 @@ def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClie
     if experiment is None:
         return client, None
     _check_not_deleted(experiment, settings, root)
+    _use_own_artifacts(experiment, settings, root)
     return client, str(experiment.experiment_id)
 
 

@@ -19,6 +19,8 @@ SECTION = "Rounds"
 CURVES = ("test/prompt_accuracy", "test/hallucination_rate", "test/diversity")
 """Metrics that come first, where they were measured; rewards follow."""
 REWARDS = "test/reward/"
+MEASURED = {"lineSmoothness": 0, "useGlobalLineSmoothing": False}
+"""MLflow draws a moving average over the measured values otherwise."""
 UNFOLDED = {"orderByKey": "attributes.end_time", "orderByAsc": False}
 """MLflow folds children away when it sorts by the time of creation; by their end, a run comes before its rounds."""
 
@@ -37,7 +39,8 @@ def view_of(metrics: Mapping[str, float], images: Sequence[str]) -> dict[str, An
     rewards = sorted(key for key in metrics.keys() - ends if key.startswith(REWARDS))
     curves = [key for key in (*CURVES, *rewards) if not math.isnan(metrics.get(key, math.nan))]
     charts: list[dict[str, Any]] = [
-        {"type": "LINE", "metricKey": key, "selectedMetricKeys": [key], "xAxisKey": "step"} for key in curves
+        {"type": "LINE", "metricKey": key, "selectedMetricKeys": [key], "xAxisKey": "step", **MEASURED}
+        for key in curves
     ]
     if images:
         charts.append({"type": "IMAGE", "imageKeys": list(images), "step": 0, "showRunParams": False})

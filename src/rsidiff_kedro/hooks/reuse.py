@@ -23,6 +23,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from tqdm import tqdm
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.datasets.folder import FolderDataset
 from rsidiff_kedro.diffusion.model import find_device
@@ -32,12 +33,18 @@ from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.hooks.pinned import UnversionedError, check_load_versions, check_unversioned
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
+from rsidiff_kedro.pipelines.stage import TRAINS
 from rsidiff_kedro.provenance.code_digest import Place, assets_digest, code_digest, library_versions
 from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
 from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
 
 logger = logging.getLogger(__name__)
+
+
+class ClockError(InputError):
+    """Runs would have the same version, which is the time when they begin."""
+
 
 NEVER = "it was never made"
 SHOWN = 3
@@ -51,6 +58,7 @@ class ReuseHooks:
         self._data, self._records = data, Records(data / RECORDS)
         self._device = ""
         self._keyed = KeyedParameters()
+        self._threads: int | None = None
         self._catalog: CatalogProtocol | None = None
         self._reuse = False
         self._run_id = ""
@@ -72,6 +80,7 @@ class ReuseHooks:
         parameters = parse_parameters(loader["parameters"])
         self._device = find_device(parameters.model.device).type
         self._keyed = KeyedParameters(parameters, Path(context.project_path))
+        self._threads = parameters.execution.threads
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -82,6 +91,7 @@ class ReuseHooks:
             LoadVersionError: a version is named of a dataset that the run does not read, or makes itself, or
                 that has none.
             UnversionedError: Kedro's own runner would skip steps whose outputs cannot be trusted.
+            ClockError: an earlier run has the run's version.
         """
         runner, load_versions = str(run_params.get("runner", RUNNER)), run_params.get("load_versions") or {}
         check_runner(runner)
@@ -93,6 +103,11 @@ class ReuseHooks:
         self._reported, self._foreseen, self._reused = set(), 0, 0
         self._catalog, self._reuse = catalog, bool(run_params["only_missing_outputs"])
         self._run_id = str(run_params["run_id"])
+        if self._records.has_version(self._run_id):
+            raise ClockError(
+                f"the clock says {self._run_id}, when an earlier run began, so both would have one version; set the "
+                "clock, and run the command again"
+            )
         self._find_inputs(pipeline, load_versions)
         for node in pipeline.nodes:
             self._pin(node.outputs, self._run_id)
@@ -261,6 +276,8 @@ class ReuseHooks:
         read = [name for name in node.inputs if is_parameter(name)]
         parameters = self._keyed.of_step({name.removeprefix("params:"): self._catalog.load(name) for name in read})
         parameters |= node.func.keywords if isinstance(node.func, partial) else {}
+        if self._threads is not None and TRAINS in node.tags:
+            parameters["execution.threads"] = self._threads
         return Record(
             step=node.name,
             version=self._run_id,

@@ -1,7 +1,10 @@
 """Kedro pipelines, one folder per stage; `STAGES` lists them in the order of the method."""
 
+import ast
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +25,18 @@ STAGES = (
     "rsidiff_kedro.scenes.pretraining",
 )
 """Packages with a `stage`."""
+
+
+def finals() -> set[str]:
+    """Return the names of the datasets that complete a run, read from the stages' files without importing torch."""
+    found: set[str] = set()
+    for name in STAGES:
+        spec = find_spec(name)
+        source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+        for each in ast.walk(ast.parse(source)):
+            if isinstance(each, ast.keyword) and each.arg == "final" and isinstance(each.value, ast.Constant):
+                found.add(str(each.value.value))
+    return found
 
 
 @cache

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.diffusion import footprint
+from rsidiff_kedro.diffusion.families import family_of
 from rsidiff_kedro.diffusion.model import find_device
+from rsidiff_kedro.diffusion.quantization import BYTES
 from rsidiff_kedro.diffusion.timing import Speed
 from rsidiff_kedro.evaluation.metrics import rounds_to_test
 from rsidiff_kedro.pipelines.requirements import size_text
@@ -49,7 +51,7 @@ def count_images(parameters: "Parameters") -> Counts:
 
 def trained_parameters(parameters: "Parameters", folder: Path) -> int:
     """Count the numbers in the adapter of a model in this folder."""
-    return footprint.adapter_parameters(folder, parameters.model, parameters.finetune.rank, parameters.finetune.layers)
+    return footprint.adapter_parameters(folder, parameters.model, parameters.finetune)
 
 
 def image_side(parameters: "Parameters", folder: Path) -> int:
@@ -74,12 +76,15 @@ def held_bytes(parameters: "Parameters", folder: Path) -> dict[str, int]:
     """Estimate the weights that each stage holds; activations grow with micro_batch_size and resolution."""
     width = 4 if parameters.model.dtype == "float32" else 2
     counts = footprint.component_parameters(folder, parameters.model)
-    model, denoiser = sum(counts.values()), counts.get("unet", 0) + counts.get("transformer", 0)
+    kind, few = parameters.model.text_encoder_quantization, family_of(parameters.model).quantizable(parameters.model)
+    small = BYTES.get(kind or "", width)
+    model = int(sum(count * (small if name in few else width) for name, count in counts.items()))
+    denoiser = counts.get("unet", 0) + counts.get("transformer", 0)
     trained = trained_parameters(parameters, folder) * footprint.OPTIMIZER_BYTES
     held = {
-        "synthesis, gate, evaluation": model * width,
+        "synthesis, gate, evaluation": model,
         # The whole model is opened before text encoders and autoencoder are freed.
-        "finetune": max(model * width, denoiser * width + trained),
+        "finetune": max(model, denoiser * width + trained),
     }
     for name in sorted(parameters.reward_names | {parameters.weighting.features, parameters.evaluation.features}):
         checkpoint = parameters.rewards.options(name).get("checkpoint")

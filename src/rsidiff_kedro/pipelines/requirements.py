@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
-from rsidiff_kedro.diffusion.families import check_loss, check_model, check_steps, open_tokenizer
+from rsidiff_kedro.diffusion.families import check_lora, check_loss, check_model, check_steps, open_tokenizer
 from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.diffusion.model_folder import check_known
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
@@ -43,6 +44,7 @@ def model_requirement(parameters: "Parameters") -> Requirement:
         model = parameters.model
         check_model(model)
         check_loss(model, parameters.finetune)
+        check_lora(model, parameters.finetune)
         check_steps(model, _samplers(parameters))
         return f"{model.family}, {model.base}" + (f", revision {model.revision}" if model.revision else "")
 
@@ -135,6 +137,7 @@ def _check_prompts(parameters: "Parameters") -> str:
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
     held_out = prompts["split"] == "evaluation"
     curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
+    check_known(parameters.model.base, prompts["text"].tolist())
     check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())
     judged = prompts["text"][held_out] if held_out.any() else prompts["text"]
     if judge is not None and not any(map(load_judge(judge).can_read, judged)):

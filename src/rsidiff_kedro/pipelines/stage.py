@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 METHOD = "rsi"
 """The outer namespace of all rounds."""
+TRAINS = "trains"
+"""The tag of nodes that train, whose result depends on the number of threads."""
 _IN_ROUND = re.compile(r"\w+\.round_(\d+)(?:\.|$)")
 
 
@@ -55,7 +57,7 @@ class Stage:
         lower: the settings to lower when memory runs out in it.
         tracked: how MLflow records its datasets, by a key of `hooks.mlflow_runs.RECORDERS`.
         prunable: datasets of old rounds whose large files `kedro rsi prune` may delete.
-        final: the full name of the dataset that completes a run.
+        final: the full name of the dataset that completes a run, written as a literal (see `pipelines.finals`).
         settings: sections of the parameters that this stage adds, by name.
         namespace: of the datasets of a stage apart.
     """

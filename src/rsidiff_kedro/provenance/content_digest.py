@@ -17,13 +17,15 @@ PRUNED = "pruned.txt"
 
 _SMALL, _SMALL_IN_FOLDER = 64_000_000, 1_000_000
 """Bytes; a network's gigabytes are not read for a fingerprint."""
+_SAMPLES, _SAMPLE_SIZE = 256, 4096
 _MOST_FILES = 100_000
 
 
 def fingerprint(path: Path) -> str:
     """Return 12 hex digits for the content of a file or a folder.
 
-    Files of up to 64 MB, in folders of up to 1 MB, count by their content, larger ones by size and time of change.
+    Files of up to 64 MB, in folders of up to 1 MB, count by their content, larger ones by size, time of change and
+    samples of their content, because copies and unpacked archives keep times.
     Links are followed, see `_entries`.
 
     Raises:
@@ -35,9 +37,19 @@ def fingerprint(path: Path) -> str:
     for entry in _entries(path, _MOST_FILES):
         stat = entry.stat()
         large = entry.is_file() and stat.st_size > _SMALL_IN_FOLDER
-        value = f"{stat.st_size} {stat.st_mtime_ns}" if large else _content(entry, path)
+        value = f"{stat.st_size} {stat.st_mtime_ns} {_samples(entry, stat.st_size)}" if large else _content(entry, path)
         digest.update(_line(entry.relative_to(path), value))
     return digest.hexdigest()[:12]
+
+
+def _samples(file: Path, size: int) -> str:
+    """Return a digest of 256 blocks at equal distances, the first and the last included."""
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        for number in range(_SAMPLES):
+            opened.seek(number * (size - _SAMPLE_SIZE) // (_SAMPLES - 1))
+            digest.update(opened.read(_SAMPLE_SIZE))
+    return digest.hexdigest()
 
 
 def content_digest(path: Path) -> str:

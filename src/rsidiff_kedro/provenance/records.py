@@ -77,6 +77,10 @@ class Records:
         """Return every record, those of the oldest versions first."""
         return self._read("*.json")
 
+    def has_version(self, version: str) -> bool:
+        """Tell whether a run of this version has recorded anything."""
+        return any(self.folder.glob(f"*_{version}.json")) or (self.folder / "runs" / f"{version}.json").exists()
+
     def _read(self, pattern: str) -> list[Record]:
         """Read records, without those that are damaged or under the name of another."""
         found = []

@@ -90,20 +90,13 @@ class Disk:
 
     Args:
         data: the folder.
-        find: returns the dataset of a name, if there is one.
-        prunable: names, without their round, of datasets that `keep.rounds` applies to.
         finals: datasets that complete a run.
     """
 
-    def __init__(
-        self, data: Path, find: Callable[[str], object], prunable: Collection[str], finals: Collection[str]
-    ) -> None:
+    def __init__(self, data: Path, finals: Collection[str]) -> None:
         self.data = data
-        self._prunable = re.compile(rf"rsi\.round_(\d+)\.(?:{'|'.join(sorted(prunable))})")
         records = Records(data / RECORDS)
         self._records = records.all()
-        names = sorted({name for record in self._records for name in record.outputs})
-        self._datasets = {name: each for name in names if isinstance(each := find(name), Prunable) and each.large_files}
         self._used: dict[str, Mapping[str, str]] = records.ended()
         versions = {each.version for each in self._records if each.outputs.keys() & {*finals}}
         self._finished = versions | {version for version, used in self._used.items() if used.keys() & {*finals}}
@@ -129,13 +122,25 @@ class Disk:
         """List the versions of active runs."""
         return [_version(folder) for folder in self._unfinished() if folder.name.startswith(RUN) and is_in_use(folder)]
 
-    def deletable(self, keep: KeepSettings) -> list[Deletable]:
-        """List what the rules allow to delete."""
-        needed, reached, oldest = self._needed(keep)
-        found = [each for name in self._datasets for each in self._of_dataset(name, needed, reached, oldest)]
+    def deletable(
+        self, keep: KeepSettings, find: Callable[[str], object], prunable: Collection[str]
+    ) -> list[Deletable]:
+        """List what the rules allow to delete.
+
+        Args:
+            keep: the rules.
+            find: returns the dataset of a name, if there is one.
+            prunable: names, without their round, of datasets that `keep.rounds` applies to.
+        """
+        needed, reached, oldest = self._needed(keep, re.compile(rf"rsi\.round_(\d+)\.(?:{'|'.join(sorted(prunable))})"))
+        found: list[Deletable] = []
+        for name in sorted({name for record in self._records for name in record.outputs}):
+            dataset = find(name)
+            if isinstance(dataset, Prunable) and dataset.large_files:
+                found += self._of_dataset(name, dataset, needed, reached, oldest)
         return [*found, *self._left_over(oldest)]
 
-    def _needed(self, keep: KeepSettings) -> tuple[_Artifacts, _Artifacts, str]:
+    def _needed(self, keep: KeepSettings, prunable: re.Pattern[str]) -> tuple[_Artifacts, _Artifacts, str]:
         """Return what must stay; what kept runs were made from, old rounds included; the oldest kept version."""
         versions = sorted({record.version for record in self._records})
         finished = [version for version in versions if version in self._finished]
@@ -151,13 +156,16 @@ class Disk:
             ]
             artifacts = {(name, each.version) for each in chain(self._records, *made) for name in each.outputs}
             last = max((_round(name) for name, _ in artifacts), default=0)
-            old = {each for each in artifacts if keep.rounds is not None and self._is_old(each[0], last - keep.rounds)}
+            old = {
+                each for each in artifacts if keep.rounds is not None and _is_old(each[0], prunable, last - keep.rounds)
+            }
             needed |= artifacts - old if version in finished else artifacts
             reached |= artifacts
         return needed, reached, oldest
 
-    def _of_dataset(self, name: str, needed: _Artifacts, reached: _Artifacts, oldest: str) -> Iterator[Deletable]:
-        dataset = self._datasets[name]
+    def _of_dataset(
+        self, name: str, dataset: Prunable, needed: _Artifacts, reached: _Artifacts, oldest: str
+    ) -> Iterator[Deletable]:
         for folder in dataset.version_folder("*").parent.parent.glob("*Z/*"):
             version = folder.parent.name
             size = sum(size_of(folder / file) for file in dataset.large_files)
@@ -185,13 +193,14 @@ class Disk:
     def _unfinished(self) -> list[Path]:
         return [folder for folder in (self.data / UNFINISHED).glob("*_*") if folder.is_dir()]
 
-    def _is_old(self, name: str, last: int) -> bool:
-        match = self._prunable.fullmatch(name)
-        return match is not None and int(match[1]) <= last
-
 
 def _version(folder: Path) -> str:
     return folder.name.split("_", 1)[1]
+
+
+def _is_old(name: str, prunable: re.Pattern[str], last: int) -> bool:
+    match = prunable.fullmatch(name)
+    return match is not None and int(match[1]) <= last
 
 
 def _round(dataset: str) -> int:

@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import ftfy
 import numpy as np
@@ -215,12 +215,14 @@ class Hpsv2Settings(Section):
         revision: of a Hugging Face id: branch, tag or commit.
         tokenizer: of CLIP: a folder or a Hugging Face id.
         antialias: how images are downscaled; scores with and without differ by up to 0.025.
+        implementation: native, or the official package in an environment of its own (`make official-rewards`).
     """
 
     checkpoint: Checkpoint = Field(default=HPSV2, min_length=1)
     revision: str | None = None
     tokenizer: HubFolder = Field(default=VIT_H_14, min_length=1)
     antialias: bool = False
+    implementation: Literal["native", "official"] = "native"
 
 
 class PickScoreSettings(Section):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class ImageRewardSettings(Section):
     checkpoint: Checkpoint = Field(default=HUB_ID, min_length=1)
     revision: str | None = None
     tokenizer: HubFolder = Field(default=BERT, min_length=1)
+    implementation: Literal["native", "official"] = "native"
 
 
 class ImageRewardNetwork(nn.Module):

@@ -1,17 +1,19 @@
 """Open preference models and image embeddings by name: `load_reward(name).score(images, prompts)`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.locations import OwnSettings
+from rsidiff_kedro.core.locations import NoResult, OwnSettings
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards.clip import AestheticSettings, ClipScoreSettings, Hpsv2Settings, PickScoreSettings
 from rsidiff_kedro.rewards.encoding import Computing
 from rsidiff_kedro.rewards.image_reward import ImageRewardSettings
+from rsidiff_kedro.rewards.official import OfficialReward
 from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind
 
 BUILT_IN = {
@@ -28,14 +30,19 @@ EMBEDDINGS = ("proxy", "hpsv2_1", "pick_score", "clip_score")
 REWARDS = Registry("reward", "rsidiff_kedro.rewards", BUILT_IN)
 FEATURES = Registry("features", "rsidiff_kedro.features", {name: BUILT_IN[name] for name in EMBEDDINGS})
 
+OFFICIAL = "official_python"
+"""The option that an official package is opened with, and no native model."""
+
 
 class RewardsSettings(Computing):
     """Checkpoints of preference models and how they compute; a run opens only those that it names.
 
     Attributes:
+        official_python: of the environment that `make official-rewards` builds, for `implementation: official`.
         custom: keyword arguments of your own rewards and features, by name.
     """
 
+    official_python: Annotated[Path, NoResult()] = Path("data/parity/official/bin/python")
     hpsv2: Hpsv2Settings = Hpsv2Settings()
     image_reward: ImageRewardSettings = ImageRewardSettings()
     pick_score: PickScoreSettings = PickScoreSettings()
@@ -50,7 +57,9 @@ class RewardsSettings(Computing):
         section = getattr(self, "hpsv2" if name.startswith("hpsv2_") else name, None)
         if not isinstance(section, Section):
             return {}
-        return section.model_dump() | self.model_dump(include=set(Computing.model_fields))
+        options = section.model_dump() | self.model_dump(include=set(Computing.model_fields))
+        official = options.pop("implementation", "native") == "official"
+        return options | ({"official_python": self.official_python} if official else {})
 
 
 def load_reward(name: str, **options: Any) -> Reward:
@@ -64,7 +73,8 @@ def load_reward(name: str, **options: Any) -> Reward:
         PluginError: the name is unknown.
         CheckpointError: the checkpoint or the tokenizer cannot be used.
     """
-    return as_reward(REWARDS.load(name), options, name)
+    plugin = REWARDS.load(name)
+    return OfficialReward(name, plugin, **options) if OFFICIAL in options else as_reward(plugin, options, name)
 
 
 def compares_samples(name: str) -> bool:
@@ -75,6 +85,11 @@ def compares_samples(name: str) -> bool:
 
 def load_features(name: str, **options: Any) -> Features:
     """Open an image embedding; same arguments and errors as `load_reward`."""
+    if OFFICIAL in options:
+        raise InputError(
+            f"the official package of {name} returns scores and no features; set its implementation to native, or name "
+            "other features"
+        )
     opened = bind(FEATURES.load(name), options, name)()
     if not hasattr(opened, "embed"):
         raise InputError(f"the features {name!r} are no features: give a class with embed(images, prompts)")
@@ -93,7 +108,9 @@ def check_features(name: str, **options: Any) -> None:
 
 def _check(registry: Registry, load: Callable[..., Any], name: str, options: dict[str, Any]) -> None:
     plugin = registry.load(name)
-    if hasattr(plugin, "check"):
+    if OFFICIAL in options and registry is REWARDS:
+        OfficialReward.check(name, plugin, **options)
+    elif hasattr(plugin, "check") and OFFICIAL not in options:
         plugin.check(**options)
         _ = Computing(device=options.get("device", "auto")).place
     else:

@@ -1,16 +1,16 @@
 """Open CLIP's and BERT's tokenizers from a local folder or the hub, and check that they fit their networks."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from transformers import BertTokenizerFast, CLIPTokenizerFast
 
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.core.untrusted.model_configs import leads_elsewhere
+from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 
 
@@ -35,7 +35,6 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
     if os.path.isdir(folder):
         if not any(all((folder / name).is_file() for name in names) for names in (("tokenizer.json",), files)):
             raise CheckpointError(f"the tokenizer's folder {source!r} has no {needed}; save the tokenizer again")
-        _check_config(folder / "tokenizer_config.json")
     elif is_path(source):
         raise CheckpointError(
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
@@ -48,9 +47,12 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
         )
 
     with loading(refuse):
-        local = folder.is_dir()
-        place, revision = (str(folder), None) if local else (source, pinned(source))
-        tokenizer = kind.from_pretrained(place, revision=revision, trust_remote_code=False)
+        if not folder.is_dir():
+            folder = Path(snapshot_download(source, revision=pinned(source), allow_patterns=TOKENIZER_PATTERNS))
+        elsewhere = tokenizer_leads_elsewhere(folder)
+        if elsewhere is not None:
+            raise CheckpointError(elsewhere)
+        tokenizer = kind.from_pretrained(folder, trust_remote_code=False)
     tokenizer.add_tokens(added or [], special_tokens=True)
     if len(tokenizer) != vocabulary_size:
         raise CheckpointError(
@@ -58,14 +60,3 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
             "give the tokenizer that belongs to the checkpoint"
         )
     return tokenizer
-
-
-def _check_config(path: Path) -> None:
-    """Raise CheckpointError if a tokenizer's configuration has other files loaded than those beside it."""
-    if not path.is_file():
-        return
-    with loading(lambda error: CheckpointError(f"{str(path)!r} is no JSON ({reason(error, 120)}); save it again")):
-        config = json.loads(path.read_text(encoding="utf-8"))
-    elsewhere = leads_elsewhere(path, config) if isinstance(config, dict) else "is no JSON object; save it again"
-    if elsewhere is not None:
-        raise CheckpointError(f"{str(path)!r} {elsewhere}")

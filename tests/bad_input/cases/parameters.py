@@ -76,6 +76,10 @@ _ROUND = (
 _TRAINING = (
     _case("the learning rate is misspelled", "finetune.learning_rat=1", "did you mean 'finetune.learning_rate'?"),
     _case("an adapter of rank 0", "finetune.rank=0", "(allowed: >= 1 and <= 512)"),
+    _case("layers that the model lacks", "finetune.target_modules=[to_x]", "'to_x' is no linear layer or convolution"),
+    _case("layers by a broken pattern", "finetune.target_modules=(", "'(' is no regular expression"),
+    _case("an adapter's scale of zero", "finetune.lora_alpha=0", "'finetune.lora_alpha' is 0"),
+    _case("all of an adapter's inputs are dropped", "finetune.lora_dropout=1", "'finetune.lora_dropout' is 1"),
     _case("steps are a word", "finetune.steps=ten", "'finetune.steps' is 'ten'"),
     _case("the layers to train are unknown", "finetune.layers=some", "'attention' or 'all'"),
     _case("supervised fine-tuning of no steps", "sft.steps=0", "'sft.steps' is 0"),

@@ -165,3 +165,69 @@ def test_an_image_is_read_from_its_own_bytes_alone(tmp_path):
     Image.new("RGB", (4, 4), "red").save(buffer, "PNG")
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
     assert corner(tmp_path / "a.jpg") == ((255, 0, 0), (255, 0, 0))
+
+
+def tiff(pixels, **tags):
+    """Return a TIFF of two gray pixels; Pillow writes few of its kinds."""
+    usual = {"ImageWidth": 2, "ImageLength": 1, "BitsPerSample": 16, "Compression": 1, "PhotometricInterpretation": 1}
+    numbers = dict(zip([*usual, "MaxSampleValue", "SampleFormat"], (256, 257, 258, 259, 262, 281, 339)))
+    values = {numbers[name]: value for name, value in (usual | tags).items()}
+    values |= {277: 1, 278: 1, 279: len(pixels)}
+    values[273] = 8 + 2 + 12 * (len(values) + 1) + 4
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in sorted(values.items()))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(values)) + entries + bytes(4) + pixels
+
+
+GRAY = struct.pack("<2H", 0, 65535)
+
+
+def test_gray_tiff_of_16_bits_keeps_its_white(tmp_path):
+    (tmp_path / "a.tiff").write_bytes(tiff(GRAY))
+    assert [read_image(tmp_path / "a.tiff").getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), WHITE]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (tiff(GRAY, PhotometricInterpretation=0), "PhotometricInterpretation 0"),
+        (tiff(bytes(3), BitsPerSample=12), "BitsPerSample 12"),
+        (tiff(struct.pack("<2H", 0, 4095), MaxSampleValue=4095), "MaxSampleValue 4095"),
+        (tiff(bytes(2), BitsPerSample=8, SampleFormat=2), "have a sign"),
+    ],
+)
+def test_a_tiff_whose_white_pillow_mistakes_is_refused(tmp_path, content, says):
+    (tmp_path / "a.tiff").write_bytes(content)
+    for read in (read_image, read_header):
+        with pytest.raises(ImageReadError, match=says):
+            read(tmp_path / "a.tiff")
+
+
+def bmp(fourth, compression=0, masks=()):
+    """Return a BMP of two pixels of 32 bits."""
+    header = struct.pack("<IiiHHIIiiII", 40 + 68 * bool(masks), 2, 1, 1, 32, compression, 8, 0, 0, 0, 0)
+    header += struct.pack("<4I", *masks) + bytes(52) if masks else b""
+    pixels = bytes([10, 200, 250, fourth[0], 3, 2, 1, fourth[1]])
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + 8, 0, 0, 14 + len(header)) + header + pixels
+
+
+@pytest.mark.parametrize("fourth", [(0, 0), (255, 255)])
+def test_a_bmp_without_transparency_is_read_as_it_is(tmp_path, fourth):
+    (tmp_path / "a.bmp").write_bytes(bmp(fourth))
+    assert [read_image(tmp_path / "a.bmp").getpixel((x, 0)) for x in (0, 1)] == [(250, 200, 10), (1, 2, 3)]
+
+
+def test_a_bmp_that_may_be_transparent_is_refused_unless_its_header_says_so(tmp_path):
+    (tmp_path / "a.bmp").write_bytes(bmp((255, 0)))
+    for read in (read_image, read_header):
+        with pytest.raises(ImageReadError, match="whether the fourth byte of each pixel is transparency"):
+            read(tmp_path / "a.bmp")
+    (tmp_path / "a.bmp").write_bytes(bmp((255, 0), 3, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)))
+    assert [read_image(tmp_path / "a.bmp").getpixel((x, 0)) for x in (0, 1)] == [(250, 200, 10), WHITE]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_an_image_of_which_nothing_can_be_seen_is_refused(tmp_path, mode):
+    options = {"transparency": 0} if mode in ("P", "I;16") else {}
+    path = saved(tmp_path / "a.png", Image.new(mode, (16, 16)), **options)
+    with pytest.raises(ImageReadError, match="all its pixels are transparent"):
+        read_image(path)

@@ -139,11 +139,17 @@ def test_what_is_filled_in_or_can_be_misread_is_told(tmp_path, name, content, te
         ),
         ("a.json", '[{"text": "a"}, {"text": "b", "text": "c"}]', "the key 'text' stands twice"),
         ("a.xlsx", "x", "unknown kind of table '.xlsx'; use one of .txt, .csv"),
+        ("a.txt", "a fox\n".encode("utf-16-le"), "not UTF-8 (a zero byte at character 1, as UTF-16 has)"),
+        ("a.jsonl", '{"text": "a"}\n'.encode("utf-16-be"), "not UTF-8 (a zero byte at character 0"),
         ("a.csv", "text\na\n".encode("utf-16"), "not UTF-8 (byte 0xff at position 0); save it as UTF-8"),
     ],
 )
 def test_what_cannot_be_read_as_it_is_written_is_refused(tmp_path, name, content, said):
     assert said in refused(tmp_path / name, content)
+
+
+def test_json_lines_under_the_name_of_json_are_read(tmp_path):
+    assert read(tmp_path / "a.json", '{"text": "a fox"}\n\n{"text": "[a hare"}\n') == ([["a fox", "[a hare"]], [])
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
@@ -46,7 +48,8 @@ def read_image(path: Path) -> Image.Image:
     """Return the image upright in RGB, on white where it is transparent, without what else its file says.
 
     Raises:
-        ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, or 32 bits per pixel.
+        ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, values that do not say what is
+            white or transparent, or no pixel that can be seen.
     """
     image = _use(path, lambda opened: on_white(ImageOps.exif_transpose(opened)))
     image.info.clear()
@@ -57,7 +60,7 @@ def read_header(path: Path) -> ImageHeader:
     """Look at an image without decoding it.
 
     Raises:
-        ImageReadError: as `read_image`, but for images that are cut.
+        ImageReadError: as `read_image`, but for images that are cut or cannot be seen.
     """
     return _use(
         path, lambda opened: ImageHeader(opened.has_transparency_data, bool(getattr(opened, "is_animated", False)))
@@ -70,18 +73,29 @@ def image_suffixes() -> frozenset[str]:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB, with white behind transparent pixels; opaque images stay as `to_rgb` makes them."""
+    """Convert any mode to RGB, with white behind transparent pixels; opaque images stay as `to_rgb` makes them.
+
+    Raises:
+        ValueError: all pixels are transparent.
+    """
     if not image.has_transparency_data:
         return to_rgb(image)
     clear = image.info.get("transparency")
     if image.mode.startswith("I;16"):
         pixels = np.array(image)
+        _check_visible(bool((pixels != clear).any()))
         return Image.fromarray(np.where(pixels == clear, 255, pixels // 257).astype(np.uint8)).convert("RGB")
     if isinstance(clear, tuple) and max(clear) > 255:  # of 16 bits, which Pillow reduces to 8 in pixels alone
         image = image.copy()
         image.info["transparency"] = tuple(value >> 8 for value in clear)
     layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    _check_visible(layer.getchannel("A").getbbox() is not None)
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
+
+
+def _check_visible(visible: bool) -> None:
+    if not visible:
+        raise ValueError("all its pixels are transparent, so it shows nothing")
 
 
 @cache
@@ -107,12 +121,48 @@ def _use(path: Path, use: Callable[[Image.Image], T]) -> T:
 
 def _open(source: Path | IO[bytes], path: Path, use: Callable[[Image.Image], T]) -> T:
     with Image.open(source, formats=_formats()) as image:
-        if image.mode in ("I", "F"):
-            raise ImageReadError(
-                f"{path}: no image that can be read (32 bits per pixel, mode {image.mode}, do not say what is white); "
-                "save it with 8 or 16"
-            )
+        unknown = _unknown(image, path)
+        if unknown is not None:
+            raise ImageReadError(f"{path}: no image that can be read ({unknown}); save it as PNG with 8 or 16 bits")
         return use(image)
+
+
+def _unknown(image: Image.Image, path: Path) -> str | None:
+    """Say what the file leaves open about its pixels, so that Pillow's reading may be wrong; else None."""
+    if image.mode in ("I", "F"):
+        return f"32 bits per pixel, mode {image.mode}, do not say what is white"
+    if isinstance(image, TiffImageFile) and len(image.getbands()) == 1:
+        if _first(image.tag_v2.get(_SAMPLE_FORMAT, 1)) != 1:
+            return "its values have a sign, and do not say what is white"
+        values = {name: _first(image.tag_v2.get(tag, usual)) for name, (tag, usual) in _GRAY_16.items()}
+        odd = [f"{name} {value}" for name, value in values.items() if value != _GRAY_16[name][1]]
+        if image.mode.startswith("I;16") and odd:
+            return f"gray of {' and '.join(odd)}, where Pillow mistakes what is white"
+    if isinstance(image, BmpImageFile) and _has_fourth_values(image, path):
+        return "its header does not say whether the fourth byte of each pixel is transparency"
+    return None
+
+
+_SAMPLE_FORMAT = 339
+_GRAY_16 = {"BitsPerSample": (258, 16), "PhotometricInterpretation": (262, 1), "MaxSampleValue": (281, 65535)}
+"""Tags of TIFF, and the values with which Pillow reads gray of more than 8 bits right."""
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _has_fourth_values(image: BmpImageFile, path: Path) -> bool:
+    """Tell whether the bytes of a BMP that Pillow passes over differ from pixel to pixel, as transparency does."""
+    raw = image.tile[0]
+    order = raw.args[0] if isinstance(raw.args, tuple) else ""
+    if raw.codec_name != "raw" or len(order) != 4 or "X" not in order:
+        return False
+    with path.open("rb") as file:
+        file.seek(raw.offset)
+        pixels = np.frombuffer(file.read(4 * image.width * image.height), np.uint8)
+    fourth = pixels[order.index("X") :: 4]
+    return fourth.size > 0 and bool(np.ptp(fourth))
 
 
 def _without_text(path: Path) -> IO[bytes]:

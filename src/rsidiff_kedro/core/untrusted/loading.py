@@ -7,17 +7,23 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
 
-DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
+DAMAGE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError,
+    ImportError,
+)  # fmt: skip
 """Errors that libraries raise for broken files, and for configurations with wrong types or numbers."""
 
 
 @contextmanager
 def loading(refuse: Callable[[Exception], Exception]) -> Iterator[None]:
-    """Raise `refuse(error)` instead of a library's error about a broken file; let torch.OutOfMemoryError through."""
+    """Raise `refuse(error)` for a library's error about a broken file, not for an InputError or a lack of memory."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:  # tokenizers raises plain Exception, which no narrower clause catches alone
         known = type(error) is Exception or isinstance(error, (*DAMAGE, SafetensorError, StrictDataclassError))
         if isinstance(error, torch.OutOfMemoryError) or not known:

@@ -1,12 +1,22 @@
 """Recognize model configurations that must not be followed: foreign code, other places, numbers that no model has."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rsidiff_kedro.core.untrusted.loading import reason
+
 _ATTENTION = ("attn_implementation", "_attn_implementation")
+_OWN_ATTENTION = ("eager", "sdpa", "flex_attention")
+"""Of torch and transformers themselves; others come from other packages or, without these, from the hub."""
+_PLACES = ("gguf_file", "vocab", "merges", "init_inputs")
+"""Entries of a tokenizer's config that have its class read the files that they name."""
+_TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER_PATTERNS = ["*.json", "*.txt", "*.model"]
+"""Files of a repository on the hub that a tokenizer may read."""
 _MOST_LAYERS = 1000
 _LARGEST = 2**24
 """Limit of any other whole number: vocabularies have some hundred thousand entries, schedules a thousand steps."""
@@ -17,9 +27,12 @@ _MAY_BE_INFINITE = "lambda_min_clipped"
 
 
 def names_foreign_code(config: Any) -> bool:
-    """Tell whether a configuration asks at any depth for an attention kernel from the hub, `owner/kernel:function`."""
+    """Tell whether a configuration asks at any depth for attention that torch and transformers have not themselves.
+
+    It may come from the hub: `owner/kernel:function`, or flash attention whose package is missing.
+    """
     asked = [value for key, value in _entries(config) if key in _ATTENTION and value is not None]
-    return any(not isinstance(value, str) or not re.fullmatch(r"\w+", value) for value in asked)
+    return any(value not in _OWN_ATTENTION for value in asked)
 
 
 def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
@@ -30,6 +43,13 @@ def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
         files = config.get("fast_tokenizer_files", [])
         if not isinstance(files, list) or not all(isinstance(name, str) and Path(name).name == name for name in files):
             return "names tokenizer files (fast_tokenizer_files) that do not lie beside it; remove the entry"
+        named = [name for name in _PLACES if config.get(name) and not isinstance(config[name], dict)]
+        if named:
+            return f"names files of a tokenizer ({named[0]}) in place of its own; remove the entry"
+    if path.name == "special_tokens_map.json":
+        others = [name for name in config if not re.search(r"_tokens?$", name)]
+        if others:
+            return f"holds {others[0]!r}, which is no special token, but may name other files; remove the entry"
     if path.name == "config.json":
         if config.get("transformers_weights") is not None:
             return "names another file of weights (transformers_weights); remove the entry"
@@ -38,6 +58,20 @@ def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
                 "describes quantized weights (quantization_config), which cannot be trained here; give the model with "
                 "weights in float32, float16 or bfloat16"
             )
+    return None
+
+
+def tokenizer_leads_elsewhere(folder: Path) -> str | None:
+    """Say which file of a tokenizer's folder is no JSON object, or what `leads_elsewhere` says of it; else None."""
+    for path in (folder / name for name in _TOKENIZER_FILES):
+        if path.is_file():
+            try:
+                config = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                return f"{str(path)!r} is no JSON ({reason(error, 120)}); save it again"
+            problem = leads_elsewhere(path, config) if isinstance(config, dict) else "is no JSON object; save it again"
+            if problem is not None:
+                return f"{str(path)!r} {problem}"
     return None
 
 

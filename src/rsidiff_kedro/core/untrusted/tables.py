@@ -30,6 +30,7 @@ __all__ = [
     "name_classes",
     "read_parquet",
     "read_rows",
+    "text_columns",
 ]
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -81,6 +82,23 @@ def read_parquet(path: Path) -> pd.DataFrame:
         TableError: the file cannot be read.
     """
     return _read_parquet(path, None)[0]
+
+
+def text_columns(path: Path, names: Sequence[str]) -> list[str]:
+    """Return those of a table's columns that hold texts, and not only texts of numbers, as a number in CSV is."""
+    if path.suffix.lower() == ".parquet":
+        schema = pq.read_schema(path)
+        texts = {
+            field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        }
+        names = [name for name in names if name in texts]
+    return [name for name in names if _holds_texts(read_rows(path, [name]).rows[name])]
+
+
+def _holds_texts(values: pd.Series) -> bool:
+    known = values[values.notna() & (values != "")]
+    texts = len(known) > 0 and all(isinstance(value, str) for value in known)
+    return texts and bool(pd.to_numeric(known, errors="coerce").isna().any())
 
 
 def _read_named_parquet(path: Path, wanted: list[str]) -> pd.DataFrame:

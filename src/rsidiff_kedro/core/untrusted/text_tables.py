@@ -23,7 +23,15 @@ class ColumnError(TableError):
 
 
 class MissingColumnError(ColumnError):
-    """A table that lacks a column."""
+    """A table that lacks a column.
+
+    Attributes:
+        names: the columns that it has.
+    """
+
+    def __init__(self, wanted: str, names: Sequence[str]) -> None:
+        super().__init__(f"no column {wanted!r}; there are {', '.join(map(str, names))}")
+        self.names = list(names)
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def check_names(names: Sequence[str], wanted: Sequence[str]) -> None:
         if count > 1:
             raise ColumnError(f"{count} columns are named {column!r}; rename all but one")
         if not count:
-            raise MissingColumnError(f"no column {column!r}; there are {', '.join(map(str, names))}")
+            raise MissingColumnError(column, names)
 
 
 def parse_text(content: bytes, suffix: str, wanted: Sequence[str], separator: str | None = None) -> Rows:
@@ -75,11 +83,14 @@ def parse_text(content: bytes, suffix: str, wanted: Sequence[str], separator: st
 
 def _decode(content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TableError(
             f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}); save it as UTF-8"
         ) from None
+    if "\0" in text:
+        raise TableError(f"not UTF-8 (a zero byte at character {text.index(chr(0))}, as UTF-16 has); save it as UTF-8")
+    return text
 
 
 def _lines(text: str) -> list[str]:
@@ -183,6 +194,9 @@ def _count(lines: list[_Line], what: str) -> str:
 
 
 def _parse_json(text: str, wanted: Sequence[str]) -> Rows:
+    lines = [line for line in _lines(text) if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines):
+        return _parse_json_lines(_lines(text), wanted)  # as many programs name JSON lines
     items = _loads(text, "")
     if not isinstance(items, list):
         raise TableError(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rsidiff_kedro.core.registry import PluginError, Registry
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.validation import explain
+from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings, find_device
 from rsidiff_kedro.diffusion.model_fit import has_undefined_snr
@@ -23,6 +24,7 @@ from rsidiff_kedro.diffusion.model_folder import (
     read_object,
 )
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer, open_prompt_tokenizer
+from rsidiff_kedro.diffusion.quantization import check_quantization
 
 FAMILIES = Registry(
     "model family",
@@ -61,6 +63,9 @@ def check_model(model: ModelSettings) -> None:
         known = ", ".join(family.Options.model_fields) or "none"
         wrong = explain(error, family.Options, model.options)
         raise ModelError(f"model.options: {wrong}; correct or remove it; options of {model.family}: {known}") from None
+    check_quantization(
+        model.text_encoder_quantization, model.family, family.quantizable(model), find_device(model.device)
+    )
     index = find_index(model.base, model.revision)
     found, wanted = read_object(index).get("_class_name", ""), family.pipeline_class.__name__
     families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
@@ -96,6 +101,13 @@ def check_loss(model: ModelSettings, settings: LossSettings) -> None:
             f"finetune.min_snr_gamma is {settings.min_snr_gamma}, but {str(path)!r} leaves no signal at the last "
             "timestep (rescale_betas_zero_snr), where Min-SNR divides zero by zero; set finetune.min_snr_gamma=null"
         )
+
+
+def check_lora(model: ModelSettings, settings: LoraSettings) -> None:
+    """Raise AdapterError if the denoiser lacks a layer of `target_modules`; a hub id is checked once it is cached."""
+    family, folder = family_of(model), find_index(model.base, model.revision).parent
+    if settings.target_modules is not None and (folder / family.denoiser_name / "config.json").is_file():
+        add_lora(family.empty_denoiser(folder), settings, family.lora_targets[settings.layers])
 
 
 def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -> None:

@@ -35,6 +35,7 @@ class Flux(FlowMatchingModel):
     negative_prompt = False
     tokenizer_name = "tokenizer_2"
     max_tokens = 512
+    large_text_encoders = ("text_encoder_2",)
     Options = FluxOptions
 
     @classmethod

@@ -25,6 +25,7 @@ class Sana(FlowMatchingModel):
     }
     sampling_options = {"use_resolution_binning": False, "negative_prompt": None}  # noqa: RUF012
     max_tokens = 300
+    large_text_encoders = ("text_encoder",)
 
     def check(self) -> None:
         """Check also that the pipeline generates this resolution."""

@@ -34,6 +34,7 @@ class StableDiffusion3(FlowMatchingModel):
         "attention": rf".*\.({JOINT_ATTENTION})",
         "all": rf".*\.({JOINT_ATTENTION}|net\.0\.proj|net\.2)",
     }
+    large_text_encoders = ("text_encoder_3",)
     Options = StableDiffusion3Options
 
     @classmethod

@@ -1,5 +1,7 @@
 """Node functions of fine-tuning."""
 
+from typing import Any
+
 import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
@@ -7,6 +9,7 @@ from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion import training
 from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.training import FinetuneSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
@@ -14,9 +17,9 @@ from rsidiff_kedro.method.replay import ReplaySettings, weighted_images, with_re
 from rsidiff_kedro.method.weighting import effective_sample_size
 
 
-def start_adapter(model: ModelSettings, rank: int, layers: str, seed: int) -> Adapter:
-    """Make the adapter of round 0, with which the model generates as the base does."""
-    return training.initial_adapter(load_model(model), rank, layers, seed)
+def start_adapter(model: ModelSettings, seed: int, **settings: Any) -> Adapter:
+    """Make the adapter of round 0, with which the model generates as the base does; `settings` are `LoraSettings`."""
+    return training.initial_adapter(load_model(model), LoraSettings(**settings), seed)
 
 
 def build_training_set(
@@ -35,7 +38,7 @@ def finetune(
     round_number: int,
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train the round's candidate; also return the log of its steps."""
-    return training.finetune(load_model(model), parent, training_set, settings, seed, round_number, unfinished_folder())
+    return training.finetune(model, parent, training_set, settings, seed, round_number, unfinished_folder())
 
 
 def measure_training(

@@ -2,15 +2,17 @@
 
 from kedro.pipeline import Pipeline, node
 
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.pipelines.finetune import nodes
-from rsidiff_kedro.pipelines.stage import bind
+from rsidiff_kedro.pipelines.stage import TRAINS, bind
 
 
 def create_pipeline(round_number: int) -> Pipeline:
     """Create the adapter to start from (round 0), or the training set and the candidate."""
     if round_number == 0:
-        inputs = ["params:model", "params:finetune.rank", "params:finetune.layers", "params:seed"]
+        lora = {name: f"params:finetune.{name}" for name in LoraSettings.model_fields}
+        inputs = {"model": "params:model", "seed": "params:seed", **lora}
         return Pipeline([node(nodes.start_adapter, inputs, "adapter", name="start_adapter")])
     build = weighted_images if round_number == 1 else nodes.build_training_set
     replayed = [] if round_number == 1 else ["previous_training_set", "params:replay"]
@@ -25,7 +27,11 @@ def create_pipeline(round_number: int) -> Pipeline:
                 name="build_training_set",
             ),
             node(
-                bind(nodes.finetune, round_number=round_number), trained, ["candidate", "training_log"], name="finetune"
+                bind(nodes.finetune, round_number=round_number),
+                trained,
+                ["candidate", "training_log"],
+                name="finetune",
+                tags=TRAINS,
             ),
             node(nodes.measure_training, measured, "training_metrics", name="measure_training"),
         ]

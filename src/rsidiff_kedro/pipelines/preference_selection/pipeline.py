@@ -4,6 +4,7 @@ from kedro.pipeline import Pipeline, node
 
 from rsidiff_kedro.method.selection import select_samples
 from rsidiff_kedro.pipelines.preference_selection import nodes
+from rsidiff_kedro.pipelines.previews import preview_selection
 
 
 def create_pipeline(round_number: int) -> Pipeline:
@@ -13,6 +14,12 @@ def create_pipeline(round_number: int) -> Pipeline:
     return Pipeline(
         [
             node(nodes.score_images, scored, "scores", name="score_images"),
-            node(select_samples, ["scores", section, "params:seed"], "selection", name="select_samples"),
+            node(
+                select_samples,
+                ["scores", section, "params:seed"],
+                "selection",
+                name="select_samples",
+                preview_fn=preview_selection(round_number),
+            ),
         ]
     )

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
+from rsidiff_kedro.pipelines.previews import preview_curation
 from rsidiff_kedro.pipelines.prompt_curation import nodes
 from rsidiff_kedro.prompts.splits import split_prompts
 
@@ -23,13 +24,19 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             node(nodes.collect_prompts, [*sources, "params:seed"], "collected_prompts", name="collect_prompts"),
-            node(nodes.filter_prompts, ["collected_prompts", *rules], filtered, name="filter_prompts"),
+            node(
+                nodes.filter_prompts,
+                ["collected_prompts", *rules],
+                filtered,
+                name="filter_prompts",
+                preview_fn=preview_curation(*filtered),
+            ),
             node(split_prompts, ["filtered_prompts", *sizes], splits, name="split_prompts"),
             node(
                 nodes.generate_probe_images, ["prompt_candidates", *probe], "probe_images", name="generate_probe_images"
             ),
             node(nodes.score_probe_images, scored, "probe_scores", name="score_probe_images"),
-            node(nodes.select_pool, chosen, pool, name="select_pool"),
+            node(nodes.select_pool, chosen, pool, name="select_pool", preview_fn=preview_curation(*pool)),
             node(nodes.gather_rejected, rejected, "rejected_prompts", name="gather_rejected_prompts"),
         ]
     )

@@ -9,6 +9,7 @@ from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.real_images import SftSettings, encode_pairs, read_pairs
 from rsidiff_kedro.diffusion.training import FinetuneSettings
+from rsidiff_kedro.execution.engine import current_engine
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 
 
@@ -23,6 +24,7 @@ def finetune(
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train an adapter on the pairs for as many steps as all rounds together take; also return the log."""
     longer, opened = settings.model_copy(update={"steps": sft.steps}), load_model(model)
-    start = training.initial_adapter(opened, settings.rank, settings.layers, seed)
+    start = training.initial_adapter(opened, settings, seed)
     opened.remove_adapter()
-    return training.finetune(opened, start, training_set, longer, seed, 1, unfinished_folder())
+    where = model if current_engine().has_workers else opened
+    return training.finetune(where, start, training_set, longer, seed, 1, unfinished_folder())

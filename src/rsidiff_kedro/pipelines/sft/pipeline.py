@@ -5,6 +5,7 @@ from kedro.pipeline import Pipeline, node
 from rsidiff_kedro.pipelines.common import generate_and_score
 from rsidiff_kedro.pipelines.evaluation.pipeline import BASE, test
 from rsidiff_kedro.pipelines.sft import nodes
+from rsidiff_kedro.pipelines.stage import TRAINS
 
 
 def create_pipeline() -> Pipeline:
@@ -14,7 +15,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             node(nodes.build_training_set, built, "training_set", name="build_training_set"),
-            node(nodes.finetune, trained, ["adapter", "training_log"], name="finetune"),
+            node(nodes.finetune, trained, ["adapter", "training_log"], name="finetune", tags=TRAINS),
             *generate_and_score("validation", "adapter", "gate", "validation_scores"),
             *test(BASE),
         ]

@@ -3,6 +3,7 @@
 from kedro.pipeline import Pipeline, node
 
 from rsidiff_kedro.pipelines.common import REWARDS
+from rsidiff_kedro.pipelines.previews import preview_weighting
 from rsidiff_kedro.pipelines.weighting import nodes
 
 
@@ -12,7 +13,13 @@ def create_pipeline(round_number: int) -> Pipeline:
     shown = ["images", "selection", "weights", REWARDS]
     return Pipeline(
         [
-            node(nodes.weigh_kept_images, weighed, "weights", name="weigh_samples"),
+            node(
+                nodes.weigh_kept_images,
+                weighed,
+                "weights",
+                name="weigh_samples",
+                preview_fn=preview_weighting(round_number),
+            ),
             node(nodes.show_training_samples, shown, "training_samples", name="show_training_samples"),
         ]
     )

@@ -41,6 +41,7 @@ _BRACKET = re.compile(r"[\[{]")
 _MOST_BRACKETS = 100
 """Places of a reply that are tried as the beginning of JSON."""
 _DECODER = json.JSONDecoder()
+_NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
 _NAMES = ("prompt", "text", "caption", "description")
 
 
@@ -163,14 +164,26 @@ def _after_space(text: str, place: int) -> int:
 def _parse(text: str) -> Any:
     """Return the value of a JSON text, None if it is none."""
     try:
-        return from_json(text)
-    except ValueError:
+        from_json(text)  # stricter: no lone surrogates, and no depth that ends in a RecursionError
+        return json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError):
         return None
 
 
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    """Return a JSON object; one whose names repeat, as some models write lists, is a list of objects."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else [{name: value} for name, value in pairs]
+
+
 def _items(value: Any) -> list[Any] | None:
-    """Return the list that a JSON value is, or holds under `prompts` or as its only list."""
+    """Return the list that a JSON value is, or holds under `prompts`, as its only list, or as numbered texts."""
     if isinstance(value, dict):
+        inner = [each for each in value.values() if isinstance(each, dict | list)]
+        if len(inner) == len(value) == 1 and isinstance(inner[0], dict):
+            return _items(inner[0])
+        if len(value) > 1 and all(_NUMBERED.fullmatch(str(name)) for name in value):
+            return list(value.values())
         lists = [each for each in value.values() if isinstance(each, list)]
         value = value.get("prompts", lists[0] if len(lists) == 1 else None)
     return value if isinstance(value, list) else None

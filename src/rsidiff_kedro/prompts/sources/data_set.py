@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import yaml
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, hf_hub_download, is_offline_mode, snapshot_download
 
 import datasets
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
-from rsidiff_kedro.core.untrusted.tables import TableError, read_rows
+from rsidiff_kedro.core.untrusted.tables import TableError, name_classes, read_rows
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
@@ -30,6 +31,14 @@ LAYOUTS = (README, ".huggingface.yaml")
 """Files of a folder that tell `datasets` what to read."""
 OPTIONS = frozenset({"name", "version", "data_dir", "data_files", "description", "features", "sep", "delimiter"})
 """Options of a data set of CSV files that leave its rows as they are."""
+LOSING = ("filters", "on_bad_files", "encoding_errors")
+"""Options of other kinds that leave out rows or characters."""
+TEXTS = {"json": (".json", ".jsonl"), "text": (".txt",)}
+"""Suffixes of files, besides CSV, that are read as any other file of prompts."""
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""Tables of a folder of media, which `datasets` reads by guessing types."""
+MADE_OF_PATHS = {"image", "audio", "video", "label"}
+"""Columns that `datasets` makes of such a folder's files."""
 
 
 def open_data_set(
@@ -39,20 +48,30 @@ def open_data_set(
     config_name: str | None,
     split: str,
     revision: str | None,
-    streaming: bool,
-) -> "datasets.Dataset | datasets.IterableDataset":
+    limit: int | None,
+) -> "pd.DataFrame | datasets.Dataset | datasets.IterableDataset":
     """Return a split of a data set, after a check that every file of it lies in its folder or its repository.
 
-    CSV in a folder is read as any other file of prompts, and gives the wanted columns alone.
+    Files of text, JSON and CSV are read as any other file of prompts, which guesses no types: they give the wanted
+    columns alone, as a table with the names of classes. `datasets` reads the others.
+
+    Args:
+        limit: rows after which no further file is opened; None for all.
 
     Raises:
-        PromptSourceError: it names a file elsewhere, is of a kind that could, or its CSV cannot be read.
+        PromptSourceError: it names a file elsewhere, is of a kind that could, or its files cannot be read.
         OSError, ValueError, RuntimeError: `datasets` or the hub's client cannot read it.
     """
     if is_folder:
         for layout in LAYOUTS:
             _check_layout(Path(name), layout)
-    builder = datasets.load_dataset_builder(name, config_name, revision=revision)
+    try:
+        builder = datasets.load_dataset_builder(name, config_name, revision=revision)
+    except (OSError, datasets.exceptions.DatasetsError):
+        kept = None if is_folder else _kept_folder(name, revision)
+        if kept is None:
+            raise
+        return open_data_set(str(kept), wanted, True, config_name, split, None, limit)
     kinds = {each.__module__.rpartition(".")[2] for each in type(builder).__mro__}
     if not kinds & SELF_CONTAINED:
         raise PromptSourceError(
@@ -64,62 +83,111 @@ def open_data_set(
             raise PromptSourceError(
                 f"{name}: its file {path!r} lies elsewhere; put the file itself into the data set, or remove its name"
             )
-    if "csv" in kinds:
-        _check_options(name, builder.config)
-        if is_folder:
-            return _read_separated(name, builder, split, wanted)
-    if streaming:
+    _check_options(name, builder.config, "csv" in kinds)
+    files = _tables(builder, kinds, split, wanted, name)
+    if files:
+        if limit is None and not is_folder:  # all splits, so that the hub's cache has what its description names
+            for path in [path for paths in builder.config.data_files.values() for path in paths]:
+                _local(path, name, is_folder)
+        return _read_tables([(path, name, is_folder) for path in files], builder, wanted, limit)
+    if limit is not None and not is_offline_mode():  # offline nothing can be streamed, but the cache may have it all
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
 
 
-def _check_options(name: str, config: Any) -> None:
-    """Refuse options of a CSV file's reader that leave out rows or change what stands in them."""
+def _kept_folder(name: str, revision: str | None) -> Path | None:
+    """Return the folder of a repository's files in the hub's cache, without a network; None if it has none."""
+    if not is_offline_mode():
+        return None
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", revision=revision))
+    except (OSError, ValueError):
+        return None
+
+
+def _changed(config: Any) -> list[str]:
+    """Return the options of a data set's reader that its description sets, apart from those that name its files."""
     usual = type(config)()
-    for option in dataclasses.fields(config):
-        if option.name not in OPTIONS and getattr(config, option.name) != getattr(usual, option.name):
+    names = [option.name for option in dataclasses.fields(config) if option.name not in OPTIONS]
+    return [name for name in names if getattr(config, name) != getattr(usual, name)]
+
+
+def _check_options(name: str, config: Any, is_csv: bool) -> None:
+    """Refuse options that leave out rows and, for CSV, that change what stands in them."""
+    for option in _changed(config):
+        if is_csv or option in LOSING:
             raise PromptSourceError(
-                f"{name}: its description sets {option.name!r} of its CSV files, which can change their rows; remove "
-                "that, and save the files with commas, or tabs, and a header"
+                f"{name}: its description sets {option!r} of its {'CSV ' * is_csv}files, which can change their rows; "
+                f"remove that{', and save the files with commas, or tabs, and a header' * is_csv}"
             )
-    if len(config.sep) != 1 or config.sep in '"\r\n ':
+    if is_csv and (len(config.sep) != 1 or config.sep in '"\r\n '):
         raise PromptSourceError(
             f"{name}: the separator {config.sep!r} of its CSV files; use one character, such as ';'"
         )
 
 
-def _read_separated(name: str, builder: Any, split: str, wanted: Sequence[str]) -> "datasets.Dataset":
-    """Read the CSV files of a split with the reader of `kind: file`, which changes no field."""
-    files = builder.config.data_files or {}
-    if split not in files:
+def _tables(builder: Any, kinds: set[str], split: str, wanted: Sequence[str], name: str) -> list[str]:
+    """Return the files of a split that are read as files of prompts; none if `datasets` is to read them."""
+    files = {each: list(paths) for each, paths in (builder.config.data_files or {}).items()}
+    if "csv" in kinds and split not in files:
         raise PromptSourceError(f"{name}: no split {split!r}; there are {', '.join(map(str, files))}")
-    tables = []
-    for path in map(Path, files[split]):
-        if path.suffix.lower() not in SEPARATORS:
+    found = files.get(split, [])
+    if "csv" in kinds:
+        return found
+    if any(kind.endswith("folder") for kind in kinds):
+        tables = [path for path in found if path.rpartition("/")[2] in METADATA]
+        return [] if _changed(builder.config) or {*wanted} & MADE_OF_PATHS else tables
+    for kind, suffixes in TEXTS.items():
+        if kind in kinds and not _changed(builder.config) and (kind == "json" or [*wanted] == ["text"]):
+            return found if all(path.lower().endswith(suffixes) for path in found) else []
+    return []
+
+
+def _local(path: str, name: str, is_folder: bool) -> Path:
+    """Return the place of a data file; one of the hub is downloaded."""
+    if is_folder:
+        return Path(path)
+    rest = path.removeprefix(f"hf://datasets/{name}")
+    revision, _, inside = rest[1:].partition("/") if rest.startswith("@") else ("", "", rest[1:])
+    return Path(hf_hub_download(name, inside, repo_type="dataset", revision=unquote(revision) or None))
+
+
+def _read_tables(
+    files: list[tuple[str, str, bool]], builder: Any, wanted: Sequence[str], limit: int | None
+) -> pd.DataFrame:
+    """Read files with the reader of `kind: file`, which changes no field, and name the classes that are declared."""
+    declared, tables = builder.info.features or {}, list[pd.DataFrame]()
+    for file in files:
+        path = _local(*file)
+        if isinstance(getattr(builder.config, "sep", None), str) and path.suffix.lower() not in SEPARATORS:
             raise PromptSourceError(
                 f"{path}: CSV in a file of the kind {path.suffix!r}; unpack it, and name it {' or '.join(SEPARATORS)}"
             )
         try:
-            table = read_rows(path, wanted, builder.config.sep)
+            table = read_rows(path, wanted, getattr(builder.config, "sep", None))
         except TableError as error:
             raise PromptSourceError(f"{path}: {error}") from None
         for note in table.notes:
             logger.warning(printable(f"{path}: {note}"))
         tables.append(table.rows)
-    rows, declared = pd.concat(tables, ignore_index=True), builder.info.features or {}
+        if limit is not None and sum(map(len, tables)) >= limit:
+            break
+    rows = pd.concat(tables, ignore_index=True)
     classes = [column for column in rows if isinstance(declared.get(column), datasets.ClassLabel)]
-    features = {column: declared[column] if column in classes else datasets.Value("large_string") for column in rows}
-    columns = {
-        column: [text or None for text in rows[column]] if column in classes else list(rows[column]) for column in rows
-    }
-    return datasets.Dataset.from_dict(columns, datasets.Features(features))
+    return rows.assign(**{column: _named(rows[column], declared[column].names, column) for column in classes})
+
+
+def _named(values: pd.Series, names: list[str], column: str) -> pd.Series:
+    """Return classes by their names, which CSV may hold as numbers or as names."""
+    numbers = [int(value) if isinstance(value, str) and value.isdecimal() else value or None for value in values]
+    return name_classes(pd.Series(numbers, values.index, dtype=object), names, column)
 
 
 def _belongs(path: str, name: str, is_folder: bool) -> bool:
     """Tell whether a data file that `datasets` has found is one of the data set."""
     if not is_folder:
-        return path.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/"))
+        return "::" not in path and path.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/"))
     return "::" not in path and "://" not in path and lies_inside(Path(name), path)
 
 

@@ -14,6 +14,7 @@ import openai
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import from_json
 
+from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.prompts.sources.chat import Reply
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 
 class _ElsewhereError(openai.OpenAIError):
-    """An answer that sends the request, with all it says, on to another host; not retried."""
+    """An answer that sends the request, with all it says, on to another server; not retried."""
 
 
 class _TooLongError(openai.OpenAIError):
@@ -74,7 +75,7 @@ class _Answer(BaseModel):
 
 
 class _Client(openai.DefaultAsyncHttpxClient):
-    """An HTTP client that gives up an answer that is not complete in time, too long, or sent on to another host."""
+    """An HTTP client that gives up an answer that is not complete in time, too long, or sent on to another server."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(headers={"Accept-Encoding": "identity"})
@@ -92,8 +93,10 @@ class _Client(openai.DefaultAsyncHttpxClient):
                         await response.aclose()
                     if response.next_request is None:
                         break
-                    if response.next_request.url.host != request.url.host:
-                        raise _ElsewhereError(f"it sends requests on to {printable(response.next_request.url.host)}")
+                    place = response.next_request.url
+                    if not _is_same_server(request.url, place):
+                        address = f"{place.scheme}://{place.netloc.decode(errors='replace')}"
+                        raise _ElsewhereError(f"it sends requests on to {printable(address)}")
                     request = response.next_request
         except TimeoutError:
             raise openai.APITimeoutError(request=request) from None
@@ -101,6 +104,12 @@ class _Client(openai.DefaultAsyncHttpxClient):
         wait = _wait(response, min(self._seconds, LONGEST_WAIT))
         headers += [] if wait is None else [("retry-after-ms", str(int(wait * 1000)))]
         return type(response)(response.status_code, headers=headers, content=content, request=request)
+
+
+def _is_same_server(old: Any, new: Any) -> bool:
+    """Tell whether two addresses have one scheme, host and port, or the new one adds encryption alone."""
+    encrypted = (old.scheme, new.scheme, old.port, new.port) == ("http", "https", None, None)
+    return old.host == new.host and (encrypted or (old.scheme, old.port) == (new.scheme, new.port))
 
 
 _REPLACED = ("content-encoding", "content-length", "transfer-encoding", "retry-after", "retry-after-ms")
@@ -161,9 +170,14 @@ def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, r
 
 async def _ask(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> bytes:
     limits = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
-    async with openai.AsyncOpenAI(
-        base_url=endpoint, api_key=key or "none", timeout=limits, max_retries=retries, http_client=_Client(timeout)
-    ) as client:
+    options: Any = {"timeout": limits, "max_retries": retries, "http_client": _Client(timeout)}
+    try:
+        opened = openai.AsyncOpenAI(base_url=endpoint, api_key=key or "none", **options)
+    except Exception as error:  # of its HTTP client, whose package differs between versions
+        raise PromptSourceError(
+            f"the endpoint {endpoint!r} is no address ({reason(error)}); give one such as http://localhost:8000/v1"
+        ) from None
+    async with opened as client:
         answer = await client.chat.completions.with_raw_response.create(**body)
         return answer.content
 
@@ -189,7 +203,8 @@ def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: in
     if isinstance(error, _ElsewhereError):
         return str(error), "give that address as the endpoint, if you trust it with your prompts"
     if not isinstance(error, openai.APIStatusError):
-        return str(error), again
+        cause = error.__cause__
+        return f"{error}{f' ({reason(cause)})' if isinstance(cause, Exception) else ''}", again
     said = f"Error code: {error.status_code}: {_words(error.response.text)}"
     if error.status_code >= 500 or error.status_code in (408, 409, 429):
         return said, again
@@ -231,8 +246,8 @@ def _read_answer(body: bytes, endpoint: str) -> Reply:
             "http://localhost:8000/v1"
         ) from None
     choice, usage = answer.choices[0], answer.usage or _Usage()
-    reason = choice.finish_reason or "stop"
-    return Reply(content=choice.message.content or "", finish_reason=reason, tokens=usage.total_tokens)
+    end = choice.finish_reason or "stop"
+    return Reply(content=choice.message.content or "", finish_reason=end, tokens=usage.total_tokens)
 
 
 def _failure(body: bytes) -> str:

@@ -8,11 +8,12 @@ from typing import Literal, Self
 import pandas as pd
 
 from rsidiff_kedro.core.untrusted.paths import lies_inside
-from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, read_rows
+from rsidiff_kedro.core.untrusted.tables import SUFFIXES, MissingColumnError, TableError, read_rows, text_columns
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read_columns
 
 logger = logging.getLogger(__name__)
+DEFAULT_COLUMN = "text"
 
 
 class PromptFileError(PromptSourceError):
@@ -26,13 +27,14 @@ class FileSource(Source):
         path: a .txt file (one prompt per line), .csv, .tsv, .json (a list of texts or of objects), .jsonl or .parquet;
             or a folder, where each file's name without its suffix is the category of its prompts. Hidden files of a
             folder are passed over.
-        column: the column, or key, that holds the prompts; unused for .txt and for a list of texts.
+        column: the column, or key, that holds the prompts; unused for .txt and for a list of texts. None is `text`, or
+            the only other column of texts if there is none of that name.
         category_column: the column of categories, in whose proportions prompts are split; None for no categories.
     """
 
     kind: Literal["file"] = "file"
     path: Path
-    column: str = "text"
+    column: str | None = None
     category_column: str | None = None
 
     def within(self, folder: Path) -> Self:
@@ -52,6 +54,14 @@ class FileSource(Source):
                     f"{path}: a link to a file outside of the folder; put the file itself into the folder, or remove "
                     "the link"
                 )
+        folders = [path.name for path in sorted(self.path.iterdir()) if path.is_dir() and path.name[0] != "."]
+        if folders:
+            logger.warning(
+                printable(
+                    f"{self.path}: not read: {len(folders)} folders in it ({folders[0]} first); put their files beside "
+                    "the others, or name each in a mixture"
+                )
+            )
         others = [path.name for path in files if path not in readable]
         if others:
             logger.info(
@@ -66,13 +76,26 @@ def _read_prompts(source: FileSource, path: Path, category: str) -> pd.DataFrame
         raise PromptFileError(f"{path}: unknown kind of prompt file {suffix!r}; use one of {', '.join(SUFFIXES)}")
     if not os.path.isfile(path):  # pathlib raises where a path is too long
         raise PromptFileError(f"{path}: no such file; give the path of a prompt file")
-    columns = [column for column in (source.column, source.category_column) if column is not None]
     try:
-        table = read_rows(path, columns)
+        column = source.column or _find_column(path, source.category_column)
+        table = read_rows(path, [each for each in (column, source.category_column) if each is not None])
     except TableError as error:
         raise PromptFileError(f"{path}: {error}") from None
     if table.rows.empty:
         raise PromptFileError(f"{path}: the file holds no prompt; give at least one")
     for note in table.notes:
         logger.warning(printable(f"{path}: {note}"))
-    return read_columns(table.rows, source.column, source.category_column, str(path), path.name, category)
+    return read_columns(table.rows, column, source.category_column, str(path), path.name, category)
+
+
+def _find_column(path: Path, category_column: str | None) -> str:
+    """Return `text`, or the only column of texts but the categories'; raise MissingColumnError if there are several."""
+    try:
+        read_rows(path, [DEFAULT_COLUMN])
+    except MissingColumnError as error:
+        found = text_columns(path, [name for name in error.names if name != category_column])
+        if len(found) != 1:
+            raise
+        logger.info(printable(f"{path}: prompts are read from the column {found[0]!r}"))
+        return found[0]
+    return DEFAULT_COLUMN

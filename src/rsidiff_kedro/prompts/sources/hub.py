@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import huggingface_hub
 import pandas as pd
 from pydantic import Field, model_validator
 
@@ -33,7 +32,8 @@ class HubSource(Source):
         config_name: one configuration of a data set with several.
         split: of the data set; all of it goes through this project's own split.
         category_column: the column of categories; None for no categories.
-        limit: number of first rows, streamed instead of a whole download unless HF_HUB_OFFLINE is set; None for all.
+        limit: number of first rows; None for all. Files after these rows are not downloaded; of Parquet, unless
+            HF_HUB_OFFLINE is set, no more than these rows.
     """
 
     kind: Literal["hub"] = "hub"
@@ -59,6 +59,7 @@ class HubSource(Source):
         return self
 
     def collect(self, seed: int) -> pd.DataFrame:
+        revision = self.revision if self._is_folder else pinned(self.dataset, self.revision, "dataset")
         try:
             import datasets
         except ModuleNotFoundError:
@@ -68,14 +69,12 @@ class HubSource(Source):
         from rsidiff_kedro.prompts.sources.data_set import open_data_set
 
         wanted = [column for column in (self.column, self.category_column) if column is not None]
-        # Offline nothing can be streamed, but the cache may have it all.
-        streaming = self.limit is not None and not huggingface_hub.constants.HF_HUB_OFFLINE
-        revision = self.revision if self._is_folder else pinned(self.dataset, self.revision, "dataset")
         try:
             loaded = open_data_set(
-                self.dataset, wanted, self._is_folder, self.config_name, self.split, revision, streaming
+                self.dataset, wanted, self._is_folder, self.config_name, self.split, revision, self.limit
             )
-            rows = _read_rows(loaded, wanted, self.limit, self.dataset)
+            is_table = isinstance(loaded, pd.DataFrame)
+            rows = loaded[: self.limit] if is_table else _read_rows(loaded, wanted, self.limit, self.dataset)
         except PromptSourceError:
             raise
         except TableError as error:

@@ -83,6 +83,8 @@ class LanguageModelSource(Source):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not self.endpoint.isprintable() or " " in self.endpoint:
+            raise ValueError(f"endpoint is {self.endpoint!r}, with a space or line break in it; remove that")
         if set(self.endpoint) & set("@?#"):
             raise ValueError(
                 "endpoint holds a user name, password or query, which would be recorded with the parameters; put the "
@@ -220,6 +222,11 @@ class LanguageModelSource(Source):
             raise PromptSourceError(
                 f"the environment variable {self.api_key_variable!r} with the key of {self.endpoint} is not set; set "
                 "it, or set prompt_curation.source.api_key_variable=null if the endpoint needs none"
+            )
+        if key and not re.fullmatch(r"[!-~]+", key):  # the HTTP client's own error would show it
+            raise PromptSourceError(
+                f"the environment variable {self.api_key_variable!r} holds a space, a line break or another character "
+                "that no key has, perhaps at its end; set it to the key alone"
             )
         return key
 

@@ -129,6 +129,10 @@ class ProxyReward:
         self.model = model if model is not None else ProxyModel.from_pretrained(checkpoint or PROXY_FOLDER)
         self.micro_batch_size = micro_batch_size
 
+    def can_read(self, prompt: str) -> bool:
+        """Tell whether the model knows every word of a prompt."""
+        return 1 not in self.model.word_ids([prompt])[0] or not prompt.strip()
+
     @torch.no_grad()
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Return logits that image and prompt match: float32 [n], higher is better."""

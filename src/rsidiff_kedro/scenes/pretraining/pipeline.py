@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
+from rsidiff_kedro.pipelines.stage import TRAINS
 from rsidiff_kedro.scenes.pretraining import nodes
 
 SETTINGS, SAMPLER = "params:base_model", "params:sampler"
@@ -39,4 +40,5 @@ def _node(
     function: Callable[..., Any], inputs: str | list[str], outputs: str | list[str], name: str | None = None
 ) -> Any:
     """Create a node with the function's name as default."""
-    return node(function, inputs, outputs, name=name or function.__name__)
+    tags = TRAINS if function.__name__.startswith("train_") else None
+    return node(function, inputs, outputs, name=name or function.__name__, tags=tags)

@@ -1,0 +1,201 @@
+"""Compare a round with the same work in plain diffusers and peft: python benchmarks/plain_round.py
+
+The plain side is what a careful user of the libraries writes: batches, no gradients where none are needed, the adapter
+loaded as their guides load it, and their training example's loop. Both sides generate, save, score and train on equally
+many images of the embedded model. Each part is timed in pairs, one side after the other; the table holds medians of CPU
+seconds on one thread, and the median and range of their ratios.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from peft import LoraConfig
+from PIL import Image
+from torch.nn import functional
+
+from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
+from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.lora import LoraSettings
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.rewards.registry import RewardsSettings, load_reward
+from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.scenes import BASE_FOLDER
+from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
+
+MODEL = ModelSettings(base="scenes")
+SAMPLER = SamplerSettings(num_inference_steps=8, guidance_scale=2.0, micro_batch_size=32)
+TRAINING = FinetuneSettings(learning_rate=6e-4, steps=12, batch_size=32)
+SAMPLES = 4
+"""Images per prompt in generation; evaluation generates one."""
+
+
+class Sides:
+    """Both sides' inputs: prompts, images of them, and an adapter."""
+
+    def __init__(self, folder: Path, prompts: int) -> None:
+        self.folder = folder
+        scenes = held_out_scenes(prompts // 2, prompts - prompts // 2, seed=0)
+        self.prompts = prompt_table([scene.caption for scene in scenes], "grammar")
+        self.texts = self.prompts["text"].tolist()
+        parent = initial_adapter(load_model(MODEL), LoraSettings(rank=TRAINING.rank), seed=0)
+        noise = torch.Generator().manual_seed(0)
+        weights = {
+            name: value + 0.01 * torch.randn(value.shape, generator=noise) for name, value in parent.weights.items()
+        }
+        self.adapter = Adapter(weights, parent.info)
+        AdapterDataset(filepath=folder / "adapter").save(self.adapter)
+        self.made = sample_images(load_model(MODEL), None, self.prompts, SAMPLES, SAMPLER, 0, "benchmark", "generating")
+        self.images = [image.copy() for image in self.made.images]
+
+    def save_ours(self, images: ImageSet) -> None:
+        """Write an image set."""
+        ImageSetDataset(filepath=self.folder / f"ours_{time.monotonic_ns()}").save(images)
+
+    def generate_ours(self) -> None:
+        """Generate a round's samples."""
+        model = load_model(MODEL)
+        self.save_ours(sample_images(model, None, self.prompts, SAMPLES, SAMPLER, 0, "round_1", "generating"))
+
+    def evaluate_ours(self) -> None:
+        """Generate test images with an adapter."""
+        model = load_model(MODEL)
+        self.save_ours(sample_images(model, self.adapter, self.prompts, 1, SAMPLER, 0, "test", "generating"))
+
+    def score_ours(self) -> None:
+        """Score all samples."""
+        with_scores(self.made.metadata, self.images, ["proxy"], RewardsSettings())
+
+    def train_ours(self) -> None:
+        """Train on the samples, whose latents are known."""
+        rows = self.made.metadata[["image_id", "prompt_id", "text"]].assign(round=1, weight=1.0)
+        assert self.made.latents is not None
+        finetune(load_model(MODEL), self.adapter, TrainingSet(rows, self.made.latents), TRAINING, 0, 1)
+
+    def _pipeline(self) -> StableDiffusionPipeline:
+        pipeline = StableDiffusionPipeline.from_pretrained(BASE_FOLDER, safety_checker=None)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def _generate_plain(self, pipeline: StableDiffusionPipeline, texts: list[str]) -> list[Image.Image]:
+        folder = self.folder / f"plain_{time.monotonic_ns()}"
+        folder.mkdir()
+        images: list[Image.Image] = []
+        for start in range(0, len(texts), SAMPLER.micro_batch_size):
+            batch = texts[start : start + SAMPLER.micro_batch_size]
+            images += pipeline(batch, num_inference_steps=8, guidance_scale=2.0).images
+        for number, image in enumerate(images):
+            image.save(folder / f"{number}.png")
+        return images
+
+    def generate_plain(self) -> None:
+        """Generate a round's samples."""
+        self._generate_plain(self._pipeline(), [text for text in self.texts for _ in range(SAMPLES)])
+
+    def evaluate_plain(self) -> None:
+        """Generate test images with an adapter."""
+        pipeline = self._pipeline()
+        pipeline.load_lora_weights(self.folder / "adapter")
+        self._generate_plain(pipeline, self.texts)
+
+    def score_plain(self) -> None:
+        """Score each prompt's images, as the packages' examples do."""
+        reward = load_reward("proxy")
+        for number, text in enumerate(self.texts):
+            own = self.images[number * SAMPLES : (number + 1) * SAMPLES]
+            reward.score(own, [text] * len(own))
+
+    def train_plain(self) -> None:
+        """Train as diffusers' text-to-image LoRA example does."""
+        pipeline = self._pipeline()
+        unet, vae, encoder, tokenizer = pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer
+        for network in (unet, vae, encoder):
+            network.requires_grad_(False)
+        targets = [
+            "to_k",
+            "to_q",
+            "to_v",
+            "to_out.0",
+            "proj_in",
+            "proj_out",
+            "conv1",
+            "conv2",
+            "ff.net.0.proj",
+            "ff.net.2",
+        ]
+        unet.add_adapter(LoraConfig(r=16, lora_alpha=16, init_lora_weights="gaussian", target_modules=targets))
+        trained = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=TRAINING.learning_rate)
+        schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        texts = [text for text in self.texts for _ in range(SAMPLES)]
+        pixels = torch.stack([torch.from_numpy(np.asarray(image).copy()) for image in self.images])
+        pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        order = torch.randperm(len(texts)).repeat(1 + TRAINING.steps * TRAINING.batch_size // len(texts))
+        unet.train()
+        for step in range(TRAINING.steps):
+            rows = order[step * TRAINING.batch_size : (step + 1) * TRAINING.batch_size]
+            with torch.no_grad():
+                latents = vae.encode(pixels[rows]).latent_dist.sample() * vae.config.scaling_factor
+                states = encoder(tokens[rows])[0]
+            noise = torch.randn_like(latents)
+            times = torch.randint(0, schedule.config.num_train_timesteps, (len(rows),))
+            noisy = schedule.add_noise(latents, noise, times)
+            loss = functional.mse_loss(unet(noisy, times, states).sample, noise)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """Return the CPU seconds of this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def main() -> None:
+    """Time both sides in pairs and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=32, help="at least 8, with 4 images each")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    parts = ("generate", "evaluate", "score", "train")
+    found: dict[str, list[tuple[float, float]]] = {part: [] for part in parts}
+    with tempfile.TemporaryDirectory() as folder:
+        sides = Sides(Path(folder), given.prompts)
+        for pair in range(given.pairs + 1):
+            for part in parts:
+                ours, plain = (seconds(getattr(sides, f"{part}_{side}")) for side in ("ours", "plain"))
+                if pair:  # the first warms up
+                    found[part].append((ours, plain))
+    sys.stdout.write(
+        "| part | plain, CPU s | ours, CPU s | plain / ours, median | range |\n| --- | --- | --- | --- | --- |\n"
+    )
+    found["all"] = [
+        (sum(ours for ours, _ in pairs), sum(plain for _, plain in pairs)) for pairs in zip(*found.values())
+    ]
+    for part, pairs in found.items():
+        ratios = [plain / ours for ours, plain in pairs]
+        ours, plain = (statistics.median(side) for side in zip(*pairs, strict=True))
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        sys.stdout.write(f"| {part} | {plain:.2f} | {ours:.2f} | {statistics.median(ratios):.2f} | {spread} |\n")
+
+
+if __name__ == "__main__":
+    main()

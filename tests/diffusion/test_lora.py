@@ -1,0 +1,132 @@
+"""peft's options of an adapter hold in training, in the adapter's file, in an unmodified pipeline and after a round."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from peft.tuners.lora import LoraLayer
+from pydantic import ValidationError
+from safetensors import safe_open
+
+from rsidiff_kedro.core.adapter import WEIGHTS_NAME, Adapter, AdapterError
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.datasets.adapter_folder import AdapterDataset
+from rsidiff_kedro.diffusion.families import check_lora, load_model
+from rsidiff_kedro.diffusion.lora import LoraSettings
+from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+
+SETTINGS = FinetuneSettings(rank=4, layers="attention", steps=2, batch_size=4, learning_rate=1e-2)
+SCALES = [
+    ({"lora_alpha": 8.0}, 2.0),
+    ({"lora_alpha": 8.0, "use_rslora": True}, 4.0),
+    ({"use_dora": True}, 1.0),
+    ({"target_modules": ("to_q", "to_v")}, 1.0),
+    ({"lora_dropout": 0.5}, 1.0),
+]
+
+
+@pytest.fixture(scope="module")
+def training_set():
+    generator = torch.Generator().manual_seed(0)
+    metadata = pd.DataFrame({"image_id": list("abcd"), "prompt_id": "0", "text": "a red circle"})
+    return TrainingSet(metadata.assign(round=1, weight=1.0), torch.randn((4, 4, 16, 16), generator=generator))
+
+
+def with_options(**options):
+    return SETTINGS.model_copy(update=options)
+
+
+def train(model, training_set, settings):
+    parent = initial_adapter(load_model(model), settings, seed=0)
+    return finetune(load_model(model), parent, training_set, settings, 0, 1)[0]
+
+
+@pytest.mark.parametrize(("options", "scale"), SCALES)
+def test_an_adapter_keeps_its_options_in_its_folder_and_in_the_next_round(model, tmp_path, options, scale):
+    settings = with_options(**options)
+    AdapterDataset(filepath=tmp_path / "adapter").save(initial_adapter(load_model(model), settings, seed=0))
+    adapter, opened = AdapterDataset(filepath=tmp_path / "adapter").load(), load_model(model)
+    opened.load_adapter(adapter, trainable=True, dropout=settings.lora_dropout)
+    layers = [layer for layer in opened.denoiser.modules() if isinstance(layer, LoraLayer)]
+    assert {layer.scaling["default"] for layer in layers} == {scale} == {adapter.scale}
+    assert {getattr(layer.lora_dropout["default"], "p", 0.0) for layer in layers} == {settings.lora_dropout}
+    assert {layer.use_dora.get("default", False) for layer in layers} == {settings.use_dora}
+    assert opened.export_adapter().keys() == adapter.weights.keys()
+    if settings.target_modules:
+        assert {name.partition(".lora_")[0].rpartition(".")[2] for name in adapter.weights} == {"to_q", "to_v"}
+
+
+def test_a_plain_adapters_file_has_no_settings_and_others_have_diffusers(model, tmp_path):
+    headers = []
+    for number, options in enumerate([{}, {"lora_alpha": 8.0}]):
+        folder = tmp_path / str(number)
+        AdapterDataset(filepath=folder).save(initial_adapter(load_model(model), with_options(**options), seed=0))
+        with safe_open(folder / WEIGHTS_NAME, "pt") as file:
+            headers.append(file.metadata())
+    assert headers[0] == {"format": "pt"}
+    written = json.loads(headers[1]["lora_adapter_metadata"])
+    assert (written["unet.r"], written["unet.lora_alpha"], written["unet.use_dora"]) == (4, 8.0, False)
+
+
+def test_adapters_of_other_scales_are_others():
+    weights = {"unet.a.lora_A.weight": torch.ones(2, 2), "unet.a.lora_B.weight": torch.ones(2, 2)}
+    digests = {Adapter(weights, {"lora": {"lora_alpha": alpha}}).digest for alpha in (1.0, 4.0)}
+    assert len(digests | {Adapter(weights).digest}) == 3
+
+
+def test_a_round_goes_on_with_the_parents_scale(model, training_set):
+    settings = with_options(lora_alpha=8.0, lora_dropout=0.5)
+    first = train(model, training_set, settings)
+    second = finetune(load_model(model), first, training_set, settings, 0, 2)[0]
+    assert second.info["lora"] == first.info["lora"] == {"lora_alpha": 8.0, "use_dora": False, "use_rslora": False}
+    assert second.digest != first.digest
+
+
+def test_dropout_is_the_same_with_gradient_checkpointing(model, training_set):
+    settings = with_options(lora_dropout=0.5, micro_batch_size=2)
+    plain = train(model, training_set, settings)
+    again = train(model, training_set, settings.model_copy(update={"gradient_checkpointing": True}))
+    for name, value in plain.weights.items():
+        torch.testing.assert_close(again.weights[name], value)
+    assert plain.digest != train(model, training_set, with_options(micro_batch_size=2)).digest
+
+
+def test_dora_is_trained_in_float32_beside_a_bfloat16_model(model, training_set):
+    adapter = train(model.model_copy(update={"dtype": "bfloat16"}), training_set, with_options(use_dora=True))
+    fresh = initial_adapter(load_model(model), with_options(use_dora=True), seed=0)
+    lengths = [name for name in adapter.weights if name.endswith("lora_magnitude_vector")]
+    assert len(lengths) == len(adapter.weights) / 3
+    assert {value.dtype for value in adapter.weights.values()} == {torch.float32}
+    assert any(not torch.equal(adapter.weights[name], fresh.weights[name].bfloat16().float()) for name in lengths)
+
+
+def test_a_pattern_means_whole_names(family_folder):
+    model = ModelSettings(family="flux", base=str(family_folder("flux")))
+    adapter, opened = initial_adapter(load_model(model), with_options(target_modules="proj_out"), 0), load_model(model)
+    opened.load_adapter(adapter, trainable=True)  # not those of the blocks, whose names end so
+    assert opened.export_adapter().keys() == adapter.weights.keys()
+    assert {name.partition(".lora_")[0] for name in adapter.weights} == {"transformer.proj_out"}
+
+
+@pytest.mark.parametrize("targets", [("to_q", "to_x"), "to_q", ("norm1",), ".*norm1"])
+def test_layers_that_the_denoiser_lacks_are_refused_before_anything_is_computed(model, targets):
+    with pytest.raises(AdapterError, match=r"target_modules: '.*' is no linear layer .* name some, such as .*to_k"):
+        check_lora(model, LoraSettings(target_modules=targets))
+
+
+def test_layers_that_the_denoiser_has_are_accepted(model):
+    for targets in (("to_q", "conv1", "conv_in"), r".*attn1\.to_(q|v)"):
+        check_lora(model, LoraSettings(target_modules=targets, use_dora=True))
+
+
+def test_a_pattern_that_meets_a_layer_without_weights_is_refused(model):
+    with pytest.raises(AdapterError, match=r"target_modules: Target module .* is not supported"):
+        check_lora(model, LoraSettings(target_modules=".*(to_q|norm1)"))
+
+
+@pytest.mark.parametrize("targets", ["(", "", (), ("",)])
+def test_what_is_no_name_and_no_pattern_is_refused(targets):
+    with pytest.raises(ValidationError):
+        LoraSettings(target_modules=targets)
