@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from rsidiff_kedro import settings
 from rsidiff_kedro.core.validation import fields_of
 from rsidiff_kedro.parameters import ParameterError, parse_parameters, schema
+from rsidiff_kedro.pipelines.plan import count_images
 from rsidiff_kedro.prompts.sources import SOURCES, PromptSource
 from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.template import TemplateSource
@@ -70,11 +71,23 @@ def test_the_test_environment_shrinks_only_what_it_names() -> None:
     assert parameters.sampler.guidance_scale == parse_parameters(load()).sampler.guidance_scale
 
 
-@pytest.mark.parametrize("environment", ["sd14", "sd3", "flux", "sana"])
+@pytest.mark.parametrize("environment", ["sd14", "sd3", "flux", "sana", "sd14_quick", "sd3_quick"])
 def test_the_parameters_of_stable_diffusion_are_valid(environment: str) -> None:
     parameters = parse_parameters(load(environment))
     assert parameters.prompt_curation.source.kind == "hub"
     assert not parameters.model_extra
+
+
+@pytest.mark.parametrize("environment", ["sd14", "sd3"])
+def test_a_quick_run_is_a_small_part_of_the_experiment(environment: str) -> None:
+    whole, quick = (parse_parameters(load(name)) for name in (environment, f"{environment}_quick"))
+    assert (quick.model, quick.preference_selection, quick.weighting) == (
+        whole.model,
+        whole.preference_selection,
+        whole.weighting,
+    )
+    assert count_images(quick).generated == 800
+    assert count_images(quick).images < min(1_300, count_images(whole).images / 10)
 
 
 def test_conf_base_alone_lacks_what_depends_on_the_model() -> None:

@@ -34,7 +34,7 @@ DELETED = {
 
 TORN: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "latents (safetensors) end in zeros, as after a power cut": (
-        "07_model_output/rsi/round_1/validation_images/*/validation_images/latents.safetensors",
+        "03_primary/rsi/round_1/images/*/images/latents.safetensors",
         lambda whole: whole[:-500] + bytes(500),
     ),
     "a training set (safetensors) is all zeros": (

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
+
+from rsidiff_kedro.core.tensor_rows import Rows, TensorRows, select_rows
 
 TRAINING_COLUMNS = ("image_id", "prompt_id", "text", "round", "weight")
 """Columns of every training set; `weight` (0 or more) multiplies an image's loss."""
@@ -17,11 +18,11 @@ class TrainingSet:
 
     Attributes:
         metadata: the columns of `TRAINING_COLUMNS` and any others.
-        latents: float32 [n, channels, height, width] in the scale that the denoiser sees.
+        latents: float32 [n, channels, height, width] in the scale that the denoiser sees; `latents[:]` is a tensor.
     """
 
     metadata: pd.DataFrame
-    latents: torch.Tensor
+    latents: Rows
 
     def __post_init__(self) -> None:
         missing = set(TRAINING_COLUMNS) - set(self.metadata.columns)
@@ -36,11 +37,11 @@ class TrainingSet:
     def select(self, rows: Sequence[int] | np.ndarray) -> "TrainingSet":
         """Return the images at these positions, in this order."""
         positions = [int(row) for row in rows]
-        return TrainingSet(self.metadata.iloc[positions].reset_index(drop=True), self.latents[positions])
+        return TrainingSet(self.metadata.iloc[positions].reset_index(drop=True), select_rows(self.latents, positions))
 
 
 def join_training_sets(sets: Iterable[TrainingSet]) -> TrainingSet:
     """Return one training set after the other."""
     parts = list(sets)
     metadata = pd.concat([part.metadata for part in parts], ignore_index=True)
-    return TrainingSet(metadata, torch.cat([part.latents for part in parts]))
+    return TrainingSet(metadata, TensorRows.join([part.latents for part in parts]))

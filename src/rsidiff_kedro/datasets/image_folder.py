@@ -15,11 +15,12 @@ import pandas as pd
 import torch
 from kedro_datasets._typing import ImagePreview, TablePreview
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from rsidiff_kedro.core.files import link_or_copy
-from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageFiles, ImageSet
+from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, PNG, ImageFiles, ImageSet
+from rsidiff_kedro.core.tensor_rows import Rows, are_finite, save_rows
 from rsidiff_kedro.core.training_set import TRAINING_COLUMNS, TrainingSet
 from rsidiff_kedro.core.untrusted.tables import TableError, read_parquet
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
@@ -45,11 +46,11 @@ class ImageSetDataset(FolderDataset[ImageSet]):
         _write_parts(data.metadata.assign(file_name=names), IMAGE_COLUMNS, data.latents, folder)
         (folder / "images").mkdir()
         for row, name in enumerate(names):
-            source = data.images.paths[row] if isinstance(data.images, ImageFiles) else None
+            source = data.images.path(row) if isinstance(data.images, ImageFiles) else None
             if source is not None and source.suffix == ".png":
                 link_or_copy(source, folder / name)
             else:
-                data.images[row].save(folder / name)
+                data.images[row].save(folder / name, **PNG)
 
     def _read(self, folder: Path) -> ImageSet:
         metadata = _read_metadata(folder, IMAGE_COLUMNS)
@@ -58,15 +59,14 @@ class ImageSetDataset(FolderDataset[ImageSet]):
             raise FolderError(
                 f"{folder / METADATA_NAME} names files that are not images/<image_id>.png; make the image set anew"
             )
-        paths = [folder / name for name in names]
         present = _files_in(folder / "images")
-        missing = [path.name for path in paths if path.name not in present]
+        missing = [file for name in names if (file := name.removeprefix("images/")) not in present]
         if missing:
             raise FolderError(
-                f"{folder / 'images'} lacks {len(missing)} of the {len(paths)} images that {METADATA_NAME} lists, "
+                f"{folder / 'images'} lacks {len(missing)} of the {len(names)} images that {METADATA_NAME} lists, "
                 f"{missing[0]} first; make the image set anew"
             )
-        return ImageSet(metadata, ImageFiles(paths), _read_latents(folder, len(paths)))
+        return ImageSet(metadata, ImageFiles(f"{folder}/{name}" for name in names), _read_latents(folder, len(names)))
 
     def newest_of(self, checkpoint: str) -> "ImageSetDataset | None":
         """Return the newest version whose images an adapter of this digest generated, unless they are pruned."""
@@ -110,15 +110,15 @@ class TrainingSetDataset(FolderDataset[TrainingSet]):
         return TablePreview(table.to_dict(orient="split"))
 
 
-def _write_parts(metadata: pd.DataFrame, columns: tuple[str, ...], latents: Tensor | None, folder: Path) -> None:
+def _write_parts(metadata: pd.DataFrame, columns: tuple[str, ...], latents: Rows | None, folder: Path) -> None:
     """Write the table and the latents; raise FolderError for what could not be loaded."""
     path = folder / METADATA_NAME
     metadata.to_parquet(path, index=False)
     problem = _table_problem(read_parquet(path), columns)  # as it is read back, where types may differ
     if latents is not None:
-        latents = latents.detach().cpu().contiguous()
         problem = problem or _latents_problem(latents, len(metadata))
-        save_file({"latents": latents}, folder / LATENTS_NAME)
+        if not problem:
+            save_rows(latents, "latents", folder / LATENTS_NAME)
     if problem:
         raise FolderError(f"the set {problem}; correct the step that makes it")
 
@@ -168,9 +168,9 @@ def _table_problem(metadata: pd.DataFrame, columns: tuple[str, ...]) -> str:
     return f"has {len(repeated)} image_ids that are not unique, {repeated[0]!r} first" if len(repeated) else ""
 
 
-def _latents_problem(latents: Tensor, count: int) -> str:
+def _latents_problem(latents: Rows, count: int) -> str:
     """Say what is wrong with latents; return nothing if they are sound."""
-    if latents.dtype != torch.float32 or latents.dim() != 4 or not latents.isfinite().all():
+    if latents.dtype != torch.float32 or len(latents.shape) != 4 or not are_finite(latents):
         return f"holds no finite float32 latents of 4 dimensions, but {latents.dtype} {list(latents.shape)}"
     return f"holds {len(latents)} latents for {count} images" if len(latents) != count else ""
 

@@ -38,7 +38,7 @@ class TrainingRows(NamedTuple):
         """Take the columns that count."""
         metadata = training_set.metadata
         weights = torch.tensor(metadata["weight"].to_numpy(np.float32))
-        return cls(training_set.latents, weights, metadata["text"].tolist())
+        return cls(training_set.latents[:], weights, metadata["text"].tolist())
 
 
 Gradients = list[np.ndarray | None]

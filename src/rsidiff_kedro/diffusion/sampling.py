@@ -15,13 +15,14 @@ from pydantic import Field
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
 from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.core.tensor_rows import ShardFile, TensorRows
 from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.output_checks import WorthlessImages, check_finite
 from rsidiff_kedro.diffusion.portable_adapter import PortableAdapter
 from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
-from rsidiff_kedro.execution.partial_results import PartialResults
+from rsidiff_kedro.execution.partial_results import VALUES, PartialResults
 
 
 class SynthesisSettings(Section):
@@ -77,16 +78,22 @@ def sample_images(
         return ImageSet(metadata, [], torch.empty((0, *opened.latent_shape)))
     shards = list(split(metadata["image_id"].tolist(), sampler.micro_batch_size))
     worthless, parts = WorthlessImages(prompts["prompt_id"].nunique()), dict[int, Generated]()
+    files = dict[int, ShardFile]()
 
     def rows(shard: Shard) -> pd.DataFrame:
         return metadata.iloc[shard.start : shard.stop]
 
     for shard, part in run_shards(Generating(model, adapter, sampler, unfinished), shards, rows, title):
         worthless.add(part.images, rows(shard)["prompt_id"])
-        parts[shard.start] = part if unfinished is None else part._replace(images=())
-    images: Sequence[Image.Image] = [image for shard in shards for image in parts[shard.start].images]
+        if unfinished is None:
+            parts[shard.start] = part
+        else:
+            path, (shape, dtype) = PartialResults(unfinished).path(shard.key), (part.latents.shape, part.latents.dtype)
+            files[shard.start] = ShardFile(path, VALUES, tuple(shape), dtype)
     if unfinished is not None:
-        images = ImageFiles([unfinished / name for name in metadata["file_name"]])
+        pictures = ImageFiles(f"{unfinished}/{name}" for name in metadata["file_name"])
+        return ImageSet(metadata, pictures, TensorRows([files[shard.start] for shard in shards]))
+    images = [image for shard in shards for image in parts[shard.start].images]
     return ImageSet(metadata, images, torch.cat([parts[shard.start].latents for shard in shards]))
 
 

@@ -9,8 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from rsidiff_kedro.core.files import replacing
-from rsidiff_kedro.core.image_set import ImageFiles
+from rsidiff_kedro.core.image_set import PNG, ImageFiles
 from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
+
+VALUES = "values"
 
 
 class PartialResults:
@@ -33,16 +35,21 @@ class PartialResults:
         """Return all images loaded or saved so far; those in a folder are opened when they are asked for."""
         return self._images if self._folder is None else ImageFiles(self._paths)
 
+    def path(self, key: str) -> Path:
+        """Return the file of a shard's values, whose tensor is named `VALUES`."""
+        assert self._folder is not None
+        return _file(self._folder, key)
+
     def load(self, key: str, count: int, image_names: Sequence[str] = ()) -> Tensor | None:
         """Return a shard's values [count, …]; None if the shard, or one of its images, is missing or damaged."""
         if self._folder is None:
             return None
         paths = [self._folder / name for name in image_names]
         found = load_tensors(_file(self._folder, key), _notes(paths))
-        if found is None or "values" not in found or len(found["values"]) != count:
+        if found is None or VALUES not in found or len(found[VALUES]) != count:
             return None
         self._paths += paths
-        return found["values"]
+        return found[VALUES]
 
     def save(
         self, key: str, values: Tensor, image_names: Sequence[str] = (), images: Sequence[Image.Image] = ()
@@ -52,12 +59,13 @@ class PartialResults:
             self._images += images
             return
         paths = [self._folder / name for name in image_names]
+        for parent in {path.parent for path in paths}:
+            parent.mkdir(exist_ok=True)
         for path, image in zip(paths, images, strict=True):
-            path.parent.mkdir(exist_ok=True)
             # A worker of a run that was killed may still write the same. The digest shows what a power cut tears.
             with replacing(path, sync=False) as partial:
-                image.save(partial, "PNG")
-        save_tensors({"values": values}, _file(self._folder, key), _notes(paths))
+                image.save(partial, **PNG)
+        save_tensors({VALUES: values}, _file(self._folder, key), _notes(paths))
         self._paths += paths
 
 

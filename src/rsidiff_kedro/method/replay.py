@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.core.tensor_rows import select_rows
 from rsidiff_kedro.core.training_set import TrainingSet, join_training_sets
 
 
@@ -37,7 +38,7 @@ def weighted_images(images: ImageSet, weights: pd.DataFrame, round_number: int) 
     rows = images.metadata["image_id"].isin(weights["image_id"]).to_numpy().nonzero()[0]
     metadata = images.metadata.drop(columns="file_name").iloc[rows].reset_index(drop=True)
     weight = metadata["image_id"].map(weights.set_index("image_id")["weight"]).astype("float64")
-    return TrainingSet(metadata.assign(round=round_number, weight=weight), images.latents[rows])
+    return TrainingSet(metadata.assign(round=round_number, weight=weight), select_rows(images.latents, rows))
 
 
 def with_replay(own: TrainingSet, previous: TrainingSet, settings: ReplaySettings, round_number: int) -> TrainingSet:

@@ -27,10 +27,13 @@ def generate_images(
     seed: int,
     purpose: str,
 ) -> ImageSet:
-    """Generate images of the validation or test prompts; a purpose uses the same seeds in every round."""
-    title = f"generating {purpose} images"
-    unfinished = unfinished_folder()
-    return sample_images(model, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, unfinished)
+    """Generate images of the validation or test prompts; a purpose uses the same seeds in every round.
+
+    They have no latents, because nothing trains on them.
+    """
+    title, kept = f"generating {purpose} images", unfinished_folder()
+    made = sample_images(model, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, kept)
+    return made.without_latents()
 
 
 def score_images(

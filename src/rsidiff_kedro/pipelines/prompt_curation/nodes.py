@@ -50,10 +50,11 @@ def filter_prompts(
 def generate_probe_images(
     candidates: pd.DataFrame, enabled: bool, probe: ProbeSettings, model: ModelSettings, seed: int
 ) -> ImageSet:
-    """Generate a few images per candidate with the base model; none if curation is off."""
+    """Generate a few images per candidate with the base model, without latents; none if curation is off."""
     probed, unfinished = candidates if enabled else candidates.head(0), unfinished_folder()
     samples, title = probe.samples_per_prompt, "probe: generating images"
-    return sample_images(model, None, probed, samples, probe.sampler, seed, "probe", title, unfinished)
+    made = sample_images(model, None, probed, samples, probe.sampler, seed, "probe", title, unfinished)
+    return made.without_latents()
 
 
 def score_probe_images(images: ImageSet, probe: ProbeSettings, models: RewardsSettings) -> pd.DataFrame:

@@ -1,0 +1,101 @@
+"""Memory does not grow with the number of images: generated, saved, read, chosen for training, and trained on."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.datasets.image_folder import ImageSetDataset, TrainingSetDataset
+from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.method.replay import ReplaySettings, weighted_images, with_replay
+
+MEGABYTE = 2**20
+SAMPLER = SamplerSettings(num_inference_steps=1, guidance_scale=1.0, micro_batch_size=500)
+
+
+class Model:
+    """Latents of 4 KB whose images are all different; 30,000 would be 120 MB."""
+
+    latent_shape = (4, 16, 16)
+
+    def conditioning(self, texts: list[str]) -> None:
+        """Encode nothing."""
+
+    def generate(self, noise: torch.Tensor, *_: object) -> torch.Tensor:
+        return noise
+
+    def decode(self, latents: torch.Tensor) -> list[Image.Image]:
+        pixels = (latents[:, :3, :2, :2].permute(0, 2, 3, 1) * 60 + 128).clamp(0, 255).to(torch.uint8)
+        return [Image.fromarray(each) for each in pixels.contiguous().numpy()]
+
+
+class Peak:
+    """The most anonymous memory while it is entered; mapped files are not counted, which the system takes back."""
+
+    def __enter__(self) -> "Peak":
+        self.bytes, self._over = 0, False
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over:
+            status = Path("/proc/self/status").read_text(encoding="utf-8")
+            now = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+            self.bytes = max(self.bytes, int(now.split()[1]) * 1024)
+            time.sleep(0.01)
+
+
+def a_round(folder: Path, count: int) -> None:
+    """Do what the steps of a round do with its images: train on one half, and replay the other."""
+    folder.mkdir()
+    stored, trained = ImageSetDataset(filepath=folder / "images"), TrainingSetDataset(filepath=folder / "training_set")
+    generate(stored, folder / "unfinished", count)
+    build(stored, trained)
+    train(trained, count)
+
+
+def generate(stored: ImageSetDataset, unfinished: Path, count: int) -> None:
+    unfinished.mkdir()
+    prompts = prompt_table([f"a {number}" for number in range(count // 4)], "grammar")
+    stored.save(sample_images(Model(), None, prompts, 4, SAMPLER, 0, "round_1", "", unfinished))  # type: ignore[arg-type]
+
+
+def build(stored: ImageSetDataset, trained: TrainingSetDataset) -> None:
+    images = stored.load()
+    halves = [pd.DataFrame({"image_id": images.metadata["image_id"][start::2], "weight": 1.0}) for start in (0, 1)]
+    before, own = (weighted_images(images, half, number) for number, half in enumerate(halves, start=1))
+    trained.save(with_replay(own, before, ReplaySettings(rounds=1), 2))
+
+
+def train(trained: TrainingSetDataset, count: int) -> None:
+    latents = trained.load().latents
+    assert len(latents) == count
+    for start in range(0, count, 50):
+        assert latents[torch.arange(start, start + 32) % count].isfinite().all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is read from /proc")
+def test_a_hundred_times_the_images_need_no_more_than_50_megabytes_more(tmp_path: Path) -> None:
+    pool = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what tables have freed
+    try:
+        with Peak() as few:
+            a_round(tmp_path / "few", 300)
+        with Peak() as many:
+            a_round(tmp_path / "many", 30_000)
+    finally:
+        pa.set_memory_pool(pool)
+    assert many.bytes - few.bytes < 50 * MEGABYTE, (many.bytes - few.bytes) / MEGABYTE
