@@ -46,7 +46,7 @@ def imported() -> list[tuple[str, str]]:
 
 def test_the_package_is_where_it_is_looked_for() -> None:
     assert len(MODULES) > 100
-    assert len(calls("torch.load")) == 1
+    assert len(calls("torch.load")) == 2
     assert len(calls("from_pretrained")) >= 4
 
 
@@ -62,8 +62,11 @@ def test_pickle_is_imported_for_the_name_of_its_error_alone() -> None:
     assert used == ["pickle.UnpicklingError"]
 
 
-def test_only_the_servers_of_ui_are_started_and_no_machine_code_called() -> None:
-    assert [each for each in imported() if each[1].split(".")[0] in PROGRAMS] == [("cli/ui.py", "subprocess")]
+def test_only_servers_of_ui_and_workers_of_official_rewards_are_started_and_no_machine_code_called() -> None:
+    assert sorted(each for each in imported() if each[1].split(".")[0] in PROGRAMS) == [
+        ("cli/ui.py", "subprocess"),
+        ("rewards/official.py", "subprocess"),
+    ]
 
 
 def test_nothing_is_evaluated() -> None:

@@ -103,7 +103,9 @@ def open_image_reward(
         blip_pretrain.create_vit = lambda *_: (tower, vision["hidden_size"])
         module.MLP = lambda _: head(sizes["text_config"]["hidden_size"])
     model = package.load(checkpoint, device=device, med_config=med_config)
-    missing = set(model.state_dict()) - set(torch.load(checkpoint, map_location="cpu"))  # the package says nothing
+    missing = set(model.state_dict()) - set(
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    )  # the package says nothing
     if missing:
         raise ValueError(f"the official model has tensors that the checkpoint lacks: {sorted(missing)[:5]}")
     return model
