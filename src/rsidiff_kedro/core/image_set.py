@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ IMAGE_COLUMNS = (
 """Columns of every image set's metadata."""
 PAIR = ["prompt_id", "sample_index"]
 """Images of two rounds are a pair if they have the same prompt and sample index, and so the same seed."""
-PNG = {"format": "PNG", "compress_level": 1}
+PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1}
 """How images are written: zlib's level 1 takes half the time of its usual 6, for files that are an eighth larger."""
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 """Errors that Pillow raises for files that are broken or have more pixels than it opens."""
@@ -40,7 +41,7 @@ class ImageFiles(Sequence[Image.Image]):
     """Images on disk, each opened when it is asked for."""
 
     def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
-        self._names = list(map(os.fspath, paths))  # a Path takes ten times the memory
+        self._names = [os.fspath(path) for path in paths]  # a Path takes ten times the memory
 
     @property
     def paths(self) -> list[Path]:
