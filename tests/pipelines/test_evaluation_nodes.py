@@ -10,6 +10,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
 from rsidiff_kedro.pipelines.common import generate_images, score_images
@@ -24,7 +25,7 @@ SCORING = (["proxy"], {"proxy": 1.0}, "scenes", RewardsSettings())
 
 @pytest.fixture(scope="module")
 def kept() -> Adapter:
-    return initial_adapter(load_model(MODEL), 2, "all", 0)
+    return initial_adapter(load_model(MODEL), LoraSettings(rank=2), 0)
 
 
 def pixels(images: ImageSet) -> list[bytes]:
