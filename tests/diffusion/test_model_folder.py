@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.diffusion.families import check_model, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.model_folder import ModelError, check_known
 from rsidiff_kedro.diffusion.sampling import sample_images
 
 
@@ -215,3 +215,11 @@ def test_a_model_of_the_hub_that_asks_for_foreign_code_is_refused(hub_cache):
     config = next(hub_cache.rglob("text_encoder/config.json"))
     config.write_text(json.dumps(json.loads(config.read_text()) | {"attn_implementation": "owner/kernel"}))
     assert "foreign code is not run" in load_offline(hub_cache).stderr
+
+
+def test_a_shipped_model_refuses_prompts_most_of_which_it_does_not_know() -> None:
+    known, foreign = ["a red circle", "a blue square on a black background"], ["a fox in snow", "a ship", "a castle"]
+    check_known("scenes", [*known, *foreign[:2]])
+    check_known("owner/name", foreign)
+    with pytest.raises(ModelError, match="3 of 5 are of no such kind .'a fox in snow' first.; use another base"):
+        check_known("scenes", [*known, *foreign])

@@ -24,7 +24,7 @@ from rsidiff_kedro.core.untrusted.paths import lies_inside
 BASES = Registry("shipped model", "rsidiff_kedro.bases", {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER"})
 """Models that come with a package: `model.base` may name one."""
 BASE_PROMPTS = Registry(
-    "shipped model", "rsidiff_kedro.base_prompts", {"scenes": "rsidiff_kedro.scenes.world.grammar:is_caption"}
+    "shipped model", "rsidiff_kedro.base_prompts", {"scenes": "rsidiff_kedro.scenes.world.grammar:has_known_words"}
 )
 """Functions that tell whether a shipped model was trained on such prompts; a model without one reads any text."""
 Classes = dict[str, tuple[str, str]]

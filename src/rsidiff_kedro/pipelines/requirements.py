@@ -137,11 +137,11 @@ def _check_prompts(parameters: "Parameters") -> str:
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
     held_out = prompts["split"] == "evaluation"
     curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
-    check_known(parameters.model.base, prompts["text"].tolist())
-    check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())
     judged = prompts["text"][held_out] if held_out.any() else prompts["text"]
     if judge is not None and not any(map(load_judge(judge).can_read, judged)):
         raise unreadable(judge, judged.iloc[0])
+    check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())
+    check_known(parameters.model.base, prompts["text"].tolist())
     return summary
 
 

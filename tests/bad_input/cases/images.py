@@ -108,7 +108,7 @@ _REAL = (
     ),
     Case("images", "the folder has two tables", "remove all but one", SFT, _two_tables),
     _image("an image is a web page", "a.png: no image that can be read", b"<html>404</html>"),
-    _image("an image of 32 bits a pixel", "save it with 8 or 16", picture("F", "TIFF")),
+    _image("an image of 32 bits a pixel", "save it as PNG with 8 or 16", picture("F", "TIFF")),
     Case("images", "an image is cut", "a.png: no image that can be read", SFT, _cut, late=True),
     Case(
         "images", "real images, but rsi was never run", "run what makes it first: kedro run --pipelines=", SFT, _pairs

@@ -100,7 +100,7 @@ _TEXT = (
     _file(
         "every prompt is longer than the text encoder reads",
         "prompts.txt",
-        "".join(f"{number} {'x ' * 5_000}\n" for number in range(50)),
+        "".join(f"a red circle{' on a black background' * (500 + number)}\n" for number in range(50)),
         "no prompt is left after the filters; the table rejected_by_filter",
         late=True,
     ),
@@ -124,8 +124,8 @@ _TABLES = (
     _file(
         "the table has no column of prompts",
         "p.csv",
-        "caption\na fox\n",
-        "no column 'text'; there are caption",
+        "caption,note\na fox,new\n",
+        "no column 'text'; there are caption, note",
         process=True,
     ),
     _file("two columns of prompts", "p.csv", "text,text\na,b\n", "2 columns are named 'text'; rename all but one"),
@@ -261,7 +261,7 @@ _EARLIER = (
         "prompts",
         "the pool of an earlier run is cut",
         "make the dataset anew, or load another version of it with --load-versions",
-        ("run", "--env=test", "--namespaces=rsi.round_2"),
+        ("run", "--env=test", "--namespaces=rsi.round_2.synthesis"),
         _cut_pool,
     ),
 )

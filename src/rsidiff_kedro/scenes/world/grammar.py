@@ -28,6 +28,7 @@ COLORS = {
 }
 BACKGROUNDS = {"white": (245, 245, 245), "gray": (128, 128, 128), "black": (15, 15, 15), "brown": (115, 75, 45)}
 RELATIONS = ("left of", "right of", "above", "below")
+_WORDS = {"a", "on", "background", *SHAPES, *SIZES, *COLORS, *BACKGROUNDS, *" ".join(RELATIONS).split()}
 _INVERSE = {"right of": "left of", "below": "above"}
 
 _OBJECT = (
@@ -102,6 +103,11 @@ def is_caption(text: str) -> bool:
     except CaptionError:
         return False
     return True
+
+
+def has_known_words(text: str) -> bool:
+    """Tell whether a text, caption or not, holds words of captions alone."""
+    return all(word.strip(".,") in _WORDS for word in text.lower().split())
 
 
 def single_object_scenes() -> list[Scene]:
