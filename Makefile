@@ -8,7 +8,7 @@
 # make site  Kedro-Viz with previews of the newest run, and its report, as files to share, in build/
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make study   the experiments behind the figures in README.md and docs/results.md; some 11 hours of two cores
-# make bench   how fast images are generated, and what guidance does
+# make bench   how fast a round, a worker and the command line are; writes docs/benchmarks.md
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
 # make official-rewards  builds the environment of the official packages, for `make parity` and `implementation: official`
@@ -55,8 +55,7 @@ site: $(READY)
 	$(BIN)/kedro rsi site $(ENV_OPTION) --params rounds=$(ROUNDS)
 
 bench: $(READY)
-	$(BIN)/python benchmarks/sampling_rate.py
-	$(BIN)/python benchmarks/guidance_scale.py
+	$(BIN)/python benchmarks/bench.py
 
 official-rewards: $(PARITY)/.installed
 

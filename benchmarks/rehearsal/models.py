@@ -146,3 +146,7 @@ def text_config(tokenizer: CLIPTokenizer, width: int, layers: int, heads: int, p
 
 PIPELINES = {"sd14": stable_diffusion, "sd3": stable_diffusion_3}
 """The models by the environment that uses them."""
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

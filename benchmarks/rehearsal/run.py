@@ -64,7 +64,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "data" / "rehearsal")
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "rehearsal.md")
     given = parser.parse_args()
-    models.build(given.folder / "models")
+    build = [sys.executable, str(Path(__file__).with_name("models.py")), str(given.folder / "models")]
+    subprocess.run(build, check=True)  # a process of its own, whose memory is free afterwards
     parts = []
     for env in given.environments:
         project = copy_project(given.folder / env)

@@ -1,0 +1,38 @@
+"""Run the benchmarks of speed and write docs/benchmarks.md: `make bench`, some 20 minutes of two quiet cores."""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = {
+    "A round beside the same work in plain diffusers and peft": "plain_round.py",
+    "Generation": "sampling_rate.py",
+    "Two workers of Ray beside one process": "ray_speed.py --images 256 --repeats 3",
+    "Start of the command line": "start_up.py",
+}
+"""Sections of the page, and the scripts that print them."""
+
+
+def main() -> None:
+    """Run the parts one after the other, on one thread each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    given = parser.parse_args()
+    machine = f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
+    text = f"# Benchmarks\n\nMade by `make bench` on {date.today()} ({machine}; one thread per process).\n"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    for title, words in PARTS.items():
+        script, *arguments = words.split()
+        command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+        text += f"\n## {title}\n\n`python benchmarks/{words}`:\n\n{done.stdout}"
+        given.page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
