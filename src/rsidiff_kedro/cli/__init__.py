@@ -8,13 +8,15 @@ from kedro.framework.cli.project import run
 from kedro.utils import load_obj
 
 from rsidiff_kedro.cli.arguments import check_arguments
+from rsidiff_kedro.cli.project import enter_project
 
-__all__ = ["cli", "run"]
+__all__ = ["cli", "rsidiff", "run"]
 MODULES = {
     "compare": "compare",
     "doctor": "doctor",
     "export": "export",
     "families": "plugins",
+    "init": "init",
     "lineage": "lineage",
     "plan": "plan",
     "prompts": "prompt_report",
@@ -30,17 +32,17 @@ check_arguments(run)
 
 
 class _Group(click.Group):
-    """A group of the commands in `MODULES`; click suggests names from the keys of its `commands`."""
+    """A group of commands in `MODULES`; its `commands` have their names only."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = cmd_name in MODULES
+        found = cmd_name in self.commands
         command: click.Command | None = load_obj(f"rsidiff_kedro.cli.{MODULES[cmd_name]}.{cmd_name}") if found else None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with the first sentences of their docstrings, which are read without importing torch."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(module, name)) for name, module in MODULES.items()])
+            formatter.write_dl([(name, _summary(MODULES[name], name)) for name in self.commands])
 
 
 def _summary(module: str, name: str) -> str:
@@ -54,6 +56,14 @@ def cli() -> None:
     """Collect the commands for Kedro."""
 
 
-@cli.group(cls=_Group, commands=dict.fromkeys(MODULES))
+@cli.group(cls=_Group, commands={name: None for name in MODULES if name != "init"})
 def rsi() -> None:
     """Recursive self-improvement of diffusion models."""
+
+
+@click.group(cls=_Group, commands=dict.fromkeys(MODULES))
+@click.pass_context
+def rsidiff(context: click.Context) -> None:
+    """Recursive self-improvement of diffusion models. All but `init` are the commands of `kedro rsi`."""
+    if context.invoked_subcommand != "init":
+        enter_project()

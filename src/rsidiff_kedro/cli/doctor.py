@@ -109,7 +109,7 @@ def _packages() -> Finding:
             if not wanted.specifier.contains(version, prereleases=True):
                 wrong.append(f"{wanted.name} is {version}, {wanted.specifier} is needed")
     if wrong:
-        return Finding("packages", False, "; ".join([*wrong, "run `make .venv/.installed`"]))
+        return Finding("packages", False, "; ".join([*wrong, "install them (in a clone: `make .venv/.installed`)"]))
     return Finding("packages", True, f"torch {importlib.metadata.version('torch')} and the others")
 
 

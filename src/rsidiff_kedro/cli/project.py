@@ -1,12 +1,18 @@
 """Open what is on disk of the project in the working directory, and report what is wrong in one line."""
 
+import tomllib
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from kedro.framework.project import configure_project
+from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from kedro.utils import find_kedro_project
 
+import rsidiff_kedro
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.hooks.configuration import open_configuration
@@ -14,6 +20,8 @@ from rsidiff_kedro.hooks.configuration import open_configuration
 if TYPE_CHECKING:
     from rsidiff_kedro.datasets.runs import Runs
     from rsidiff_kedro.parameters import Parameters
+
+PACKAGE = rsidiff_kedro.__name__
 
 
 def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,6 +35,30 @@ def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(printable(str(error))) from error
 
     return call
+
+
+def enter_project() -> None:
+    """Do as `kedro` does before a command: let the project around the working directory, if any, be imported from.
+
+    Raises:
+        click.UsageError: it is a project of another package, or its pyproject.toml is broken.
+    """
+    root = find_kedro_project(Path.cwd())
+    if root is None:
+        configure_project(PACKAGE)
+        return
+    path = root / "pyproject.toml"
+    try:
+        package = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["kedro"]["package_name"]
+        if package == PACKAGE:
+            bootstrap_project(root)
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+        raise click.UsageError(f"{path} cannot be used ({printable(str(error))}); correct it") from error
+    if package != PACKAGE:
+        raise click.UsageError(
+            f"the project {root} is one of the package {package!r}; go to a project of {PACKAGE}, or make one with "
+            "`rsidiff init my_project`"
+        )
 
 
 def open_project(env: str | None, params: dict[str, Any]) -> "tuple[Parameters, Runs]":

@@ -187,6 +187,11 @@ def _check_data(data: Any, conf: Path) -> None:
 
 
 def _check_environment(conf: Path, env: str) -> None:
+    if not conf.exists() and conf.name == settings.CONF_SOURCE:
+        raise click.UsageError(
+            f"no project is here: there is no folder {printable(str(conf))}; go to a project's folder, make a project "
+            "with `rsidiff init my_project`, or give a folder like conf/ with --conf-source"
+        )
     if not conf.is_dir():
         raise click.UsageError(
             f"--conf-source: {str(conf)!r} is no folder; give a folder like conf/. Archives and remote folders are not "
