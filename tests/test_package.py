@@ -1,6 +1,7 @@
-"""The source archive and the wheel that is built from it hold what a project outside a clone needs."""
+"""Archives hold what a project outside a clone needs, and the files for CI and commits run the gate."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("src", "conf", "pyproject.toml", "README.md", "LICENSE", ".gitignore")
@@ -71,3 +73,17 @@ def test_a_project_of_the_installed_package_runs(built: Path) -> None:
     run(built, project, sys.executable, "-m", "kedro", "run", "--env=test", "--pipeline=prompt_curation")
     assert [*project.glob("data/test/03_primary/prompt_pool.parquet/*/prompt_pool.parquet")]
     assert "1 runs" in run(built, project, rsidiff, "runs", "--env=test")
+
+
+def test_the_workflow_runs_the_gate_on_three_versions() -> None:
+    job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["gate"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert job["steps"][-1]["run"] == ".ci/run" and os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_the_hooks_before_a_commit_are_those_of_make_lint() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    recipe = subprocess.run(["make", "--dry-run", "lint"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = [line.removesuffix(" .") for line in recipe.splitlines()]
+    checks = [line for line in lines if re.match(r"\.venv/bin/(ruff|mypy|lint-imports)", line)]
+    assert [hook["entry"].removesuffix(" --force-exclude") for hook in hooks] == checks

@@ -1,4 +1,4 @@
-"""Start the package without `kedro`: `python -m rsidiff_kedro` is `kedro run`, and `rsidiff` is `kedro rsi` and `init`."""
+"""Start without `kedro`: `python -m rsidiff_kedro` is `kedro run`; `rsidiff` has `init` and the commands of `kedro rsi`."""
 
 import os
 import sys
