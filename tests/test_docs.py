@@ -12,6 +12,7 @@ import pytest
 from kedro.framework.cli.cli import KedroCLI
 
 from rsidiff_kedro import pipeline_registry
+from rsidiff_kedro.cli import rsidiff
 from rsidiff_kedro.cli import run as run_command
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.hooks.session import FILTERS, check_names
@@ -26,7 +27,7 @@ LEFT_OUT = re.compile(r"…|<\w+>")
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of every kedro, make and python command in code blocks and inline code, without comments."""
+    """Yield the words of every kedro, rsidiff, make and python command in code, blocks or inline, without comments."""
     fences = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
     blocks = [code for language, code in fences.findall(text) if language in ("", "sh", "bash", "shell", "console")]
     rest = fences.sub("", text)
@@ -42,7 +43,11 @@ def commands(text: str) -> Iterator[list[str]]:
             words = words[1:]
         if words and words[0] in MENTIONED and len(words) > 1:
             words = ["kedro", "run", *words]
-        if len(words) > 1 and Path(words[0]).name in ("kedro", "make", "python") and not LEFT_OUT.search(line):
+        if (
+            len(words) > 1
+            and Path(words[0]).name in ("kedro", "rsidiff", "make", "python")
+            and not LEFT_OUT.search(line)
+        ):
             yield [Path(words[0]).name, *words[1:]]
 
 
@@ -123,6 +128,8 @@ def test_every_command_of_the_docs_is_one(kedro: KedroCLI, command: str) -> None
     program, *words = COMMANDS[command][1]
     if program == "kedro":
         parse_kedro(kedro, words)
+    elif program == "rsidiff":
+        parse_kedro(rsidiff, words)
     elif program == "make":
         parse_make(words)
     else:

@@ -1,4 +1,4 @@
-"""Start without `kedro`: `python -m rsidiff_kedro` is `kedro run`; `rsidiff` has `init` and the commands of `kedro rsi`."""
+"""Start without `kedro`: `python -m rsidiff_kedro` is `kedro run`; `rsidiff` has `kedro rsi` and `init`."""
 
 import os
 import sys
