@@ -189,8 +189,8 @@ def _check_data(data: Any, conf: Path) -> None:
 def _check_environment(conf: Path, env: str) -> None:
     if not conf.exists() and conf.absolute() == Path.cwd() / settings.CONF_SOURCE:
         raise click.UsageError(
-            f"no project is here: there is no folder {printable(str(conf))}; go to a project's folder, or make a project "
-            "with `rsidiff init my_project`"
+            f"no project is here: there is no folder {printable(str(conf))}; go to a project's folder, or make "
+            "one with `rsidiff init my_project`"
         )
     if not conf.is_dir():
         raise click.UsageError(
