@@ -29,7 +29,9 @@ def main() -> None:
     for title, words in PARTS.items():
         script, *arguments = words.split()
         command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True, encoding="utf-8"
+        )
         text += f"\n## {title}\n\n`python benchmarks/{words}`:\n\n{done.stdout}"
         given.page.write_text(text, encoding="utf-8")
 

@@ -58,7 +58,7 @@ def servers(rounds: int, mlflow_port: int, viz_port: int) -> Iterator[tuple[str,
     """Run `kedro rsi ui` and yield the addresses of Kedro-Viz and of the rounds in MLflow that it prints."""
     ports = ["--mlflow-port", str(mlflow_port), "--viz-port", str(viz_port)]
     command = [*KEDRO, "ui", "--params", f"rounds={rounds}", *ports]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout is not None
         found: list[str] = []
         try:

@@ -35,7 +35,10 @@ def open_hpsv2(checkpoint: str, config: "str | None", vocabulary: "str | None", 
     from hpsv2.src.open_clip import factory, tokenizer
 
     if config is not None:
-        with tempfile.NamedTemporaryFile(suffix=".gz") as merges, open(str(vocabulary), encoding="utf-8") as lines:
+        with (
+            tempfile.NamedTemporaryFile("w+b", suffix=".gz") as merges,
+            open(str(vocabulary), encoding="utf-8") as lines,
+        ):
             merges.write(gzip.compress(lines.read().strip("\n").encode()))
             merges.flush()
             tokenizer._tokenizer = tokenizer.SimpleTokenizer(bpe_path=merges.name)
