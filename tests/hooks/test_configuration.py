@@ -78,7 +78,8 @@ def test_test_extends_scenes_which_lies_on_base(project: Path) -> None:
     assert parameters["rounds"] == 2  # of conf/test
     assert parameters["model"]["base"] == "scenes"  # of conf/scenes
     assert parameters["sft"]["text_column"] == "text"  # of conf/base
-    assert parameters["sampler"] == {"num_inference_steps": 3, "guidance_scale": 2.0, "micro_batch_size": 8}
+    expected = {"runtime": "torch", "num_inference_steps": 3, "guidance_scale": 2.0, "micro_batch_size": 8}
+    assert parameters["sampler"] == expected
     assert "base_model.{name}_corpus" in load("test", "catalog")
     assert load("test", "globals") == {"data": "data/test"}
 

@@ -38,6 +38,7 @@ from rsidiff_kedro.diffusion.model_weights import check_network
 from rsidiff_kedro.diffusion.output_checks import check_finite, check_last_layer, is_flat
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
 from rsidiff_kedro.diffusion.quantization import Quantization, quantization_config
+from rsidiff_kedro.diffusion.sampler import SamplerSettings
 
 
 class ModelSettings(Section):
@@ -62,20 +63,6 @@ class ModelSettings(Section):
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], NoResult()] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     text_encoder_quantization: Quantization | None = None
-
-
-class SamplerSettings(Section):
-    """Settings of the sampler that generates images.
-
-    Attributes:
-        num_inference_steps: denoising steps per image.
-        guidance_scale: of classifier-free guidance; 1 is none.
-        micro_batch_size: images computed at once; pixels may differ by 1/255 between sizes.
-    """
-
-    num_inference_steps: int = Field(8, ge=1, le=1000)
-    guidance_scale: float = Field(2.0, ge=1.0, le=50.0)
-    micro_batch_size: int = Field(32, ge=1, le=1024)
 
 
 class DiffusionModel(ABC):

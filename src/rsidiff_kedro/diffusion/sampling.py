@@ -20,6 +20,7 @@ from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.output_checks import WorthlessImages, check_finite
 from rsidiff_kedro.diffusion.portable_adapter import PortableAdapter
+from rsidiff_kedro.diffusion.runtime import check_runtime, use_runtime
 from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import VALUES, PartialResults
@@ -114,11 +115,14 @@ class Generating(Task[pd.DataFrame, Generated]):
     folder: Path | None
 
     def open(self) -> Callable[[Shard, pd.DataFrame], Generated]:
-        """Open the model with its adapter."""
+        """Open the model with its adapter and the runtime of its denoiser."""
         model = load_model(self.model) if isinstance(self.model, ModelSettings) else self.model
+        runtime = self.sampler.runtime
+        check_runtime("sampler.runtime", runtime, type(model.denoiser), model.device, model.dtype)
         adapter = self.adapter.read() if isinstance(self.adapter, PortableAdapter) else self.adapter
         if adapter is not None:
             model.load_adapter(adapter, trainable=False)
+        use_runtime(model.denoiser, runtime, changed=adapter is not None)
 
         def generate(shard: Shard, rows: pd.DataFrame) -> Generated:
             # Repeat the last row to fill the micro-batch.

@@ -278,13 +278,14 @@ class ReuseHooks:
         parameters |= node.func.keywords if isinstance(node.func, partial) else {}
         if self._threads is not None and TRAINS in node.tags:
             parameters["execution.threads"] = self._threads
+        named = frozenset(texts(parameters))
         return Record(
             step=node.name,
             version=self._run_id,
             outputs=dict.fromkeys(node.outputs, ""),
-            code=code_digest(self._places(node), frozenset(texts(parameters))),
+            code=code_digest(self._places(node), named),
             assets=assets_digest(),
-            libraries=library_versions(),
+            libraries=library_versions(named),
             parameters=parameters,
             inputs={name: self._content[name][0] for name in names},
             catalog=self._options(names, is_input=True) | self._options(node.outputs, is_input=False),

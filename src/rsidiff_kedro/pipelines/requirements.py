@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
-from rsidiff_kedro.diffusion.families import check_lora, check_loss, check_model, check_steps, open_tokenizer
+from rsidiff_kedro.diffusion.families import (
+    check_lora,
+    check_loss,
+    check_model,
+    check_runtimes,
+    check_steps,
+    open_tokenizer,
+)
 from rsidiff_kedro.diffusion.model import SamplerSettings
 from rsidiff_kedro.diffusion.model_folder import check_known
 from rsidiff_kedro.diffusion.real_images import check_pairs
@@ -46,6 +53,7 @@ def model_requirement(parameters: "Parameters") -> Requirement:
         check_loss(model, parameters.finetune)
         check_lora(model, parameters.finetune)
         check_steps(model, _samplers(parameters))
+        check_runtimes(model, _samplers(parameters))
         return f"{model.family}, {model.base}" + (f", revision {model.revision}" if model.revision else "")
 
     return Requirement("model", check)

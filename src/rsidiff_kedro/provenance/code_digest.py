@@ -21,6 +21,8 @@ from rsidiff_kedro.core.registry import PluginError, Registry
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = "diffusers numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
 """The libraries that compute."""
+OPTIONAL = "onnxruntime"
+"""Those that compute where the parameters name them."""
 
 
 class Place(NamedTuple):
@@ -236,9 +238,10 @@ def _normalized(statement: ast.stmt) -> str:
 
 
 @cache
-def library_versions() -> dict[str, str]:
-    """Return the installed versions of `LIBRARIES`."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES.split()}
+def library_versions(named: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Return the installed versions of `LIBRARIES`, and of `OPTIONAL` ones among the texts of a step's parameters."""
+    optional = [name for name in OPTIONAL.split() if name in named and importlib.util.find_spec(name)]
+    return {name: importlib.metadata.version(name) for name in [*LIBRARIES.split(), *optional]}
 
 
 @cache

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from huggingface_hub import is_offline_mode
 from pydantic import ValidationError
 
@@ -25,6 +26,7 @@ from rsidiff_kedro.diffusion.model_folder import (
 )
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer, open_prompt_tokenizer
 from rsidiff_kedro.diffusion.quantization import check_quantization
+from rsidiff_kedro.diffusion.runtime import check_runtime
 
 FAMILIES = Registry(
     "model family",
@@ -130,6 +132,13 @@ def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -
                 f"{path}.num_inference_steps is {steps}, too many for the {levels} num_train_timesteps in "
                 f"{str(folder)!r}; set fewer steps"
             )
+
+
+def check_runtimes(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -> None:
+    """Raise ModelError if a sampler, given by its parameter's path, has a runtime that cannot compute the denoiser."""
+    kind, device = family_of(model).denoiser_class, find_device(model.device)
+    for path, sampler in samplers.items():
+        check_runtime(f"{path}.runtime", sampler.runtime, kind, device, getattr(torch, model.dtype))
 
 
 def _is_possible(scheduler: Any, steps: int, levels: int) -> bool:
