@@ -13,6 +13,7 @@ import torch
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.sampler import Runtime
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.execution.engine import ExecutionSettings, Task, set_engine
 from rsidiff_kedro.execution.local import Shard
@@ -56,8 +57,9 @@ class Troubled(Task[str, torch.Tensor]):
         return self
 
 
-def generate(folder: Path | None, samples: int = 4) -> ImageSet:
-    return sample_images(MODEL, None, PROMPTS, samples, SAMPLER, 0, "ray", "generating", folder)
+def generate(folder: Path | None, samples: int = 4, runtime: Runtime = "torch") -> ImageSet:
+    sampler = SAMPLER.model_copy(update={"runtime": runtime})
+    return sample_images(MODEL, None, PROMPTS, samples, sampler, 0, "ray", "generating", folder)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Worker:
         return os.getpid()
 
 
-PACKAGES = ("rsidiff_kedro", "ray", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
+PACKAGES = ("rsidiff_kedro", "ray", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "onnxruntime")
 VERSIONS = ("Python", *PACKAGES)
 """What must be the same on all machines."""
 

@@ -31,6 +31,12 @@ _MODEL = (
     ),
     _case("an option that the family does not have", "model.options.t5=false", "options of stable_diffusion: none"),
     _case("no denoising step", "sampler.num_inference_steps=0", "'sampler.num_inference_steps' is 0"),
+    _case("the runtime is unknown", "sampler.runtime=tensorrt", "'torch', 'compile' or 'onnxruntime'"),
+    _case(
+        "ONNX Runtime is to compute in bfloat16",
+        "sampler.runtime=onnxruntime,model.dtype=bfloat16",
+        "sampler.runtime is 'onnxruntime', but it computes in float32 alone, and model.dtype is bfloat16",
+    ),
     _case("guidance is not a number", "sampler.guidance_scale=.nan", "is nan: input should be a finite number"),
 )
 
