@@ -134,14 +134,6 @@ def test_images_scores_vectors_and_latents_are_those_of_one_process(ray_engine, 
     assert torch.equal(latents, other_latents)
 
 
-def test_onnx_runtime_generates_in_workers_as_in_one_process(ray_engine, tmp_path) -> None:
-    (one := tmp_path / "one").mkdir()
-    (two := tmp_path / "two").mkdir()
-    found = generate(two, samples=1, runtime="onnxruntime")
-    set_engine(None)
-    assert_equal(found, generate(one, samples=1, runtime="onnxruntime"))
-
-
 def test_a_worker_that_is_killed_while_it_generates_loses_nothing(ray_engine, whole, tmp_path) -> None:
     with killed_once(process_of(ray_engine, 0), lambda: any(tmp_path.glob("*.safetensors"))):
         images = generate(tmp_path)
