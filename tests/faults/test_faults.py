@@ -55,7 +55,6 @@ MADE_AGAIN = (
     "rsi.round_1.preference_selection.score_images",
     "rsi.round_1.evaluation.generate_test_images",
     "rsi.round_1.weighting.weigh_samples",
-    "rsi.round_1.gate.generate_validation_images",
     "rsi.round_1.finetune.build_training_set",
     "rsi.round_0.evaluation.measure",
     "report.make_report",
@@ -85,8 +84,8 @@ def test_what_is_torn_or_gone_is_made_again_and_nothing_else(place, finished, no
     assert sorted(made) == sorted(MADE_AGAIN)
     assert place.artifacts() == finished.artifacts()
     names = [path.parents[0].name if path.suffix == ".safetensors" else path.name for path, _ in torn.values()]
-    assert names == ["validation_images", "training_set", "metrics.json", "report.html"]
-    steps = ["images", "adapter", "scores", "test_images", "weights", "validation_images", "training_set", "metrics"]
+    assert names == ["images", "training_set", "metrics.json", "report.html"]
+    steps = ["images", "adapter", "scores", "test_images", "weights", "images", "training_set", "metrics"]
     for name, fault in zip([*steps, "report"], [*paths, *torn], strict=True):
         said = next(line for line in output.splitlines() if re.search(rf"(\.|: ){name} is ", line))
         assert ("is gone" in said) == (name == "weights")

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from mlflow import MlflowClient
 from PIL import Image
@@ -160,12 +160,13 @@ def test_the_preview_of_an_image_set(tmp_path: Path, hostile: str, draw) -> None
     assert Image.open(io.BytesIO(base64.b64decode(dataset.preview()))).width > 100
 
 
-def test_the_preview_of_an_adapter(tmp_path: Path, hostile: str) -> None:
+def test_the_record_of_an_adapter(tmp_path: Path, hostile: str) -> None:
     dataset = AdapterDataset(filepath=tmp_path / "adapter")
     dataset.save(Adapter({}, {"base_model": hostile, hostile: 1}))
-    info = json.loads(dataset.preview())
-    assert info.pop("digest")
-    assert info == {"base_model": hostile, hostile: 1}
+    assert dataset.load().info == {"base_model": hostile, hostile: 1}
+    with pytest.raises(DatasetError) as caught:
+        dataset.preview(str(tmp_path / "images"))
+    assert str(caught.value).isprintable()
 
 
 def test_the_report_of_the_filters(hostile: str) -> None:
@@ -179,7 +180,7 @@ def test_the_report_of_the_filters(hostile: str) -> None:
 
 def test_the_message_of_an_error(tmp_path: Path, hostile: str) -> None:
     path = tmp_path / "prompts.json"
-    path.write_text(json.dumps([{hostile: "a fox"}]))
+    path.write_text(json.dumps([{hostile: "a fox", "note": "new"}]))
     with pytest.raises(PromptSourceError) as caught:
         FileSource(path=path).collect(0)
     assert str(caught.value).isprintable()

@@ -10,6 +10,7 @@ import torch
 from kedro.io.core import Version
 from safetensors.torch import load_file, save_file
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
 from rsidiff_kedro.diffusion.model_weights import check_pretrained
@@ -55,10 +56,13 @@ class PretrainedDataset(FolderDataset[Any]):
         def refuse(error: Exception) -> FolderError:
             return FolderError(f"{folder} holds no {self._class_name} ({reason(error)}); train it again")
 
-        with loading(refuse):
-            kind = getattr(import_module(module), name)
-            check_pretrained(folder, kind)
-            return kind.from_pretrained(folder, use_safetensors=True)
+        try:
+            with loading(refuse):
+                kind = getattr(import_module(module), name)
+                check_pretrained(folder, kind)
+                return kind.from_pretrained(folder, use_safetensors=True)
+        except InputError as error:
+            raise refuse(error) from error
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "class_name": self._class_name}
