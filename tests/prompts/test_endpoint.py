@@ -328,6 +328,7 @@ STRICT = {
         ),
         (400, {"detail": "no system role"}, "no system role", "check the key"),
         (400, {"error": "bad model"}, "bad model", "check the key"),
+        (400, {"error": "by-seed/seed-1.6 is not a valid model ID"}, "by-seed/seed-1.6 is not", "check the key"),
         (404, {"message": "no such model"}, "no such model", "check the key"),
         (404, {"error": {"message": "seed not found"}}, "seed not found", "check the key"),
         (503, {"error": {"message": "down for repair"}}, "down for repair", "try again later"),

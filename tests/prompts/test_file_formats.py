@@ -90,6 +90,14 @@ def test_a_column_of_numbers_is_no_column_of_prompts(tmp_path):
     assert "column 'text' holds '1' (int64) in row 1" in refused(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize(
+    "content", [b"text;style\na fox;photo\n", b"text|style\na fox|photo\n", b"sep=,\ntext\na fox\n"]
+)
+def test_a_table_with_another_separator_has_no_column_of_prompts(tmp_path, content):
+    name = content.splitlines()[0].decode().rstrip(",")
+    assert f"no column 'text'; there are {name}" in refused(tmp_path / "p.csv", content)
+
+
 def test_a_missing_prompt_is_kept_as_an_empty_one_for_the_filters_to_count(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a fox"}\n{"id": 3}\n{"text": null}\n')
     assert texts(tmp_path / "a.jsonl") == ["a fox", "", ""]

@@ -251,6 +251,18 @@ def test_files_of_the_hub_after_the_first_rows_are_not_downloaded(hub):
     assert not any("/resolve/" in path and path.endswith("b.csv") for path in asked)
 
 
+def test_numbers_of_classes_in_json_are_read_by_their_names(folder):
+    """The first class too, whose number counts as false."""
+    (folder / "train.txt").unlink()
+    rows = ('{"text": "a fox", "kind": 1}', '{"text": "an owl", "kind": 0}', '{"text": "a stone", "kind": null}')
+    (folder / "a.jsonl").write_text("\n".join(rows))
+    label = "dtype: {class_label: {names: {'0': bird, '1': mammal}}}"
+    described = f"dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: kind\n    {label}\n"
+    (folder / "README.md").write_text(f"---\n{described}---\n")
+    found = HubSource(dataset=str(folder), category_column="kind").collect(0)
+    assert found["category"].tolist() == ["mammal", "bird", ""]
+
+
 def test_numbers_of_classes_in_csv_are_read_by_their_names(folder):
     (folder / "train.txt").unlink()
     (folder / "a.csv").write_text("text,kind\na fox,1\na hare,\nan owl,bird\n")

@@ -80,6 +80,16 @@ def test_a_file_name_of_real_images(tmp_path: Path, outside: Path, name: str) ->
         read_pairs(folder, "text")
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_a_link_in_the_place_of_a_table_of_real_images(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "real"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("file_name,text\na.png,a secret\n")
+    (folder / name).symlink_to("../secret")
+    with pytest.raises(RealImageError, match="a link to a file outside of the folder"):
+        read_pairs(folder, "text")
+
+
 def test_prompts_name_no_file(tmp_path: Path, hostile: str, family_folder: Callable[[str], Path]) -> None:
     model = load_model(ModelSettings(base=str(family_folder("stable_diffusion"))))
     sampler = SamplerSettings(num_inference_steps=1, guidance_scale=1.0, micro_batch_size=1)

@@ -103,6 +103,8 @@ def _read_pairs(folder: Path, text_column: str) -> tuple[pd.DataFrame, list[str]
     if len(found) > 1:
         raise RealImageError(f"sft.images: {folder} holds {' and '.join(found)}; remove all but one")
     path = folder / found[0]
+    if not lies_inside(folder, found[0]):
+        raise RealImageError(f"{path}: a link to a file outside of the folder; put the file itself into the folder")
     try:
         table = read_rows(path, ["file_name", text_column])
     except MissingColumnError as error:

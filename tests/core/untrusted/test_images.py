@@ -65,18 +65,28 @@ def test_transparent_pixels_are_white(tmp_path, image, kind, options, center):
     assert read_header(path).transparent
 
 
-def test_a_transparent_color_of_16_bits_is_white(tmp_path):
-    """Pillow cannot write RGB of 16 bits."""
+def png(bits, color, clear, pixels):
+    """Return a PNG of two rows of two pixels, of a kind that Pillow cannot write."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
+    header = struct.pack(">IIBBBBB", 2, 2, bits, color, 0, 0, 0)
+    rows = zlib.compress(2 * (b"\0" + pixels))
+    parts = [chunk(b"IHDR", header), chunk(b"tRNS", clear), chunk(b"IDAT", rows), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_a_transparent_color_of_16_bits_is_white(tmp_path):
     clear, other = struct.pack(">3H", 300, 40_000, 65_535), struct.pack(">3H", 51_400, 25_700, 0)
-    pixels = b"".join(b"\0" + clear + other for _ in range(2))
-    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
-    parts = [chunk(b"IHDR", header), chunk(b"tRNS", clear), chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b"")]
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    (tmp_path / "a.png").write_bytes(png(16, 2, clear, clear + other))
     assert corner(tmp_path / "a.png") == (WHITE, (200, 100, 0))
+
+
+@pytest.mark.parametrize(("bits", "clear", "pixels", "other"), [(2, 1, 0b01_10_0000, 170), (4, 7, 0x78, 136)])
+def test_transparent_gray_of_few_bits_is_white(tmp_path, bits, clear, pixels, other):
+    (tmp_path / "a.png").write_bytes(png(bits, 0, struct.pack(">H", clear), bytes([pixels])))
+    assert corner(tmp_path / "a.png") == (WHITE, (other,) * 3)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "CMYK", "RGBA", "LA", "I;16"])

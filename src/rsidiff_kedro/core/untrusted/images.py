@@ -11,6 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from rsidiff_kedro.core.errors import InputError
@@ -124,7 +125,14 @@ def _open(source: Path | IO[bytes], path: Path, use: Callable[[Image.Image], T])
         unknown = _unknown(image, path)
         if unknown is not None:
             raise ImageReadError(f"{path}: no image that can be read ({unknown}); save it as PNG with 8 or 16 bits")
+        scale = _SCALES.get(image.tile[0].args) if isinstance(image, PngImageFile) and image.tile else None
+        if scale is not None and isinstance(image.info.get("transparency"), int):
+            image.info["transparency"] *= scale
         return use(image)
+
+
+_SCALES = {"L;2": 85, "L;4": 17}
+"""By how much Pillow multiplies gray of 2 and 4 bits in a PNG, but not the gray that is transparent."""
 
 
 def _unknown(image: Image.Image, path: Path) -> str | None:

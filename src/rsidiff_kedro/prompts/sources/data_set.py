@@ -180,7 +180,8 @@ def _read_tables(
 
 def _named(values: pd.Series, names: list[str], column: str) -> pd.Series:
     """Return classes by their names, which CSV may hold as numbers or as names."""
-    numbers = [int(value) if isinstance(value, str) and value.isdecimal() else value or None for value in values]
+    numbers = [int(value) if isinstance(value, str) and value.isdecimal() else value for value in values]
+    numbers = [None if value == "" else value for value in numbers]
     return name_classes(pd.Series(numbers, values.index, dtype=object), names, column)
 
 

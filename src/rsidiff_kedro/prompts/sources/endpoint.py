@@ -208,7 +208,8 @@ def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: in
     said = f"Error code: {error.status_code}: {_words(error.response.text)}"
     if error.status_code >= 500 or error.status_code in (408, 409, 429):
         return said, again
-    named = [name for name in CURES if name in body and re.search(rf"(?<!\w){name}(?!\w)", error.response.text)]
+    # Hyphens belong to names of models, such as seed-oss.
+    named = [name for name in CURES if name in body and re.search(rf"(?<![\w-]){name}(?![\w-])", error.response.text)]
     if error.status_code in (400, 422) and named:
         return said, f"it names the field {named[0]!r}: {CURES[named[0]]}"
     return said, "check the key, the endpoint and the model's name"

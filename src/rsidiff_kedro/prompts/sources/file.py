@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,6 +15,8 @@ from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read
 
 logger = logging.getLogger(__name__)
 DEFAULT_COLUMN = "text"
+_OTHER_SEPARATOR = re.compile(r"[;\t|]|^sep=")
+"""What the name of a column holds only if its file is separated by another sign than its suffix says."""
 
 
 class PromptFileError(PromptSourceError):
@@ -94,7 +97,7 @@ def _find_column(path: Path, category_column: str | None) -> str:
         read_rows(path, [DEFAULT_COLUMN])
     except MissingColumnError as error:
         found = text_columns(path, [name for name in error.names if name != category_column])
-        if len(found) != 1:
+        if len(found) != 1 or _OTHER_SEPARATOR.search(found[0]):
             raise
         logger.info(printable(f"{path}: prompts are read from the column {found[0]!r}"))
         return found[0]
