@@ -39,12 +39,12 @@ def test_a_wrong_parameter_is_said(project: Path) -> None:
     assert "'rounds' is 0" in line(result, "parameters")
 
 
-@pytest.mark.parametrize("family", ["stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3"])
+@pytest.mark.parametrize("family", ["stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3", "flux", "sana"])
 def test_weights_are_counted_in_each_family(project: Path, family_folder, family: str) -> None:
     result = doctor(f"--params=evaluation.judge=null,model.family={family},model.base={family_folder(family)}")
     assert result.exit_code == 0, result.output
     assert line(result, "weights: vae")
-    assert "of 32 pixels per side" in line(result, "disk")
+    assert f"of {256 if family == 'flux' else 32} pixels per side" in line(result, "disk")  # Flux names no size
 
 
 def test_lacking_weights_are_said(project: Path, family_folder) -> None:
