@@ -152,6 +152,13 @@ def test_what_killed_runs_left_goes_when_it_is_of_no_use(made: Runs) -> None:
     assert (partial.exists(), recent.exists()) == (False, True)
 
 
+def test_a_partial_file_that_goes_while_it_is_looked_at_is_passed_over(made: Runs) -> None:
+    """A link to nothing is listed, and is not there when it is looked at, as a file that a run has just renamed."""
+    (made.data / "03_primary").mkdir(parents=True)
+    (made.data / "03_primary" / ".x.1234.partial").symlink_to("gone")
+    assert "Nothing to delete" in prune()
+
+
 def test_runs_are_listed_with_their_size_and_state(made: Runs) -> None:
     made.make(OLD, "report", made.make(OLD, "rsi.round_3.images"))
     made.make(MIDDLE, "rsi.round_1.adapter")

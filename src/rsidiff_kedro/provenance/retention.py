@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -187,8 +188,9 @@ class Disk:
             elif _version(folder) < oldest:
                 yield Deletable(folder, size_of(folder), "unfinished work of an old run")
         for path in self.data.glob("0*/**/.*.partial"):
-            if time.time() - path.stat().st_mtime > LEFT_OVER:
-                yield Deletable(path, size_of(path), "half-written by a run that was killed")
+            with suppress(FileNotFoundError):  # a run has given it its name since
+                if time.time() - path.stat().st_mtime > LEFT_OVER:
+                    yield Deletable(path, size_of(path), "half-written by a run that was killed")
 
     def _unfinished(self) -> list[Path]:
         return [folder for folder in (self.data / UNFINISHED).glob("*_*") if folder.is_dir()]
