@@ -147,11 +147,12 @@ def test_a_project_may_be_moved(key: Key, project: Path, tmp_path: Path) -> None
     assert key("prompt_curation.source", root=Path(moved), **source) == before
 
 
-def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path) -> None:
+@pytest.mark.parametrize("name", ["config.json", "med_config.json"])
+def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path, name: str) -> None:
     write(project / "weights/hps.pt")
     given = {"rewards": {"hpsv2": {"checkpoint": "weights/hps.pt"}}}
     before = key("rewards", **given)
-    write(project / "weights/config.json", "{}")
+    write(project / "weights" / name, "{}")
     assert key("rewards", **given) != before
 
 

@@ -201,6 +201,18 @@ def test_a_safetensors_checkpoint_is_checked_alike(name, folder, tmp_path, optio
     assert "has no model.safetensors" in message_of(name, changed)
 
 
+@pytest.mark.parametrize("name", ["pick_score", "clip_score"])
+def test_the_configuration_of_a_file_is_the_one_beside_it(name, folder, tmp_path, options):
+    changed = options[name] | {
+        "checkpoint": str(folder / "clip" / "model.safetensors"),
+        "tokenizer": str(folder / "clip_tokenizer"),
+    }
+    check_reward(name, **changed)
+    shutil.copy(changed["checkpoint"], tmp_path)
+    alone = changed | {"checkpoint": str(tmp_path / "model.safetensors")}
+    assert f"the folder {str(tmp_path)!r} has no config.json" in message_of(name, alone)
+
+
 def test_the_buffers_of_positions_that_older_versions_saved_are_no_extra_tensors(folder, tmp_path, options):
     shutil.copytree(folder / "clip", tmp_path / "copy")
     path = tmp_path / "copy" / "model.safetensors"

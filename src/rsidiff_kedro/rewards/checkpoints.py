@@ -31,7 +31,9 @@ Network = TypeVar("Network", bound=nn.Module)
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 CONFIG_FILE = "config.json"
 """Of transformers: part of a model in its format, or next to a `.pt` of another size than the official one."""
-Checkpoint = Annotated[str, Location(revision="revision", beside=(CONFIG_FILE,))]
+MED_CONFIG_FILE = "med_config.json"
+"""Of the official package of ImageReward, next to its `.pt`."""
+Checkpoint = Annotated[str, Location(revision="revision", beside=(CONFIG_FILE, MED_CONFIG_FILE))]
 """A file, a folder with the official file, or a Hugging Face id, whose revision is the setting `revision`."""
 HubFolder = Annotated[str, Location()]
 """A folder, or a Hugging Face id of which the main branch is read."""

@@ -4,6 +4,7 @@ All use transformers' `CLIPModel`. docs/rewards.md describes their files, option
 """
 
 import html
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
+from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards import checkpoints
 from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, Checkpoint, HubFolder, fetch, read_weights
@@ -109,7 +111,9 @@ class ClipEncoder(PreferenceModel):
 
     @classmethod
     def _config(cls, checkpoint: str, revision: str | None) -> CLIPConfig:
-        return checkpoints.read_config(CLIPConfig, fetch(checkpoint, CONFIG_FILE, revision))
+        path = expand(checkpoint)
+        folder = str(path.parent) if os.path.isfile(path) else checkpoint
+        return checkpoints.read_config(CLIPConfig, fetch(folder, CONFIG_FILE, revision))
 
 
 class ClipScoreReward(ClipEncoder):

@@ -19,7 +19,7 @@ from PIL import Image
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, check_source, describe, fetch
+from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, MED_CONFIG_FILE, check_source, describe, fetch
 from rsidiff_kedro.rewards.encoding import Computing
 from rsidiff_kedro.rewards.model import PreferenceModel
 from rsidiff_kedro.rewards.official_worker import LIMIT, PACKAGES, main
@@ -63,7 +63,7 @@ class OfficialReward:
         asked = {"model": name, "checkpoint": str(path), "config": config}
         if name == "image_reward":
             asked["vocabulary"] = str(fetch(tokenizer, "vocab.txt"))
-            asked["med_config"] = str(fetch(_folder(checkpoint), "med_config.json", revision))
+            asked["med_config"] = str(fetch(_folder(checkpoint), MED_CONFIG_FILE, revision))
         else:
             asked["vocabulary"] = str(fetch(tokenizer, "merges.txt")) if asked["config"] else None
         on_gpu = Computing(device=options.get("device", "auto")).place.type == "cuda"
@@ -85,7 +85,7 @@ class OfficialReward:
         checkpoint, tokenizer, revision = _sources(native, options)
         native.check(checkpoint, tokenizer, revision)
         if name == "image_reward":
-            check_source(_folder(checkpoint), "med_config.json", revision)
+            check_source(_folder(checkpoint), MED_CONFIG_FILE, revision)
             check_source(tokenizer, "vocab.txt")
         _check_environment(expand(official_python), f"rewards.{section}.implementation")
 
