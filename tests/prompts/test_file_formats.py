@@ -90,9 +90,7 @@ def test_a_column_of_numbers_is_no_column_of_prompts(tmp_path):
     assert "column 'text' holds '1' (int64) in row 1" in refused(tmp_path / "a.parquet")
 
 
-@pytest.mark.parametrize(
-    "content", [b"text;style\na fox;photo\n", b"text|style\na fox|photo\n", b"sep=,\ntext\na fox\n"]
-)
+@pytest.mark.parametrize("content", [b"text;style\na fox;a\n", b"text|style\na fox|a\n", b"sep=,\ntext\na fox\n"])
 def test_a_table_with_another_separator_has_no_column_of_prompts(tmp_path, content):
     name = content.splitlines()[0].decode().rstrip(",")
     assert f"no column 'text'; there are {name}" in refused(tmp_path / "p.csv", content)

@@ -125,7 +125,7 @@ def _open(source: Path | IO[bytes], path: Path, use: Callable[[Image.Image], T])
         unknown = _unknown(image, path)
         if unknown is not None:
             raise ImageReadError(f"{path}: no image that can be read ({unknown}); save it as PNG with 8 or 16 bits")
-        scale = _SCALES.get(image.tile[0].args) if isinstance(image, PngImageFile) and image.tile else None
+        scale = _SCALES.get(str(image.tile[0].args)) if isinstance(image, PngImageFile) and image.tile else None
         if scale is not None and isinstance(image.info.get("transparency"), int):
             image.info["transparency"] *= scale
         return use(image)
