@@ -10,10 +10,9 @@ import multiprocessing
 import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.training_set import TrainingSet
@@ -23,34 +22,16 @@ from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
 
+sys.path.insert(0, str(Path(__file__).parent / "rehearsal"))
+import models
+
 PROMPTS = prompt_table(["a red circle"], "benchmark")
 
 
 def build_model(device: str, dtype: str) -> StableDiffusion:
     """Build networks of the sizes of CompVis/stable-diffusion-v1-4, with random weights."""
     torch.manual_seed(0)
-    text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768
-    )
-    blocks = 4
-    autoencoder = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-    )
-    pipeline = StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=build_tokenizer(),
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        scheduler=PNDMScheduler(beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipeline = models.stable_diffusion(build_tokenizer())
     settings = ModelSettings(base="random", device=device, dtype=dtype)
     return StableDiffusion(pipeline.to(find_device(device), getattr(torch, dtype)), settings)
 

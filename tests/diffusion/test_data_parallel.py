@@ -55,8 +55,6 @@ class PickledCopies:
 
 
 class CopiesEngine(LocalEngine):
-    has_workers = True
-
     def __init__(self, size: int, lost_at: Sequence[tuple[str, int]] = ()) -> None:
         self.size, self.lost_at, self.opened = size, list(lost_at), list[int]()
 
@@ -74,7 +72,7 @@ def _end_of_run() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def training_set(model: ModelSettings) -> TrainingSet:
     latents = torch.randn((9, *load_model(model).latent_shape), generator=torch.Generator().manual_seed(0))
-    texts = [f"a {colour} circle" for colour in ("red", "green", "blue")] * 3
+    texts = [f"a {color} circle" for color in ("red", "green", "blue")] * 3
     rows = {"image_id": [f"i{row}" for row in range(9)], "prompt_id": texts, "text": texts, "round": 1}
     return TrainingSet(pd.DataFrame(rows).assign(weight=[0.5, 1.0, 1.5] * 3), latents)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import rsidiff_kedro
+from rsidiff_kedro.cli.project import PACKAGE
 from rsidiff_kedro.core.errors import InputError
 
-PACKAGE = rsidiff_kedro.__name__
 FIRST_VIEW = """<script>
   if (!location.search) history.replaceState(null, "", "?types=nodes");
   if (!localStorage.getItem("KedroViz")) localStorage.setItem("KedroViz", '{"showFeatureHints": false}');

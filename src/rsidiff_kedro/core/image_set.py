@@ -28,7 +28,7 @@ IMAGE_COLUMNS = (
 PAIR = ["prompt_id", "sample_index"]
 """Images of two rounds are a pair if they have the same prompt and sample index, and so the same seed."""
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1}
-"""How images are written: zlib's level 1 takes half the time of its usual 6, for files that are an eighth larger."""
+"""Pillow's options to write images: zlib's level 1 takes half the time of its usual 6; files are an eighth larger."""
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 """Errors that Pillow raises for files that are broken or have more pixels than it opens."""
 

@@ -24,7 +24,7 @@ _ROWS, _TEXTS = "training_set.safetensors", "training_texts.json"
 
 
 class Training(NamedTuple):
-    """What a worker opens: a model, an adapter and a training set in a folder that all machines share."""
+    """Name what a worker opens: a model, an adapter, and a training set in a folder that all machines share."""
 
     model: ModelSettings
     parent: PortableAdapter

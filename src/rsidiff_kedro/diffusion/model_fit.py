@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rsidiff_kedro.diffusion.model_folder import ModelError, config_of, read_object
 
 PURPOSES = {9: "inpainting", 8: "editing images by instructions", 7: "upscaling", 5: "generating from depth"}
-"""What a UNet is made for that reads so many channels and generates latents of four."""
+"""The use of a UNet that generates latents of four channels, by the channels that it reads."""
 _MOST_LATENTS = 1024
 """Per side; 128 are usual for 1024 pixels."""
 _LEAST_PIXELS = 32

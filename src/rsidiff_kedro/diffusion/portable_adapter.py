@@ -9,7 +9,7 @@ from rsidiff_kedro.diffusion.model_folder import ModelError
 
 
 class PortableAdapter(NamedTuple):
-    """Where an adapter was written, and its record."""
+    """Name the file that an adapter was written to, and hold its record."""
 
     path: Path
     info: dict[str, Any]

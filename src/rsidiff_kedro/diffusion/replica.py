@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class TrainingRows(NamedTuple):
-    """What is read of a training set: latents [n, c, h, w], float32 weights [n] and prompts."""
+    """Hold the parts of a training set that training reads: latents [n, c, h, w], float32 weights [n] and prompts."""
 
     latents: Tensor
     weights: Tensor
@@ -46,7 +46,7 @@ Gradients = list[np.ndarray | None]
 
 
 class Plan(NamedTuple):
-    """What a training does, beyond its model and data."""
+    """Hold the settings of a training, and the seed and round that determine its random choices."""
 
     settings: "FinetuneSettings"
     seed: int

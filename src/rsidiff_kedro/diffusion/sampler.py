@@ -7,7 +7,7 @@ from pydantic import Field
 from rsidiff_kedro.core.section import Section
 
 Runtime = Literal["torch", "compile", "onnxruntime"]
-"""What computes the denoiser: torch, code that `torch.compile` makes for its inputs' shape, or ONNX Runtime."""
+"""The program of the denoiser: torch, what `torch.compile` makes for inputs of one shape, or ONNX Runtime."""
 
 
 class SamplerSettings(Section):

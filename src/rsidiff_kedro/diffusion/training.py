@@ -108,12 +108,13 @@ def _train_somewhere(
     model: DiffusionModel | ModelSettings, parent: Adapter, rows: TrainingRows, plan: Plan, checkpoint: Path | None
 ) -> Trained:
     """Train in workers if the engine has some, and again from the last checkpoint if one is lost; else here."""
-    if isinstance(model, ModelSettings) and checkpoint is not None and current_engine().has_workers:
+    open_replicas = current_engine().replicas
+    if isinstance(model, ModelSettings) and checkpoint is not None and open_replicas is not None:
         training = Training.write(model, parent, rows, plan, checkpoint)
         lost = Counter[int]()
         while True:
             try:
-                trainer = DataParallel(current_engine().replicas(training, plan.micro_batches), plan)
+                trainer = DataParallel(open_replicas(training, plan.micro_batches), plan)
                 return _train(trainer, plan, checkpoint)
             except WorkerLost as error:
                 finished = saved_steps(checkpoint)

@@ -14,7 +14,7 @@ from rsidiff_kedro.execution.local import LocalEngine, Shard
 from rsidiff_kedro.execution.progress import progress_bar
 
 ATTEMPTS = 3
-"""How often a shard, or a training that makes no progress, is tried before a run ends."""
+"""The number of times that a shard, or a training that makes no progress, is tried before a run ends."""
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -77,25 +77,23 @@ class Replicas(Protocol):
 
 
 class Engine(Protocol):
-    """What runs work. It may finish shards in any order, repeat them or lose them; `run_shards` copes with that."""
+    """Run work. An engine may finish shards in any order, repeat them or lose them; `run_shards` copes with that."""
 
     def map(
         self, task: Task[Input, Result], calls: Sequence[tuple[Shard, Input]]
     ) -> Iterable[tuple[Shard, Result | None]]:
         """Yield shards as they finish, with their results; None if a result is kept, but was not passed on."""
 
-    has_workers: bool
-    """Whether other processes work; then this one should open no network that they can open."""
-
-    def replicas(self, opening: "Opening", most: int) -> Replicas:
-        """Open up to so many copies in workers, anew in each call."""
+    @property
+    def replicas(self) -> "Callable[[Opening, int], Replicas] | None":
+        """Return what opens up to so many copies in workers, anew in each call; None if this process works alone."""
 
     def close(self) -> None:
         """End the workers."""
 
 
 class Opening(Protocol):
-    """Opens an object in a worker; small and picklable."""
+    """Open an object in a worker; an opening is small and picklable."""
 
     def open(self) -> Any:
         """Return the object."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from rsidiff_kedro.execution.engine import Opening, Replicas, Task
+    from rsidiff_kedro.execution.engine import Task
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -25,19 +25,15 @@ def split(keys: Sequence[str], size: int) -> Iterator[Shard]:
 
 
 class LocalEngine:
-    """Run everything in this process, in order."""
+    """Run everything in this process, in order; it trains alone."""
 
-    has_workers = False
+    replicas = None
 
     def map(self, task: "Task[Input, Result]", calls: Sequence[tuple[Shard, Input]]) -> Iterator[tuple[Shard, Result]]:
         """Open the task, and yield each shard with its result."""
         run = task.open()
         for shard, given in calls:
             yield shard, run(shard, given)
-
-    def replicas(self, opening: "Opening", most: int) -> "Replicas":
-        """Refuse: this process trains alone."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Do nothing."""

@@ -41,8 +41,6 @@ class RayEngine:
         on_gpu: the model computes on GPUs.
     """
 
-    has_workers = True
-
     def __init__(self, settings: ExecutionSettings, data: Path, on_gpu: bool) -> None:
         ray_cluster.check_installed()
         self._settings, self._data, self._on_gpu = settings, data, on_gpu

@@ -10,7 +10,7 @@ from rsidiff_kedro.execution.engine import ExecutionSettings
 from rsidiff_kedro.execution.ray_worker import VERSIONS, node_facts
 
 SECONDS = 120
-"""How long a machine may take to answer; the first answer imports torch."""
+"""The longest that a machine may take to answer; the first answer imports torch."""
 
 
 class NodeFinding(NamedTuple):

@@ -45,7 +45,7 @@ class Worker:
 
 PACKAGES = ("rsidiff_kedro", "ray", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "onnxruntime")
 VERSIONS = ("Python", *PACKAGES)
-"""What must be the same on all machines."""
+"""Names of versions that must be the same on all machines."""
 
 
 def node_facts(folder: str, name: str) -> dict[str, str]:

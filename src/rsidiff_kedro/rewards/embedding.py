@@ -1,7 +1,6 @@
 """Embed images with the network that weighting and evaluation name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,21 +8,15 @@ import numpy as np
 import torch
 
 from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
-from rsidiff_kedro.execution.engine import Task, run_shards
+from rsidiff_kedro.execution.engine import run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
-from rsidiff_kedro.rewards.scoring import Pictures, shard_size
+from rsidiff_kedro.rewards.scoring import OnPictures, Pictures, shard_size
 
 
-@dataclass(frozen=True)
-class Embedding(Task[Pictures, torch.Tensor]):
-    """Embed images; the attributes are those of `Scoring`."""
-
-    name: str
-    settings: RewardsSettings
-    folder: Path | None
-    on_disk: bool
+class Embedding(OnPictures):
+    """Embed images."""
 
     def open(self) -> Callable[[Shard, Pictures], torch.Tensor]:
         """Open the network."""
@@ -35,14 +28,6 @@ class Embedding(Task[Pictures, torch.Tensor]):
             return vectors
 
         return embed
-
-    def find(self, shard: Shard, given: Pictures) -> torch.Tensor | None:
-        """Return the vectors that are kept."""
-        return PartialResults(self.folder).load(shard.key, len(given[1]))
-
-    def portable(self) -> "Embedding | None":
-        """Return the task unless pixels would travel with it."""
-        return replace(self, folder=self.folder.absolute()) if self.folder is not None and self.on_disk else None
 
 
 def embed_sets(

@@ -157,7 +157,7 @@ def main() -> None:
                 score, answer = open_model(**asked), {"ready": versions()}
             else:
                 answer = {"scores": [float(value) for value in score(asked["images"], asked["prompts"])]}
-        except Exception as error:
+        except Exception as error:  # of the packages, whatever it is: the process that asks raises it
             answer = {"error": f"{type(error).__name__}: {error}"[:1000]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

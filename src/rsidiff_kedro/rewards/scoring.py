@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -73,19 +73,36 @@ Pictures = tuple[Sequence[Image.Image], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Scoring(Task[Pictures, torch.Tensor]):
-    """Score images with one reward.
+class OnPictures(Task[Pictures, torch.Tensor]):
+    """Compute one row per image with the network of a name, and keep the rows of each shard.
 
     Attributes:
         folder: of finished shards.
         on_disk: the images are files, which other processes can open.
-        opened: the record of the reward, once this process has opened it.
     """
 
     name: str
     settings: RewardsSettings
     folder: Path | None
     on_disk: bool
+
+    def find(self, shard: Shard, given: Pictures) -> torch.Tensor | None:
+        """Return the rows that are kept."""
+        return PartialResults(self.folder).load(shard.key, len(given[1]))
+
+    def portable(self) -> Self | None:
+        """Return the task unless pixels would travel with it."""
+        return replace(self, folder=self.folder.absolute()) if self.folder is not None and self.on_disk else None
+
+
+@dataclass(frozen=True)
+class Scoring(OnPictures):
+    """Score images with one reward.
+
+    Attributes:
+        opened: the record of the reward, once this process has opened it.
+    """
+
     opened: list[Any] = field(default_factory=list)
 
     def open(self) -> Callable[[Shard, Pictures], torch.Tensor]:
@@ -100,14 +117,6 @@ class Scoring(Task[Pictures, torch.Tensor]):
             return scores
 
         return score
-
-    def find(self, shard: Shard, given: Pictures) -> torch.Tensor | None:
-        """Return the scores that are kept."""
-        return PartialResults(self.folder).load(shard.key, len(given[1]))
-
-    def portable(self) -> "Scoring | None":
-        """Return the task unless pixels would travel with it."""
-        return replace(self, folder=self.folder.absolute()) if self.folder is not None and self.on_disk else None
 
     def record(self) -> Any:
         """Return what the reward says of itself, as whoever opened it has kept it."""

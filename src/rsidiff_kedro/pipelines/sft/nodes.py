@@ -26,5 +26,5 @@ def finetune(
     longer, opened = settings.model_copy(update={"steps": sft.steps}), load_model(model)
     start = training.initial_adapter(opened, settings, seed)
     opened.remove_adapter()
-    where = model if current_engine().has_workers else opened
+    where = opened if current_engine().replicas is None else model
     return training.finetune(where, start, training_set, longer, seed, 1, unfinished_folder())

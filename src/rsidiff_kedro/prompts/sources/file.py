@@ -16,7 +16,7 @@ from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read
 logger = logging.getLogger(__name__)
 DEFAULT_COLUMN = "text"
 _OTHER_SEPARATOR = re.compile(r"[;\t|]|^sep=")
-"""What the name of a column holds only if its file is separated by another sign than its suffix says."""
+"""A mark in the name of a column which shows that another sign than the suffix says separates the columns."""
 
 
 class PromptFileError(PromptSourceError):
