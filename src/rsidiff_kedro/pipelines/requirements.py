@@ -183,7 +183,10 @@ def check_readable(parameters: "Parameters", rewards: Iterable[str], prompts: li
         reward = plugin(**parameters.rewards.options(name)) if isinstance(plugin, type) else plugin
         wrong = next((prompt for prompt in prompts if not reward.can_read(prompt)), None)
         if wrong is not None:
-            raise RequirementError(f"the reward {name!r} cannot read the prompt {wrong[:60]!r}; use another reward")
+            raise RequirementError(
+                f"the reward {name!r} cannot read the prompt {wrong[:60]!r}; use another reward, or "
+                "prompts of the kind that it was trained on"
+            )
 
 
 def size_text(size: float) -> str:
