@@ -64,13 +64,16 @@ def merges() -> list[tuple[str, str]]:
     return found[: VOCABULARY - 2 * 256 - 2]
 
 
-def stable_diffusion(tokenizer: CLIPTokenizer) -> DiffusionPipeline:
-    """Build CompVis/stable-diffusion-v1-4: 860 M parameters in the UNet, float32 as published."""
+def stable_diffusion(tokenizer: CLIPTokenizer, small: bool = False) -> DiffusionPipeline:
+    """Build CompVis/stable-diffusion-v1-4: 860 M parameters in the UNet, float32 as published; or a small one."""
+    channels = (32, 64, 64, 64) if small else (320, 640, 1280, 1280)
     return StableDiffusionPipeline(
-        vae=autoencoder(latent_channels=4),
-        text_encoder=CLIPTextModel(text_config(tokenizer, 768, 12, 12, 768)),
+        vae=autoencoder(small, latent_channels=4),
+        text_encoder=CLIPTextModel(text_config(tokenizer, 768, 2 if small else 12, 12, 768)),
         tokenizer=tokenizer,
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        unet=UNet2DConditionModel(
+            sample_size=16 if small else 64, cross_attention_dim=768, block_out_channels=channels
+        ),
         scheduler=PNDMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
         ),
@@ -80,15 +83,16 @@ def stable_diffusion(tokenizer: CLIPTokenizer) -> DiffusionPipeline:
     )
 
 
-def stable_diffusion_3(tokenizer: CLIPTokenizer) -> DiffusionPipeline:
-    """Build stabilityai/stable-diffusion-3-medium-diffusers without T5: 2 B parameters, float16 as published."""
+def stable_diffusion_3(tokenizer: CLIPTokenizer, small: bool = False) -> DiffusionPipeline:
+    """Build stabilityai/stable-diffusion-3-medium-diffusers without T5: 2 B parameters, float16; or a small one."""
+    layers, heads = (2, 2) if small else (24, 24)
     transformer = SD3Transformer2DModel(
-        sample_size=128,
+        sample_size=16 if small else 128,
         in_channels=16,
-        num_layers=24,
+        num_layers=layers,
         attention_head_dim=64,
-        num_attention_heads=24,
-        caption_projection_dim=1536,
+        num_attention_heads=heads,
+        caption_projection_dim=heads * 64,
         joint_attention_dim=4096,
         pooled_projection_dim=2048,
         pos_embed_max_size=192,
@@ -98,14 +102,15 @@ def stable_diffusion_3(tokenizer: CLIPTokenizer) -> DiffusionPipeline:
             torch.nn.init.normal_(parameter, std=0.02)
     pipeline = StableDiffusion3Pipeline(
         vae=autoencoder(
+            small,
             latent_channels=16,
             scaling_factor=1.5305,
             shift_factor=0.0609,
             use_quant_conv=False,
             use_post_quant_conv=False,
         ),
-        text_encoder=CLIPTextModelWithProjection(text_config(tokenizer, 768, 12, 12, 768)),
-        text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer, 1280, 32, 20, 1280)),
+        text_encoder=CLIPTextModelWithProjection(text_config(tokenizer, 768, layers // 2, 12, 768)),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer, 1280, layers * 4 // 3, 20, 1280)),
         text_encoder_3=None,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
@@ -116,14 +121,14 @@ def stable_diffusion_3(tokenizer: CLIPTokenizer) -> DiffusionPipeline:
     return pipeline.to(torch.float16)
 
 
-def autoencoder(**config: object) -> AutoencoderKL:
+def autoencoder(small: bool, **config: object) -> AutoencoderKL:
     """Build the autoencoder of both: 8 x 8 pixels are one latent."""
     blocks = 4
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * blocks,
         up_block_types=("UpDecoderBlock2D",) * blocks,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
+        block_out_channels=(32, 32, 32, 32) if small else (128, 256, 512, 512),
+        layers_per_block=1 if small else 2,
         sample_size=512,
         **config,
     )

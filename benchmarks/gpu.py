@@ -1,0 +1,460 @@
+"""Measure a GPU at full size on random weights, beside plain diffusers: python benchmarks/gpu.py
+
+Generates and trains with Stable Diffusion 1.4 and 3 (without T5) at 512 pixels in bfloat16, and scores with HPSv2.1 and
+ImageReward. The plain sides are the pipelines and training examples of diffusers as a careful user would write them.
+Each part is a process of its own; it takes about six minutes of an H100, and some gigabytes of memory. Writes
+docs/gpu.md. `--small` runs the same code at toy size, also without a GPU.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.training_utils import cast_training_params, compute_density_for_timestep_sampling
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.datasets import ImageSetDataset
+from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
+from rsidiff_kedro.diffusion.families.stable_diffusion_3 import StableDiffusion3
+from rsidiff_kedro.diffusion.lora import LoraSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.scoring import with_scores
+
+sys.path[:0] = [str(Path(__file__).with_name("rehearsal")), str(Path(__file__).with_name("parity"))]
+import models  # noqa: E402
+import samples  # noqa: E402
+
+THINGS = ("dog", "cat", "house", "tree", "boat", "chair", "horse", "bridge")
+COLORS = ("red", "green")
+PROMPTS = [f"a {color} {thing} on the street at night" for color in COLORS for thing in THINGS]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and how conf/ uses it: denoising steps, guidance, images at once, images and steps of a training."""
+
+    family: type[DiffusionModel]
+    build: Callable[[Any], Any]
+    num_inference_steps: int
+    guidance_scale: float
+    batch_size: int
+    training_batch: int = 16
+    training_steps: int = 4
+
+
+CASES = {
+    "sd14": Case(StableDiffusion, models.stable_diffusion, 50, 7.5, 8, training_steps=8),
+    "sd3": Case(StableDiffusion3, models.stable_diffusion_3, 28, 7.0, 4),
+}
+
+
+class Bench:
+    """An opened model of a case, its prompts and what was measured."""
+
+    def __init__(self, name: str, small: bool, folder: Path) -> None:
+        self.compiled = not small or torch.cuda.is_available()  # minutes on a CPU
+        self.case, self.small, self.folder, self.name = CASES[name], small, folder, name
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
+        torch.manual_seed(0)
+        tokenizer = samples_tokenizer(folder)
+        with torch.device(self.device):
+            pipeline = self.case.build(tokenizer, small)
+        settings = ModelSettings(
+            base="random",
+            device=self.device,
+            dtype=str(self.dtype).removeprefix("torch."),
+            resolution=None if small else 512,
+        )
+        self.model = self.case.family(pipeline.to(self.device, self.dtype), settings)
+        self.steps = 2 if small else self.case.num_inference_steps
+        self.texts = PROMPTS[: 2 * self.case.batch_size]
+        self.found: list[dict[str, Any]] = []
+
+    def sampler(self, runtime: str = "torch") -> SamplerSettings:
+        """Return the sampler's settings."""
+        return SamplerSettings(
+            num_inference_steps=self.steps,
+            guidance_scale=self.case.guidance_scale,
+            micro_batch_size=self.case.batch_size,
+            runtime=runtime,  # type: ignore[arg-type]
+        )
+
+    def measure(self, part: str, side: str, work: Callable[[], Any], items: int, repeats: int = 2, **more: Any) -> Any:
+        """Run once to warm up, then time `repeats` runs; record items per second and the peak of memory."""
+        start = time.perf_counter()
+        result = work()
+        synchronize(self.device)
+        warm = time.perf_counter() - start
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            work()
+            synchronize(self.device)
+            seconds.append(time.perf_counter() - start)
+        memory = torch.cuda.max_memory_allocated() if self.device == "cuda" else 0
+        row = {
+            "model": self.name,
+            "part": part,
+            "side": side,
+            "rate": items / float(np.median(seconds)),
+            "rates": [items / each for each in seconds],
+            "first": warm - float(np.median(seconds)),
+            "memory": memory,
+        } | more
+        report(row)
+        return result
+
+    def attempt(self, title: str, work: Callable[[], None]) -> None:
+        """Run a part; a failure is recorded and the next part runs."""
+        try:
+            work()
+        except Exception:
+            report({"model": self.name, "part": title, "error": traceback.format_exc(limit=-4)})
+
+    # -- generation ---------------------------------------------------------------------------------------------------
+
+    def generate(self) -> None:
+        """Generate on both sides, and by each runtime."""
+        count = len(self.texts)
+        self.attempt("generate", lambda: self.measure("generate", "plain diffusers", self.generate_plain, count))
+        first = self.measure("generate", "ours, torch", self.generate_ours, count)
+        again = self.generate_ours()
+        same = digest(first) == digest(again)
+        report({"model": self.name, "part": "bytes", "what": "images of two runs in one process", "same": same})
+        report({"model": self.name, "part": "digest", "what": "images", "digest": digest(first)})
+        self.attempt("flops", self.count_operations)
+        if not self.compiled:
+            return
+        if self.name == "sd14":
+            self.attempt("channels_last", lambda: self.generate_changed("channels_last", "torch", first))
+            self.attempt("compile", lambda: self.generate_changed("compile", "compile", first))
+        self.attempt("blocks", lambda: self.generate_changed("compile, repeated blocks", "torch", first))
+
+    def generate_changed(self, title: str, runtime: str, before: list[np.ndarray]) -> None:
+        """Generate in channels_last, or with the denoiser or its repeated blocks compiled; compare the images."""
+        if title == "channels_last":
+            self.model.denoiser.to(memory_format=torch.channels_last)
+        torch.compiler.reset()
+        if "blocks" in title:
+            self.model.denoiser.compile_repeated_blocks(dynamic=False)
+        made = self.measure("generate", f"ours, {title}", lambda: self.generate_ours(runtime), len(self.texts))
+        apart = [np.abs(one.astype(int) - other) for one, other in zip(made, before, strict=True)]
+        largest, mean = int(max(each.max() for each in apart)), float(np.mean([each.mean() for each in apart]))
+        report({"model": self.name, "part": "difference", "side": title, "largest": largest, "mean": mean})
+
+    def generate_ours(self, runtime: str = "torch") -> list[np.ndarray]:
+        """Generate and write an image set."""
+        table = prompt_table(self.texts, "benchmark")
+        made = sample_images(self.model, None, table, 1, self.sampler(runtime), 0, "benchmark", "generating")
+        ImageSetDataset(filepath=self.folder / f"ours_{time.monotonic_ns()}").save(made)
+        return [np.asarray(image) for image in made.images]
+
+    def generate_plain(self) -> None:
+        """Generate and write images with the pipeline."""
+        pipeline, size = self.model.pipeline, self.case.batch_size
+        folder = self.folder / f"plain_{time.monotonic_ns()}"
+        folder.mkdir()
+        for start in range(0, len(self.texts), size):
+            made = pipeline(
+                self.texts[start : start + size],
+                num_inference_steps=self.steps,
+                guidance_scale=self.case.guidance_scale,
+                height=self.model.image_size,
+                width=self.model.image_size,
+            )
+            for number, image in enumerate(made.images):
+                image.save(folder / f"{start + number}.png")
+
+    def count_operations(self) -> None:
+        """Count the floating-point operations of one image's denoising."""
+        conditioning = self.model.conditioning(self.texts[:2])
+        noise = torch.randn((2, *self.model.latent_shape), device=self.device, dtype=self.dtype)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.model.denoise(noise, torch.full((2,), 500, device=self.device), conditioning)
+        operations = counter.get_total_flops() / 2  # of one image and step
+        report({"model": self.name, "part": "operations", "denoiser": operations, "image": operations * 2 * self.steps})
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train on both sides; rates are images per second."""
+        size, steps = self.case.training_batch, 1 if self.small else self.case.training_steps
+        shape = (size, *self.model.latent_shape)
+        latents = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        table = prompt_table(PROMPTS[:size], "benchmark")
+        rows = table[["prompt_id", "text"]].assign(image_id=table["prompt_id"], round=1, weight=1.0)
+        layers = LoraSettings(rank=16, layers="attention")
+        parent = initial_adapter(self.model, layers, seed=0)
+        self.model.remove_adapter()
+        self.attempt("train", lambda: self.train_plain(layers, size, steps))
+        encoders = {name: getattr(self.model.pipeline, name) for name in self.model.pipeline.components}
+        checkpointing = self.name == "sd3"  # as in conf/
+        for micro, checkpoint in ((4, checkpointing), (size, checkpointing), (size, False)):
+            settings = FinetuneSettings(
+                rank=16,
+                layers="attention",
+                steps=steps,
+                batch_size=size,
+                micro_batch_size=micro,
+                ema_decay=0.99,
+                gradient_checkpointing=checkpoint,
+            )
+
+            def work(settings: FinetuneSettings = settings) -> Any:
+                for name, component in encoders.items():
+                    setattr(self.model.pipeline, name, component)
+                trained = finetune(self.model, parent, TrainingSet(rows, latents), settings, 0, 1)
+                self.model.remove_adapter()
+                self.model.denoiser.disable_gradient_checkpointing()
+                return trained[0].digest
+
+            kept = ", gradient checkpointing" if checkpoint else ""
+            self.attempt(
+                "train",
+                lambda micro=micro, kept=kept, work=work: self.check_trained(micro, kept, work, size * steps),
+            )
+        for name, component in encoders.items():
+            setattr(self.model.pipeline, name, component)
+
+    def check_trained(self, micro: int, kept: str, work: Callable[[], str], items: int) -> None:
+        """Time a training, and compare the digests of two."""
+        first = self.measure("train", f"ours, {micro} at once{kept}", work, items)
+        same = work() == first
+        what = f"adapters of two trainings in one process, {micro} at once{kept}"
+        report({"model": self.name, "part": "bytes", "what": what, "same": same})
+        report({"model": self.name, "part": "digest", "what": f"adapter, {micro} at once{kept}", "digest": first})
+
+    def train_plain(self, layers: LoraSettings, size: int, steps: int) -> None:
+        """Train as diffusers' examples do: each step encodes its images and prompts."""
+        denoiser = self.model.denoiser
+        denoiser.add_adapter(layers.config(self.model.lora_targets["attention"]), adapter_name="plain")
+        if self.dtype != torch.float32:
+            cast_training_params(denoiser, dtype=torch.float32)
+        trained = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-4)
+        side = self.model.image_size
+        pixels = torch.rand((size, 3, side, side), generator=torch.Generator().manual_seed(0)) * 2 - 1
+        loss_of = self.plain_loss_flow if self.name == "sd3" else self.plain_loss_noise
+        denoiser.train()
+        if self.name == "sd3":
+            denoiser.enable_gradient_checkpointing()
+
+        def work() -> None:
+            for _ in range(steps):
+                with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+                    loss = loss_of(pixels.to(self.device, self.dtype), PROMPTS[:size])
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(trained, 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+
+        checkpointing = ", gradient checkpointing" if self.name == "sd3" else ""
+        try:
+            self.measure("train", f"plain diffusers, {size} at once{checkpointing}", work, size * steps)
+        finally:
+            denoiser.disable_gradient_checkpointing()
+            denoiser.eval()
+            self.model.remove_adapter()
+
+    def plain_latents(self, pixels: Tensor) -> Tensor:
+        """Encode pixels to the scale that the denoiser sees."""
+        vae = self.model.pipeline.vae
+        with torch.no_grad():
+            latents = vae.encode(pixels).latent_dist.sample()
+        return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+
+    def plain_loss_noise(self, pixels: Tensor, texts: list[str]) -> Tensor:
+        """Compute the loss of train_text_to_image_lora.py."""
+        pipeline, latents = self.model.pipeline, self.plain_latents(pixels)
+        schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        tokens = pipeline.tokenizer(
+            texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        ).input_ids
+        with torch.no_grad():
+            states = pipeline.text_encoder(tokens.to(self.device))[0]
+        noise = torch.randn_like(latents)
+        times = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),), device=self.device).long()
+        prediction = pipeline.unet(schedule.add_noise(latents, noise, times), times, states).sample
+        return functional.mse_loss(prediction.float(), noise.float())
+
+    def plain_loss_flow(self, pixels: Tensor, texts: list[str]) -> Tensor:
+        """Compute the loss of train_dreambooth_lora_sd3.py with --precondition_outputs=0."""
+        pipeline, latents = self.model.pipeline, self.plain_latents(pixels)
+        schedule = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+        with torch.no_grad():
+            states, _, pooled, _ = pipeline.encode_prompt(
+                texts, texts, texts, device=self.device, do_classifier_free_guidance=False
+            )
+        noise = torch.randn_like(latents)
+        places = compute_density_for_timestep_sampling("logit_normal", len(latents), 0.0, 1.0)
+        steps = (places * schedule.config.num_train_timesteps).long()
+        sigmas = schedule.sigmas[steps].to(self.device, latents.dtype)[:, None, None, None]
+        noisy = (1.0 - sigmas) * latents + sigmas * noise
+        prediction = pipeline.transformer(noisy, states, pooled, timestep=schedule.timesteps[steps].to(self.device))
+        return (prediction.sample.float() - (noise - latents).float()).square().mean()
+
+
+def score(small: bool, folder: Path) -> None:
+    """Score pictures with HPSv2.1 and ImageReward at full size."""
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    merges = None if small else models.merges()
+    with torch.device(device):
+        samples.save_models(folder, "small" if small else "full", merges)
+    count = 8 if small else 256
+    pictures = [samples.picture(512, 512, seed) for seed in range(16)] * (count // 16 or 1)
+    pictures = pictures[:count]
+    table = prompt_table(PROMPTS, "benchmark")
+    rows = table.iloc[np.arange(count) % len(table)].reset_index(drop=True)
+    rows = rows.assign(image_id=[f"image_{number}" for number in range(count)])
+    settings = RewardsSettings(
+        hpsv2={"checkpoint": str(folder / "hpsv2_1"), "tokenizer": str(folder / "clip_tokenizer")},
+        image_reward={"checkpoint": str(folder / "image_reward"), "tokenizer": str(folder / "bert_tokenizer")},
+    )
+    for name in ("hpsv2_1", "image_reward"):
+        try:
+            score_with(name, rows, pictures, settings, device)
+        except Exception:
+            report({"model": name, "part": "score", "error": traceback.format_exc(limit=-4)})
+
+
+def score_with(name: str, rows: Any, pictures: list[Image.Image], settings: RewardsSettings, device: str) -> None:
+    """Time one reward, and compare the scores of two runs."""
+    scores, seconds = [], []
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for count in (len(rows) // 4, len(rows), len(rows)):
+        start = time.perf_counter()
+        scored = with_scores(rows[:count], pictures[:count], [name], settings)
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+        scores.append(scored[name].to_numpy())
+    # Opening takes as long for a quarter of the images as for all.
+    rate = (len(rows) - len(rows) // 4) / max(seconds[1] - seconds[0], 1e-9)
+    memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    report({"model": name, "part": "score", "side": "ours", "rate": rate, "rates": seconds, "memory": memory})
+    same = scores[1].tobytes() == scores[2].tobytes()
+    report({"model": name, "part": "bytes", "what": "scores of two runs in one process", "same": same})
+
+
+def ceilings() -> None:
+    """Measure the largest rate of a bfloat16 matrix product and of a copy."""
+    if not torch.cuda.is_available():
+        return
+    first, second = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    source = torch.randn(2**28, device="cuda")
+    found = {"product": (lambda: first @ second, 2 * 8192**3), "copy": (source.clone, 2 * source.nbytes)}
+    for name, (work, amount) in found.items():
+        seconds = []
+        for _ in range(13):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            work()
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+        report({"model": "device", "part": "ceiling", "side": name, "rate": amount / float(np.median(seconds[3:]))})
+
+
+def samples_tokenizer(folder: Path) -> Any:
+    """Build a tokenizer of CLIP's size."""
+    from transformers import CLIPTokenizer
+
+    samples.save_clip_tokenizer(folder / "clip_tokenizer", models.merges())
+    return CLIPTokenizer.from_pretrained(folder / "clip_tokenizer", model_max_length=77)
+
+
+def digest(images: list[np.ndarray]) -> str:
+    """Return a digest of pixels."""
+    return hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()[:16]
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def report(row: dict[str, Any]) -> None:
+    """Print one result as a line of JSON."""
+    sys.stdout.write(f"RESULT {json.dumps(row)}\n")
+    sys.stdout.flush()
+
+
+PARTS = ("ceilings", "sd14", "sd3", "score", "sd14_again")
+
+
+def run_part(part: str, small: bool) -> None:
+    """Measure one part in this process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if part == "ceilings":
+            ceilings()
+        elif part == "score":
+            score(small, folder)
+        else:
+            bench = Bench(part.removesuffix("_again"), small, folder)
+            if part.endswith("_again"):
+                digest_again = digest(bench.generate_ours())
+                report({"model": bench.name, "part": "digest", "what": "images, again", "digest": digest_again})
+                return
+            bench.attempt("train", bench.train)  # first: generation leaves compiled blocks behind
+            bench.attempt("generate", bench.generate)
+
+
+def main() -> None:
+    """Measure each part in a process of its own, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="toy sizes; writes no page")
+    parser.add_argument("--part", choices=PARTS, help="measure this part alone, in this process")
+    parser.add_argument("--results", type=Path, default=Path("gpu.json"), help="a file for the raw results")
+    given = parser.parse_args()
+    if given.part:
+        run_part(given.part, given.small)
+        return
+    rows: list[dict[str, Any]] = []
+    for part in PARTS:
+        command = [sys.executable, __file__, "--part", part, *(["--small"] if given.small else [])]
+        started = time.monotonic()
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=False)
+        added = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+        added.append({"model": part, "part": "whole", "seconds": time.monotonic() - started, "exit": done.returncode})
+        sys.stdout.write("".join(f"{json.dumps(row)}\n" for row in added))
+        sys.stdout.flush()
+        rows += added
+        given.results.write_text(
+            json.dumps({"device": device_name(), "date": str(date.today()), "rows": rows}), "utf-8"
+        )
+
+
+def device_name() -> str:
+    """Return the GPU's name, or the CPU's cores."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    main()
