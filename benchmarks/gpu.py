@@ -214,7 +214,7 @@ class Bench:
         self.attempt("train", lambda: self.train_plain(layers, size, steps))
         encoders = {name: getattr(self.model.pipeline, name) for name in self.model.pipeline.components}
         checkpointing = self.name == "sd3"  # as in conf/
-        for micro, checkpoint in ((4, checkpointing), (size, checkpointing), (size, False)):
+        for micro, checkpoint in ((4, checkpointing), (size, False)):
             settings = FinetuneSettings(
                 rank=16,
                 layers="attention",
