@@ -324,8 +324,7 @@ def score(small: bool, folder: Path) -> None:
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     merges = None if small else models.merges()
-    with torch.device(device):
-        samples.save_models(folder, "small" if small else "full", merges)
+    samples.save_models(folder, "small" if small else "full", merges)
     count = 8 if small else 256
     pictures = [samples.picture(512, 512, seed) for seed in range(16)] * (count // 16 or 1)
     pictures = pictures[:count]
