@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
 from rsidiff_kedro.diffusion.families.stable_diffusion_3 import StableDiffusion3
 from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.training import FinetuneSettings, initial_adapter
 from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
 
@@ -61,13 +63,21 @@ class Case:
     guidance_scale: float
     batch_size: int
     training_batch: int = 16
-    training_steps: int = 4
+    training_steps: int = 8
 
 
 CASES = {
-    "sd14": Case(StableDiffusion, models.stable_diffusion, 50, 7.5, 8, training_steps=8),
+    "sd14": Case(StableDiffusion, models.stable_diffusion, 50, 7.5, 8, training_steps=16),
     "sd3": Case(StableDiffusion3, models.stable_diffusion_3, 28, 7.0, 4),
 }
+
+TRAININGS: tuple[dict[str, Any], ...] = (
+    {"micro_batch_size": 4},
+    {"micro_batch_size": 16},
+    {"micro_batch_size": 8},
+    {"micro_batch_size": 16, "deterministic": True},
+    {"micro_batch_size": 16, "runtime": "compile"},
+)
 
 
 class Bench:
@@ -150,18 +160,14 @@ class Bench:
         self.attempt("flops", self.count_operations)
         if not self.compiled:
             return
-        if self.name == "sd14":
-            self.attempt("channels_last", lambda: self.generate_changed("channels_last", "torch", first))
-            self.attempt("compile", lambda: self.generate_changed("compile", "compile", first))
-        self.attempt("blocks", lambda: self.generate_changed("compile, repeated blocks", "torch", first))
+        self.attempt("channels_last", lambda: self.generate_changed("channels_last", "torch", first))
+        self.attempt("compile", lambda: self.generate_changed("compile", "compile", first))
 
     def generate_changed(self, title: str, runtime: str, before: list[np.ndarray]) -> None:
-        """Generate in channels_last, or with the denoiser or its repeated blocks compiled; compare the images."""
+        """Generate in channels_last, or with the denoiser compiled; compare the images."""
         if title == "channels_last":
             self.model.denoiser.to(memory_format=torch.channels_last)
         torch.compiler.reset()
-        if "blocks" in title:
-            self.model.denoiser.compile_repeated_blocks(dynamic=False)
         made = self.measure("generate", f"ours, {title}", lambda: self.generate_ours(runtime), len(self.texts))
         apart = [np.abs(one.astype(int) - other) for one, other in zip(made, before, strict=True)]
         largest, mean = int(max(each.max() for each in apart)), float(np.mean([each.mean() for each in apart]))
@@ -214,40 +220,61 @@ class Bench:
         self.attempt("train", lambda: self.train_plain(layers, size, steps))
         encoders = {name: getattr(self.model.pipeline, name) for name in self.model.pipeline.components}
         checkpointing = self.name == "sd3"  # as in conf/
-        for micro, checkpoint in ((4, checkpointing), (size, False)):
+        data = TrainingRows.of(TrainingSet(rows, latents))
+        for changes in TRAININGS if self.name == "sd14" else TRAININGS[:2]:
             settings = FinetuneSettings(
                 rank=16,
                 layers="attention",
                 steps=steps,
                 batch_size=size,
-                micro_batch_size=micro,
                 ema_decay=0.99,
-                gradient_checkpointing=checkpoint,
+                gradient_checkpointing=checkpointing,
+                **{name: value for name, value in changes.items() if name != "deterministic"},
             )
-
-            def work(settings: FinetuneSettings = settings) -> Any:
-                for name, component in encoders.items():
-                    setattr(self.model.pipeline, name, component)
-                trained = finetune(self.model, parent, TrainingSet(rows, latents), settings, 0, 1)
-                self.model.remove_adapter()
-                self.model.denoiser.disable_gradient_checkpointing()
-                return trained[0].digest
-
-            kept = ", gradient checkpointing" if checkpoint else ""
-            self.attempt(
-                "train",
-                lambda micro=micro, kept=kept, work=work: self.check_trained(micro, kept, work, size * steps),
-            )
+            title = ", ".join(f"{name} {value}" for name, value in changes.items())
+            for name, component in encoders.items():
+                setattr(self.model.pipeline, name, component)
+            deterministic = bool(changes.get("deterministic"))
+            plan = Plan(settings, 0, 1)
+            work = partial(self.train_ours, title, encoders, parent, data, plan, deterministic)
+            self.attempt("train", work)
         for name, component in encoders.items():
             setattr(self.model.pipeline, name, component)
 
-    def check_trained(self, micro: int, kept: str, work: Callable[[], str], items: int) -> None:
-        """Time a training, and compare the digests of two."""
-        first = self.measure("train", f"ours, {micro} at once{kept}", work, items)
-        same = work() == first
-        what = f"adapters of two trainings in one process, {micro} at once{kept}"
-        report({"model": self.name, "part": "bytes", "what": what, "same": same})
-        report({"model": self.name, "part": "digest", "what": f"adapter, {micro} at once{kept}", "digest": first})
+    def train_ours(
+        self, title: str, encoders: dict[str, Any], parent: Any, data: TrainingRows, plan: Plan, deterministic: bool
+    ) -> None:
+        """Train twice as a round does, step by step; record the median step, and whether adapters are the same."""
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        made, first = [], 0.0
+        times: list[float] = []
+        for _ in range(2):
+            torch.compiler.reset()
+            for name, component in encoders.items():
+                setattr(self.model.pipeline, name, component)
+            start = time.perf_counter()
+            replica = Replica(self.model, parent, data, plan, None)
+            times = []
+            for step in range(plan.settings.steps):
+                begun = time.perf_counter()
+                replica.backward(step)
+                replica.update()
+                synchronize(self.device)
+                times.append(time.perf_counter() - begun)
+            made.append(replica.finish([0.0] * plan.settings.steps)[0].digest)
+            first = max(first, time.perf_counter() - start - plan.settings.steps * float(np.median(times)))
+            self.model.denoiser.__dict__.pop("forward", None)
+            self.model.remove_adapter()
+            self.model.denoiser.disable_gradient_checkpointing()
+        torch.use_deterministic_algorithms(False)
+        size, steady = plan.settings.batch_size, times[len(times) // 4 :]
+        row = {"model": self.name, "part": "train", "side": f"ours, {title}", "first": first}
+        row |= {"rate": size / float(np.median(steady)), "rates": [size / each for each in steady]}
+        report(row | {"memory": torch.cuda.max_memory_allocated() if self.device == "cuda" else 0})
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        what = f"adapters of two trainings in one process, {title}"
+        report({"model": self.name, "part": "bytes", "what": what, "same": made[0] == made[1]})
 
     def train_plain(self, layers: LoraSettings, size: int, steps: int) -> None:
         """Train as diffusers' examples do: each step encodes its images and prompts."""
@@ -275,7 +302,7 @@ class Bench:
 
         checkpointing = ", gradient checkpointing" if self.name == "sd3" else ""
         try:
-            self.measure("train", f"plain diffusers, {size} at once{checkpointing}", work, size * steps)
+            self.measure("train", f"plain diffusers, {size} at once{checkpointing}", work, size * steps, repeats=1)
         finally:
             denoiser.disable_gradient_checkpointing()
             denoiser.eval()
@@ -325,7 +352,7 @@ def score(small: bool, folder: Path) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     merges = None if small else models.merges()
     samples.save_models(folder, "small" if small else "full", merges)
-    count = 8 if small else 256
+    count = 8 if small else 1024
     pictures = [samples.picture(512, 512, seed) for seed in range(16)] * (count // 16 or 1)
     pictures = pictures[:count]
     table = prompt_table(PROMPTS, "benchmark")
@@ -347,17 +374,17 @@ def score_with(name: str, rows: Any, pictures: list[Image.Image], settings: Rewa
     scores, seconds = [], []
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    for count in (len(rows) // 4, len(rows), len(rows)):
+    for count in (len(rows) // 4, len(rows) // 4, len(rows)):
         start = time.perf_counter()
         scored = with_scores(rows[:count], pictures[:count], [name], settings)
         synchronize(device)
         seconds.append(time.perf_counter() - start)
         scores.append(scored[name].to_numpy())
     # Opening takes as long for a quarter of the images as for all.
-    rate = (len(rows) - len(rows) // 4) / max(seconds[1] - seconds[0], 1e-9)
+    rate = (len(rows) - len(rows) // 4) / (seconds[2] - seconds[1])
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
     report({"model": name, "part": "score", "side": "ours", "rate": rate, "rates": seconds, "memory": memory})
-    same = scores[1].tobytes() == scores[2].tobytes()
+    same = scores[1].tobytes() == scores[0].tobytes()
     report({"model": name, "part": "bytes", "what": "scores of two runs in one process", "same": same})
 
 

@@ -11,6 +11,7 @@ from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 from torch import nn
 
 from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion import runtime
 from rsidiff_kedro.diffusion.families import check_runtimes, load_model
 from rsidiff_kedro.diffusion.lora import LoraSettings
@@ -19,7 +20,7 @@ from rsidiff_kedro.diffusion.model_folder import ModelError
 from rsidiff_kedro.diffusion.runtime import OnnxForward, check_runtime, use_runtime
 from rsidiff_kedro.diffusion.sampler import SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import initial_adapter
+from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.provenance.code_digest import library_versions
 
@@ -93,6 +94,27 @@ def test_compiled_code_computes_the_same(monkeypatch):
     assert "forward" in vars(network)
 
 
+def test_compiled_code_trains_the_same(family_folder, monkeypatch):
+    """With a backend that captures forward and backward passes and compiles nothing."""
+    used = []
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *given, **options: used.append(1) or real(*given, backend="aot_eager"))
+    model = settings(family_folder, "stable_diffusion_3")
+    parent = initial_adapter(load_model(model), LoraSettings(rank=2), seed=0)
+    rows = PROMPTS.assign(image_id=PROMPTS["prompt_id"], round=1, weight=1.0)
+    latents = torch.randn((3, *load_model(model).latent_shape), generator=torch.Generator().manual_seed(0))
+    given = {"rank": 2, "steps": 2, "batch_size": 2, "learning_rate": 1e-2}
+    trained = [
+        finetune(load_model(model), parent, TrainingSet(rows, latents), FinetuneSettings(**given, runtime=each), 0, 1)
+        for each in ("torch", "compile")
+    ]
+    assert used == [1]
+    (one, log), (other, other_log) = trained
+    assert np.allclose(log["loss"], other_log["loss"], rtol=1e-4)
+    for name, weight in one.weights.items():
+        assert torch.allclose(weight, other.weights[name], rtol=1e-2, atol=1e-4), name
+
+
 def test_a_value_that_would_be_fixed_in_the_graph_is_refused(family_folder):
     forward = OnnxForward(load_model(settings(family_folder, "stable_diffusion")).denoiser)
     with pytest.raises(TypeError, match="timestep is 3, which would be fixed"):
@@ -127,10 +149,10 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch):
 
 
 def test_every_sampler_of_a_run_is_checked(family_folder):
-    flux, sampler = settings(family_folder, "flux"), SamplerSettings(runtime="onnxruntime")
-    check_runtimes(flux, {"sampler": SamplerSettings()})
+    flux = settings(family_folder, "flux")
+    check_runtimes(flux, {"sampler.runtime": "torch"})
     with pytest.raises(ModelError, match=r"^synthesis\.sampler\.runtime is 'onnxruntime'"):
-        check_runtimes(flux, {"sampler": SamplerSettings(), "synthesis.sampler": sampler})
+        check_runtimes(flux, {"sampler.runtime": "torch", "synthesis.sampler.runtime": "onnxruntime"})
 
 
 def test_sampling_without_a_run_checks_too(family_folder):

@@ -20,6 +20,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.conditioning import Conditioning, join_conditionings
 from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.runtime import use_runtime
 from rsidiff_kedro.diffusion.training_state import TrainingState
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Replica:
         model.denoiser.train()
         if settings.gradient_checkpointing:
             model.denoiser.enable_gradient_checkpointing()
+        use_runtime(model.denoiser, settings.runtime, changed=True)
         self._start = self._state.load(checkpoint) if checkpoint else 0
         self._own: list[Gradients] = []
 

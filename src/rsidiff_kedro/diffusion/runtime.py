@@ -1,4 +1,4 @@
-"""Compute a denoiser in sampling by compiled code or by ONNX Runtime, in place of torch's own forward pass."""
+"""Compute a denoiser by compiled code, or in sampling by ONNX Runtime, in place of torch's own passes."""
 
 import inspect
 import sysconfig

@@ -39,6 +39,7 @@ class FinetuneSettings(LossSettings, LoraSettings):
         checkpoint_every: steps between checkpoints; a killed run continues from the last one.
         ema_decay: per step, of the moving average of the weights, the round's result; 0 keeps the last weights.
         gradient_checkpointing: less memory, more time.
+        runtime: torch's own passes, or compiled ones (docs/models.md#runtimes).
         adapter: continue the parent's adapter, or restart from the base each round.
     """
 
@@ -50,6 +51,7 @@ class FinetuneSettings(LossSettings, LoraSettings):
     checkpoint_every: Annotated[int, NoResult()] = Field(25, ge=1)
     ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
     gradient_checkpointing: bool = False
+    runtime: Literal["torch", "compile"] = "torch"
     adapter: Literal["continue", "restart"] = "continue"
 
 

@@ -53,7 +53,8 @@ def model_requirement(parameters: "Parameters") -> Requirement:
         check_loss(model, parameters.finetune)
         check_lora(model, parameters.finetune)
         check_steps(model, _samplers(parameters))
-        check_runtimes(model, _samplers(parameters))
+        runtimes = {f"{path}.runtime": sampler.runtime for path, sampler in _samplers(parameters).items()}
+        check_runtimes(model, {**runtimes, "finetune.runtime": parameters.finetune.runtime})
         return f"{model.family}, {model.base}" + (f", revision {model.revision}" if model.revision else "")
 
     return Requirement("model", check)

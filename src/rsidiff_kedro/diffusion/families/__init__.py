@@ -27,6 +27,7 @@ from rsidiff_kedro.diffusion.model_folder import (
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer, open_prompt_tokenizer
 from rsidiff_kedro.diffusion.quantization import check_quantization
 from rsidiff_kedro.diffusion.runtime import check_runtime
+from rsidiff_kedro.diffusion.sampler import Runtime
 
 FAMILIES = Registry(
     "model family",
@@ -134,11 +135,11 @@ def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -
             )
 
 
-def check_runtimes(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -> None:
-    """Raise ModelError if a sampler, given by its parameter's path, has a runtime that cannot compute the denoiser."""
+def check_runtimes(model: ModelSettings, runtimes: Mapping[str, Runtime]) -> None:
+    """Raise ModelError if a runtime, given by its parameter's path, cannot compute the denoiser."""
     kind, device = family_of(model).denoiser_class, find_device(model.device)
-    for path, sampler in samplers.items():
-        check_runtime(f"{path}.runtime", sampler.runtime, kind, device, getattr(torch, model.dtype))
+    for path, runtime in runtimes.items():
+        check_runtime(path, runtime, kind, device, getattr(torch, model.dtype))
 
 
 def _is_possible(scheduler: Any, steps: int, levels: int) -> bool:
