@@ -22,6 +22,8 @@ from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, COLORS, RELATIONS, S
 
 MAX_TOKENS = 16
 CPU = torch.device("cpu")
+WARM_START = Schedule(600, 64, 1e-3)
+"""Of a text encoder."""
 
 
 class Denoiser(nn.Module, ABC):
@@ -186,7 +188,7 @@ def start_denoiser(
     denoiser = build(tokenizer, tuple(pairs.latents.shape[1:])).to(device)  # type: ignore[arg-type]
     tokens = pairs.tokens.to(device)
     for text_encoder in denoiser.text_encoders:
-        warm_start(text_encoder, pairs.captions, tokens, Schedule(600, 64, 1e-3), seed)
+        warm_start(text_encoder, pairs.captions, tokens, WARM_START, seed)
     return denoiser, tokenizer
 
 
