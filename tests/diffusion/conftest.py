@@ -5,7 +5,8 @@ import torch
 
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.scenes.pretraining.autoencoder import build_autoencoder
-from rsidiff_kedro.scenes.pretraining.denoiser import Denoiser, Network, assemble_pipeline, build_tokenizer
+from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
+from rsidiff_kedro.scenes.pretraining.unet import UNetDenoiser, UNetSizes
 
 
 @pytest.fixture(scope="session")
@@ -13,9 +14,9 @@ def model_folder(tmp_path_factory):
     """A folder that `save_pretrained` wrote."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
-    denoiser = Denoiser(Network(channels=(16, 16), text_width=16, text_layers=1), tokenizer, (4, 16, 16))
+    denoiser = UNetDenoiser(UNetSizes(channels=(16, 16), text_width=16, text_layers=1), tokenizer, (4, 16, 16))
     folder = tmp_path_factory.mktemp("model")
-    assemble_pipeline(build_autoencoder((16, 16), 4), denoiser, tokenizer).save_pretrained(folder)
+    denoiser.assemble(build_autoencoder((16, 16), 4), tokenizer).save_pretrained(folder)
     return folder
 
 

@@ -1,5 +1,7 @@
 """The networks of the embedded model: built, trained for a few steps, resumed, saved in diffusers' own format."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,20 +10,12 @@ from torch import nn
 
 from rsidiff_kedro.scenes.pretraining.autoencoder import encode, reconstruct, to_pixels, to_tensor, train_autoencoder
 from rsidiff_kedro.scenes.pretraining.corpus import NoiseRates, corpus_pixels, draw_corpus
-from rsidiff_kedro.scenes.pretraining.denoiser import (
-    Denoiser,
-    LatentPairs,
-    Network,
-    Phase,
-    assemble_pipeline,
-    build_tokenizer,
-    draw_timesteps,
-    tokenize,
-    train_denoiser,
-)
+from rsidiff_kedro.scenes.pretraining.denoiser import LatentPairs, Phase, build_tokenizer, tokenize, train_denoiser
 from rsidiff_kedro.scenes.pretraining.fitting import FitError, Schedule, fit
+from rsidiff_kedro.scenes.pretraining.unet import UNetDenoiser, UNetSizes, draw_timesteps
 
-TINY = Network(channels=(16, 16), text_width=16, text_layers=1)
+TINY = UNetSizes(channels=(16, 16), text_width=16, text_layers=1)
+BUILD = partial(UNetDenoiser, TINY)
 LATENTS = (4, 8, 8)
 
 
@@ -81,9 +75,9 @@ def test_timesteps_are_in_range_and_centred_late():
 
 def test_an_unmodified_pipeline_loads_and_draws_what_was_saved(corpus, autoencoder, tmp_path):
     pairs = LatentPairs(encode(autoencoder, corpus_pixels(corpus)), corpus["caption"].tolist())
-    denoisers, tokenizer, losses = train_denoiser(TINY, [Phase(Schedule(50, 4, 1e-3), pairs)], seed=0)
+    denoisers, tokenizer, losses = train_denoiser(BUILD, [Phase(Schedule(50, 4, 1e-3), pairs)], seed=0)
     assert len(losses) == 1
-    assemble_pipeline(autoencoder, denoisers[-1], tokenizer).save_pretrained(tmp_path)
+    denoisers[-1].assemble(autoencoder, tokenizer).save_pretrained(tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red circle", num_inference_steps=2, height=32, width=32).images[0]
@@ -100,10 +94,10 @@ def test_a_later_phase_goes_on_from_what_an_earlier_one_left(corpus, tmp_path):
         )
         for steps in (3, 2)
     )
-    at_once, _, _ = train_denoiser(TINY, [first, second], seed=0)
+    at_once, _, _ = train_denoiser(BUILD, [first, second], seed=0)
     (tmp_path / "2.pt").unlink()
-    resumed, _, _ = train_denoiser(TINY, [first, second], seed=0)
-    alone, _, _ = train_denoiser(TINY, [first], seed=0)
+    resumed, _, _ = train_denoiser(BUILD, [first, second], seed=0)
+    alone, _, _ = train_denoiser(BUILD, [first], seed=0)
 
     def weights(denoiser):
         return denoiser.state_dict()["unet.conv_in.weight"]
@@ -117,7 +111,7 @@ def test_a_later_phase_goes_on_from_what_an_earlier_one_left(corpus, tmp_path):
 def test_a_denoiser_reads_the_caption():
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
-    denoiser = Denoiser(TINY, tokenizer, LATENTS).eval()
+    denoiser = UNetDenoiser(TINY, tokenizer, LATENTS).eval()
     noisy, timesteps = torch.randn(2, *LATENTS), torch.tensor([500, 500])
     tokens = tokenize(tokenizer, ["a red circle", "a blue square"])
     one = denoiser(noisy[:1].expand(2, -1, -1, -1), timesteps, tokens)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
+from rsidiff_kedro.diffusion.model_folder import left_out
 from rsidiff_kedro.diffusion.model_weights import check_pretrained
 
 
@@ -60,7 +61,7 @@ class PretrainedDataset(FolderDataset[Any]):
             with loading(refuse):
                 kind = getattr(import_module(module), name)
                 check_pretrained(folder, kind)
-                return kind.from_pretrained(folder, use_safetensors=True)
+                return kind.from_pretrained(folder, use_safetensors=True, **left_out(folder, kind))
         except InputError as error:
             raise refuse(error) from error
 

@@ -31,6 +31,7 @@ from rsidiff_kedro.diffusion.model_folder import (
     check_components,
     check_files,
     component_class,
+    left_out,
     model_source,
     shipped_folder,
 )
@@ -131,7 +132,7 @@ class DiffusionModel(ABC):
             # Check a hub's files before a library follows what they say.
             folder = source if Path(source).is_dir() else download(source, revision=pinned(source, settings.revision))
             cls.check_folder(Path(folder), settings)
-            pipeline = read(folder, dtype=dtype)
+            pipeline = read(folder, dtype=dtype, **left_out(Path(folder), cls.pipeline_class))
             model = cls(pipeline.to(find_device(settings.device)), settings)
             model.check()
         return model

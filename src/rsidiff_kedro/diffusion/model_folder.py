@@ -21,10 +21,16 @@ from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, leads_elsewhere, names_foreign_code
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 
-BASES = Registry("shipped model", "rsidiff_kedro.bases", {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER"})
+BASES = Registry(
+    "shipped model",
+    "rsidiff_kedro.bases",
+    {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER", "scenes_sd3": "rsidiff_kedro.scenes:SD3_BASE_FOLDER"},
+)
 """Models that come with a package: `model.base` may name one."""
 BASE_PROMPTS = Registry(
-    "shipped model", "rsidiff_kedro.base_prompts", {"scenes": "rsidiff_kedro.scenes.world.grammar:has_known_words"}
+    "shipped model",
+    "rsidiff_kedro.base_prompts",
+    dict.fromkeys(("scenes", "scenes_sd3"), "rsidiff_kedro.scenes.world.grammar:has_known_words"),
 )
 """Functions that tell whether a shipped model was trained on such prompts; a model without one reads any text."""
 Classes = dict[str, tuple[str, str]]
@@ -117,6 +123,13 @@ def check_components(folder: Path) -> Classes:
         if path.match("*.safetensors.index*.json"):
             parts_of(path)
     return classes
+
+
+def left_out(folder: Path, kind: type[Any]) -> dict[str, None]:
+    """Return the components that a pipeline was saved without, as arguments of its class's `from_pretrained`."""
+    index, known = folder / "model_index.json", inspect.signature(kind.__init__).parameters
+    content = read_object(index) if index.is_file() else {}
+    return {name: None for name, value in content.items() if name in known and value == [None, None]}
 
 
 def _check_place(folder: Path, path: Path) -> None:

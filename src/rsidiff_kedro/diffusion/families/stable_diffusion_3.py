@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+from pydantic import Field
 from torch import Tensor
 
 from rsidiff_kedro.core.section import Section
@@ -14,15 +15,22 @@ from rsidiff_kedro.diffusion.model_folder import ModelError
 
 
 class StableDiffusion3Options(Section):
-    """Settings of Stable Diffusion 3 alone: whether to use `t5`, its largest network (9.5 GB in bfloat16)."""
+    """Settings of Stable Diffusion 3 alone.
+
+    Attributes:
+        t5: whether to use T5, its largest network (9.5 GB in bfloat16).
+        max_sequence_length: tokens that T5 reads, or rows of zeros in their place without it; 0 for a model that was
+            trained without these rows.
+    """
 
     t5: bool = True
+    max_sequence_length: int = Field(256, ge=0, le=512)
 
 
 class StableDiffusion3(FlowMatchingModel):
     """A `StableDiffusion3Pipeline`; T5 may be missing or left out (`model.options.t5`).
 
-    Both CLIP text encoders read 77 tokens and T5 reads 256; a prompt may have as many as all of them read.
+    Both CLIP text encoders read 77 tokens and T5 reads 256 (`model.options`); a prompt may have as many as all of them read.
     """
 
     pipeline_class = StableDiffusion3Pipeline
@@ -46,6 +54,8 @@ class StableDiffusion3(FlowMatchingModel):
     def check(self) -> None:
         """Check also that the position embeddings cover the resolution."""
         super().check()
+        if self.pipeline.text_encoder_3 is not None and self.options.max_sequence_length == 0:
+            raise ModelError("model.options.max_sequence_length is 0, but the model has a T5, which reads at least 1 token")
         config = self.pipeline.transformer.config
         most = config.pos_embed_max_size
         if most is not None and self.latent_shape[1] // config.patch_size > most:
@@ -58,7 +68,12 @@ class StableDiffusion3(FlowMatchingModel):
     def encode_prompts(self, texts: list[str]) -> Conditioning:
         """Encode texts with the CLIP text encoders and T5 (zeros without it); pooled embeddings are CLIP's."""
         states, _, pooled, _ = self.pipeline.encode_prompt(
-            texts, texts, texts, device=self.device, do_classifier_free_guidance=False
+            texts,
+            texts,
+            texts,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.options.max_sequence_length,
         )
         return Conditioning({"prompt_embeds": states, "pooled_prompt_embeds": pooled})
 

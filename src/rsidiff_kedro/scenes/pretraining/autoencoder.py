@@ -73,7 +73,8 @@ def train_autoencoder(
 def encode(autoencoder: AutoencoderKL, pixels: np.ndarray, batch_size: int = 128) -> Tensor:
     """Return the latents (means) of pixels uint8 [n, h, w, 3]: float [n, channels, h / f, w / f]."""
     chunks = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
-    return torch.cat([autoencoder.encode(to_tensor(chunk)).latent_dist.mean for chunk in chunks])
+    device = autoencoder.device
+    return torch.cat([autoencoder.encode(to_tensor(chunk).to(device)).latent_dist.mean for chunk in chunks])
 
 
 @torch.no_grad()

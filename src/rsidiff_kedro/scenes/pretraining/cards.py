@@ -21,6 +21,23 @@ from rsidiff_kedro.scenes.world.renderer import compose, render
 
 CRISP_IOU = 0.92
 BEST_OF = 4
+_WORDS = {
+    "unet": {
+        "pipeline": "StableDiffusionPipeline",
+        "network": "UNet",
+        "text_encoders": "text encoder",
+        "further": "",
+        "command": "kedro run --pipeline=base_model",
+    },
+    "mmdit": {
+        "pipeline": "StableDiffusion3Pipeline",
+        "network": "transformer",
+        "text_encoders": "text encoders",
+        "further": ", max_sequence_length = 0",
+        "command": "kedro run --env=scenes_sd3 --pipeline=base_model",
+    },
+}
+"""What the base's card says of each kind of denoiser."""
 _CARDS = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     undefined=StrictUndefined,
@@ -133,6 +150,7 @@ def base_card(
         clean_first=settings.denoiser.phases[0].clean,
         sampler=sampler,
         parameters=parameters,
+        **_WORDS[settings.denoiser.kind],
     )
 
 

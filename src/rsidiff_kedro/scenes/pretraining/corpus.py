@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from rsidiff_kedro.scenes.world.grammar import (
     sample_distinct_scenes,
     sample_scene,
 )
-from rsidiff_kedro.scenes.world.renderer import add_flaw, add_stray, compose, render
+from rsidiff_kedro.scenes.world.renderer import Picture, add_flaw, add_stray, compose, render
 
 
 class NoiseRates(Section):
@@ -82,9 +83,23 @@ def draw_corpus(size: int, two_objects: float, noise: NoiseRates, seed: int) -> 
     Returns:
         Columns image (PNG bytes), caption and noise (kinds joined by "+"; "" for a clean pair).
     """
+    pairs = tqdm(draw_pairs(size, two_objects, noise, seed), desc="rendering the corpus", unit="image", total=size)
+    rows = [(_png(pair.picture), pair.caption, pair.noise) for pair in pairs]
+    return pd.DataFrame(rows, columns=["image", "caption", "noise"])
+
+
+class Pair(NamedTuple):
+    """A picture that is not rendered yet, its caption and its kinds of noise, joined by "+"."""
+
+    picture: Picture
+    caption: str
+    noise: str
+
+
+def draw_pairs(size: int, two_objects: float, noise: NoiseRates, seed: int) -> Iterator[Pair]:
+    """Sample the pairs of a corpus; see `draw_corpus`."""
     rng = np.random.default_rng(seed)
-    rows: list[tuple[bytes, str, str]] = []
-    for _ in tqdm(range(size), desc="rendering the corpus", unit="image"):
+    for _ in range(size):
         mistaken = rng.random() < noise.caption
         pairs = _scenes_and_captions(two_objects, mistaken, rng)
         scene, said = next(pair for pair in pairs if bucket(pair[1]) >= HELD_OUT)
@@ -93,10 +108,13 @@ def draw_corpus(size: int, two_objects: float, noise: NoiseRates, seed: int) -> 
             picture, wrong = add_flaw(picture, rng), [*wrong, "malformed"]
         if rng.random() < noise.stray:
             picture, wrong = add_stray(picture, rng), [*wrong, "stray"]
-        stream = io.BytesIO()
-        Image.fromarray(render(picture)).save(stream, format="PNG", compress_level=1)
-        rows.append((stream.getvalue(), said.caption, "+".join(wrong)))
-    return pd.DataFrame(rows, columns=["image", "caption", "noise"])
+        yield Pair(picture, said.caption, "+".join(wrong))
+
+
+def _png(picture: Picture) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(render(picture)).save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()
 
 
 def _scenes_and_captions(two_objects: float, mistaken: bool, rng: np.random.Generator) -> Iterator[tuple[Scene, Scene]]:

@@ -1,33 +1,55 @@
-"""Build the embedded model's tokenizer, and train its text encoder and UNet together on the corpus's latents."""
+"""Build the embedded models' tokenizer, and train text encoders and denoising network together on the corpus's latents."""
 
 import copy
 import json
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTokenizer
 
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
 from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene, parse_caption
 
 MAX_TOKENS = 16
+CPU = torch.device("cpu")
+WARM_START = Schedule(600, 64, 1e-3)
+"""Of a text encoder."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """Sizes of the denoiser: UNet channels per level, width and depth of the text encoder."""
+class Denoiser(nn.Module, ABC):
+    """Text encoders and denoising network as one trainable network.
 
-    channels: tuple[int, ...] = (96, 128)
-    text_width: int = 96
-    text_layers: int = 2
+    Attributes:
+        text_encoders: each reads all tokens.
+    """
 
+    text_encoders: list[Any]
+
+    @abstractmethod
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """Predict what `noised` says: latents [n, c, h, w], timesteps [n], tokens [n, 16] -> [n, c, h, w]."""
+
+    @abstractmethod
+    def noised(self, clear: Tensor, noise: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix latents and noise at random timesteps; return the mixture, the timesteps and what to predict."""
+
+    @abstractmethod
+    def assemble(self, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> Any:
+        """Assemble a plain diffusers pipeline of the trained parts."""
+
+
+Build = Callable[[CLIPTokenizer, tuple[int, int, int]], Denoiser]
+"""Builds a denoiser for a tokenizer and the shape of latents."""
 
 def build_tokenizer() -> CLIPTokenizer:
     """Build a CLIP tokenizer with one token per word of the grammar; other text is spelled."""
@@ -48,55 +70,20 @@ def build_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, unk_token=end, model_max_length=MAX_TOKENS)
 
 
-def build_scheduler() -> DDIMScheduler:
-    """Build a noise scheduler: v-prediction, zero terminal signal-to-noise ratio, trailing steps (arXiv 2305.08891)."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        steps_offset=1,
+def text_config(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPTextConfig:
+    """Describe a text encoder for this tokenizer."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=width * 8 // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        hidden_act="gelu",
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
-
-
-class Denoiser(nn.Module):
-    """Text encoder and UNet as one trainable network."""
-
-    def __init__(self, network: Network, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=network.text_width,
-                intermediate_size=network.text_width * 8 // 3,
-                num_hidden_layers=network.text_layers,
-                num_attention_heads=4,
-                max_position_embeddings=MAX_TOKENS,
-                hidden_act="gelu",
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
-        self.unet = UNet2DConditionModel(
-            sample_size=latent_shape[1],
-            in_channels=latent_shape[0],
-            out_channels=latent_shape[0],
-            block_out_channels=network.channels,
-            down_block_types=("CrossAttnDownBlock2D",) * len(network.channels),
-            up_block_types=("CrossAttnUpBlock2D",) * len(network.channels),
-            layers_per_block=1,
-            cross_attention_dim=network.text_width,
-            attention_head_dim=4,  # diffusers' name for the number of heads
-            norm_num_groups=16,
-        )
-
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """Predict v: latents [n, c, h, w], timesteps [n], tokens [n, 16] -> [n, c, h, w]."""
-        return self.unet(noisy, timesteps, self.text_encoder(tokens).last_hidden_state).sample
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -131,30 +118,26 @@ def _facts(scene: Scene) -> list[int]:
     return [*facts, (None, *BACKGROUNDS).index(scene.background)]
 
 
-def warm_start(denoiser: Denoiser, captions: list[str], tokens: Tensor, schedule: Schedule, seed: int) -> list[float]:
-    """Teach the text encoder to tell captions apart before the UNet depends on it.
+def warm_start(
+    text_encoder: Any, captions: list[str], tokens: Tensor, schedule: Schedule, seed: int, title: str = "text encoder"
+) -> list[float]:
+    """Teach a text encoder to tell captions apart before the denoising network depends on it.
 
-    A temporary linear head predicts a caption's facts from the last token's state.
+    A temporary linear head predicts a caption's facts from the last token's state, or its projection.
     """
-    labels = torch.tensor([_facts(parse_caption(caption)) for caption in captions])
-    head = nn.Linear(denoiser.text_encoder.config.hidden_size, sum(_CLASSES))
-    both = nn.ModuleList([denoiser.text_encoder, head])
+    device = text_encoder.device
+    labels = torch.tensor([_facts(parse_caption(caption)) for caption in captions], device=device)
+    head = nn.Linear(text_encoder.config.hidden_size, sum(_CLASSES)).to(device)
+    both = nn.ModuleList([text_encoder, head])
 
     def loss_of_batch(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(captions), (schedule.batch_size,), generator=generator)
-        states = denoiser.text_encoder(tokens[chosen]).pooler_output
+        chosen = torch.randint(len(captions), (schedule.batch_size,), generator=generator, device=device)
+        read = text_encoder(tokens[chosen])
+        states = read.text_embeds if "text_embeds" in read else read.pooler_output
         parts = zip(head(states).split(_CLASSES, dim=1), labels[chosen].unbind(dim=1))
         return torch.stack([functional.cross_entropy(part, label) for part, label in parts]).mean()
 
-    return fit(both, loss_of_batch, schedule, seed, "text encoder")
-
-
-def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Sample timesteps in [0, 1000): logit-normal(0.4, 1.1) for 85 %, uniform for 15 %."""
-    middle = torch.sigmoid(0.4 + 1.1 * torch.randn(count, generator=generator))
-    uniform = torch.rand(count, generator=generator)
-    share = torch.where(torch.rand(count, generator=generator) < 0.15, uniform, middle)
-    return (share * 1000).long().clamp(0, 999)
+    return fit(both, loss_of_batch, schedule, seed, title)
 
 
 @dataclass(frozen=True)
@@ -163,6 +146,11 @@ class LatentPairs:
 
     latents: Tensor
     captions: list[str]
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """Return the captions' token ids [n, 16]."""
+        return tokenize(build_tokenizer(), self.captions)
 
 
 @dataclass(frozen=True)
@@ -175,62 +163,55 @@ class Phase:
 
 
 def train_denoiser(
-    network: Network, phases: Sequence[Phase], seed: int
+    build: Build, phases: Sequence[Phase], seed: int, device: torch.device = CPU
 ) -> tuple[list[Denoiser], CLIPTokenizer, list[float]]:
-    """Train text encoder and UNet in phases, each from the moving average of the phase before.
+    """Train text encoders and denoising network in phases, each from the moving average of the phase before.
 
     Returns:
-        the denoiser after each phase; the tokenizer; the mean loss of every `LOGGED_EVERY` steps of all phases.
+        the denoiser after each phase, on the CPU; the tokenizer; the mean loss of every `LOGGED_EVERY` steps of all
+        phases.
     """
-    torch.manual_seed(seed)
-    tokenizer = build_tokenizer()
-    first = phases[0].pairs
-    denoiser = Denoiser(network, tokenizer, tuple(first.latents.shape[1:]))  # type: ignore[arg-type]
-    warm_start(denoiser, first.captions, tokenize(tokenizer, first.captions), Schedule(600, 64, 1e-3), seed)
+    denoiser, tokenizer = start_denoiser(build, phases[0].pairs, seed, device)
     left, losses = [], []
     for number, phase in enumerate(phases, start=1):
-        loss_of_batch = _denoising_loss(denoiser, tokenizer, phase.pairs, phase.schedule.batch_size)
-        title = f"text encoder and UNet, phase {number}"
-        losses += fit(denoiser, loss_of_batch, phase.schedule, seed + number, title, phase.checkpoint)
-        left.append(copy.deepcopy(denoiser))
+        losses += train_phase(denoiser, phase, seed, number)
+        left.append(copy.deepcopy(denoiser).cpu())
     return left, tokenizer, losses
 
 
-def _denoising_loss(
-    denoiser: Denoiser, tokenizer: CLIPTokenizer, pairs: LatentPairs, size: int
-) -> Callable[[torch.Generator], Tensor]:
-    """Return the loss of a random batch: mean squared error of v, a tenth of the captions dropped for guidance."""
-    tokens, empty = tokenize(tokenizer, pairs.captions), tokenize(tokenizer, [""])
-    alphas = build_scheduler().alphas_cumprod
+def start_denoiser(
+    build: Build, pairs: LatentPairs, seed: int, device: torch.device = CPU
+) -> tuple[Denoiser, CLIPTokenizer]:
+    """Build a denoiser on a device, whose text encoders already tell captions apart."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    denoiser = build(tokenizer, tuple(pairs.latents.shape[1:])).to(device)  # type: ignore[arg-type]
+    tokens = pairs.tokens.to(device)
+    for text_encoder in denoiser.text_encoders:
+        warm_start(text_encoder, pairs.captions, tokens, WARM_START, seed)
+    return denoiser, tokenizer
+
+
+def train_phase(denoiser: Denoiser, phase: Phase, seed: int, number: int) -> list[float]:
+    """Train a denoiser in place; return the mean loss of every `LOGGED_EVERY` steps."""
+    loss_of_batch = _denoising_loss(denoiser, phase.pairs, phase.schedule.batch_size)
+    title = f"text encoder and denoiser, phase {number}"
+    return fit(denoiser, loss_of_batch, phase.schedule, seed + number, title, phase.checkpoint)
+
+
+def _denoising_loss(denoiser: Denoiser, pairs: LatentPairs, size: int) -> Callable[[torch.Generator], Tensor]:
+    """Return the loss of a random batch: mean squared error, a tenth of the captions dropped for guidance."""
+    device = next(denoiser.parameters()).device
+    tokens, empty = pairs.tokens.to(device), tokenize(build_tokenizer(), [""]).to(device)
+    latents = pairs.latents.to(device)
 
     def loss_of_batch(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(pairs.latents), (size,), generator=generator)
-        clear = pairs.latents[chosen].float()
-        noise = torch.randn(clear.shape, generator=generator)
-        timesteps = draw_timesteps(size, generator)
-        dropped = torch.rand(size, generator=generator) < 0.1
-        said = torch.where(dropped[:, None], empty, tokens[chosen])
-        signal = alphas[timesteps].sqrt()[:, None, None, None]
-        sigma = (1 - alphas[timesteps]).sqrt()[:, None, None, None]
-        prediction = denoiser(signal * clear + sigma * noise, timesteps, said)
-        return functional.mse_loss(prediction, signal * noise - sigma * clear)
+        chosen = torch.randint(len(latents), (size,), generator=generator, device=device)
+        clear = latents[chosen].float()
+        noise = torch.randn(clear.shape, generator=generator, device=device)
+        noisy, timesteps, target = denoiser.noised(clear, noise, generator)
+        dropped = torch.rand(size, generator=generator, device=device) < 0.1
+        prediction = denoiser(noisy, timesteps, torch.where(dropped[:, None], empty, tokens[chosen]))
+        return functional.mse_loss(prediction.float(), target)
 
     return loss_of_batch
-
-
-def assemble_pipeline(
-    autoencoder: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer
-) -> StableDiffusionPipeline:
-    """Assemble a plain StableDiffusionPipeline of the trained parts."""
-    pipeline = StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=denoiser.text_encoder,
-        tokenizer=tokenizer,
-        unet=denoiser.unet,
-        scheduler=build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline

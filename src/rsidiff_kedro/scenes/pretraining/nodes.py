@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.families import family_of
+from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings, find_device
+from rsidiff_kedro.diffusion.model_folder import model_source
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
@@ -34,7 +35,9 @@ def draw_noisy_corpus(settings: BaseModelSettings) -> pd.DataFrame:
 
 
 def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, pd.DataFrame]:
-    """Train the autoencoder on the corpus's pictures; also return the training log."""
+    """Train the autoencoder on the corpus's pictures, or open a shipped one; also return the training log."""
+    if settings.autoencoder.shipped is not None:
+        return AutoencoderKL.from_pretrained(model_source(settings.autoencoder.shipped), subfolder="vae"), _log([])
     given, pixels = settings.autoencoder, corpus.corpus_pixels(pairs)
     sizes, state = (given.channels, given.latent_channels), _state("autoencoder")
     network, losses = autoencoder.train_autoencoder(pixels, *sizes, given.schedule(), settings.seed, state)
@@ -42,9 +45,13 @@ def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple
 
 
 def train_denoiser(
-    clean_pairs: pd.DataFrame, pairs: pd.DataFrame, vae: AutoencoderKL, settings: BaseModelSettings
-) -> tuple[StableDiffusionPipeline, StableDiffusionPipeline, pd.DataFrame]:
-    """Train text encoder and UNet on latents and captions.
+    clean_pairs: pd.DataFrame,
+    pairs: pd.DataFrame,
+    vae: AutoencoderKL,
+    settings: BaseModelSettings,
+    model: ModelSettings,
+) -> tuple[DiffusionPipeline, DiffusionPipeline, pd.DataFrame]:
+    """Train text encoders and denoiser on latents and captions, on the device of `model`.
 
     Args:
         clean_pairs: the corpus of phases with `clean: true`.
@@ -53,33 +60,36 @@ def train_denoiser(
     Returns:
         the base; the state after its first phase; the training log.
     """
-    given, corpora = settings.denoiser, {}
+    given, corpora, device = settings.denoiser, {}, find_device(model.device)
     for clean in {phase.clean for phase in given.phases}:
         used = clean_pairs if clean else pairs
-        latents = autoencoder.encode(vae.eval(), corpus.corpus_pixels(used)).half()
+        latents = autoencoder.encode(vae.eval().to(device), corpus.corpus_pixels(used)).half()
         corpora[clean] = denoiser.LatentPairs(latents, used["caption"].tolist())
     phases = [
         denoiser.Phase(phase.schedule(), corpora[phase.clean], _state(f"denoiser_{number}"))
         for number, phase in enumerate(given.phases, start=1)
     ]
-    network = denoiser.Network(given.channels, given.text_width, given.text_layers)
-    trained, tokenizer, losses = denoiser.train_denoiser(network, phases, settings.seed)
-    first, last = (denoiser.assemble_pipeline(vae, trained[index], tokenizer) for index in (0, -1))
+    trained, tokenizer, losses = denoiser.train_denoiser(given.build, phases, settings.seed, device)
+    first, last = (trained[index].assemble(vae.cpu(), tokenizer) for index in (0, -1))
     return last, first, _log(losses)
 
 
-def draw_held_out(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
+def draw_held_out(
+    base: DiffusionPipeline, settings: BaseModelSettings, model: ModelSettings, sampler: SamplerSettings
+) -> ImageSet:
     """Generate images for prompts that are not in the corpus."""
     given = settings.held_out
     scenes = corpus.held_out_scenes(given.one_object, given.two_objects, settings.seed)
-    return _generate(base, scenes, given.samples_per_prompt, sampler, settings.seed, "held_out")
+    return _generate(base, scenes, given.samples_per_prompt, model, sampler, settings.seed, "held_out")
 
 
-def draw_annotated(base: StableDiffusionPipeline, settings: BaseModelSettings, sampler: SamplerSettings) -> ImageSet:
+def draw_annotated(
+    base: DiffusionPipeline, settings: BaseModelSettings, model: ModelSettings, sampler: SamplerSettings
+) -> ImageSet:
     """Generate several images for each prompt of the annotators."""
     given = settings.proxy.annotation
     scenes = annotators.annotated_scenes(given.one_object, given.two_objects, settings.seed)
-    return _generate(base, scenes, given.samples_per_prompt, sampler, settings.seed, "annotated")
+    return _generate(base, scenes, given.samples_per_prompt, model, sampler, settings.seed, "annotated")
 
 
 def judge(images: ImageSet) -> pd.DataFrame:
@@ -123,19 +133,22 @@ def train_proxy(
 
 
 def measure(
-    base: StableDiffusionPipeline,
+    base: DiffusionPipeline,
     log: pd.DataFrame,
     vae: AutoencoderKL,
     images: ImageSet,
     verdicts: pd.DataFrame,
     first_phase_verdicts: pd.DataFrame,
     settings: BaseModelSettings,
+    model: ModelSettings,
     sampler: SamplerSettings,
 ) -> tuple[dict[str, float], str]:
     """Measure the base and write its model card."""
     figures = cards.measure_base(vae, images, verdicts, settings.seed)
     figures |= {f"first_phase/{name}": value for name, value in cards.accuracy(first_phase_verdicts).items()}
-    return figures, cards.base_card(figures, log, settings, sampler, sum(p.numel() for p in base.unet.parameters()))
+    denoiser_name = family_of(model).denoiser_name
+    parameters = sum(parameter.numel() for parameter in getattr(base, denoiser_name).parameters())
+    return figures, cards.base_card(figures, log, settings, sampler, parameters)
 
 
 def measure_proxy(
@@ -147,12 +160,19 @@ def measure_proxy(
 
 
 def _generate(
-    base: StableDiffusionPipeline, scenes: list[Scene], samples: int, sampler: SamplerSettings, seed: int, purpose: str
+    base: DiffusionPipeline,
+    scenes: list[Scene],
+    samples: int,
+    model: ModelSettings,
+    sampler: SamplerSettings,
+    seed: int,
+    purpose: str,
 ) -> ImageSet:
-    model = StableDiffusion(base, ModelSettings(base="base_model"))
+    settings = model.model_copy(update={"base": "base_model", "revision": None})
+    opened = family_of(model)(base.to(find_device(model.device)), settings)
     prompts = prompt_table([scene.caption for scene in scenes], source="grammar")
     title = f"base model: {purpose} prompts"
-    return sample_images(model, None, prompts, samples, sampler, seed, purpose, title, unfinished_folder())
+    return sample_images(opened, None, prompts, samples, sampler, seed, purpose, title, unfinished_folder())
 
 
 def _log(losses: list[float]) -> pd.DataFrame:

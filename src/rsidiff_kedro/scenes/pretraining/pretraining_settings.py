@@ -1,13 +1,18 @@
 """Define the settings of the embedded model's training; conf/scenes/parameters_base_model.yml has a value for each."""
 
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Literal
 
 from pydantic import Field
+from transformers import CLIPTokenizer
 
 from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.scenes.pretraining.corpus import NoiseRates
+from rsidiff_kedro.scenes.pretraining.denoiser import Denoiser
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule
+from rsidiff_kedro.scenes.pretraining.mmdit import MMDiTDenoiser, MMDiTSizes
+from rsidiff_kedro.scenes.pretraining.unet import UNetDenoiser, UNetSizes
 
 
 class CorpusSettings(Section):
@@ -33,8 +38,13 @@ class ScheduleSettings(Section):
 
 
 class AutoencoderSettings(ScheduleSettings):
-    """The autoencoder: channels per level and of the latents, and its schedule."""
+    """The autoencoder: channels per level and of the latents, and its schedule.
 
+    Attributes:
+        shipped: a shipped model whose autoencoder is used, and none is trained; None trains one.
+    """
+
+    shipped: str | None = None
     channels: tuple[int, ...] = Field(min_length=1)
     latent_channels: int = Field(ge=3)
 
@@ -45,13 +55,39 @@ class PhaseSettings(ScheduleSettings):
     clean: bool
 
 
-class DenoiserSettings(Section):
+class UNetSettings(Section):
     """Text encoder and UNet: sizes, and the phases of their training."""
 
+    kind: Literal["unet"] = "unet"
     channels: tuple[int, ...] = Field(min_length=1)
     text_width: int
     text_layers: int
     phases: tuple[PhaseSettings, ...] = Field(min_length=1)
+
+    def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
+        """Build the untrained networks."""
+        return UNetDenoiser(UNetSizes(self.channels, self.text_width, self.text_layers), tokenizer, latent_shape)
+
+
+class MMDiTSettings(Section):
+    """Two text encoders and transformer: sizes, the noise schedule's shift, and the phases of their training."""
+
+    kind: Literal["mmdit"]
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    head_width: int = Field(ge=4, multiple_of=4)
+    text_width: int
+    text_layers: int = Field(ge=2)
+    shift: float = Field(gt=0)
+    phases: tuple[PhaseSettings, ...] = Field(min_length=1)
+
+    def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
+        """Build the untrained networks."""
+        sizes = self.model_dump(include={field.name for field in fields(MMDiTSizes)})
+        return MMDiTDenoiser(MMDiTSizes(**sizes), tokenizer, latent_shape)
+
+
+DenoiserSettings = Annotated[UNetSettings | MMDiTSettings, Field(discriminator="kind")]
 
 
 class HeldOutSettings(Section):
