@@ -34,12 +34,12 @@ def heading(device: str, date: str, rows: list[Row]) -> str:
         if ceiling
         else ""
     )
-    return (
-        f"# On a GPU\n\nMade by `python benchmarks/gpu.py` ({date}; {device}): networks of full size with random "
-        'weights, 512 pixels,\nbfloat16, the settings of `conf/sd14` and `conf/sd3`. "Plain" is what a careful user '
-        "of diffusers writes: the pipeline on\nthe same batches, and the loop of its LoRA example, which encodes "
-        f"images and prompts at each step. {peaks}"
-    )
+    return f"""# On a GPU
+
+Made by `python benchmarks/gpu.py` and `gpu_page.py` ({date}; {device}):
+networks of full size with random weights, 512 pixels, bfloat16, the settings of `conf/sd14` and `conf/sd3`. "Plain" is
+what a careful user of diffusers writes: the pipeline on the same batches, and the loop of its LoRA example, which
+encodes images and prompts at each step. {peaks}"""
 
 
 def speed(rows: list[Row]) -> str:
@@ -52,7 +52,7 @@ def speed(rows: list[Row]) -> str:
         "rate | memory, GB | first run adds, s |\n" + "| --- " * 8 + "|"
     ]
     for row in timed:
-        plain = next(r for r in timed if (r["model"], r["part"]) == (row["model"], row["part"]))
+        plain = next(r for r in timed if all(r.get(name) == row.get(name) for name in ("run", "model", "part")))
         ratio = row["rate"] / plain["rate"]
         share = f"{row['rate'] * work[row['model']] / peak:.0%}" if peak and row["part"] == "generate" else ""
         spread = f"{row['rate']:.2f} ({min(row['rates']):.2f} to {max(row['rates']):.2f})"
@@ -60,13 +60,20 @@ def speed(rows: list[Row]) -> str:
             f"| {NAMES[row['model']]} | {row['part']} | {row['side']} | {spread} | {ratio:.2f} | {share} | "
             f"{row['memory'] / 1e9:.1f} | {max(row['first'], 0):.0f} |"
         )
-    lines += ["\nA training image is one image in one step. Our training reads latents that generation kept.\n"]
+    lines += [
+        "\nA training image is one image in one step. Our training reads latents that generation kept. Lines of the "
+        "same model and part\nbegin with a plain one, of the same machine, which their ratio is to. In those with "
+        "set-up, opening a training counts too,\nwhich takes about a second.\n"
+    ]
     return "\n".join(lines)
 
 
 def scoring(rows: list[Row]) -> str:
     """Return the table of rewards."""
-    lines = ["\n## Scoring images of 512 pixels\n\n| reward | images/s | memory, GB |\n| --- | --- | --- |"]
+    lines = [
+        "\n## Scoring images of 512 pixels\n\nIn shards of 128, PIL images in memory, float32; opening the reward is "
+        "included.\n\n| reward | images/s | memory, GB |\n| --- | --- | --- |"
+    ]
     for row in rows:
         if row["part"] == "score" and "rate" in row:
             lines.append(f"| {NAMES[row['model']]} | {row['rate']:.0f} | {row['memory'] / 1e9:.1f} |")
