@@ -144,7 +144,7 @@ def test_a_table_that_could_not_be_loaded_is_not_saved(tmp_path: Path, image_set
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_latents_that_could_not_be_loaded_are_not_saved(tmp_path: Path, image_set: ImageSet, value: float) -> None:
     broken = replace(image_set, latents=torch.full((5, 4, 4, 4), value))
-    with pytest.raises(DatasetError, match="no finite float32 latents"):
+    with pytest.raises(DatasetError, match="no finite float32 or bfloat16 latents"):
         ImageSetDataset(filepath=tmp_path / "set").save(broken)
     assert not list(tmp_path.iterdir())
 

@@ -100,10 +100,10 @@ def latents(tensor: torch.Tensor, name: str = "latents") -> Damage:
         (lambda folder: (folder / "latents.safetensors").write_bytes(b"?"), "no tensor 'latents' that can be read"),
         (latents(torch.zeros(5, 4, 4, 4), "other"), "no tensor 'latents' that can be read"),
         (latents(torch.zeros(4, 4, 4, 4)), "holds 4 latents for 5 images"),
-        (latents(torch.zeros(5, 4, 4)), "no finite float32 latents"),
-        (latents(torch.zeros(5, 4, 4, 4, dtype=torch.float16)), "no finite float32 latents"),
-        (latents(torch.full((5, 4, 4, 4), torch.nan)), "no finite float32 latents"),
-        (latents(torch.full((5, 4, 4, 4), torch.inf)), "no finite float32 latents"),
+        (latents(torch.zeros(5, 4, 4)), "no finite float32 or bfloat16 latents"),
+        (latents(torch.zeros(5, 4, 4, 4, dtype=torch.float16)), "no finite float32 or bfloat16 latents"),
+        (latents(torch.full((5, 4, 4, 4), torch.nan)), "no finite float32 or bfloat16 latents"),
+        (latents(torch.full((5, 4, 4, 4), torch.inf)), "no finite float32 or bfloat16 latents"),
         (change(weight=-1.0), r"the columns \['weight'\]"),
         (change(weight=float("nan")), r"the columns \['weight'\]"),
         (change(weight=float("inf")), r"the columns \['weight'\]"),
@@ -155,7 +155,7 @@ def test_a_table_that_could_not_be_loaded_is_not_saved(
 def test_latents_that_could_not_be_loaded_are_not_saved(
     tmp_path: Path, training_set: TrainingSet, latents: torch.Tensor
 ) -> None:
-    with pytest.raises(DatasetError, match="no finite float32 latents"):
+    with pytest.raises(DatasetError, match="no finite float32 or bfloat16 latents"):
         TrainingSetDataset(filepath=tmp_path / "set").save(TrainingSet(training_set.metadata, latents))
     assert not list(tmp_path.iterdir())
 

@@ -64,7 +64,10 @@ def test_the_family_encodes_and_predicts_as_training_did(denoiser, model):
 
 def test_the_family_trains_on_it(model):
     losses = model.training_loss(
-        torch.randn(2, *LATENTS), model.conditioning(["a red circle"] * 2), torch.Generator().manual_seed(0), LossSettings()
+        torch.randn(2, *LATENTS),
+        model.conditioning(["a red circle"] * 2),
+        torch.Generator().manual_seed(0),
+        LossSettings(),
     )
     assert losses.shape == (2,)
 

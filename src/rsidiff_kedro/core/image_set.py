@@ -81,8 +81,8 @@ class ImageSet:
     Attributes:
         metadata: the columns of `IMAGE_COLUMNS` and any others.
         images: RGB images; lazy (`ImageFiles`) where they come from disk.
-        latents: float32 [n, channels, height, width] in the scale that the denoiser sees, or None; `latents[:]` is a
-            tensor.
+        latents: [n, channels, height, width], of the pipeline's dtype, in the scale that the denoiser sees, or None;
+            `latents[:]` is a tensor.
     """
 
     metadata: pd.DataFrame

@@ -170,8 +170,9 @@ def _table_problem(metadata: pd.DataFrame, columns: tuple[str, ...]) -> str:
 
 def _latents_problem(latents: Rows, count: int) -> str:
     """Say what is wrong with latents; return nothing if they are sound."""
-    if latents.dtype != torch.float32 or len(latents.shape) != 4 or not are_finite(latents):
-        return f"holds no finite float32 latents of 4 dimensions, but {latents.dtype} {list(latents.shape)}"
+    kinds = (torch.float32, torch.bfloat16)
+    if latents.dtype not in kinds or len(latents.shape) != 4 or not are_finite(latents):
+        return f"holds no finite float32 or bfloat16 latents of 4 dimensions, but {latents.dtype} {list(latents.shape)}"
     return f"holds {len(latents)} latents for {count} images" if len(latents) != count else ""
 
 

@@ -207,7 +207,7 @@ class Encoding(Task[list[str], torch.Tensor]):
         def encode(shard: Shard, names: list[str]) -> torch.Tensor:
             batch = [_read_square(self.images / name, model.image_size) for name in names]
             batch += batch[-1:] * (self.micro_batch_size - len(names))
-            latents = model.encode_images(batch)[: len(names)].float().cpu()
+            latents = model.encode_images(batch)[: len(names)].cpu()
             PartialResults(self.folder).save(shard.key, latents)
             return latents
 

@@ -128,7 +128,7 @@ class Replica:
         rows, without_prompt = chosen.split(size)[number], dropped.split(size)[number]
         condition = data.conditioning.rows(data.text_rows[rows]).to(self.model.device)
         condition = condition.replace(without_prompt, data.no_prompt)
-        latents = data.latents[rows].to(self.model.device)
+        latents = data.latents[rows].to(self.model.device, torch.float32)
         with torch.autocast(self.model.device.type, self.model.dtype, enabled=self.model.dtype != torch.float32):
             each = self.model.training_loss(latents, condition, generator, settings)
         loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)

@@ -99,7 +99,7 @@ def sample_images(
 
 
 class Generated(NamedTuple):
-    """A shard's latents, float32 [n, c, h, w], and the images decoded from them."""
+    """A shard's latents, [n, c, h, w] in the pipeline's dtype, and the images decoded from them."""
 
     latents: torch.Tensor
     images: Sequence[Image.Image]
@@ -128,7 +128,7 @@ class Generating(Task[pd.DataFrame, Generated]):
             # Repeat the last row to fill the micro-batch.
             filled = rows.iloc[np.arange(self.sampler.micro_batch_size).clip(max=len(rows) - 1)]
             latents = _generate_latents(model, filled, self.sampler)
-            made = Generated(latents[: len(rows)].float().cpu(), model.decode(latents)[: len(rows)])
+            made = Generated(latents[: len(rows)].cpu(), model.decode(latents)[: len(rows)])
             PartialResults(self.folder).save(shard.key, made.latents, rows["file_name"].tolist(), made.images)
             return made
 

@@ -55,7 +55,9 @@ class StableDiffusion3(FlowMatchingModel):
         """Check also that the position embeddings cover the resolution."""
         super().check()
         if self.pipeline.text_encoder_3 is not None and self.options.max_sequence_length == 0:
-            raise ModelError("model.options.max_sequence_length is 0, but the model has a T5, which reads at least 1 token")
+            raise ModelError(
+                "model.options.max_sequence_length is 0, but the model has a T5, which reads at least 1 token"
+            )
         config = self.pipeline.transformer.config
         most = config.pos_embed_max_size
         if most is not None and self.latent_shape[1] // config.patch_size > most:

@@ -51,6 +51,7 @@ class Denoiser(nn.Module, ABC):
 Build = Callable[[CLIPTokenizer, tuple[int, int, int]], Denoiser]
 """Builds a denoiser for a tokenizer and the shape of latents."""
 
+
 def build_tokenizer() -> CLIPTokenizer:
     """Build a CLIP tokenizer with one token per word of the grammar; other text is spelled."""
     words = " ".join((*SHAPES, *SIZES, *COLORS, *BACKGROUNDS, *RELATIONS, "a on background"))
