@@ -166,7 +166,9 @@ kedro: run
 
 def test_every_page_shows_pictures_that_exist_and_every_picture_is_shown() -> None:
     link = re.compile(r"\]\(([^)\s]+\.png)\)")
-    shown = {(page.parent / path).resolve() for page in PAGES for path in link.findall(page.read_text(encoding="utf-8"))}
+    shown = {
+        (page.parent / path).resolve() for page in PAGES for path in link.findall(page.read_text(encoding="utf-8"))
+    }
     assert shown == {*ROOT.glob("docs/**/*.png")}
 
 
