@@ -147,11 +147,11 @@ def box(page: Page, name: str) -> Locator:
 
 def shot(page: Page) -> Image.Image:
     """Return what the page shows once it stands still."""
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3000)
     if page.get_by_text("Dismiss", exact=True).count():  # Kedro-Viz' news
         page.get_by_text("Dismiss", exact=True).click()
-        page.mouse.move(page.viewport_size["width"] - 20, page.viewport_size["height"] - 20)
-        page.wait_for_timeout(1000)
+    page.mouse.move(page.viewport_size["width"] - 5, page.viewport_size["height"] - 5)  # away from what has a tooltip
+    page.wait_for_timeout(1000)
     return Image.open(io.BytesIO(page.screenshot(timeout=PATIENCE * 1000))).convert("RGB")
 
 

@@ -164,6 +164,14 @@ kedro: run
 """
 
 
+def test_every_page_shows_pictures_that_exist_and_every_picture_is_shown() -> None:
+    link = re.compile(r"\]\(([^)\s]+\.png)\)")
+    shown = {
+        (page.parent / path).resolve() for page in PAGES for path in link.findall(page.read_text(encoding="utf-8"))
+    }
+    assert shown == {*ROOT.glob("docs/**/*.png")}
+
+
 def test_commands_are_found_in_blocks_and_lines_and_nothing_else_is() -> None:
     assert [shlex.join(words) for words in commands(TEXT)] == [
         "kedro rsi runs",

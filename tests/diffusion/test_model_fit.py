@@ -29,6 +29,7 @@ MISFITS = {
     "another autoencoder": (VAE, {"latent_channels": 16}, "reads 4 channels and its autoencoder makes 16"),
     "guidance-distilled": (UNET, {"time_cond_proj_dim": 256}, "give the model that it was distilled from"),
     "an unreasonable size": (UNET, {"sample_size": 0}, "generates 0 latents per side"),
+    "a huge size": (UNET, {"sample_size": 1025}, "generates 1025 latents per side"),
     "a single latent": (UNET, {"sample_size": 1}, "generates 1 latents per side (sample_size), 2 pixels"),
     "a longer tokenizer": (
         "tokenizer/tokenizer_config.json",

@@ -9,6 +9,7 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 
+from rsidiff_kedro import pipeline_registry
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.diffusion.model_folder import model_source
 from rsidiff_kedro.hooks.configuration import open_configuration
@@ -223,6 +224,18 @@ def test_a_slot_named_as_a_setting_that_changes_no_result_counts(key: Key, slot:
 )
 def test_what_changes_no_result_does_not_count(key: Key, name: str, one: Any, other: Any) -> None:
     assert key(name, **one) == key(name, **other)
+
+
+def test_the_quantization_of_text_encoders_counts_in_every_step_that_opens_the_model(key: Key) -> None:
+    kinds = (None, "bitsandbytes_8bit", "bitsandbytes_4bit")
+    assert len({str(key("model", model={"text_encoder_quantization": kind})) for kind in kinds}) == len(kinds)
+    read = [
+        (node.name, {name for name in node.inputs if name.split(".")[0] == "params:model"})
+        for each in pipeline_registry.register_pipelines().values()
+        for node in each.nodes
+    ]
+    in_part = {name for name, names in read if names and "params:model" not in names}
+    assert in_part == {"prompt_curation.filter_prompts"}  # it opens the tokenizers alone
 
 
 def test_the_option_device_of_ones_own_reward_counts(key: Key) -> None:

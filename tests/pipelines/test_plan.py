@@ -24,13 +24,15 @@ def test_images_are_counted(project: Path) -> None:
 
 def test_time_follows_steps_and_rounds(project: Path) -> None:
     steps = 24 * 2 + (24 + 60) * 3
-    assert run_seconds(parameters(), Speed(1.0, 0.0)) == steps
-    assert run_seconds(parameters(), Speed(0.0, 1.0)) == 2 * 3 * 4
-    assert run_seconds(parameters(rounds=4), Speed(0.0, 1.0)) == 4 * 3 * 4
+    assert run_seconds(parameters(), Speed(1.0, 0.0, 0.0)) == steps
+    assert run_seconds(parameters(), Speed(0.0, 1.0, 0.0)) == 108
+    assert run_seconds(parameters(), Speed(0.0, 0.0, 1.0)) == 2 * 3 * 4
+    assert run_seconds(parameters(rounds=4), Speed(0.0, 0.0, 1.0)) == 4 * 3 * 4
 
 
 @pytest.mark.parametrize(
-    ("speed", "said"), [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 60.0), "Time: about 24 minutes of")]
+    ("speed", "said"),
+    [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 0.0, 60.0), "Time: about 24 minutes of")],
 )
 def test_three_lines_say_it(project: Path, speed: Speed | None, said: str) -> None:
     settings = parameters()

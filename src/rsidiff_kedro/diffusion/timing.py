@@ -8,56 +8,72 @@ import pandas as pd
 import torch
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune
+from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
+from rsidiff_kedro.diffusion.sampling import Generating
+from rsidiff_kedro.diffusion.training import FinetuneSettings
+from rsidiff_kedro.execution.local import split
 
-STEPS = 2
-IMAGES = 4
-"""Images at once, where the settings compute as many; larger batches take less time per image on a GPU."""
+FEW, MANY = 2, 6
+"""Denoising steps; their difference leaves out what is done once per image, such as decoding."""
+REPEATS = 3
+"""The fastest counts: the first warms up, and other programs slow down any of them."""
+PATIENCE = 20.0
+"""Seconds after which nothing is repeated, as on a CPU that is too slow for the model."""
 
 
 class Speed(NamedTuple):
-    """Seconds of one image's denoising step when it is generated, and of one image in a training step."""
+    """Seconds of an image's denoising step, of all else that generates an image, and of an image in a training step."""
 
     image_step: float
+    image: float
     trained_image: float
 
 
 def measure_speed(model: ModelSettings, sampler: SamplerSettings, settings: FinetuneSettings) -> Speed:
-    """Generate and train on a few images of noise, each once to warm up and once by the clock."""
-    opened = load_model(model)
-    images = min(IMAGES, sampler.micro_batch_size)
-    short = sampler.model_copy(update={"micro_batch_size": images, "num_inference_steps": STEPS})
-    prompts = prompt_table([f"a photo {number}" for number in range(images)], "timing")
-
-    def generate() -> None:
-        sample_images(opened, None, prompts, 1, short, 0, "timing", "timing: generating")
-
-    generate()
-    image_step = _seconds(generate) / (images * STEPS)
-    batch = min(IMAGES, settings.micro_batch_size or settings.batch_size)
-    metadata = pd.DataFrame({"image_id": map(str, range(batch)), "prompt_id": "0", "text": "a photo"})
-    metadata = metadata.assign(round=1, weight=1.0)
-    data = TrainingSet(metadata, torch.randn((batch, *opened.latent_shape)))
-    small = {"adapter": "restart", "batch_size": batch, "micro_batch_size": None}
-
-    def train(steps: int) -> float:
-        model_to_train = load_model(model)
-        changed = settings.model_copy(update={**small, "steps": steps})
-        return _seconds(lambda: finetune(model_to_train, Adapter({}), data, changed, 0, 0))
-
-    # The difference leaves out what is done once, and the first step, which is slower.
-    trained_image = max(train(1 + STEPS) - train(1), 0.0) / (STEPS * batch)
-    return Speed(image_step, trained_image)
+    """Generate and train on one micro-batch of each kind, which is as large as a run's."""
+    return Speed(*_generating(load_model(model), sampler), _training(load_model(model), settings))
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def _generating(model: DiffusionModel, sampler: SamplerSettings) -> tuple[float, float]:
+    images = sampler.micro_batch_size
+    rows = pd.DataFrame({"text": [f"a photo {number}" for number in range(images)], "seed": range(images)})
+    rows = rows.assign(file_name=rows["seed"].astype(str))
+    (shard,) = split(rows["file_name"].tolist(), images)
+
+    def seconds(steps: int) -> float:
+        short = sampler.model_copy(update={"num_inference_steps": steps})
+        generate = Generating(model, None, short, None).open()
+        return _fastest(lambda: generate(shard, rows)) / images
+
+    few = seconds(FEW)
+    if few * images > PATIENCE:
+        return few / FEW, 0.0
+    step = max(seconds(MANY) - few, 0.0) / (MANY - FEW)
+    return step, max(few - FEW * step, 0.0)
+
+
+def _training(model: DiffusionModel, settings: FinetuneSettings) -> float:
+    batch = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
+    changes = {"adapter": "restart", "steps": REPEATS, "batch_size": batch, "micro_batch_size": None}
+    plan = Plan(settings.model_copy(update=changes), seed=0, round_number=0)
+    rows = TrainingRows(torch.randn((batch, *model.latent_shape)), torch.ones(batch), ["a photo"] * batch)
+    replica, steps = Replica(model, Adapter({}), rows, plan, checkpoint=None), iter(range(REPEATS))
+
+    def train() -> None:
+        replica.backward(next(steps))
+        replica.update()
+
+    return _fastest(train) / batch
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    found: list[float] = []
+    while len(found) < REPEATS and sum(found) < PATIENCE:
+        start = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return min(found)

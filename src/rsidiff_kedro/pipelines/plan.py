@@ -102,7 +102,7 @@ def run_seconds(parameters: "Parameters", speed: Speed) -> float:
         + counts.evaluated * parameters.sampler.num_inference_steps
     )
     trained = parameters.rounds * parameters.finetune.steps * parameters.finetune.batch_size
-    return image_steps * speed.image_step + trained * speed.trained_image
+    return image_steps * speed.image_step + counts.images * speed.image + trained * speed.trained_image
 
 
 def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed | None = None) -> list[str]:
@@ -111,9 +111,10 @@ def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed 
     device, side = find_device(parameters.model.device).type, image_side(parameters, folder)
     time = "`kedro rsi plan` measures it"
     if speed is not None:
-        time = f"about {_duration(run_seconds(parameters, speed))} of generating and training, and scoring"
+        time = f"about {_duration(run_seconds(parameters, speed))} of generating and training; scoring comes on top"
+    rounds = "1 round" if parameters.rounds == 1 else f"{parameters.rounds} rounds"
     return [
-        f"Plan: {parameters.rounds} rounds on {device} in {parameters.model.dtype}; {counts.images:,} images of {side} "
+        f"Plan: {rounds} on {device} in {parameters.model.dtype}; {counts.images:,} images of {side} "
         f"pixels per side, {parameters.rounds * settings.steps:,} training steps of {settings.batch_size} images",
         f"Disk: about {size_text(disk_bytes(parameters, folder))}, {size_text(free_bytes(data))} free. Memory: "
         f"{size_text(max(held_bytes(parameters, folder).values()))} of weights, and activations",
