@@ -134,6 +134,16 @@ def rename(name: str, patterns: Iterable[tuple[str, str]]) -> str:
     return name
 
 
+def unique_names(renamed: Iterable[tuple[str, Tensor]], path: Path) -> dict[str, Tensor]:
+    """Return renamed tensors; raise CheckpointError if two have one name."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in renamed:
+        if name in found:
+            raise CheckpointError(f"{str(path)!r} holds {name!r} twice, under two names; get the official file")
+        found[name] = tensor
+    return found
+
+
 def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise CheckpointError unless the weights have the network's names and shapes, and are no whole numbers."""
 
