@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import socket
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -56,9 +58,10 @@ class TrackingSettings(Section):
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri
         if not uri.startswith(_SQLITE):
             return uri
-        if {"?", "#"} & set(str(root)):
+        if re.search(r"[?#]|%[0-9A-Fa-f]{2}", str(root)):
             raise TrackingError(
-                f"{root}: SQLite's address cannot hold ? or #; rename the folder, or set tracking_uri in mlflow.yml"
+                f"{root}: SQLite's address cannot hold ?, # or % before two digits; rename the folder, or set "
+                "tracking_uri in mlflow.yml"
             )
         return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).as_posix()}"
 
@@ -90,7 +93,10 @@ def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
 
 
 def _check_server(uri: str) -> None:
-    """Raise OSError at once if no server listens at the address; MLflow would try for minutes."""
+    """Raise an error at once if no server listens at the address, or SQLite cannot open it; MLflow tries for minutes."""
+    if uri.startswith(_SQLITE) and Path(uri.removeprefix(_SQLITE)).exists():
+        with closing(sqlite3.connect(uri.removeprefix(_SQLITE), timeout=2 * NOTICED)) as store:
+            store.execute("PRAGMA schema_version")
     address = urlsplit(uri)
     if address.scheme in ("http", "https") and address.hostname:
         port = address.port or (443 if address.scheme == "https" else 80)
@@ -106,7 +112,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise TrackingError(
             f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
