@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _SQLITE = "sqlite:///"
 NOTICED = 5.0
 """Seconds that another process may hold the store's lock before a run says so."""
+ANSWERS = 20
+"""Seconds that a server may take to say that it is there."""
 LONGEST = 60.0
 """Seconds after which a run stops waiting for it."""
 
@@ -93,7 +95,10 @@ def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
 
 
 def _check_server(uri: str) -> None:
-    """Raise an error at once if no server listens at the address, or SQLite cannot open it; MLflow tries for minutes."""
+    """Raise an error at once if SQLite cannot open the store or a server does not answer; MLflow tries for minutes."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
     if uri.startswith(_SQLITE) and Path(uri.removeprefix(_SQLITE)).exists():
         with closing(sqlite3.connect(uri.removeprefix(_SQLITE), timeout=2 * NOTICED)) as store:
             store.execute("PRAGMA schema_version")
@@ -101,6 +106,8 @@ def _check_server(uri: str) -> None:
     if address.scheme in ("http", "https") and address.hostname:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), timeout=10).close()
+        options = {"max_retries": 0, "timeout": ANSWERS, "raise_on_status": False}
+        http_request(get_default_host_creds(uri), "/health", "GET", **options)
 
 
 @contextmanager
@@ -246,6 +253,7 @@ def _relocate(uri: str, experiment_id: str, old: str, new: str) -> None:
 def import_mlflow() -> None:
     """Import MLflow without its telemetry and without the warnings of its own use of SQLAlchemy."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds, tried eight times
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import mlflow  # noqa: F401
