@@ -61,6 +61,22 @@ def test_a_lock_is_held_until_its_process_is_killed(tmp_path: Path, monkeypatch:
     assert not is_locked(path)
 
 
+@pytest.mark.parametrize("content", [b"", b"12", b"12\nhost", b"\0" * 20])
+def test_a_marker_that_names_no_process_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "refused")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / ".lock.held").write_bytes(content)
+    lock = take_lock(tmp_path / ".lock")
+    assert lock is not None
+    assert is_locked(tmp_path / ".lock")
+    lock.release()
+    assert not is_locked(tmp_path / ".lock")
+
+
 def test_a_folder_that_goes_with_its_lock_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "refused")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from transformers import CLIPTokenizer
 
 from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, load_model
 from rsidiff_kedro.diffusion.losses import LossSettings
@@ -79,6 +80,16 @@ def test_a_model_that_does_not_fit_is_refused_from_its_configs(family_folder, tm
         check_model(ModelSettings(base=base))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("family", "name"), [("stable_diffusion", "tokenizer"), ("stable_diffusion_xl", "tokenizer_2")])
+def test_a_token_that_the_text_encoder_does_not_know_is_refused(family_folder, tmp_path, family, name):
+    copy = shutil.copytree(family_folder(family), tmp_path / "model")
+    tokenizer = CLIPTokenizer.from_pretrained(copy / name)
+    tokenizer.add_tokens(["<my-cat>"])
+    tokenizer.save_pretrained(copy / name)
+    with pytest.raises(ModelError, match=f"the {name} has the token '<my-cat>' of number"):
+        load_model(ModelSettings(family=family, base=str(copy), resolution=32))
 
 
 def test_a_scheduler_of_diffusion_is_refused_for_a_model_of_flow_matching(family_folder, tmp_path):

@@ -53,6 +53,7 @@ FAULTS = {
     "a shape": (shorten, "has other shapes for 1 of"),
     "int8 without scales": (cast(torch.int8), "has no floating-point numbers in 1 of"),
     "float8 without scales": (cast(torch.float8_e4m3fn), "has no floating-point numbers in 1 of"),
+    "zeros": (lambda tensors: tensors[a_matrix(tensors)].zero_(), "has nothing but zeros in 1 of"),
     "booleans": (cast(torch.bool), "has no floating-point numbers in 1 of"),
 }
 

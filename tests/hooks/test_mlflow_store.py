@@ -3,6 +3,7 @@
 import logging
 import shlex
 import shutil
+import socket
 import time
 from pathlib import Path
 
@@ -40,6 +41,33 @@ def root(made: Path) -> Path:
     if experiment.lifecycle_stage == "deleted":
         MlflowClient(uri).restore_experiment(experiment.experiment_id)
     return made
+
+
+@pytest.mark.parametrize("name", ["my%20project", "a?b", "a#b"])
+def test_a_project_whose_path_sqlite_misreads_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TrackingError, match="SQLite's address cannot hold"):
+        SETTINGS.absolute_uri(tmp_path / name)
+    assert SETTINGS.absolute_uri(tmp_path / "100% [v2] {x} é")
+
+
+@pytest.mark.parametrize("content", ["a folder", "not a database " * 100])
+def test_a_store_that_cannot_be_opened_is_refused_at_once(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mlflow.db"
+    path.mkdir() if content == "a folder" else path.write_text(content)
+    before = time.monotonic()
+    with pytest.raises(TrackingError, match=r"unable to open database file|file is not a database"), store_errors("it"):
+        connect(SETTINGS, tmp_path)
+    assert time.monotonic() - before < 60
+
+
+def test_a_server_that_never_answers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_store, "ANSWERS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = SETTINGS.model_copy(update={"tracking_uri": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+        before = time.monotonic()
+        with pytest.raises(TrackingError, match="cannot be used .*/health failed"), store_errors("it"):
+            connect(server, tmp_path)
+    assert time.monotonic() - before < 60
 
 
 def test_a_held_lock_is_named_after_a_while_and_given_up_after_another(

@@ -440,7 +440,12 @@ def test_what_of_a_reply_is_not_used_is_counted(content, texts, reasons):
     assert parse_reply(Reply(content=content, finish_reason="length", tokens=1)) == (texts, Counter(reasons))
 
 
-@pytest.mark.parametrize("part", ["[", '["', "```\n", "<think>", "{", "[]", "<|channel|>", "[/THINK]"])
+def test_a_prompt_per_line_is_read_however_many_they_are():
+    content = "\n".join(f'{{"prompt": "fox {number}"}}' for number in range(300))
+    assert len(parse_reply(Reply(content=content, finish_reason="stop", tokens=1))[0]) == 300
+
+
+@pytest.mark.parametrize("part", ["[1," * 4, "[", '["', "```\n", "<think>", "{", "[]", "<|channel|>", "[/THINK]"])
 def test_a_hostile_reply_is_read_in_no_time(part):
     start = time.process_time()
     assert parse_reply(Reply(content=part * 300_000, finish_reason="stop", tokens=1))[0] == []

@@ -96,6 +96,32 @@ def test_a_table_with_another_separator_has_no_column_of_prompts(tmp_path, conte
     assert f"no column 'text'; there are {name}" in refused(tmp_path / "p.csv", content)
 
 
+@pytest.mark.parametrize("content", ["a red fox\na blue hare\n", "fox\nhare\n", "a red fox\t1\na hare\t2\n"])
+def test_a_table_without_a_header_loses_no_prompt(tmp_path, content):
+    name = content.split("\n")[0].split("\t")[0]
+    message = refused(tmp_path / "p.tsv", content.encode())
+    assert f"the name of its only column of texts, {name!r}, may be a prompt" in message
+
+
+def test_a_column_of_one_word_above_longer_texts_is_read(tmp_path):
+    (tmp_path / "p.csv").write_text("Prompt,id\na red fox,1\nhare,2\na blue hare,3\n")
+    assert texts(tmp_path / "p.csv") == ["a red fox", "hare", "a blue hare"]
+
+
+@pytest.mark.parametrize("content", ["text,kind\na fox,x\ntext,kind\na hare,y\n", "text\na fox\n\ufefftext\na hare\n"])
+def test_a_header_in_the_middle_is_refused(tmp_path, content):
+    assert "line 3 repeats the header, as where files were joined" in refused(tmp_path / "p.csv", content.encode())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_byte_order_mark_where_files_were_joined_is_no_part_of_a_prompt(tmp_path, end, caplog):
+    (tmp_path / "p.txt").write_bytes(f"\ufeffa fox{end}\ufeffa hare".encode())
+    assert texts(tmp_path / "p.txt") == ["a fox", "a hare"]
+    (tmp_path / "p.txt").write_bytes(f"a fox{end}a hare\ufeffa wolf{end}".encode())
+    texts(tmp_path / "p.txt")
+    assert "1 line (line 2) with a byte order mark inside" in caplog.text
+
+
 def test_a_missing_prompt_is_kept_as_an_empty_one_for_the_filters_to_count(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a fox"}\n{"id": 3}\n{"text": null}\n')
     assert texts(tmp_path / "a.jsonl") == ["a fox", "", ""]

@@ -291,3 +291,39 @@ def test_a_prune_that_was_killed_is_finished_by_the_next(made: Runs) -> None:
     (folder / PRUNED).unlink()
     prune("--params=keep.rounds=1", "--delete")
     assert (folder / PRUNED).exists()
+
+
+@pytest.mark.parametrize("linked", ["images", "unfinished"])
+def test_nothing_is_deleted_behind_a_link_and_the_rest_is(made: Runs, tmp_path: Path, linked: str) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (1, 2, 3)))
+    first, second, _ = sorted(made.data.glob("03_primary/rsi/round_*/images/*/images"))
+    unfinished = made.data / "unfinished" / f"rsi.round_1.images_{OLD}"
+    unfinished.mkdir(parents=True)
+    for record in made.records.all():
+        unfinished.rename(unfinished.with_name(f"{record.key}_{OLD}"))
+        unfinished = unfinished.with_name(f"{record.key}_{OLD}")
+    place = unfinished if linked == "unfinished" else first / linked
+    elsewhere = place.rename(tmp_path / "elsewhere")
+    place.symlink_to(elsewhere)
+    before = content_digest(elsewhere)
+    done = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.rounds=1", "--delete"])
+    assert done.exit_code == 1
+    assert f"{elsewhere}, and nothing is deleted there: delete that yourself, then the link" in done.output
+    assert content_digest(elsewhere) == before
+    assert (second / PRUNED).exists() and not (second / "images").exists()
+    place.unlink()
+    assert "Deleted" in prune("--params=keep.rounds=1", "--delete") or linked == "unfinished"
+    assert "Nothing to delete" in prune("--params=keep.rounds=1", "--delete")
+
+
+@pytest.mark.parametrize("linked", ["03_primary/rsi"])
+def test_folders_above_may_lie_on_another_disk(made: Runs, tmp_path: Path, linked: str) -> None:
+    made.make(OLD, "report", *(made.make(OLD, f"rsi.round_{number}.images") for number in (1, 2)))
+    listed = CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output
+    (made.data / linked).rename(tmp_path / "elsewhere")
+    (made.data / linked).symlink_to(tmp_path / "elsewhere")
+    assert CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output == listed
+    assert "round_1" in prune("--params=keep.rounds=1", "--delete")
+    assert "Nothing to delete" in prune("--params=keep.rounds=1", "--delete")
+    with pytest.raises(DatasetError, match="was pruned"):
+        made.load(OLD, "rsi.round_1.images")

@@ -127,6 +127,16 @@ def test_what_holds_no_tensors_by_name_is_refused(broken, stored):
     assert "holds no tensors by name" in message_of(name, options)
 
 
+def test_a_tensor_under_two_names_is_refused(broken):
+    name, options, path = broken
+    old, new = {
+        "hpsv2_1": ("visual.proj", "visual_projection.weight"),
+        "image_reward": ("mlp.layers.0.bias", "head.layers.0.bias"),
+    }[name]
+    edit(path, lambda tensors: tensors.update({new: tensors[old].clone()}))
+    assert f"holds {new!r} twice, under two names" in message_of(name, options)
+
+
 def test_missing_tensors_are_named(broken):
     name, options, path = broken
     gone = {"hpsv2_1": "visual.transformer.resblocks.1.", "image_reward": "mlp."}[name]

@@ -45,16 +45,17 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     disk = _open_disk(env)
     if delete and disk.active():
         raise click.ClickException(f"run {disk.active()[0]} is active and may need these files; wait until it ends")
-    found = disk.deletable(keep, *_open_catalog(env))
+    found, kept = disk.deletable(keep, *_open_catalog(env)), []
     for each in found:
         click.echo(f"{_megabytes(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
         if delete:
             try:
                 each.delete()
             except OSError as error:
-                raise click.ClickException(
-                    f"{each.path} cannot be deleted ({error}); make it writable. What is listed above it is deleted"
-                ) from error
+                kept.append(f"{each.path} cannot be deleted ({error}){'; make it writable' if error.errno else ''}")
+    if kept:
+        more = f" So it is with {len(kept) - 1} more." if len(kept) > 1 else ""
+        raise click.ClickException(f"{kept[0]}.{more} The other {len(found) - len(kept)} are deleted")
     total = _megabytes(sum(each.size for each in found))
     if not found:
         click.echo(

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -11,6 +12,8 @@ _REFUSED = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 """Errors of a file system that has no locks, such as a network one without a lock server."""
 MARKER = ".held"
 """Suffix of the file that stands for a lock there: it names its process, and goes with it."""
+_WATCH = 3.0
+"""Seconds for which a marker that names no process is watched."""
 
 
 def take_lock(path: Path, timeout: float = 0) -> BaseFileLock | None:
@@ -28,7 +31,24 @@ def take_lock(path: Path, timeout: float = 0) -> BaseFileLock | None:
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-    return _acquire(SoftFileLock(path.with_name(path.name + MARKER)), timeout)
+    marker = path.with_name(path.name + MARKER)
+    lock = SoftFileLock(marker)
+    return _acquire(lock, timeout) or (_replace_torn(lock, marker) if lock.pid is None else None)
+
+
+def _replace_torn(lock: SoftFileLock, marker: Path) -> BaseFileLock | None:
+    """Take a marker that names no process, as a power cut or a full disk leaves it, unless its process is just begun.
+
+    filelock itself replaces one that it watched for two seconds, but not an empty one, which old versions of it wrote.
+    """
+    with suppress(OSError), marker.open("r+b") as torn:  # of another user, or gone
+        taken = _acquire(lock, _WATCH)
+        if taken is None and not os.fstat(torn.fileno()).st_size:
+            torn.write(b"torn\n")
+            torn.flush()
+            taken = _acquire(lock, _WATCH)
+        return taken
+    return _acquire(lock, 0)
 
 
 def _acquire(lock: BaseFileLock, timeout: float) -> BaseFileLock | None:

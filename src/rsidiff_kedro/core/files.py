@@ -1,6 +1,7 @@
 """Write files that are never half written under their own name."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,20 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         target.write_bytes(source.read_bytes())
+
+
+def delete(path: Path) -> None:
+    """Delete a file or a folder, if it exists, but nothing that lies behind a link.
+
+    Raises:
+        OSError: it cannot be deleted, or is a link to something.
+    """
+    if path.is_symlink() and path.exists():
+        raise OSError(f"a link to {path.resolve()}, and nothing is deleted there: delete that yourself, then the link")
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
+from rsidiff_kedro.core.files import delete
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.provenance.content_digest import PRUNED
 
@@ -108,11 +109,7 @@ class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
         """Delete the large files of a version, then mark it with an empty file, which a full disk has room for."""
         folder = self.version_folder(version)
         for name in self.large_files:
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            delete(folder / name)
         (folder / PRUNED).touch()
 
     def _load_folder(self) -> Path:

@@ -25,7 +25,7 @@ from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora, load_lora, restore_lora
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
-from rsidiff_kedro.diffusion.model_fit import check_fit, check_tokens
+from rsidiff_kedro.diffusion.model_fit import check_fit, check_tokens, check_vocabulary
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -36,7 +36,7 @@ from rsidiff_kedro.diffusion.model_folder import (
     shipped_folder,
 )
 from rsidiff_kedro.diffusion.model_weights import check_network
-from rsidiff_kedro.diffusion.output_checks import check_finite, check_last_layer, is_flat
+from rsidiff_kedro.diffusion.output_checks import check_finite, is_flat
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
 from rsidiff_kedro.diffusion.quantization import Quantization, quantization_config
 from rsidiff_kedro.diffusion.sampler import SamplerSettings
@@ -206,7 +206,7 @@ class DiffusionModel(ABC):
         size = self.trained_side(self.denoiser.config)
         if not isinstance(size, int):
             raise ModelError(f"model.base: the denoiser generates {size} latents; only square ones are supported")
-        check_last_layer(self.denoiser)
+        check_vocabulary(self.pipeline.components)
         self.tokenizer.check()
         read = self.conditioning(["a", "a cat on a chair"]).tensors
         if all(torch.equal(*two) for name, two in read.items() if "mask" not in name):

@@ -45,6 +45,21 @@ def check_tokens(folder: Path, components: Iterable[str], most: Mapping[str, int
             )
 
 
+def check_vocabulary(components: Mapping[str, Any]) -> None:
+    """Raise ModelError if a tokenizer returns a token that its text encoder has no embedding for."""
+    for name, tokenizer in components.items():
+        encoder = components.get(name.replace("tokenizer", "text_encoder"))
+        if not name.startswith("tokenizer") or tokenizer is None or encoder is None:
+            continue
+        word, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        known = encoder.get_input_embeddings().num_embeddings
+        if number >= known:
+            raise ModelError(
+                f"model.base: the {name} has the token {word!r} of number {number}, and its text encoder knows {known}; "
+                "remove added tokens from the tokenizer, or save the text encoder that was trained with them"
+            )
+
+
 def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, flow: bool, packed: int) -> None:
     """Raise ModelError if the method cannot sample and train a pipeline as it was trained.
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences
+from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -29,10 +29,11 @@ _NOT_READ = re.compile(r"(^|\.)position_ids$")
 
 
 class Stored(NamedTuple):
-    """A tensor in a file: its type in safetensors' words (F32, BF16, I8) and its shape."""
+    """A tensor in a file: its type in safetensors' words (F32, BF16, I8), its shape, and whether it is a zero matrix."""
 
     dtype: str
     shape: tuple[int, ...]
+    zero: bool
 
 
 def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
@@ -43,7 +44,9 @@ def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
             with safe_open(path, "pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118
                     header = tensors.get_slice(name)
-                    stored[name], places[name] = Stored(header.get_dtype(), tuple(header.get_shape())), path.name
+                    dtype, shape = header.get_dtype(), tuple(header.get_shape())
+                    zero = len(shape) > 1 and dtype in FLOATS and is_zero(header)
+                    stored[name], places[name] = Stored(dtype, shape, zero), path.name
         except (OSError, SafetensorError) as error:
             raise ModelError(
                 f"model.base: {str(path)!r} is cut or no safetensors ({reason(error)}); save or download the pipeline "
@@ -113,7 +116,7 @@ def _of_transformers(component: Path, kind: Any, stored: dict[str, Stored]) -> s
     reshaped = {name: (tuple(has), tuple(wanted)) for name, has, wanted in found["mismatched_keys"]}
     unexpected = {*found["unexpected_keys"], *_twice(stored, expected)}
     differences = describe_differences(
-        len(expected), found["missing_keys"], unexpected, reshaped, _retyped(stored, expected)
+        len(expected), found["missing_keys"], unexpected, reshaped, _retyped(stored, expected), _zero(stored)
     )
     return differences or _differences_of_tied(component, kind, network, stored)
 
@@ -160,7 +163,13 @@ def _of_diffusers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
         if given[name].shape != expected[name].shape
     }
     missing = expected.keys() - given.keys()
-    return describe_differences(len(expected), missing, unexpected, reshaped, _retyped(stored, expected))
+    return describe_differences(
+        len(expected), missing, unexpected, reshaped, _retyped(stored, expected), _zero(stored)
+    )
+
+
+def _zero(stored: dict[str, Stored]) -> list[str]:
+    return [name for name, each in stored.items() if each.zero]
 
 
 def _without_content(stored: dict[str, Stored]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from rsidiff_kedro.diffusion.model_folder import ModelError
 
@@ -17,17 +17,6 @@ def check_finite(tensors: Iterable[Tensor], what: str) -> None:
             f"the model computes NaN or infinite {what}; its weights or the adapter are broken, so download or train "
             "them again, or model.dtype is too narrow, so set model.dtype=float32"
         )
-
-
-def check_last_layer(denoiser: nn.Module) -> None:
-    """Raise ModelError if the last layer, of a UNet or a transformer, has no weight but zero: it predicts nothing."""
-    for name in ("conv_out", "proj_out"):
-        weight = getattr(getattr(denoiser, name, None), "weight", None)
-        if isinstance(weight, Tensor) and not weight.any():
-            raise ModelError(
-                f"model.base: the denoiser predicts nothing, because the weights of its {name} are all zero; it was "
-                "not trained, or not saved whole: save or download it again"
-            )
 
 
 def is_flat(tensor: Tensor) -> bool:

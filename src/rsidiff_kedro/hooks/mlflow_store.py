@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import socket
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 _SQLITE = "sqlite:///"
 NOTICED = 5.0
 """Seconds that another process may hold the store's lock before a run says so."""
+ANSWERS = 20
+"""Seconds that a server may take to say that it is there."""
 LONGEST = 60.0
 """Seconds after which a run stops waiting for it."""
 
@@ -56,9 +60,10 @@ class TrackingSettings(Section):
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri
         if not uri.startswith(_SQLITE):
             return uri
-        if {"?", "#"} & set(str(root)):
+        if re.search(r"[?#]|%[0-9A-Fa-f]{2}", str(root)):
             raise TrackingError(
-                f"{root}: SQLite's address cannot hold ? or #; rename the folder, or set tracking_uri in mlflow.yml"
+                f"{root}: SQLite's address cannot hold ?, # or % before two digits; rename the folder, or set "
+                "tracking_uri in mlflow.yml"
             )
         return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).as_posix()}"
 
@@ -90,11 +95,19 @@ def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
 
 
 def _check_server(uri: str) -> None:
-    """Raise OSError at once if no server listens at the address; MLflow would try for minutes."""
+    """Raise an error at once if SQLite cannot open the store or a server does not answer; MLflow tries for minutes."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    if uri.startswith(_SQLITE) and Path(uri.removeprefix(_SQLITE)).exists():
+        with closing(sqlite3.connect(uri.removeprefix(_SQLITE), timeout=2 * NOTICED)) as store:
+            store.execute("PRAGMA schema_version")
     address = urlsplit(uri)
     if address.scheme in ("http", "https") and address.hostname:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), timeout=10).close()
+        options = {"max_retries": 0, "timeout": ANSWERS, "raise_on_status": False}
+        http_request(get_default_host_creds(uri), "/health", "GET", **options)
 
 
 @contextmanager
@@ -106,7 +119,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise TrackingError(
             f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
@@ -240,6 +253,7 @@ def _relocate(uri: str, experiment_id: str, old: str, new: str) -> None:
 def import_mlflow() -> None:
     """Import MLflow without its telemetry and without the warnings of its own use of SQLAlchemy."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds, tried eight times
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import mlflow  # noqa: F401

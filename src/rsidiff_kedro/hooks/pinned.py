@@ -19,6 +19,10 @@ class UnversionedError(InputError):
     """Outputs without versions lie there, and Kedro's own runner would take them for those of this run."""
 
 
+class SharedPlaceError(InputError):
+    """Two outputs have one place on disk."""
+
+
 def check_load_versions(load_versions: Mapping[str, str], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     """Raise LoadVersionError unless each named dataset is an input of the pipeline that runs, and has versions."""
     for name in load_versions:
@@ -49,6 +53,18 @@ def check_unversioned(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
             "would not make them again; run `kedro run`, set `versioned: true` in catalog.yml, or leave "
             "only_missing_outputs out"
         )
+
+
+def check_places(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Raise SharedPlaceError if two outputs lie in one file or folder, where the one would replace the other."""
+    names: dict[str, str] = {}
+    for name in sorted(each for each in pipeline.all_outputs() if each in catalog):
+        place = getattr(catalog.get(name), "_filepath", None)
+        if place is not None and names.setdefault(str(place), name) != name:
+            raise SharedPlaceError(
+                f"{names[str(place)]} and {name} have one filepath in catalog.yml, {place}; give each its own, with "
+                "{n} in it where a pattern stands for several rounds"
+            )
 
 
 def _is_there_unversioned(name: str, catalog: CatalogProtocol) -> bool:

@@ -5,7 +5,6 @@ whichever run made it. Pruned artifacts keep their metadata and record; a later 
 """
 
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from rsidiff_kedro.core.files import size_of
+from rsidiff_kedro.core.files import delete, size_of
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.execution.unfinished import RUN, is_in_use
 from rsidiff_kedro.provenance.records import Records, chain
@@ -80,10 +79,8 @@ class Deletable:
         """Delete the files."""
         if self.dataset is not None:
             self.dataset.prune(self.path.parent.name)
-        elif self.path.is_dir():
-            shutil.rmtree(self.path)
         else:
-            self.path.unlink(missing_ok=True)
+            delete(self.path)
 
 
 class Disk:

@@ -24,7 +24,7 @@ from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import Location, expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
-from rsidiff_kedro.core.untrusted.network_weights import describe_differences
+from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -134,8 +134,18 @@ def rename(name: str, patterns: Iterable[tuple[str, str]]) -> str:
     return name
 
 
+def unique_names(renamed: Iterable[tuple[str, Tensor]], path: Path) -> dict[str, Tensor]:
+    """Return renamed tensors; raise CheckpointError if two have one name."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in renamed:
+        if name in found:
+            raise CheckpointError(f"{str(path)!r} holds {name!r} twice, under two names; get the official file")
+        found[name] = tensor
+    return found
+
+
 def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise CheckpointError unless the weights have the network's names and shapes, and are no whole numbers."""
+    """Raise CheckpointError unless the weights have the network's names and shapes, and are no whole numbers or zeros."""
 
     def refuse(error: Exception) -> CheckpointError:
         return CheckpointError(
@@ -156,6 +166,7 @@ def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor],
             for name in both
             if expected[name].is_floating_point() and weights[name].dtype not in _FLOATS
         },
+        zero=[name for name in both if weights[name].dim() > 1 and is_zero(weights[name])],
     )
     if differences:
         raise CheckpointError(

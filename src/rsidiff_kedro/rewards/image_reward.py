@@ -14,7 +14,14 @@ from transformers.models.blip.modeling_blip import BlipVisionModel
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
 from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.rewards.checkpoints import Checkpoint, HubFolder, config_beside, read_weights, rename
+from rsidiff_kedro.rewards.checkpoints import (
+    Checkpoint,
+    HubFolder,
+    config_beside,
+    read_weights,
+    rename,
+    unique_names,
+)
 from rsidiff_kedro.rewards.encoding import image_key, in_micro_batches
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.model import PreferenceModel
@@ -60,10 +67,11 @@ class ImageRewardNetwork(nn.Module):
         self.head = ScoreHead(config.text_config.hidden_size)
 
 
-def from_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_official(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Rename weights to those of `ImageRewardNetwork` and drop unused ones; unknown names stay."""
     unused = ("blip.vision_proj.", "blip.text_proj.")
-    return {rename(name, _NAMES): tensor for name, tensor in weights.items() if not name.startswith(unused)}
+    used = ((rename(name, _NAMES), tensor) for name, tensor in weights.items() if not name.startswith(unused))
+    return unique_names(used, path)
 
 
 class ImageRewardReward(PreferenceModel):
@@ -118,7 +126,7 @@ class ImageRewardReward(PreferenceModel):
 
     @classmethod
     def _weights(cls, path: Path) -> dict[str, Tensor]:
-        return from_official(read_weights(path))
+        return from_official(read_weights(path), path)
 
     @classmethod
     def _config(cls, checkpoint: str, revision: str | None) -> BlipConfig:

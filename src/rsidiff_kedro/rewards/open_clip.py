@@ -1,14 +1,14 @@
 """Convert open_clip's checkpoints of ViT-H-14 to transformers' `CLIPModel`: the same network under other names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import CLIPConfig
 
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, rename
+from rsidiff_kedro.rewards.checkpoints import CheckpointError, rename, unique_names
 
 _NAMES = (
     (r"^transformer\.resblocks\.(\d+)\.", r"text_model.encoder.layers.\1."),
@@ -47,23 +47,25 @@ def from_open_clip(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
     Unknown names stay, and `check_weights` reports them.
 
     Raises:
-        CheckpointError: a tensor's shape does not allow to split or transpose it.
+        CheckpointError: a tensor's shape does not allow to split or transpose it, or two get one name.
     """
-    renamed: dict[str, Tensor] = {}
+    return unique_names(_renamed(weights, path), path)
+
+
+def _renamed(weights: Mapping[str, Tensor], path: Path) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in weights.items():
         new = rename(name, _NAMES)
         joint = re.fullmatch(r"(.+\.self_attn\.)in_proj_(weight|bias)", new)
         if name in ("text_projection", "visual.proj"):
             if tensor.dim() != 2:
                 raise CheckpointError(f"{str(path)!r}: {name} has the shape {list(tensor.shape)}, which is no matrix")
-            renamed[new] = tensor.T.contiguous()
+            yield new, tensor.T.contiguous()
         elif joint:
             if tensor.dim() == 0 or tensor.shape[0] % 3:
                 raise CheckpointError(
                     f"{str(path)!r}: {name} has the shape {list(tensor.shape)}, not queries to values"
                 )
             for part, piece in zip("qkv", torch.chunk(tensor, 3), strict=True):
-                renamed[f"{joint[1]}{part}_proj.{joint[2]}"] = piece
+                yield f"{joint[1]}{part}_proj.{joint[2]}", piece
         else:
-            renamed[new] = tensor
-    return renamed
+            yield new, tensor

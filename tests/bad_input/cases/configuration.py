@@ -159,6 +159,12 @@ _CATALOGS = (
         _changed(_CATALOG, _ENTRY, "collected_prompts: {<<: *table}"),
     ),
     _case(
+        "two datasets in one file",
+        "rsi.round_1.scores and rsi.round_2.scores have one filepath in catalog.yml",
+        RUN,
+        _changed(_CATALOG, "{method}/round_{n}/scores.parquet", "{method}/scores.parquet"),
+    ),
+    _case(
         "an image set in a bucket",
         "give a path without a protocol",
         RUN,

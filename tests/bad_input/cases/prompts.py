@@ -128,6 +128,8 @@ _TABLES = (
         "no column 'text'; there are caption, note",
         process=True,
     ),
+    _file("the first prompt in place of a header", "p.csv", FREE_TEXT.replace(",", ""), "may be a prompt"),
+    _file("a header in the middle", "p.csv", "text\na fox\ntext\na hare\n", "line 3 repeats the header"),
     _file("two columns of prompts", "p.csv", "text,text\na,b\n", "2 columns are named 'text'; rename all but one"),
     _file(
         "a prompt with a comma that is not quoted", "p.csv", "text\na castle, at night\n", "quote prompts that hold the"

@@ -241,3 +241,11 @@ def test_an_image_of_which_nothing_can_be_seen_is_refused(tmp_path, mode):
     path = saved(tmp_path / "a.png", Image.new(mode, (16, 16)), **options)
     with pytest.raises(ImageReadError, match="all its pixels are transparent"):
         read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "jp2"])
+def test_values_of_12_bits_in_16_are_refused_unless_they_are_scaled(tmp_path, kind):
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    assert read_image(saved(tmp_path / f"a.{kind}", Image.fromarray(values * 16))).getextrema()[0][1] >= 254
+    with pytest.raises(ImageReadError, match="its brightest value is 15 of 255, as where values of 12 bits"):
+        read_image(saved(tmp_path / f"b.{kind}", Image.fromarray(values)))

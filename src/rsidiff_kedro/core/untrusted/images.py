@@ -52,8 +52,19 @@ def read_image(path: Path) -> Image.Image:
         ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, values that do not say what is
             white or transparent, or no pixel that can be seen.
     """
-    image = _use(path, lambda opened: on_white(ImageOps.exif_transpose(opened)))
+    image = _use(path, _see)
     image.info.clear()
+    return image
+
+
+def _see(opened: Image.Image) -> Image.Image:
+    has_16_bits = opened.mode.startswith("I;16") or ";16" in str(opened.tile)
+    image = on_white(ImageOps.exif_transpose(opened))
+    brightest = max(high for _, high in image.getextrema())
+    if has_16_bits and brightest < 16:
+        raise ValueError(
+            f"its brightest value is {brightest} of 255, as where values of 12 bits are saved in 16 without scaling"
+        )
     return image
 
 

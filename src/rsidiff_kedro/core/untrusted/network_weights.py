@@ -1,9 +1,15 @@
 """Say how the tensors that a file holds differ from those of a network."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Types of weights, in safetensors' words; narrower ones need scales, which the networks here do not read."""
+
+
+def is_zero(weight: Any) -> bool:
+    """Tell whether a weight, of a file or in memory, is all zero; of most others only the first row is read."""
+    return not (weight[:1].any() or weight[:].any())
 
 
 def describe_differences(
@@ -12,6 +18,7 @@ def describe_differences(
     unexpected: Iterable[str] = (),
     reshaped: Mapping[str, tuple[Sequence[int], Sequence[int]]] | None = None,
     retyped: Mapping[str, str] | None = None,
+    zero: Iterable[str] = (),
 ) -> str:
     """Return the differences in one line; the empty text if there are none.
 
@@ -21,6 +28,7 @@ def describe_differences(
         unexpected: names of tensors that the network has no place for.
         reshaped: a tensor's shape in the file and in the network.
         retyped: a tensor's type in the file, where the network has floating-point numbers.
+        zero: names of tensors that hold nothing else, as after a download that was not finished.
     """
     shapes = {name: f"{list(found)} in place of {list(wanted)}" for name, (found, wanted) in (reshaped or {}).items()}
     kinds = {
@@ -28,6 +36,7 @@ def describe_differences(
         "has too many:": sorted(unexpected),
         "has other shapes for": [f"{name} {text}" for name, text in sorted(shapes.items())],
         "has no floating-point numbers in": [f"{name}: {kind}" for name, kind in sorted((retyped or {}).items())],
+        "has nothing but zeros in": sorted(zero),
     }
     return "; ".join(
         f"{kind} {len(names)} of {total} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

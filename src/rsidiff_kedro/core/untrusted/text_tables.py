@@ -5,12 +5,12 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from rsidiff_kedro.core.prompt_table import writable
 
-QUOTE = '"'
+QUOTE, _MARK = '"', "\ufeff"
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -72,6 +72,15 @@ def parse_text(content: bytes, suffix: str, wanted: Sequence[str], separator: st
     text = _decode(content)
     if not text.strip():
         raise TableError("the file is empty; give at least one row")
+    rows = _parse(text, suffix, wanted, separator)
+    joined = [_Line([], number, number) for number, line in enumerate(_lines(text), 1) if _MARK in line]
+    if not joined:
+        return rows
+    note = f"{_count(joined, 'line')} with a byte order mark inside, as where files are joined without a line break"
+    return replace(rows, notes=(*rows.notes, note))
+
+
+def _parse(text: str, suffix: str, wanted: Sequence[str], separator: str | None) -> Rows:
     if suffix == ".txt":
         return _only_column(_lines(text), wanted)
     if suffix == ".json":
@@ -90,7 +99,7 @@ def _decode(content: bytes) -> str:
         ) from None
     if "\0" in text:
         raise TableError(f"not UTF-8 (a zero byte at character {text.index(chr(0))}, as UTF-16 has); save it as UTF-8")
-    return text
+    return text.replace(f"\n{_MARK}", "\n").replace(f"\r{_MARK}", "\r")  # files that were joined
 
 
 def _lines(text: str) -> list[str]:
@@ -111,6 +120,8 @@ def _parse_separated(text: str, suffix: str, wanted: Sequence[str], separator: s
                 f"not a valid {suffix[1:]} file (line {line.first} has {len(line.fields)} fields, but the header "
                 f"{len(header)}); quote prompts that hold the separator"
             )
+        if line.fields == header:
+            raise TableError(f"line {line.first} repeats the header, as where files were joined; remove it")
     check_names(header, wanted)
     short = [line for line in rows if len(line.fields) < len(header)]
     if short:

@@ -38,8 +38,8 @@ _UNFINISHED = re.compile(rf"^\s*(?:<\|start\|>\s*assistant\s*)?{_START}.*", re.D
 _FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _SPACE = re.compile(r"\s*")
 _BRACKET = re.compile(r"[\[{]")
-_MOST_BRACKETS = 100
-"""Places of a reply that are tried as the beginning of JSON."""
+_MOST_EFFORT, _CHARACTERS = 100, 10_000
+"""Places of a reply that are tried in vain as the beginning of JSON; this many characters count as a further place."""
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
 _NAMES = ("prompt", "text", "caption", "description")
@@ -124,13 +124,13 @@ def _json_values(content: str) -> Iterator[Any]:
         if values:
             yield from values
             return
-    end = tries = 0
+    end = effort = 0
     for start in _BRACKET.finditer(answer):
-        if start.start() >= end and tries < _MOST_BRACKETS:
-            tries += 1
+        if start.start() >= end and effort < _MOST_EFFORT:
             try:
                 _, end = _DECODER.raw_decode(answer, start.start())
-            except (ValueError, RecursionError):
+            except (ValueError, RecursionError) as error:
+                effort += 1 + (getattr(error, "pos", len(answer)) - start.start()) // _CHARACTERS
                 continue
             value = _parse(answer[start.start() : end])
             if value is not None:

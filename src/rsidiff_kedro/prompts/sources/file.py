@@ -11,6 +11,7 @@ import pandas as pd
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES, MissingColumnError, TableError, read_rows, text_columns
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read_columns
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class FileSource(Source):
             or a folder, where each file's name without its suffix is the category of its prompts. Hidden files of a
             folder are passed over.
         column: the column, or key, that holds the prompts; unused for .txt and for a list of texts. None is `text`, or
-            the only other column of texts if there is none of that name.
+            the only other column of texts if there is none of that name. In CSV and TSV that column's name must be one
+            word, unlike most of its texts, because the first line may be a prompt.
         category_column: the column of categories, in whose proportions prompts are split; None for no categories.
     """
 
@@ -99,6 +101,17 @@ def _find_column(path: Path, category_column: str | None) -> str:
         found = text_columns(path, [name for name in error.names if name != category_column])
         if len(found) != 1 or _OTHER_SEPARATOR.search(found[0]):
             raise
+        if path.suffix.lower() in SEPARATORS and _may_be_prompt(found[0], read_rows(path, found).rows[found[0]]):
+            raise TableError(
+                f"no column 'text', and the name of its only column of texts, {found[0]!r}, may be a prompt: write a "
+                "line with the columns' names above the first prompt, or give that name as `column`"
+            ) from None
         logger.info(printable(f"{path}: prompts are read from the column {found[0]!r}"))
         return found[0]
     return DEFAULT_COLUMN
+
+
+def _may_be_prompt(name: str, texts: pd.Series) -> bool:
+    """Tell whether a column's name has several words, or one as half of its texts have."""
+    words = [len(text.split()) for text in texts]
+    return len(name.split()) > 1 or sum(count < 2 for count in words) * 2 >= len(words)
