@@ -90,6 +90,16 @@ def test_a_quick_run_is_a_small_part_of_the_experiment(environment: str) -> None
     assert count_images(quick).images < min(1_300, count_images(whole).images / 10)
 
 
+def test_the_second_base_differs_in_little_from_the_first() -> None:
+    first, second = parse_parameters(load()).model_dump(), parse_parameters(load("scenes_sd3")).model_dump()
+    assert {name for name in first if first[name] != second[name]} <= {"model", "base_model", "sampler", "synthesis"}
+
+
+def test_a_denoiser_is_of_a_kind_that_there_is() -> None:
+    message = message_for(base_model={"denoiser": {"kind": "dit"}})
+    assert "'base_model.denoiser.kind' is 'dit': input should be 'unet' or 'mmdit'" in message
+
+
 def test_conf_base_alone_lacks_what_depends_on_the_model() -> None:
     with pytest.raises(ParameterError) as caught:
         parse_parameters(load("base"))

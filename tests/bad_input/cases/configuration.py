@@ -51,7 +51,7 @@ def _without_a_data_folder(place: Place) -> None:
 _FILES = (
     _case(
         "the environment is unknown",
-        "there are base, flux, local, sana, scenes, sd, sd14, sd14_quick, sd3, sd3_quick, test",
+        "there are base, flux, local, sana, scenes, scenes_sd3, sd, sd14, sd14_quick, sd3, sd3_quick, test",
         ("run", "--env=prod"),
         process=True,
     ),

@@ -71,6 +71,7 @@ class MMDiTDenoiser(Denoiser):
         return (1 - mixed) * clear + mixed * noise, 1000 * sigmas, noise - clear
 
     def assemble(self, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusion3Pipeline:
+        autoencoder.register_to_config(shift_factor=0.0)  # the pipeline adds it to latents
         pipeline = StableDiffusion3Pipeline(
             transformer=self.transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=self._shift),

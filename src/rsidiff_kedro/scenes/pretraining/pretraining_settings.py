@@ -1,9 +1,11 @@
 """Define the settings of the embedded model's training; conf/scenes/parameters_base_model.yml has a value for each."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from transformers import CLIPTokenizer
 
 from rsidiff_kedro.core.locations import NoResult
@@ -55,31 +57,41 @@ class PhaseSettings(ScheduleSettings):
     clean: bool
 
 
-class UNetSettings(Section):
-    """Text encoder and UNet: sizes, and the phases of their training."""
+class DenoiserSettings(Section, ABC):
+    """Text encoders and denoising network, of the kind that `kind` names: sizes, and the phases of their training."""
 
-    kind: Literal["unet"] = "unet"
-    channels: tuple[int, ...] = Field(min_length=1)
+    kind: Literal["unet", "mmdit"]
     text_width: int
     text_layers: int
     phases: tuple[PhaseSettings, ...] = Field(min_length=1)
+
+    @classmethod
+    def concrete(cls, value: Mapping[str, Any]) -> type[Section]:
+        """Return the class that the value's `kind` names, or this one if there is no such kind."""
+        return {"unet": UNetSettings, "mmdit": MMDiTSettings}.get(str(value.get("kind")), cls)
+
+    @abstractmethod
+    def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
+        """Build the untrained networks."""
+
+
+class UNetSettings(DenoiserSettings):
+    """One text encoder and a UNet with these channels, a level."""
+
+    channels: tuple[int, ...] = Field(min_length=1)
 
     def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
         """Build the untrained networks."""
         return UNetDenoiser(UNetSizes(self.channels, self.text_width, self.text_layers), tokenizer, latent_shape)
 
 
-class MMDiTSettings(Section):
-    """Two text encoders and transformer: sizes, the noise schedule's shift, and the phases of their training."""
+class MMDiTSettings(DenoiserSettings):
+    """Two text encoders and a transformer; `shift` makes its noise schedule noisier."""
 
-    kind: Literal["mmdit"]
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
     head_width: int = Field(ge=4, multiple_of=4)
-    text_width: int
-    text_layers: int = Field(ge=2)
     shift: float = Field(gt=0)
-    phases: tuple[PhaseSettings, ...] = Field(min_length=1)
 
     def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
         """Build the untrained networks."""
@@ -87,7 +99,11 @@ class MMDiTSettings(Section):
         return MMDiTDenoiser(MMDiTSizes(**sizes), tokenizer, latent_shape)
 
 
-DenoiserSettings = Annotated[UNetSettings | MMDiTSettings, Field(discriminator="kind")]
+def _parse(value: Any) -> Any:
+    """Validate a section with the class that its `kind` names."""
+    if not isinstance(value, Mapping):
+        return value
+    return DenoiserSettings.concrete(value).model_validate(value)
 
 
 class HeldOutSettings(Section):
@@ -125,6 +141,6 @@ class BaseModelSettings(Section):
     seed: int = Field(ge=0)
     corpus: CorpusSettings
     autoencoder: AutoencoderSettings
-    denoiser: DenoiserSettings
+    denoiser: Annotated[SerializeAsAny[DenoiserSettings], BeforeValidator(_parse)]
     held_out: HeldOutSettings
     proxy: ProxySettings
