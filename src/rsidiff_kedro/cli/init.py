@@ -32,6 +32,7 @@ source_dir = "src"
 /mlflow.db*
 /mlartifacts/
 /mlruns/
+/sample*.png
 info.log
 """,
     "README.md": """# A project of rsidiff_kedro
