@@ -13,7 +13,6 @@ import yaml
 from huggingface_hub import DatasetCard, hf_hub_download, is_offline_mode, snapshot_download
 
 import datasets
-from datasets.data_files import FILES_TO_IGNORE
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_classes, read_rows
@@ -104,7 +103,11 @@ def _tell_unread(folder: Path, named: Sequence[str]) -> None:
     """Count the tables in a folder that `datasets` passes over, as it does with all but the most frequent kind."""
     read = {os.path.realpath(path) for path in named}
     tables = [path for path in sorted(folder.rglob("[!.]*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    unread = [each for each in tables if os.path.realpath(each) not in read and each.name not in FILES_TO_IGNORE]
+    unread = [
+        each
+        for each in tables
+        if os.path.realpath(each) not in read and each.name not in datasets.data_files.FILES_TO_IGNORE
+    ]
     if unread:
         logger.warning(
             printable(
