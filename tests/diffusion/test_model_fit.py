@@ -90,7 +90,7 @@ def test_a_token_that_the_text_encoder_does_not_know_is_refused(family_folder, t
     tokenizer = CLIPTokenizer.from_pretrained(copy / name)
     tokenizer.add_tokens(["<my-cat>"])
     tokenizer.save_pretrained(copy / name)
-    with pytest.raises(ModelError, match=f"the {name} has the token '<my-cat>' of number"):
+    with pytest.raises(ModelError, match=f"the {name} has the token '<my-cat>', number"):
         load_model(ModelSettings(family=family, base=str(copy), resolution=32))
 
 
