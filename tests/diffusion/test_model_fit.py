@@ -82,13 +82,15 @@ def test_a_model_that_does_not_fit_is_refused_from_its_configs(family_folder, tm
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("family", "name"), [("stable_diffusion", "tokenizer"), ("stable_diffusion_xl", "tokenizer_2")])
+@pytest.mark.parametrize(
+    ("family", "name"), [("stable_diffusion", "tokenizer"), ("stable_diffusion_xl", "tokenizer_2")]
+)
 def test_a_token_that_the_text_encoder_does_not_know_is_refused(family_folder, tmp_path, family, name):
     copy = shutil.copytree(family_folder(family), tmp_path / "model")
     tokenizer = CLIPTokenizer.from_pretrained(copy / name)
     tokenizer.add_tokens(["<my-cat>"])
     tokenizer.save_pretrained(copy / name)
-    with pytest.raises(ModelError, match=f"the {name} has the token '<my-cat>' of number"):
+    with pytest.raises(ModelError, match=f"the {name} has the token '<my-cat>', number"):
         load_model(ModelSettings(family=family, base=str(copy), resolution=32))
 
 

@@ -65,7 +65,7 @@ def test_a_server_that_never_answers_is_refused(tmp_path: Path, monkeypatch: pyt
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = SETTINGS.model_copy(update={"tracking_uri": f"http://127.0.0.1:{silent.getsockname()[1]}"})
         before = time.monotonic()
-        with pytest.raises(TrackingError, match="cannot be used .*/health failed"), store_errors("it"):
+        with pytest.raises(TrackingError, match=r"cannot be used .*/health failed"), store_errors("it"):
             connect(server, tmp_path)
     assert time.monotonic() - before < 60
 

@@ -115,7 +115,7 @@ def test_a_header_in_the_middle_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_byte_order_mark_where_files_were_joined_is_no_part_of_a_prompt(tmp_path, end, caplog):
-    (tmp_path / "p.txt").write_bytes(f"\ufeffa fox{end}\ufeffa hare".encode())
+    (tmp_path / "p.txt").write_bytes(f"\ufeff\ufeffa fox{end}\ufeffa hare".encode())
     assert texts(tmp_path / "p.txt") == ["a fox", "a hare"]
     (tmp_path / "p.txt").write_bytes(f"a fox{end}a hare\ufeffa wolf{end}".encode())
     texts(tmp_path / "p.txt")

@@ -57,6 +57,19 @@ def test_a_limit_takes_the_first_rows(dataset, monkeypatch, offline):
     assert source.collect(0)["category"].tolist() == ["Animals", ""]
 
 
+@pytest.mark.parametrize("other", ["b.csv", "more.jsonl", "sub/c.csv"])
+def test_files_that_are_passed_over_are_counted(folder, caplog, other):
+    (folder / "train.txt").unlink()
+    for name, content in {"train.jsonl": '{"text": "a fox"}', "test.jsonl": '{"text": "a hare"}'}.items():
+        (folder / name).write_text(content)
+    assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == ["a fox"]
+    assert not caplog.text
+    (folder / other).parent.mkdir(exist_ok=True)
+    (folder / other).write_text("text\na wolf\n" if other.endswith("csv") else '{"text": "a wolf"}')
+    HubSource(dataset=str(folder)).collect(0)
+    assert f"not read: 1 of its tables ({other} first)" in caplog.text
+
+
 @pytest.mark.parametrize("limit", [None, 2])
 @pytest.mark.parametrize(
     ("wrong", "said"),

@@ -55,7 +55,7 @@ def check_vocabulary(components: Mapping[str, Any]) -> None:
         known = encoder.get_input_embeddings().num_embeddings
         if number >= known:
             raise ModelError(
-                f"model.base: the {name} has the token {word!r} of number {number}, and its text encoder knows {known}; "
+                f"model.base: the {name} has the token {word!r}, number {number}, but its text encoder {known} alone; "
                 "remove added tokens from the tokenizer, or save the text encoder that was trained with them"
             )
 

@@ -29,7 +29,7 @@ _NOT_READ = re.compile(r"(^|\.)position_ids$")
 
 
 class Stored(NamedTuple):
-    """A tensor in a file: its type in safetensors' words (F32, BF16, I8), its shape, and whether it is a zero matrix."""
+    """A tensor in a file: its type in safetensors' words (F32, BF16, I8), its shape, and if it is a matrix of zeros."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -163,9 +163,7 @@ def _of_diffusers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
         if given[name].shape != expected[name].shape
     }
     missing = expected.keys() - given.keys()
-    return describe_differences(
-        len(expected), missing, unexpected, reshaped, _retyped(stored, expected), _zero(stored)
-    )
+    return describe_differences(len(expected), missing, unexpected, reshaped, _retyped(stored, expected), _zero(stored))
 
 
 def _zero(stored: dict[str, Stored]) -> list[str]:

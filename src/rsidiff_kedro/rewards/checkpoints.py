@@ -145,7 +145,7 @@ def unique_names(renamed: Iterable[tuple[str, Tensor]], path: Path) -> dict[str,
 
 
 def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise CheckpointError unless the weights have the network's names and shapes, and are no whole numbers or zeros."""
+    """Raise CheckpointError unless the weights have the network's names and shapes, no whole numbers and no zeros."""
 
     def refuse(error: Exception) -> CheckpointError:
         return CheckpointError(

@@ -58,9 +58,9 @@ def read_image(path: Path) -> Image.Image:
 
 
 def _see(opened: Image.Image) -> Image.Image:
-    has_16_bits = opened.mode.startswith("I;16") or ";16" in str(opened.tile)
+    has_16_bits = opened.mode.startswith("I;16") or ";16" in str(getattr(opened, "tile", ""))
     image = on_white(ImageOps.exif_transpose(opened))
-    brightest = max(high for _, high in image.getextrema())
+    brightest = int(np.asarray(image).max())
     if has_16_bits and brightest < 16:
         raise ValueError(
             f"its brightest value is {brightest} of 255, as where values of 12 bits are saved in 16 without scaling"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -99,7 +100,8 @@ def _decode(content: bytes) -> str:
         ) from None
     if "\0" in text:
         raise TableError(f"not UTF-8 (a zero byte at character {text.index(chr(0))}, as UTF-16 has); save it as UTF-8")
-    return text.replace(f"\n{_MARK}", "\n").replace(f"\r{_MARK}", "\r")  # files that were joined
+    # Marks at the beginnings of lines are those of files that were joined.
+    return re.sub(rf"(?<![^\r\n]){_MARK}+", "", text) if _MARK in text else text
 
 
 def _lines(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from huggingface_hub import DatasetCard, hf_hub_download, is_offline_mode, snaps
 import datasets
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
-from rsidiff_kedro.core.untrusted.tables import TableError, name_classes, read_rows
+from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_classes, read_rows
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
@@ -78,22 +78,43 @@ def open_data_set(
             f"{name}: a data set of a kind whose files can name other files ({type(builder).__name__}); save it as "
             "Parquet, JSON, CSV or text"
         )
-    for path in [path for paths in (builder.config.data_files or {}).values() for path in paths]:
+    named = [path for paths in (builder.config.data_files or {}).values() for path in paths]
+    for path in named:
         if not _belongs(path, name, is_folder):
             raise PromptSourceError(
                 f"{name}: its file {path!r} lies elsewhere; put the file itself into the data set, or remove its name"
             )
     _check_options(name, builder.config, "csv" in kinds)
+    if is_folder:
+        _tell_unread(Path(name), named)
     files = _tables(builder, kinds, split, wanted, name)
     if files:
         if limit is None and not is_folder:  # all splits, so that the hub's cache has what its description names
-            for path in [path for paths in builder.config.data_files.values() for path in paths]:
+            for path in named:
                 _local(path, name, is_folder)
         return _read_tables([(path, name, is_folder) for path in files], builder, wanted, limit)
     if limit is not None and not is_offline_mode():  # offline nothing can be streamed, but the cache may have it all
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
+
+
+def _tell_unread(folder: Path, named: Sequence[str]) -> None:
+    """Count the tables in a folder that `datasets` passes over, as it does with all but the most frequent kind."""
+    read = {os.path.realpath(path) for path in named}
+    tables = [path for path in sorted(folder.rglob("[!.]*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    unread = [
+        each
+        for each in tables
+        if os.path.realpath(each) not in read and each.name not in datasets.data_files.FILES_TO_IGNORE
+    ]
+    if unread:
+        logger.warning(
+            printable(
+                f"{folder}: not read: {len(unread)} of its tables ({unread[0].relative_to(folder)} first), because its "
+                "description does not name them, or they are of another kind, or not named by a split as others are"
+            )
+        )
 
 
 def _kept_folder(name: str, revision: str | None) -> Path | None:
