@@ -102,7 +102,7 @@ KEPT = "nothing that was there is lost"
     ("fault", "value", "said"),
     [
         ("a preference model returns NaN", float("nan"), "is NaN or infinite for 12 of 12 images"),
-        ("a preference model returns one constant", 0.0, "for all 12 images and cannot rank them"),
+        ("a preference model returns one constant", 1e-30, "for all 12 images and cannot rank them"),
     ],
 )
 def test_scores(
@@ -110,7 +110,8 @@ def test_scores(
 ) -> None:
     weights = torch.load(reward_folder / "aesthetic" / "aesthetic-model.pth", weights_only=True)
     head = tmp_path / "aesthetic-model.pth"
-    torch.save({name: torch.full_like(weight, value) for name, weight in weights.items()}, head)
+    filled = {name: torch.full_like(each, value if each.ndim > 1 else value * 0) for name, each in weights.items()}
+    torch.save(filled, head)
     selection = "preference_selection.rewards.proxy=0,preference_selection.rewards.aesthetic=1"
     models = f"rewards.aesthetic.checkpoint={head},rewards.aesthetic.clip={reward_folder / 'clip'}"
     code, output = place.run(f"--params=rounds=1,{selection},{models}", GO_ON, "--to-outputs=rsi.round_1.selection")
