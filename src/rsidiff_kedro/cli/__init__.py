@@ -26,6 +26,7 @@ MODULES = {
     "sample": "sample",
     "score": "score",
     "site": "site",
+    "study": "study",
     "ui": "ui",
 }
 check_arguments(run)

@@ -151,6 +151,17 @@ class Runs:
             raise RunError(f"no run in {self._data} has trained a round; kedro run --pipeline=rsi makes one")
         return next((run for run in reversed(found) if run.finished), found[-1])
 
+    def last(self, name: str) -> Run:
+        """Return the last run, of whichever pipeline, that made or reused a dataset and came to its end.
+
+        Raises:
+            RunError: there is none.
+        """
+        ended = [version for version, outputs in self._ended.items() if name in outputs]
+        if not ended:
+            raise RunError(f"no run in {self._data} that came to its end made {name}")
+        return self._run(max(ended))
+
     def find(self, name: str) -> Run:
         """Return the run of a version, or of the only version that begins with `name`.
 

@@ -1,0 +1,155 @@
+"""Write a study's page in Markdown, from its file and its tables."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.study.comparisons import Measure, by_round, changes, gap_by_round, gaps, measures_of, missing
+from rsidiff_kedro.study.figure import save_figure
+from rsidiff_kedro.study.settings import StudySettings
+from rsidiff_kedro.study.statistics import RESAMPLES, Estimate
+from rsidiff_kedro.study.tables import Tables
+
+METHOD = """\
+Intervals are 95 % percentile intervals of {resamples} resamples: of seeds, and of whole prompts within each seed. A
+prompt brings its samples of both arms or rounds, so differences are paired where prompts are the same. With few seeds
+they are somewhat too narrow, because the spread over seeds is known badly. p (Holm) is the two-sided p-value of the
+same resamples, corrected for the number of pairs in its table."""
+
+
+def write_page(path: Path, name: str, settings: StudySettings, tables: Tables) -> None:
+    """Write the page, and beside it its figure under the same name.
+
+    Raises:
+        InputError: the tables hold no run of the study.
+    """
+    arms = [arm for arm in settings.arms if arm in set(tables.images["arm"])]
+    if not arms:
+        raise InputError(f"the tables hold no run of the arms {', '.join(settings.arms)}; run the study first")
+    measures = measures_of(tables, settings.split)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = path.with_suffix(".png")
+    panels = {each.label: {arm: by_round(each, arm, tables) for arm in arms} for each in measures}
+    save_figure(figure, panels, [arm for arm in arms if settings.arms[arm].pipeline == "sft"])
+    with replacing(path) as partial:
+        partial.write_text("\n".join(_page(name, settings, tables, measures, arms, figure.name)), encoding="utf-8")
+
+
+def _page(
+    name: str, settings: StudySettings, tables: Tables, measures: Sequence[Measure], arms: Sequence[str], figure: str
+) -> Iterator[str]:
+    pairs = [pair for pair in settings.pairs if {*pair} <= {*arms}]
+    yield f"# Study {name}\n"
+    yield from _setting(settings, tables)
+    yield f"![{', '.join(each.label for each in measures)} by round, by arm]({figure})\n"
+    yield "## Arms against the base\n"
+    yield from _changes(measures, arms, tables)
+    if pairs:
+        yield "\n## Arms against each other\n"
+        yield from _gaps(measures, pairs, tables)
+        yield f"\nThe same by round: {measures[0].label}. An arm with fewer rounds stays at its last.\n"
+        yield from _gaps_by_round(measures[0], pairs, tables)
+    yield "\n## By round\n"
+    yield from _rounds(measures, arms, tables)
+    yield "\n## How to read this\n"
+    yield METHOD.format(resamples=RESAMPLES) + "\n"
+
+
+def _setting(settings: StudySettings, tables: Tables) -> Iterator[str]:
+    counts = tables.images.groupby(["arm", "seed", "round"])["prompt_id"].agg(["nunique", "size"]).max()
+    seeds = ", ".join(map(str, settings.seeds))
+    yield (
+        f"Environment {settings.env or 'of the default'}; seeds {seeds}; {counts['nunique']} {settings.split} prompts, "
+        f"{counts['size']} images per run and round.\n"
+    )
+    absent = missing(settings, tables)
+    if absent:
+        yield f"**Not in the figures, because they did not come to their end: {', '.join(absent)}.**\n"
+    rows = [
+        (name, arm.pipeline if arm.pipeline != "rsi" else settings.rounds_of(name), _params(arm.params))
+        for name, arm in settings.arms.items()
+    ]
+    yield from _table(("arm", "rounds", "parameters that differ from the environment"), rows)
+    yield ""
+
+
+def _params(params: dict[str, object]) -> str:
+    return ", ".join(f"`{name}={json.dumps(value, ensure_ascii=False)}`" for name, value in params.items())
+
+
+def _changes(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) -> Iterator[str]:
+    rows = [
+        (each.arm, measure.label, _compared(each.change, measure), _with_interval(each.last), _number(each.base.value))
+        for measure in measures
+        for each in changes(measure, arms, tables)
+    ]
+    yield from _table(("arm", "measure", "last round minus base (x: over base)", "last round", "base"), rows)
+
+
+def _gaps(measures: Sequence[Measure], pairs: Sequence[tuple[str, str]], tables: Tables) -> Iterator[str]:
+    rows = [
+        (
+            " / ".join(each.pair) if measure.is_ratio else " minus ".join(each.pair),
+            measure.label,
+            _compared(each.gap, measure),
+            _p(each.p),
+            f"{each.seeds}, {each.prompts}",
+        )
+        for measure in measures
+        for each in gaps(measure, pairs, tables)
+    ]
+    yield from _table(
+        ("arms, last rounds", "measure", "difference (x: ratio)", "p (Holm)", "seeds, paired prompts"), rows
+    )
+
+
+def _gaps_by_round(measure: Measure, pairs: Sequence[tuple[str, str]], tables: Tables) -> Iterator[str]:
+    found = {pair: gap_by_round(measure, pair, tables) for pair in pairs}
+    rounds = sorted({number for gap in found.values() for number in gap})
+    rows = [
+        (" minus ".join(pair), *(_compared(gap[number], measure) if number in gap else "" for number in rounds))
+        for pair, gap in found.items()
+    ]
+    yield from _table(("arms", *map(str, rounds)), rows)
+
+
+def _rounds(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) -> Iterator[str]:
+    found = {(arm, each.label): by_round(each, arm, tables) for each in measures for arm in arms}
+    numbers = sorted({number for curve in found.values() for number in curve})
+    rows = [
+        (arm, label, *(_number(curve[number].value) if number in curve else "" for number in numbers))
+        for (arm, label), curve in found.items()
+    ]
+    yield from _table(("arm", "measure", *map(str, numbers)), rows)
+
+
+def _compared(found: Estimate, measure: Measure) -> str:
+    """Write a difference or a ratio with its interval."""
+    if math.isnan(found.value):
+        return "not measured"
+    text = f"x {found.value:.2f}" if measure.is_ratio else f"{found.value:+.3f}"
+    if math.isnan(found.low):
+        return f"{text} (no interval)"
+    return f"{text} [{found.low:.2f}, {found.high:.2f}]" if measure.is_ratio else f"{text} {found.interval}"
+
+
+def _with_interval(found: Estimate) -> str:
+    number = _number(found.value)
+    return number if math.isnan(found.low) else f"{number} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def _p(value: float) -> str:
+    return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(printable(str(cell)).replace('|', '&#124;') for cell in row)} |"

@@ -1,0 +1,200 @@
+"""Run the arms of a study: each arm and seed is an ordinary run in its own folder, which continues if it is killed.
+
+What has ended with the same parameters, configuration and code is not run again.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.reporting.values import duration
+
+LOG, DONE, PARAMETERS, LOCK = "log.txt", "done.json", "parameters.yml", ".lock"
+SHARED = ("conf", "pyproject.toml", ".telemetry")
+"""What a run's folder shares with the project."""
+STEPS = {
+    "rsi": (("--pipeline=rsi",),),
+    "sft": (("--pipeline=rsi", "--to-outputs=rsi.round_0.metrics"), ("--pipeline=sft",)),
+}
+"""The runs of `kedro run` that an arm of each pipeline needs; supervised fine-tuning is compared with the base."""
+LINES = 6
+"""Last lines of a failed run's log that are shown."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm with one seed.
+
+    Attributes:
+        arm: its name.
+        seed: of the run.
+        rounds: how many it has.
+        folder: of the run.
+        env: its environment; None for the default.
+        params: in which it differs from it, as a tree, paths absolute.
+        content: of everything that decides its result.
+        pipeline: a key of `STEPS`.
+    """
+
+    arm: str
+    seed: int
+    rounds: int
+    folder: Path
+    env: str | None
+    params: Mapping[str, Any]
+    content: Mapping[str, Any] = field(default_factory=dict)
+    pipeline: str = "rsi"
+
+    @property
+    def name(self) -> str:
+        """Return the arm and the seed in words."""
+        return f"{self.arm} seed {self.seed}"
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether it has ended with the same content."""
+        with suppress(OSError, ValueError):
+            done: bool = json.loads((self.folder / DONE).read_text(encoding="utf-8")) == _as_json(self.content)
+            return done
+        return False
+
+    def commands(self) -> list[list[str]]:
+        """Return the commands that make the run, or continue it."""
+        kedro = [sys.executable, "-m", "kedro", "run", "--only-missing-outputs", f"--config={PARAMETERS}"]
+        env = [f"--env={self.env}"] if self.env else []
+        return [[*kedro, *env, *options] for options in STEPS[self.pipeline]]
+
+
+def _as_json(content: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(content))
+
+
+Run = Callable[[Job, Path], int]
+"""Make a run, with a file for what it says, and return its exit code."""
+
+
+def run_project(root: Path) -> Run:
+    """Return what makes the runs of the project in a folder, as processes of one thread."""
+
+    def run(job: Job, log: Path) -> int:
+        _prepare(job, root)
+        paths = [str(root / "src"), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{job.folder}/mlflow.db",
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
+        with _locked(job.folder) as lock, log.open("w", encoding="utf-8") as written:
+            for command in job.commands():
+                # The process inherits the lock, so that it is held as long as the run lives, also without this one.
+                ended = subprocess.run(
+                    command, cwd=job.folder, env=environment, stdout=written, stderr=written, pass_fds=[lock]
+                )
+                if ended.returncode:
+                    return ended.returncode
+        return 0
+
+    return run
+
+
+def _prepare(job: Job, root: Path) -> None:
+    """Make a run's folder a project that shares the configuration; Kedro wants a `src` in it."""
+    (job.folder / "src").mkdir(parents=True, exist_ok=True)
+    for name in SHARED:
+        if (root / name).exists() and not (job.folder / name).exists():
+            (job.folder / name).symlink_to(root / name)
+    with replacing(job.folder / PARAMETERS) as partial:
+        text = yaml.safe_dump({"run": {"params": dict(job.params)}}, sort_keys=False, allow_unicode=True)
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Wait until no process makes this run; yield the descriptor that holds its lock."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def run_jobs(jobs: Sequence[Job], run: Run, workers: int, say: Callable[[str], None]) -> list[Job]:
+    """Make the runs that are not done, some side by side; say a line after each.
+
+    Args:
+        jobs: all runs of the study.
+        run: see `Run`.
+        workers: how many at once.
+        say: shows a line.
+
+    Returns:
+        Those that failed.
+    """
+    waiting = [job for job in jobs if not job.is_done]
+    failed: list[Job] = []
+    left, begun, rounds = sum(job.rounds for job in waiting), time.monotonic(), 0
+    with ThreadPoolExecutor(workers) as pool:
+        running = {pool.submit(_finish, job, run): job for job in waiting}
+        try:
+            for number, future in enumerate(as_completed(running), start=1):
+                job, (problem, seconds) = running[future], future.result()
+                rounds += job.rounds
+                expected = (time.monotonic() - begun) / rounds * (left - rounds)
+                rest = f", about {duration(expected)} left" if number < len(waiting) else ""
+                what = f"FAILED after {duration(seconds)}" if problem else f"done in {duration(seconds)}"
+                say(f"{job.name}: {what} ({number} of {len(waiting)}{rest})")
+                if problem:
+                    failed.append(job)
+                    say(problem)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failed
+
+
+def _finish(job: Job, run: Run) -> tuple[str, float]:
+    """Make a run and note that it is done; return the end of its log if it failed, and its seconds."""
+    begun = time.monotonic()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    log = job.folder / LOG
+    code = run(job, log)
+    if code:
+        return f"  exit code {code}; {log} ends with\n{_last_lines(log)}", time.monotonic() - begun
+    with replacing(job.folder / DONE) as partial:
+        partial.write_text(json.dumps(_as_json(job.content), indent=1), encoding="utf-8")
+    return "", time.monotonic() - begun
+
+
+def _last_lines(log: Path) -> str:
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        last = deque((line for line in lines if line.strip()), maxlen=LINES)
+    return "\n".join(f"  {printable(without_credentials(line))}" for line in last)
+
+
+def check_data(data: str) -> None:
+    """Check that runs in folders of their own do not share the folder of all datasets.
+
+    Raises:
+        InputError: they would.
+    """
+    if Path(data).is_absolute() or ".." in Path(data).parts:
+        raise InputError(
+            f"'data' in globals.yml is {data!r}, which all runs of the study would share; name a folder in the project"
+        )

@@ -1,0 +1,144 @@
+"""Read a study: the YAML file that names its arms, which are variants of the method, and its seeds."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from yaml import YAMLError
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.core.validation import explain
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+"""An arm is a folder, so its name has letters, digits, _ and - only."""
+Rounds = Annotated[int, Field(strict=True, ge=1, le=100)]
+_ELSEWHERE = {"rounds": "its own `rounds`, beside `params`", "seed": "`seeds` of the study"}
+"""Parameters that a study sets itself, and where."""
+
+
+class StudyError(InputError):
+    """A study that cannot be run as its file says; the message says what to change."""
+
+
+class ArmSettings(Section):
+    """One arm.
+
+    Attributes:
+        params: the parameters in which it differs from the environment, nested or with dots in their names.
+        rounds: None for the study's.
+        pipeline: rsi, the whole method, or sft, supervised fine-tuning on the pairs in `sft.images`.
+    """
+
+    params: dict[str, Any] = Field(default_factory=dict)
+    rounds: Rounds | None = None
+    pipeline: Literal["rsi", "sft"] = "rsi"
+
+
+class StudySettings(Section):
+    """A study.
+
+    Attributes:
+        env: the environment of all runs, as in `kedro run`; None for the default.
+        rounds: of each arm that names no number.
+        seeds: each arm runs once with each.
+        arms: by name; the first is what the others are compared with.
+        compare: pairs of arms to compare, the first minus the second; None compares each arm with the first.
+        split: the prompts that are evaluated: test, or validation for choosing.
+        workers: runs side by side, each with one thread.
+    """
+
+    env: str | None = None
+    rounds: Rounds
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0, lt=2**32)], ...] = Field(min_length=1)
+    arms: dict[Name, ArmSettings] = Field(min_length=1)
+    compare: tuple[tuple[str, str], ...] | None = None
+    split: Literal["test", "validation"] = "test"
+    workers: int = Field(default=1, strict=True, ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StudySettings":
+        twice = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
+        if twice:
+            raise ValueError(f"seeds names {twice[0]} twice; name each seed once")
+        alike = [pair for pair in combinations(self.arms, 2) if pair[0].lower() == pair[1].lower()]
+        if alike:
+            raise ValueError(f"arms {alike[0][0]!r} and {alike[0][1]!r} would share a folder on some disks; rename one")
+        for name, arm in self.arms.items():
+            _check_arm(name, arm)
+        for pair in self.compare or ():
+            unknown = [name for name in pair if name not in self.arms]
+            if unknown or pair[0] == pair[1]:
+                problem = f"there is no arm {unknown[0]!r}" if unknown else "it compares an arm with itself"
+                raise ValueError(f"compare has [{', '.join(pair)}]: {problem}; name two of {', '.join(self.arms)}")
+        return self
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the pairs of arms to compare."""
+        first, *others = self.arms
+        return self.compare if self.compare is not None else tuple((name, first) for name in others)
+
+    def rounds_of(self, arm: str) -> int:
+        """Return how many rounds an arm has; supervised fine-tuning is one."""
+        settings = self.arms[arm]
+        return 1 if settings.pipeline == "sft" else settings.rounds or self.rounds
+
+
+def _check_arm(name: str, arm: ArmSettings) -> None:
+    tree = nested(arm.params, name)
+    for key, place in _ELSEWHERE.items():
+        if key in tree:
+            raise ValueError(f"arm {name!r} sets {key} in its params; set it in {place}")
+    if arm.pipeline == "sft" and arm.rounds is not None:
+        raise ValueError(f"arm {name!r} has rounds, but supervised fine-tuning has none; set sft.steps in its params")
+
+
+def nested(params: Mapping[str, Any], arm: str) -> dict[str, Any]:
+    """Return parameters as a tree: `{"a.b": 1, "a": {"c": 2}}` is `{"a": {"b": 1, "c": 2}}`.
+
+    Raises:
+        ValueError: a parameter is named twice.
+    """
+    tree: dict[str, Any] = {}
+    for name, value in params.items():
+        *sections, last = name.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"arm {arm!r} sets {name} and the whole of {section}; set one of them")
+        _put(place, last, value, name, arm)
+    return tree
+
+
+def _put(place: dict[str, Any], key: str, value: Any, name: str, arm: str) -> None:
+    if key not in place:
+        place[key] = dict(value) if isinstance(value, Mapping) else value
+    elif isinstance(place[key], dict) and isinstance(value, Mapping):
+        for part, inner in value.items():
+            _put(place[key], part, inner, f"{name}.{part}", arm)
+    else:
+        raise ValueError(f"arm {arm!r} sets {name} twice; set it once")
+
+
+def read_study(path: Path) -> StudySettings:
+    """Read a study's file.
+
+    Raises:
+        StudyError: it cannot be read, or says something that cannot be run.
+    """
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, YAMLError, ValueError) as error:  # omegaconf's errors are ValueErrors too
+        raise StudyError(f"the study {path} cannot be read: {error}; correct the file") from error
+    if not isinstance(tree, dict):
+        raise StudyError(f"the study {path} is a list; write `name: value`, with rounds, seeds and arms")
+    named: dict[str, Any] = {str(name): value for name, value in tree.items()}
+    try:
+        return StudySettings.model_validate(named)
+    except ValidationError as error:
+        raise StudyError(f"the study {path}: {explain(error, StudySettings, named)}") from None

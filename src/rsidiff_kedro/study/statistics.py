@@ -1,0 +1,122 @@
+"""Compute intervals over seeds and prompts, and p-values with Holm's correction.
+
+Runs of one seed share their prompts and noise, and samples of one prompt depend on each other. So a resample takes
+seeds at random, then whole prompts within each of them, with all that these have in both arms.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rsidiff_kedro.evaluation.intervals import Interval
+
+KEY = ["seed", "prompt_id"]
+RESAMPLES = 5000
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % percentile interval, and the two-sided p-value of no effect; NaN where unknown."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def interval(self) -> Interval:
+        """Return it as the interval of a mean."""
+        return Interval(self.value, self.low, self.high)
+
+
+def by_prompt(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the sum and the number of a column's values per seed and prompt, without what was not measured.
+
+    The index is `KEY`.
+    """
+    measured = table.dropna(subset=column)
+    values = measured[column].astype(float)
+    groups = values.groupby([measured["seed"], measured["prompt_id"]])
+    return pd.DataFrame({"sum": groups.sum(), "count": groups.size().astype(float)}).rename_axis(KEY)
+
+
+def mean(values: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Return the mean over seeds of each seed's mean; its p-value says nothing.
+
+    Args:
+        values: from `by_prompt`.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    return _estimate([values], lambda means: means[0], 0.0, n_resamples, seed)._replace(p=math.nan)
+
+
+def difference(a: pd.DataFrame, b: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Return mean(a) - mean(b) over the seeds that both have, paired where prompts are the same; see `mean`."""
+    return _estimate([a, b], lambda means: means[0] - means[1], 0.0, n_resamples, seed)
+
+
+def ratio(a: pd.DataFrame, b: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Return mean(a) / mean(b), as `difference`; no effect is a ratio of one."""
+    return _estimate([a, b], lambda means: means[0] / means[1], 1.0, n_resamples, seed)
+
+
+def _estimate(
+    tables: Sequence[pd.DataFrame], value: Callable[[Any], Any], none: float, n_resamples: int, seed: int
+) -> Estimate:
+    """Return a function of the tables' means, with its interval from resampled seeds and prompts.
+
+    `none` is its value where there is no effect.
+    """
+    seeds = _parts(tables)
+    unknown = Estimate(*[math.nan] * 4)
+    if not seeds:
+        return unknown
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = float(value(np.mean([_means(part.sum(axis=0)) for part in seeds], axis=0)))
+        if not math.isfinite(found) or sum(map(len, seeds)) < 2:
+            return unknown._replace(value=found if math.isfinite(found) else math.nan)
+        samples = value(np.moveaxis(_resample(seeds, n_resamples, seed), -1, 0))
+    if not np.isfinite(samples).all():
+        return unknown._replace(value=found)
+    low, high = np.quantile(samples, [0.025, 0.975])
+    side = min((samples <= none).sum(), (samples >= none).sum())
+    return Estimate(found, float(low), float(high), float(min(1.0, 2 * (side + 1) / (n_resamples + 1))))
+
+
+def _parts(tables: Sequence[pd.DataFrame]) -> list[np.ndarray]:
+    """Return per seed that all tables have an array [prompts, 2 x tables]: sums and counts, 0 where there are none."""
+    shared = set.intersection(*({*table.index.get_level_values("seed")} for table in tables))
+    joined = pd.concat([table.add_suffix(f"_{number}") for number, table in enumerate(tables)], axis="columns")
+    joined = joined.sort_index().fillna(0.0)
+    return [joined.loc[[seed]].to_numpy() for seed in sorted(shared)]
+
+
+def _means(totals: np.ndarray) -> np.ndarray:
+    """Turn sums and counts in turn, [..., 2 x tables], into means [..., tables]."""
+    return totals[..., 0::2] / totals[..., 1::2]
+
+
+def _resample(seeds: Sequence[np.ndarray], n_resamples: int, seed: int) -> np.ndarray:
+    """Return means [n_resamples, tables] over seeds taken with replacement, and prompts within each."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((n_resamples, seeds[0].shape[1] // 2))
+    for _ in seeds:
+        chosen = rng.integers(len(seeds), size=n_resamples)
+        for number, part in enumerate(seeds):
+            rows = np.flatnonzero(chosen == number)
+            times = rng.multinomial(len(part), np.full(len(part), 1 / len(part)), size=len(rows))
+            total[rows] += _means(times @ part)
+    return total / len(seeds)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values corrected by Holm's step-down method; NaN is no comparison and stays."""
+    values = np.asarray(p, dtype=float)
+    tested = np.flatnonzero(np.isfinite(values))
+    order = tested[np.argsort(values[tested], kind="stable")]
+    factors = len(order) - np.arange(len(order))
+    values[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1.0)
+    return values.tolist()
