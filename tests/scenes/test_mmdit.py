@@ -1,7 +1,5 @@
 """The transformer of the second embedded model: trained for a few steps, saved in diffusers' own format, sampled."""
 
-from functools import partial
-
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
@@ -63,9 +61,8 @@ def test_the_family_encodes_and_predicts_as_training_did(denoiser, model):
 
 
 def test_the_family_trains_on_it(model):
-    losses = model.training_loss(
-        torch.randn(2, *LATENTS), model.conditioning(["a red circle"] * 2), torch.Generator().manual_seed(0), LossSettings()
-    )
+    conditioning, generator = model.conditioning(["a red circle"] * 2), torch.Generator().manual_seed(0)
+    losses = model.training_loss(torch.randn(2, *LATENTS), conditioning, generator, LossSettings())
     assert losses.shape == (2,)
 
 

@@ -1,4 +1,4 @@
-"""Build the embedded models' tokenizer, and train text encoders and denoising network together on the corpus's latents."""
+"""Build the embedded models' tokenizer, and train text encoders and denoising network together on latents."""
 
 import copy
 import json
@@ -52,6 +52,7 @@ class Denoiser(nn.Module, ABC):
 
 Build = Callable[[CLIPTokenizer, tuple[int, int, int]], Denoiser]
 """Builds a denoiser for a tokenizer and the shape of latents."""
+
 
 def build_tokenizer() -> CLIPTokenizer:
     """Build a CLIP tokenizer with one token per word of the grammar; other text is spelled."""
