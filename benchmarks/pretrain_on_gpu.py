@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 import time
@@ -53,7 +54,8 @@ START = time.monotonic()
 
 def say(text: str) -> None:
     """Print a line with the seconds since the start."""
-    print(f"[{time.monotonic() - START:6.1f} s] {text}", flush=True)
+    sys.stdout.write(f"[{time.monotonic() - START:6.1f} s] {text}\n")
+    sys.stdout.flush()
 
 
 class Drawn(NamedTuple):
@@ -91,9 +93,7 @@ class Corpora:
 def encode(vae: AutoencoderKL, drawn: Drawn, device: torch.device) -> LatentPairs:
     """Encode pictures, as float16."""
     latents = autoencoder.encode(vae.eval().to(device), drawn.pixels, 2048).half()
-    say(
-        f"{len(latents)} latents, mean {float(latents.float().mean()):.3f}, deviation {float(latents.float().std()):.3f}"
-    )
+    say(f"{len(latents)} latents, deviation {float(latents.float().std()):.3f}")
     return LatentPairs(latents, drawn.captions)
 
 
@@ -189,9 +189,8 @@ def train(args: Any, pool: ProcessPoolExecutor, kept: Path) -> None:
     network = build(denoiser.build_tokenizer(), (16, 8, 8))
     say(f"{sum(parameter.numel() for parameter in network.transformer.parameters()) / 1e6:.2f} million parameters")
     some = LatentPairs(torch.randn(2 * args.batch, 16, 8, 8), ["a red circle"] * 2 * args.batch)
-    speeds = {
-        batch: seconds_per_step(build, some, batch, args.timed_steps, device) for batch in (args.batch, 2 * args.batch)
-    }
+    sizes_of_batch = (args.batch, 2 * args.batch)
+    speeds = {batch: seconds_per_step(build, some, batch, args.timed_steps, device) for batch in sizes_of_batch}
     batch = 2 * args.batch if speeds[2 * args.batch] < 1.3 * speeds[args.batch] else args.batch
     say(f"seconds per step by batch size: {speeds}; batch size {batch}")
 

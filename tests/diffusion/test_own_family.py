@@ -85,7 +85,7 @@ def test_an_option_that_its_family_does_not_have_is_answered_with_those_it_has(o
             own(sufix=" on black"),
             "model.options: unknown parameter .sufix.; .*; options of my_family:Suffixed: suffix, clip_skip$",
         ),
-        (ModelSettings(family="stable_diffusion_3", base=sd3, options={"t6": 1}), "options of stable_diffusion_3: t5, max_sequence_length$"),
+        (ModelSettings(family="stable_diffusion_3", base=sd3, options={"t6": 1}), "_3: t5, max_sequence_length$"),
         (ModelSettings(family="stable_diffusion_xl", base=xl, options={"t5": False}), "_xl: none$"),
     ):
         with pytest.raises(ModelError, match=said):

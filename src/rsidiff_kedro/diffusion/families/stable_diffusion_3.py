@@ -30,7 +30,8 @@ class StableDiffusion3Options(Section):
 class StableDiffusion3(FlowMatchingModel):
     """A `StableDiffusion3Pipeline`; T5 may be missing or left out (`model.options.t5`).
 
-    Both CLIP text encoders read 77 tokens and T5 reads 256 (`model.options`); a prompt may have as many as all of them read.
+    Both CLIP text encoders read 77 tokens and T5 reads 256 (`model.options`); a prompt may have as many as all of
+    them read.
     """
 
     pipeline_class = StableDiffusion3Pipeline
@@ -55,9 +56,7 @@ class StableDiffusion3(FlowMatchingModel):
         """Check also that the position embeddings cover the resolution."""
         super().check()
         if self.pipeline.text_encoder_3 is not None and self.options.max_sequence_length == 0:
-            raise ModelError(
-                "model.options.max_sequence_length is 0, but the model has a T5, which reads at least 1 token"
-            )
+            raise ModelError("model.options.max_sequence_length is 0, but the model has a T5; set it to 1 or more")
         config = self.pipeline.transformer.config
         most = config.pos_embed_max_size
         if most is not None and self.latent_shape[1] // config.patch_size > most:

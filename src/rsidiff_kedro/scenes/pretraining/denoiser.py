@@ -1,4 +1,4 @@
-"""Build the embedded models' tokenizer, and train text encoders and denoising network together on the corpus's latents."""
+"""Build the embedded models' tokenizer, and train text encoders and denoising network together on latents."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL
@@ -31,9 +31,11 @@ class Denoiser(nn.Module, ABC):
 
     Attributes:
         text_encoders: each reads all tokens.
+        stacked: whether it is trained with `StackedMuon` on a CPU too.
     """
 
     text_encoders: list[Any]
+    stacked: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ def _facts(scene: Scene) -> list[int]:
 
 
 def warm_start(
-    text_encoder: Any, captions: list[str], tokens: Tensor, schedule: Schedule, seed: int, title: str = "text encoder"
+    text_encoder: Any, captions: list[str], tokens: Tensor, schedule: Schedule, seed: int, stacked: bool = False
 ) -> list[float]:
     """Teach a text encoder to tell captions apart before the denoising network depends on it.
 
@@ -138,7 +140,7 @@ def warm_start(
         parts = zip(head(states).split(_CLASSES, dim=1), labels[chosen].unbind(dim=1))
         return torch.stack([functional.cross_entropy(part, label) for part, label in parts]).mean()
 
-    return fit(both, loss_of_batch, schedule, seed, title)
+    return fit(both, loss_of_batch, schedule, seed, "text encoder", stacked=stacked)
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def start_denoiser(
     denoiser = build(tokenizer, tuple(pairs.latents.shape[1:])).to(device)  # type: ignore[arg-type]
     tokens = pairs.tokens.to(device)
     for text_encoder in denoiser.text_encoders:
-        warm_start(text_encoder, pairs.captions, tokens, WARM_START, seed)
+        warm_start(text_encoder, pairs.captions, tokens, WARM_START, seed, denoiser.stacked)
     return denoiser, tokenizer
 
 
@@ -197,7 +199,7 @@ def train_phase(denoiser: Denoiser, phase: Phase, seed: int, number: int) -> lis
     """Train a denoiser in place; return the mean loss of every `LOGGED_EVERY` steps."""
     loss_of_batch = _denoising_loss(denoiser, phase.pairs, phase.schedule.batch_size)
     title = f"text encoder and denoiser, phase {number}"
-    return fit(denoiser, loss_of_batch, phase.schedule, seed + number, title, phase.checkpoint)
+    return fit(denoiser, loss_of_batch, phase.schedule, seed + number, title, phase.checkpoint, denoiser.stacked)
 
 
 def _denoising_loss(denoiser: Denoiser, pairs: LatentPairs, size: int) -> Callable[[torch.Generator], Tensor]:

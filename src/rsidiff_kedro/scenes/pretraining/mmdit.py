@@ -35,6 +35,8 @@ class MMDiTDenoiser(Denoiser):
     the pipeline appends, are left out: sample with `max_sequence_length=0`.
     """
 
+    stacked = True
+
     def __init__(self, sizes: MMDiTSizes, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> None:
         super().__init__()
         config = text_config(tokenizer, sizes.text_width, sizes.text_layers)
