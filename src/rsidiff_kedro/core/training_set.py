@@ -18,8 +18,8 @@ class TrainingSet:
 
     Attributes:
         metadata: the columns of `TRAINING_COLUMNS` and any others.
-        latents: [n, channels, height, width], of the pipeline's dtype, in the scale that the denoiser sees; `latents[:]`
-            is a tensor.
+        latents: [n, channels, height, width], of the pipeline's dtype, in the scale that the denoiser sees;
+            `latents[:]` is a tensor.
     """
 
     metadata: pd.DataFrame

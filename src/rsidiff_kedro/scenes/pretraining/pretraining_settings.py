@@ -68,7 +68,8 @@ class DenoiserSettings(Section, ABC):
     @classmethod
     def concrete(cls, value: Mapping[str, Any]) -> type[Section]:
         """Return the class that the value's `kind` names, or this one if there is no such kind."""
-        return {"unet": UNetSettings, "mmdit": MMDiTSettings}.get(str(value.get("kind")), cls)
+        kinds: dict[str, type[Section]] = {"unet": UNetSettings, "mmdit": MMDiTSettings}
+        return kinds.get(str(value.get("kind")), cls)
 
     @abstractmethod
     def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
