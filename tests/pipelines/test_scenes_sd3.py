@@ -56,4 +56,4 @@ def test_a_round_runs_with_it(project: Path, trained: DataCatalog) -> None:
         session.run(pipeline_names=["rsi"], runner=RsiRunner())
     with KedroSession.create(project, env="scenes_sd3", runtime_params=parameters) as session:
         metrics = session.load_context().catalog.load("rsi.round_1.metrics")
-    assert 0 <= metrics["prompt_accuracy"] <= 1
+    assert 0 <= metrics["test/prompt_accuracy"] <= 1
