@@ -92,6 +92,12 @@ def test_an_option_that_its_family_does_not_have_is_answered_with_those_it_has(o
             attempt(model)
 
 
+def test_a_text_encoder_that_is_there_reads_something(family_folder):
+    base, options = str(family_folder("stable_diffusion_3")), {"max_sequence_length": 0}
+    with pytest.raises(ModelError, match="max_sequence_length is 0, but the model has a T5; set it to 1 or more"):
+        load_model(ModelSettings(family="stable_diffusion_3", base=base, options=options))
+
+
 def test_an_option_of_a_wrong_value_is_named_with_it(own):
     with pytest.raises(
         ModelError, match=r"model\.options: parameter .clip_skip. is .many.: input should be a valid integer"

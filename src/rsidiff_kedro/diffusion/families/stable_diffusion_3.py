@@ -53,10 +53,10 @@ class StableDiffusion3(FlowMatchingModel):
         return {**super().loading_options(settings), **left_out}
 
     def check(self) -> None:
-        """Check also that the position embeddings cover the resolution."""
-        super().check()
+        """Check also that T5 reads something, and that the position embeddings cover the resolution."""
         if self.pipeline.text_encoder_3 is not None and self.options.max_sequence_length == 0:
             raise ModelError("model.options.max_sequence_length is 0, but the model has a T5; set it to 1 or more")
+        super().check()
         config = self.pipeline.transformer.config
         most = config.pos_embed_max_size
         if most is not None and self.latent_shape[1] // config.patch_size > most:
