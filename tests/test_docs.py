@@ -81,6 +81,8 @@ def parse_kedro(command: click.Command | None, words: list[str]) -> None:
     path = []
     while isinstance(command, click.Group | click.CommandCollection):
         assert words, f"kedro {' '.join(path)} is no command but a group"
+        if words == ["--help"]:
+            return
         path.append(words[0])
         command = command.get_command(click.Context(command), words[0])
         words = words[1:]
