@@ -70,7 +70,7 @@ def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[J
     images = pd.read_parquet(project / "data/study/mine/tables/images.parquet")
     assert [*images.groupby(["arm", "round"]).size()] == [12] * 6
     page = (project / "data/study/mine/results.md").read_text()
-    assert "| two minus one | accuracy | +0.000 [+0.000, +0.000] | 1.000 | 1, 6 |" in page
+    assert "| two minus one | 2 | accuracy | +0.000 [+0.000, +0.000] | 1.000 | 1, 6 |" in page
     assert "`gate.enabled=false`" in page
 
     assert "2 of 2 runs are done" in study("{gate.enabled: false}", "--dry-run").output

@@ -10,7 +10,7 @@ from PIL import Image
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.study.comparisons import changes, gap_by_round, gaps, measures_of
 from rsidiff_kedro.study.page import write_page
-from rsidiff_kedro.study.settings import StudySettings
+from rsidiff_kedro.study.settings import Pairing, StudySettings
 from rsidiff_kedro.study.tables import Tables, joined, load_tables, round_tables
 
 SEEDS = (3, 4)
@@ -85,12 +85,13 @@ def test_without_a_judge_rewards_come_first_and_diversity_is_each_run_s() -> Non
     assert changes(found[1], ["method"], measured(judged=False))[0].change[:3] == (1.0, 1.0, 1.0)
 
 
-def test_arms_are_compared_at_their_last_rounds_on_the_same_prompts() -> None:
+@pytest.mark.parametrize(("pair", "after"), [(Pairing("method", "naive"), 1), (Pairing("method", "naive", 1), 1)])
+def test_arms_are_compared_after_the_last_round_of_both(pair: Pairing, after: int) -> None:
     tables = measured()
-    accuracy = measures_of(tables, "test")[0]
-    (found,) = gaps(accuracy, [("method", "naive")], tables)
+    (found,) = gaps(measures_of(tables, "test")[0], [pair], tables)
     images = tables.images.astype({"correct": float}).groupby(["arm", "round"])["correct"].mean()
-    assert found.gap.value == pytest.approx(images["method", 2] - images["naive", 1])
+    assert found.pair.after == after
+    assert found.gap.value == pytest.approx(images["method", after] - images["naive", 1])
     assert found.gap.low > 0 and found.p < 0.01
     assert (found.seeds, found.prompts) == (2, 2 * PROMPTS)
 
@@ -98,21 +99,24 @@ def test_arms_are_compared_at_their_last_rounds_on_the_same_prompts() -> None:
 def test_p_values_are_corrected_for_the_number_of_pairs() -> None:
     tables = measured()
     accuracy = measures_of(tables, "test")[0]
-    one, three = (gaps(accuracy, [("method", "naive")] * count, tables) for count in (1, 3))
+    one, three = (gaps(accuracy, [Pairing("method", "naive")] * count, tables) for count in (1, 3))
     assert three[0].p == pytest.approx(3 * one[0].p)
 
 
-def test_an_arm_with_fewer_rounds_stays_at_its_last() -> None:
+def test_an_arm_without_rounds_is_compared_with_each_round_of_the_other() -> None:
     tables = measured()
-    by_round = gap_by_round(measures_of(tables, "test")[0], ("method", "naive"), tables)
+    accuracy, pair = measures_of(tables, "test")[0], Pairing("method", "naive")
+    assert [*gap_by_round(accuracy, pair, tables)] == [1]
+    by_round = gap_by_round(accuracy, pair, tables, {"naive"})
     assert [*by_round] == [1, 2] and by_round[2].value > by_round[1].value > 0
+    assert gaps(accuracy, [pair], tables, {"naive"})[0].gap == by_round[2]
 
 
 def test_the_page_has_the_tables_its_figure_and_what_is_missing(tmp_path: Path, settings: StudySettings) -> None:
     page = tmp_path / "results.md"
     write_page(page, "mine", settings, measured())
     text = page.read_text()
-    assert "| method | accuracy | +0." in text and "| method minus naive | accuracy | +0." in text
+    assert "| method | accuracy | +0." in text and "| method minus naive | 1 | accuracy | +0." in text
     assert "did not come to their end: pairs seed 3, pairs seed 4." in text
     assert "`a&#124;b=1`" in text and "![accuracy, hallucination rate" in text
     with Image.open(tmp_path / "results.png") as image:

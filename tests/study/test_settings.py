@@ -17,7 +17,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_each_arm_is_compared_with_the_first_by_default(tmp_path: Path) -> None:
     settings = read_study(written(tmp_path, GOOD))
-    assert settings.pairs == (("naive", "method"),)
+    assert settings.pairs == (("naive", "method", None),)
     assert settings.rounds_of("naive") == 2 and settings.split == "test"
 
 
@@ -49,6 +49,7 @@ def test_parameters_may_be_nested_or_have_dots() -> None:
         (GOOD.replace("naive", "../naive"), "arms"),
         (GOOD + "  METHOD: {}\n", "would share a folder"),
         (GOOD + "compare: [[method, naiv]]\n", "there is no arm 'naiv'; name two of method, naive"),
+        (GOOD + "compare: [[method, naive, 3]]\n", "[method, naive, 3]: method has 2 rounds; name a round of both"),
         (GOOD + "compare: [[method, method]]\n", "compares an arm with itself"),
         (GOOD.replace("weighting.enabled: false", "seed: 1"), "arm 'naive' sets seed in its params"),
         (GOOD.replace("weighting.enabled: false", "rounds: 1"), "arm 'naive' sets rounds in its params"),
