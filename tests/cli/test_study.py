@@ -11,8 +11,13 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from rsidiff_kedro.cli import cli
+from rsidiff_kedro.hooks.configuration import _merge, open_configuration
+from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job
+from rsidiff_kedro.study.settings import nested, read_study
+
+STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
 
 GOOD = "env: test\nrounds: 2\nseeds: [0]\narms: {{one: {{}}, two: {{params: {params}}}}}\n"
 Study = Callable[..., Result]
@@ -91,6 +96,14 @@ def test_a_failed_run_ends_the_command_with_code_one(study: Study, monkeypatch: 
     result = study("{}")
     assert result.exit_code == 1
     assert "  no such thing" in result.output and "2 of 2 runs failed (one seed 0, two seed 0)" in result.output
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yml")), ids=lambda path: path.stem)
+def test_the_studies_of_this_project_can_be_run(project: Path, path: Path) -> None:
+    settings = read_study(path)
+    tree = open_configuration(settings.env)[1]["parameters"]
+    for name, arm in settings.arms.items():
+        parse_parameters(_merge(tree, nested(arm.params, name)))
 
 
 def test_paths_of_an_arm_start_at_the_project(study: Study, made: list[Job], project: Path) -> None:
