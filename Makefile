@@ -7,7 +7,7 @@
 # make ui    MLflow and Kedro-Viz on what has been run
 # make site  Kedro-Viz with previews of the newest run, and its report, as files to share, in build/
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
-# make study   the experiments behind the figures in README.md and docs/results.md; some 11 hours of two cores
+# make study   the studies of benchmarks/studies with tables and pages in docs/studies; some 15 hours of two cores
 # make bench   how fast a round, a worker and the command line are; writes docs/benchmarks.md
 # make base-model  trains the embedded model again
 # make parity  our scores beside the official packages' (SIZE=small, full or all; BERT=its vocab.txt); needs Python 3.11
@@ -66,10 +66,11 @@ rehearsal: $(READY)
 	$(BIN)/python benchmarks/rehearsal/run.py
 
 study: $(READY)
-	for experiment in strategies weights gate collapse harder replay_base no_replay ablation ceiling curation levers; do \
-		$(BIN)/python benchmarks/study.py $$experiment || exit 1; \
+	$(BIN)/python benchmarks/study_inputs.py
+	for study in claims beyond sample_size regimes levers; do \
+		$(BIN)/kedro rsi study benchmarks/studies/$$study.yml --tables docs/studies/$$study --page docs/studies/$$study.md || exit 1; \
 	done
-	for picture in curves strategies collapse weights; do \
+	for picture in strategies collapse weights kept; do \
 		$(BIN)/python benchmarks/pictures.py $$picture || exit 1; \
 	done
 

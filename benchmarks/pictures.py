@@ -1,41 +1,71 @@
-"""Draws the README's pictures into docs/images from the runs that `benchmarks/study.py` left in data/study.
+"""Draws the README's pictures into docs/images from the runs that `kedro rsi study benchmarks/studies/claims.yml` left.
 
-    python benchmarks/pictures.py curves      # accuracy and hallucinations over twelve rounds, method and naive
-    python benchmarks/pictures.py strategies  # images of base, method and naive at the last round
+    python benchmarks/pictures.py strategies  # images of base, method and naive after six rounds
     python benchmarks/pictures.py collapse    # the same after twelve rounds
     python benchmarks/pictures.py weights     # kept samples far from the distribution and near to it
+    python benchmarks/pictures.py kept        # a table: the weights of kept samples and the judge's verdict
 
-In strategies and collapse an image's place is one prompt and one noise: with the base, at the method's last round, at
-naive self-training's last. Evenly spaced test prompts are shown, none is picked by hand. What the judge finds wrong has
-a red frame.
+In strategies and collapse an image's place is one prompt and one noise: with the base, after the method's last round,
+after naive self-training's last. Evenly spaced test prompts are shown, none is picked by hand. What the judge finds
+wrong has a red frame.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from arms import ROOT, Arm, bootstrap_over_seeds, evaluation, newest, training_samples
-from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from study import METHOD, METHOD_HARDER, METHOD_LONG, NAIVE, NAIVE_HARDER, NAIVE_LONG, SEEDS
+from sklearn.metrics import roc_auc_score
 
+from rsidiff_kedro.evaluation.judging import judge_readable
+from rsidiff_kedro.method.weighting import effective_sample_size
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 
-ARMS = {"strategies": (METHOD, NAIVE), "collapse": (METHOD_LONG, NAIVE_LONG)}
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = ROOT / "data" / "study" / "claims"
+SEEDS = [3, 4, 5]
+METHOD, NAIVE = "method", "naive"
+ROUNDS = {"strategies": 6, "collapse": 12}
+"""The last round that a picture shows."""
 COLUMNS, ROWS = 12, 8
 FRAME = 2
 """Pixels around an image, before it is enlarged."""
 
 
-def first_samples(arm: Arm, seed: int, number: int, count: int) -> list[tuple[Image.Image, bool]]:
+def newest(arm: str, seed: int, dataset: str) -> Path:
+    """The newest version of a dataset of a run, by its path below `data/`."""
+    path = STUDY / arm / f"seed_{seed}" / "data" / dataset
+    return max(path.iterdir(), key=lambda version: version.name) / path.name
+
+
+def training_samples(arm: str, seeds: Sequence[int], rounds: int = 6) -> pd.DataFrame:
+    """Every sample that preference selection kept, with its weight and what the judge says of it.
+
+    What the judge cannot read, a prompt that is no caption of the grammar, is counted as not right.
+    """
+    tables = []
+    for seed in seeds:
+        for number in range(1, rounds + 1):
+            weights = pd.read_parquet(newest(arm, seed, f"04_feature/rsi/round_{number}/weights.parquet"))
+            images = newest(arm, seed, f"03_primary/rsi/round_{number}/images")
+            texts = pd.read_parquet(images / "metadata.parquet").set_index("image_id")["text"]
+            texts = texts[weights["image_id"]].tolist()
+            pictures = [Image.open(images / "images" / f"{name}.png") for name in weights["image_id"]]
+            table = weights.assign(text=texts).join(judge_readable("scenes", pictures, texts))
+            correct = table["correct"].fillna(False).astype(bool)
+            tables.append(table.assign(arm=arm, seed=seed, round=number, correct=correct))
+    return pd.concat(tables, ignore_index=True)
+
+
+def first_samples(arm: str, seed: int, number: int, count: int) -> list[tuple[Image.Image, bool]]:
     """The first sample of evenly spaced test prompts, wrong ones in a red frame; and whether it is right."""
-    folder = newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_images")
+    folder = newest(arm, seed, f"07_model_output/rsi/round_{number}/test_images")
     table = pd.read_parquet(folder / "metadata.parquet").query("sample_index == 0")
     chosen = table["image_id"].iloc[np.linspace(0, len(table) - 1, count).round().astype(int)]
-    scores = pd.read_parquet(newest(arm.folder(seed), f"07_model_output/rsi/round_{number}/test_scores.parquet"))
+    scores = pd.read_parquet(newest(arm, seed, f"07_model_output/rsi/round_{number}/test_scores.parquet"))
     correct = scores.set_index("image_id")["correct"].astype(bool)
     images = [Image.open(folder / "images" / f"{image_id}.png").convert("RGB") for image_id in chosen]
     return [
@@ -44,9 +74,9 @@ def first_samples(arm: Arm, seed: int, number: int, count: int) -> list[tuple[Im
     ]
 
 
-def panels(method: Arm, naive: Arm, seeds: Sequence[int]) -> Image.Image:
+def panels(rounds: int, seeds: Sequence[int]) -> Image.Image:
     """Three contact sheets side by side: base, method, naive; as many prompts of each seed."""
-    shown = ((method, 0, "base"), (method, method.rounds, "method"), (naive, naive.rounds, "naive"))
+    shown = ((METHOD, 0, "base"), (METHOD, rounds, "method"), (NAIVE, rounds, "naive"))
     sheets = []
     for arm, number, title in shown:
         samples = [each for seed in seeds for each in first_samples(arm, seed, number, COLUMNS * ROWS // len(seeds))]
@@ -77,7 +107,7 @@ def extremes(seed: int) -> Image.Image:
     for title, rows in (("farthest: lowest weights", table.head(count)), ("nearest: full weight", table.tail(count))):
         images = []
         for row in rows.itertuples():
-            folder = newest(METHOD.folder(seed), f"03_primary/rsi/round_{row.round}/images")
+            folder = newest(METHOD, seed, f"03_primary/rsi/round_{row.round}/images")
             image = Image.open(folder / "images" / f"{row.image_id}.png").convert("RGB")
             images.append(ImageOps.expand(image, FRAME, "white" if row.correct else "red"))
         sheets.append(titled(contact_sheet(images, COLUMNS, 1.5), title))
@@ -92,50 +122,35 @@ def titled(sheet: Image.Image, title: str) -> Image.Image:
     return canvas
 
 
-def curves(seeds: Sequence[int], path: Path) -> None:
-    """Accuracy and hallucination rate by round with their 95 % intervals: the defaults and a larger learning rate."""
-    figure, grid = plt.subplots(2, 2, figsize=(10, 6), sharex=True, sharey="row", layout="constrained")
-    regimes = (("defaults", METHOD_LONG, NAIVE_LONG), ("learning rate 2e-3", METHOD_HARDER, NAIVE_HARDER))
-    for column, (title, method, naive) in enumerate(regimes):
-        for arm, name, color, marker in ((method, "method", "C0", "o"), (naive, "naive", "C1", "s")):
-            table = evaluation(arm, seeds, "test")
-            table["hallucinated"] = table["hallucinations"] > 0
-            style = {"label": name, "color": color, "marker": marker}
-            for row, verdict in enumerate(("correct", "hallucinated")):
-                draw_rounds(grid[row, column], table, verdict, style)
-        grid[0, column].set_title(title)
-        grid[1, column].set_xlabel("round (0 is the base)")
-    grid[0, 0].set_ylabel("accuracy")
-    grid[1, 0].set_ylabel("hallucination rate")
-    grid[0, 0].legend(loc="lower left")
-    figure.savefig(path, dpi=80)
-
-
-def draw_rounds(axes: Axes, table: pd.DataFrame, column: str, style: dict[str, str]) -> None:
-    """A line over rounds, a band for its interval."""
-    means = table.groupby(["round", "seed", "prompt_id"])[column].mean().rename("value").reset_index()
-    intervals = [bootstrap_over_seeds(rows) for _, rows in means.groupby("round")]
-    numbers = range(len(intervals))
-    axes.plot(numbers, [interval.mean for interval in intervals], **style)
-    lows, highs = [interval.low for interval in intervals], [interval.high for interval in intervals]
-    axes.fill_between(numbers, lows, highs, color=style["color"], alpha=0.2, linewidth=0)
-    axes.grid(visible=True, alpha=0.3)
+def kept(seeds: Sequence[int]) -> list[str]:
+    """Compare the weights of kept samples with the judge's verdict."""
+    table = training_samples(METHOD, seeds)
+    right, hallucinated = table["correct"].astype(bool), table["hallucinations"] > 0
+    lines = ["| kept samples | share | mean weight | AUC of the distance against right ones |", "|---|---|---|---|"]
+    for name, rows in {"right": right, "hallucinated": hallucinated, "misaligned only": ~right & ~hallucinated}.items():
+        both = table[rows | right]
+        auc = "" if name == "right" else f"{roc_auc_score(~both['correct'].astype(bool), both['distance']):.3f}"
+        lines.append(f"| {name} | {rows.mean():.3f} | {table['weight'][rows].mean():.3f} | {auc} |")
+    sizes = table.groupby(["seed", "round"])["weight"].apply(lambda values: effective_sample_size(values.to_numpy()))
+    by_round = ", ".join(f"{value:.2f}" for value in sizes.groupby("round").min())
+    return [*lines, "", f"Smallest effective sample size of the seeds, by round: {by_round}"]
 
 
 def main() -> None:
-    """Draw a picture."""
+    """Draw a picture, or print the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("picture", choices=["curves", *ARMS, "weights"])
+    options.add_argument("picture", choices=[*ROUNDS, "weights", "kept"])
     options.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="weights shows the first")
     given = options.parse_args()
+    if given.picture == "kept":
+        sys.stdout.write("\n".join(kept(given.seeds)) + "\n")
+        return
     path = ROOT / "docs" / "images" / f"{given.picture}.png"
     path.parent.mkdir(exist_ok=True)
-    if given.picture == "curves":
-        curves(given.seeds, path)
-    elif given.picture == "weights":
+    if given.picture == "weights":
         extremes(given.seeds[0]).save(path, optimize=True)
     else:
-        panels(*ARMS[given.picture], given.seeds).save(path, optimize=True)
+        panels(ROUNDS[given.picture], given.seeds).save(path, optimize=True)
 
 
 if __name__ == "__main__":

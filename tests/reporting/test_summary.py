@@ -121,3 +121,15 @@ def test_rounds_without_a_test_are_named_and_change_nothing_else(metrics: Metric
     line = "Not tested, as evaluation.test_every says: round 1.\n"
     assert line in text
     assert text.replace(line, "") == summary_text(metrics, scores[0], scores[2], 200, 0)
+
+
+def test_signs_of_collapse_are_named_once_with_their_first_round() -> None:
+    rounds = [{"test/hallucination_rate": rate} for rate in (0.2, 0.4, 0.5)]
+    for metrics, accepted in zip(rounds, (1.0, 1.0, 0.0), strict=True):
+        rate = metrics["test/hallucination_rate"]
+        metrics |= {"test/hallucination_rate_low": rate - 0.04, "test/hallucination_rate_high": rate + 0.04}
+        metrics["gate/accepted"] = accepted
+    scores = pd.DataFrame({"prompt_id": ["a", "b"], "sample_index": 0, "proxy": 1.0})
+    text = summary_text(rounds, scores, scores, 100, 0)
+    assert text.count("Sign of collapse") == 1
+    assert "Sign of collapse in round 1 (the gate let it pass): hallucination rate 0.400 after 0.200" in text

@@ -28,7 +28,7 @@ FOLDER = Path("data") / "study"
 def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page: Path | None) -> None:
     """Run variants of the method over several seeds, and write tables and a page of what differs.
 
-    FILE.yml names the arms and the seeds (docs/studies.md). The runs lie in data/study/<study>/<arm>/seed_<n>, the
+    FILE.yml names the arms and the seeds (docs/commands.md). The runs lie in data/study/<study>/<arm>/seed_<n>, the
     tables and results.md in data/study/<study>. What is done is not run again, and what was killed continues.
     """
     from rsidiff_kedro.study.page import write_page

@@ -1,4 +1,4 @@
-"""Say where a run is: bars begin with "round 2/6", and each round ends with one line."""
+"""Say where a run is: bars begin with "round 2/6", and each round ends with one line, and warnings of collapse."""
 
 import logging
 import math
@@ -11,6 +11,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from rsidiff_kedro.evaluation.collapse import signs_of_collapse
 from rsidiff_kedro.execution.progress import set_place
 from rsidiff_kedro.hooks.mlflow_runs import flattened
 from rsidiff_kedro.pipelines.stage import METHOD, round_of
@@ -30,6 +31,7 @@ class ProgressHooks:
         self._began = self._longest = 0.0
         self._metrics: dict[int, Metrics] = {}
         self._shown = [ACCURACY]
+        self._selecting: list[str] = []
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -39,6 +41,7 @@ class ProgressHooks:
         parameters = dict(flattened(stored.load())) if stored is not None else {}
         self._rounds = int(parameters.get("rounds", self._last))
         rewards = [key.removeprefix(SELECTING) for key in parameters if key.startswith(SELECTING)]
+        self._selecting = rewards
         self._shown = [ACCURACY, *(f"{REWARD_PREFIX}{name}" for name in rewards)]
         self._round, self._longest, self._metrics = None, 0.0, {}
 
@@ -86,6 +89,9 @@ class ProgressHooks:
         if self._longest and number < self._last:
             line += f"; about {duration((self._last - number) * self._longest)} left"
         logger.info("%s", line)
+        rounds = [self._before(each + 1, catalog) for each in range(number)] + [self._metrics[number]]
+        for sign in signs_of_collapse(rounds, self._selecting):
+            logger.warning("Round %d shows a sign of collapse: %s", number, sign)
 
     def _before(self, number: int, catalog: CatalogProtocol) -> Metrics:
         """Return the metrics of the round before, also if they were reused; empty if there are none."""

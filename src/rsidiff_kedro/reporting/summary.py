@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.evaluation.collapse import signs_of_collapse
 from rsidiff_kedro.evaluation.intervals import Interval, paired_difference
 from rsidiff_kedro.reporting.labels import diversity_meaning, reward_label, role
 from rsidiff_kedro.reporting.values import (
@@ -134,7 +135,7 @@ def summary_text(
         lines.append(f"  {'diversity':{width}} {before:8.3f}  {after:8.3f}   x {ratio.mean:.2f} {interval}  {verdict}")
         lines.append(f"Diversity, with its ratio to the base's: {diversity_meaning(rounds)}")
     lines += [*_rewards(rounds, selecting), *by_category, *_untested(rounds), *_gate(rounds, adapters or {})]
-    lines += _warnings(comparisons, selecting)
+    lines += [*_warnings(comparisons, selecting), *_collapse(rounds, selecting)]
     lines.append("The report shows every round's figures and the same prompts and seeds side by side.")
     return "\n".join(lines) + "\n"
 
@@ -184,6 +185,17 @@ def _gate(rounds: Sequence[Metrics], adapters: Mapping[int, str]) -> list[str]:
         name = f"round {used}'s" if used else "the base's, which changes nothing"
         lines.append(f"The adapter in use is {name}" + (f": {adapters[used]}" if used in adapters else "."))
     return lines
+
+
+def _collapse(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[str]:
+    """Name each sign of collapse with the first round that shows it, and its round's verdict of the gate."""
+    found: dict[str, str] = {}
+    rejected = rejected_rounds(rounds)
+    for number in range(1, len(rounds)):
+        for sign in signs_of_collapse(rounds[: number + 1], selecting):
+            gate = "the gate rejected its candidate" if number in rejected else "the gate let it pass"
+            found.setdefault(sign.monitor, f"Sign of collapse in round {number} ({gate}): {sign}")
+    return [*found.values()]
 
 
 def _warnings(comparisons: Sequence[Comparison], selecting: Collection[str]) -> list[str]:

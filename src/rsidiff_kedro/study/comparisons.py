@@ -1,11 +1,11 @@
 """Compute what a study's page shows: each arm against its base, and arms against each other, measure by measure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from rsidiff_kedro.study.settings import StudySettings
+from rsidiff_kedro.study.settings import Pairing, StudySettings
 from rsidiff_kedro.study.statistics import Estimate, by_prompt, difference, holm, mean, ratio
 from rsidiff_kedro.study.tables import Tables
 
@@ -49,17 +49,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Gap:
-    """The difference between two arms at their last rounds.
+    """The difference between two arms after a round.
 
     Attributes:
-        pair: the arms, first minus second or first over second.
+        pair: the arms, first minus second or first over second; the round is always known.
         gap: with the p-value of this comparison alone.
         p: after Holm's correction over the pairs of this measure.
         seeds: that both have.
         prompts: of these seeds, evaluated in both.
     """
 
-    pair: tuple[str, str]
+    pair: Pairing
     gap: Estimate
     p: float
     seeds: int
@@ -98,29 +98,44 @@ def changes(measure: Measure, arms: Sequence[str], tables: Tables) -> list[Chang
     return found
 
 
-def gaps(measure: Measure, pairs: Sequence[tuple[str, str]], tables: Tables) -> list[Gap]:
-    """Compare arms with each other at their last rounds; p-values are corrected for the number of pairs."""
+def gaps(measure: Measure, pairs: Sequence[Pairing], tables: Tables, flat: Collection[str] = ()) -> list[Gap]:
+    """Compare arms with each other; p-values are corrected for the number of pairs.
+
+    Args:
+        measure: what is compared.
+        pairs: the arms and rounds.
+        tables: of the study.
+        flat: arms without rounds, which count with their last.
+    """
     found = []
     for pair in pairs:
-        first, second = (measure.of(arm, last_round(tables, arm)) for arm in pair)
-        shared = first.index.intersection(second.index)
+        after = pair.after or _shared_rounds(pair, tables, flat)[-1]
+        first, second = _both(measure, pair, after, tables, flat)
         gap = measure.compare(first, second)
         seeds = {*first.index.get_level_values("seed")} & {*second.index.get_level_values("seed")}
-        found.append(Gap(pair, gap, gap.p, len(seeds), len(shared)))
+        shared = first.index.intersection(second.index)
+        found.append(Gap(pair._replace(after=after), gap, gap.p, len(seeds), len(shared)))
     corrected = holm([each.gap.p for each in found])
     return [replace(each, p=p) for each, p in zip(found, corrected, strict=True)]
 
 
-def gap_by_round(measure: Measure, pair: tuple[str, str], tables: Tables) -> dict[int, Estimate]:
-    """Compare two arms in each round after the base; one with fewer rounds stays at its last."""
-    first, second = pair
-    rounds = sorted({*_rounds(tables, first), *_rounds(tables, second)} - {0})
-    lasts = {arm: last_round(tables, arm) for arm in pair}
-    return {
-        number: measure.compare(*(measure.of(arm, min(number, lasts[arm])) for arm in pair))
-        for number in rounds
-        if all(min(number, lasts[arm]) in _rounds(tables, arm) for arm in pair)
-    }
+def gap_by_round(measure: Measure, pair: Pairing, tables: Tables, flat: Collection[str] = ()) -> dict[int, Estimate]:
+    """Compare two arms after each round that both have; see `gaps`."""
+    rounds = [number for number in _shared_rounds(pair, tables, flat) if number]
+    return {number: measure.compare(*_both(measure, pair, number, tables, flat)) for number in rounds}
+
+
+def _both(
+    measure: Measure, pair: Pairing, after: int, tables: Tables, flat: Collection[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    first, second = (measure.of(arm, last_round(tables, arm) if arm in flat else after) for arm in pair.arms)
+    return first, second
+
+
+def _shared_rounds(pair: Pairing, tables: Tables, flat: Collection[str]) -> list[int]:
+    """List the evaluated rounds that both arms have; an arm without rounds has those of the other."""
+    rounds = [{*_rounds(tables, arm)} for arm in pair.arms if arm not in flat]
+    return sorted(set.intersection(*rounds)) if rounds else [1]
 
 
 def by_round(measure: Measure, arm: str, tables: Tables) -> dict[int, Estimate]:

@@ -1,6 +1,6 @@
 """Plot the measures of a study over rounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ MARKERS = "osD^vPX*"
 """They tell lines apart in gray too."""
 
 
-def save_figure(path: Path, panels: Mapping[str, Curves], flat: Sequence[str] = ()) -> None:
+def save_figure(path: Path, panels: Mapping[str, Curves], flat: Collection[str] = ()) -> None:
     """Write a PNG file with a panel per measure: a line per arm over rounds, with a band for its 95 % interval.
 
     Args:
@@ -35,7 +35,7 @@ def save_figure(path: Path, panels: Mapping[str, Curves], flat: Sequence[str] = 
         figure.savefig(partial, dpi=100, format="png")
 
 
-def _plot(axes: Axes, curves: Curves, flat: Sequence[str]) -> None:
+def _plot(axes: Axes, curves: Curves, flat: Collection[str]) -> None:
     longest = max(max(rounds) for rounds in curves.values())
     for number, (arm, rounds) in enumerate(curves.items()):
         color = f"C{number % 10}"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rsidiff_kedro.core.errors import InputError
@@ -10,7 +10,7 @@ from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.study.comparisons import Measure, by_round, changes, gap_by_round, gaps, measures_of, missing
 from rsidiff_kedro.study.figure import save_figure
-from rsidiff_kedro.study.settings import StudySettings
+from rsidiff_kedro.study.settings import Pairing, StudySettings
 from rsidiff_kedro.study.statistics import RESAMPLES, Estimate
 from rsidiff_kedro.study.tables import Tables
 
@@ -34,7 +34,7 @@ def write_page(path: Path, name: str, settings: StudySettings, tables: Tables) -
     path.parent.mkdir(parents=True, exist_ok=True)
     figure = path.with_suffix(".png")
     panels = {each.label: {arm: by_round(each, arm, tables) for arm in arms} for each in measures}
-    save_figure(figure, panels, [arm for arm in arms if settings.arms[arm].pipeline == "sft"])
+    save_figure(figure, panels, settings.flat)
     with replacing(path) as partial:
         partial.write_text("\n".join(_page(name, settings, tables, measures, arms, figure.name)), encoding="utf-8")
 
@@ -42,7 +42,7 @@ def write_page(path: Path, name: str, settings: StudySettings, tables: Tables) -
 def _page(
     name: str, settings: StudySettings, tables: Tables, measures: Sequence[Measure], arms: Sequence[str], figure: str
 ) -> Iterator[str]:
-    pairs = [pair for pair in settings.pairs if {*pair} <= {*arms}]
+    pairs = [pair for pair in settings.pairs if {*pair.arms} <= {*arms}]
     yield f"# Study {name}\n"
     yield from _setting(settings, tables)
     yield f"![{', '.join(each.label for each in measures)} by round, by arm]({figure})\n"
@@ -50,9 +50,9 @@ def _page(
     yield from _changes(measures, arms, tables)
     if pairs:
         yield "\n## Arms against each other\n"
-        yield from _gaps(measures, pairs, tables)
-        yield f"\nThe same by round: {measures[0].label}. An arm with fewer rounds stays at its last.\n"
-        yield from _gaps_by_round(measures[0], pairs, tables)
+        yield from _gaps(measures, pairs, tables, settings.flat)
+        yield f"\nThe same by round: {measures[0].label}.\n"
+        yield from _gaps_by_round(measures[0], pairs, tables, settings.flat)
     yield "\n## By round\n"
     yield from _rounds(measures, arms, tables)
     yield "\n## How to read this\n"
@@ -90,31 +90,40 @@ def _changes(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) -
     yield from _table(("arm", "measure", "last round minus base (x: over base)", "last round", "base"), rows)
 
 
-def _gaps(measures: Sequence[Measure], pairs: Sequence[tuple[str, str]], tables: Tables) -> Iterator[str]:
+def _gaps(
+    measures: Sequence[Measure], pairs: Sequence[Pairing], tables: Tables, flat: Collection[str]
+) -> Iterator[str]:
     rows = [
         (
-            " / ".join(each.pair) if measure.is_ratio else " minus ".join(each.pair),
+            _pair(each.pair, measure),
+            each.pair.after,
             measure.label,
             _compared(each.gap, measure),
             _p(each.p),
             f"{each.seeds}, {each.prompts}",
         )
         for measure in measures
-        for each in gaps(measure, pairs, tables)
+        for each in gaps(measure, pairs, tables, flat)
     ]
-    yield from _table(
-        ("arms, last rounds", "measure", "difference (x: ratio)", "p (Holm)", "seeds, paired prompts"), rows
-    )
+    head = ("arms", "round", "measure", "difference (x: ratio)", "p (Holm)", "seeds, paired prompts")
+    yield from _table(head, rows)
 
 
-def _gaps_by_round(measure: Measure, pairs: Sequence[tuple[str, str]], tables: Tables) -> Iterator[str]:
-    found = {pair: gap_by_round(measure, pair, tables) for pair in pairs}
+def _gaps_by_round(measure: Measure, pairs: Sequence[Pairing], tables: Tables, flat: Collection[str]) -> Iterator[str]:
+    found = {arms: gap_by_round(measure, Pairing(*arms), tables, flat) for arms in dict.fromkeys(p.arms for p in pairs)}
     rounds = sorted({number for gap in found.values() for number in gap})
     rows = [
-        (" minus ".join(pair), *(_compared(gap[number], measure) if number in gap else "" for number in rounds))
-        for pair, gap in found.items()
+        (
+            _pair(Pairing(*arms), measure),
+            *(_compared(gap[number], measure) if number in gap else "" for number in rounds),
+        )
+        for arms, gap in found.items()
     ]
     yield from _table(("arms", *map(str, rounds)), rows)
+
+
+def _pair(pair: Pairing, measure: Measure) -> str:
+    return (" / " if measure.is_ratio else " minus ").join(pair.arms)
 
 
 def _rounds(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) -> Iterator[str]:

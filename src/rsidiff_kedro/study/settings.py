@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from omegaconf import OmegaConf
 from pydantic import Field, StringConstraints, ValidationError, model_validator
@@ -22,6 +22,19 @@ _ELSEWHERE = {"rounds": "its own `rounds`, beside `params`", "seed": "`seeds` of
 
 class StudyError(InputError):
     """A study that cannot be run as its file says; the message says what to change."""
+
+
+class Pairing(NamedTuple):
+    """Two arms to compare, the first minus the second, after a round; None: the last that both have."""
+
+    first: str
+    second: str
+    after: int | None = None
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Return the names of both."""
+        return self.first, self.second
 
 
 class ArmSettings(Section):
@@ -46,7 +59,7 @@ class StudySettings(Section):
         rounds: of each arm that names no number.
         seeds: each arm runs once with each.
         arms: by name; the first is what the others are compared with.
-        compare: pairs of arms to compare, the first minus the second; None compares each arm with the first.
+        compare: pairs of arms to compare, see `Pairing`; None compares each arm with the first.
         split: the prompts that are evaluated: test, or validation for choosing.
         workers: runs side by side, each with one thread.
     """
@@ -55,7 +68,7 @@ class StudySettings(Section):
     rounds: Rounds
     seeds: tuple[Annotated[int, Field(strict=True, ge=0, lt=2**32)], ...] = Field(min_length=1)
     arms: dict[Name, ArmSettings] = Field(min_length=1)
-    compare: tuple[tuple[str, str], ...] | None = None
+    compare: tuple[tuple[str, str] | tuple[str, str, Rounds], ...] | None = None
     split: Literal["test", "validation"] = "test"
     workers: int = Field(default=1, strict=True, ge=1, le=256)
 
@@ -69,18 +82,32 @@ class StudySettings(Section):
             raise ValueError(f"arms {alike[0][0]!r} and {alike[0][1]!r} would share a folder on some disks; rename one")
         for name, arm in self.arms.items():
             _check_arm(name, arm)
-        for pair in self.compare or ():
-            unknown = [name for name in pair if name not in self.arms]
-            if unknown or pair[0] == pair[1]:
-                problem = f"there is no arm {unknown[0]!r}" if unknown else "it compares an arm with itself"
-                raise ValueError(f"compare has [{', '.join(pair)}]: {problem}; name two of {', '.join(self.arms)}")
+        for pair in self.pairs:
+            self._check_pair(pair)
         return self
 
+    def _check_pair(self, pair: Pairing) -> None:
+        shown = f"compare has [{', '.join(map(str, filter(None, pair)))}]"
+        unknown = [name for name in pair.arms if name not in self.arms]
+        if unknown or pair.first == pair.second:
+            problem = f"there is no arm {unknown[0]!r}" if unknown else "it compares an arm with itself"
+            raise ValueError(f"{shown}: {problem}; name two of {', '.join(self.arms)}")
+        short = [name for name in pair.arms if name not in self.flat and self.rounds_of(name) < (pair.after or 0)]
+        if short:
+            raise ValueError(f"{shown}: {short[0]} has {self.rounds_of(short[0])} rounds; name a round of both")
+
     @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
+    def pairs(self) -> tuple[Pairing, ...]:
         """Return the pairs of arms to compare."""
+        if self.compare is not None:
+            return tuple(Pairing(*pair) for pair in self.compare)
         first, *others = self.arms
-        return self.compare if self.compare is not None else tuple((name, first) for name in others)
+        return tuple(Pairing(name, first) for name in others)
+
+    @property
+    def flat(self) -> frozenset[str]:
+        """Return the arms without rounds, which are compared with any round of the others."""
+        return frozenset(name for name, arm in self.arms.items() if arm.pipeline == "sft")
 
     def rounds_of(self, arm: str) -> int:
         """Return how many rounds an arm has; supervised fine-tuning is one."""

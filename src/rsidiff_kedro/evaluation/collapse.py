@@ -1,0 +1,141 @@
+"""Find signs of collapse in the rounds so far: which monitor moved for the worse, beyond its noise, and what to change.
+
+A monitor is compared with the best round before, or with the base. Its noise is the standard error that its interval
+says. Rounds share their prompts, so that differences vary less than two intervals say; where a paired interval is
+measured, it counts. Many rounds are looked at, so a move must be `CLEAR` standard errors, and not two.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+Metrics = Mapping[str, float | None]
+CLEAR = 2.4
+"""Standard errors from which a change counts."""
+DRIFT = 3.5
+"""The same of image statistics, which may change for good reasons."""
+KEPT = 0.9
+"""Share of the base's diversity that a run may go down to."""
+_WIDTH = 2 * 1.96
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A monitor that moved for the worse.
+
+    Attributes:
+        monitor: in words.
+        change: what it was and is, in words.
+        size: of the change in standard errors.
+        advice: what to change.
+    """
+
+    monitor: str
+    change: str
+    size: float
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.monitor} {self.change}, {self.size:.1f} standard errors; {self.advice}"
+
+
+@dataclass(frozen=True)
+class _Monitor:
+    """A metric that should not fall (sign 1) or rise (sign -1) below the best round before."""
+
+    key: str
+    name: str
+    sign: int
+    advice: str
+    paired: str | None = None
+
+
+_TRAIN_LESS = "stop at that round, or lower finetune.learning_rate, or turn the gate on"
+_MONITORS = (
+    _Monitor("test/prompt_accuracy", "accuracy", 1, _TRAIN_LESS, "test/prompt_accuracy_gain_over_base"),
+    _Monitor(
+        "test/hallucination_rate",
+        "hallucination rate",
+        -1,
+        "turn weighting and preference_selection on, or lower weighting.temperature",
+    ),
+)
+_DRIFTING = {"test/saturation": "saturation", "test/sharpness": "sharpness"}
+
+
+def signs_of_collapse(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> list[Sign]:
+    """Return what warns in the last of these rounds; nothing if it was not tested.
+
+    Args:
+        rounds: the metrics of all rounds so far, the base first.
+        selecting: the rewards that select; the others are held out, and must not fall either.
+    """
+    if len(rounds) < 2:
+        return []
+    last = rounds[-1]
+    held_out = [
+        _Monitor(key, f"held-out reward {key.removeprefix('test/reward/')}", 1, _TRAIN_LESS)
+        for key in sorted(last)
+        if key.startswith("test/reward/")
+        and not key.endswith(("_low", "_high"))
+        and key.removeprefix("test/reward/") not in selecting
+    ]
+    found = [_fallen(rounds, monitor) for monitor in (*_MONITORS, *held_out)]
+    found += [_diversity(last), _gap(last), *(_drifted(rounds, key, name) for key, name in _DRIFTING.items())]
+    return [each for each in found if each is not None]
+
+
+def _fallen(rounds: Sequence[Metrics], monitor: _Monitor) -> Sign | None:
+    """Compare the last round with the best before."""
+    values = [_value(metrics, monitor.key) for metrics in rounds]
+    before = [number for number in range(len(rounds) - 1) if math.isfinite(values[number])]
+    if not before or not math.isfinite(values[-1]):
+        return None
+    best = max(before, key=lambda number: monitor.sign * values[number])
+    error = _error(rounds[-1], monitor.paired) if monitor.paired else math.nan
+    if math.isnan(error):
+        error = math.hypot(_error(rounds[-1], monitor.key), _error(rounds[best], monitor.key))
+    size = monitor.sign * (values[best] - values[-1]) / error if error else math.nan
+    if not size > CLEAR:
+        return None
+    change = f"{values[-1]:.3f} after {values[best]:.3f} in round {best}"
+    return Sign(monitor.name, change, size, monitor.advice)
+
+
+def _diversity(last: Metrics) -> Sign | None:
+    key = "test/diversity_over_base"
+    ratio, error = _value(last, key), _error(last, key)
+    size = (KEPT - ratio) / error if error else math.nan
+    if not size > 1.96:  # beyond doubt below what a run may go down to
+        return None
+    advice = "set replay.base=true, raise preference_selection.keep_per_prompt, or lower synthesis guidance"
+    return Sign("diversity", f"x {ratio:.2f} of the base's", (1 - ratio) / error, advice)
+
+
+def _gap(last: Metrics) -> Sign | None:
+    gap, error = _value(last, "test/reward_gap"), _error(last, "test/reward_gap")
+    if not (error and gap / error > CLEAR):
+        return None
+    advice = "the model learns to please what selects: add a reward to preference_selection.rewards, or a max_gap"
+    return Sign("gap between what selects and what is held out", f"{gap:+.2f}", gap / error, advice)
+
+
+def _drifted(rounds: Sequence[Metrics], key: str, name: str) -> Sign | None:
+    """Compare the last round with the base."""
+    before, after = _value(rounds[0], key), _value(rounds[-1], key)
+    error = math.hypot(_error(rounds[0], key), _error(rounds[-1], key))
+    size = abs(after - before) / error if error else math.nan
+    if not size > DRIFT:
+        return None
+    advice = "look at the images; set replay.base=true, or lower finetune.learning_rate"
+    return Sign(name, f"{after:.3f} after the base's {before:.3f}", size, advice)
+
+
+def _value(metrics: Metrics, key: str) -> float:
+    value = metrics.get(key)
+    return math.nan if value is None else float(value)
+
+
+def _error(metrics: Metrics, key: str) -> float:
+    """Return the standard error that a 95 % interval says; NaN without one."""
+    return (_value(metrics, f"{key}_high") - _value(metrics, f"{key}_low")) / _WIDTH

@@ -1,0 +1,113 @@
+"""`kedro rsi study` plans the runs of a study, and collects what they measured."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
+
+from rsidiff_kedro.cli import cli
+from rsidiff_kedro.hooks.configuration import _merge, open_configuration
+from rsidiff_kedro.parameters import parse_parameters
+from rsidiff_kedro.study import runs
+from rsidiff_kedro.study.runs import Job
+from rsidiff_kedro.study.settings import nested, read_study
+
+STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
+
+GOOD = "env: test\nrounds: 2\nseeds: [0]\narms: {{one: {{}}, two: {{params: {params}}}}}\n"
+Study = Callable[..., Result]
+
+
+@pytest.fixture
+def study(project: Path) -> Study:
+    """Return `study(params, "--dry-run")`, which calls the command on a study of two arms."""
+    bootstrap_project(project)
+
+    def call(params: str, *options: str) -> Result:
+        (project / "mine.yml").write_text(GOOD.format(params=params), encoding="utf-8")
+        return CliRunner().invoke(cli, ["rsi", "study", "mine.yml", *options])
+
+    return call
+
+
+@pytest.fixture
+def made(finished_project: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """Put a finished run of conf/test where each run should be made; collect the runs."""
+    found: list[Job] = []
+
+    def run(job: Job, log: Path) -> int:
+        found.append(job)
+        shutil.copytree(finished_project / "data" / "test", job.folder / "data" / "test")
+        return 0
+
+    monkeypatch.setattr(runs, "run_project", lambda root: run)
+    return found
+
+
+def test_a_study_is_listed_and_nothing_is_run(study: Study, made: list[Job]) -> None:
+    result = study("{weighting.enabled: false}", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "two seed 0: to run, 2 rounds, " in result.output and "0 of 2 runs are done" in result.output
+    assert not made
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ("{weighting.enable: false}", "arm 'two': unknown parameter 'weighting.enable'; did you mean"),
+        ("{finetune: {steps: 0}}", "arm 'two': parameter 'finetune.steps' is 0"),
+    ],
+)
+def test_an_arm_s_parameters_are_checked_as_those_of_a_run(study: Study, params: str, says: str) -> None:
+    result = study(params)
+    assert result.exit_code == 1 and says in result.output
+
+
+def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[Job], project: Path) -> None:
+    result = study("{gate.enabled: false}")
+    assert result.exit_code == 0, result.output
+    assert "two seed 0: done in " in result.output
+    images = pd.read_parquet(project / "data/study/mine/tables/images.parquet")
+    assert [*images.groupby(["arm", "round"]).size()] == [12] * 6
+    page = (project / "data/study/mine/results.md").read_text()
+    assert "| two minus one | 2 | accuracy | +0.000 [+0.000, +0.000] | 1.000 | 1, 6 |" in page
+    assert "`gate.enabled=false`" in page
+
+    assert "2 of 2 runs are done" in study("{gate.enabled: false}", "--dry-run").output
+    assert "1 of 2 runs are done" in study("{gate.enabled: true, gate.tolerance: 0.1}", "--dry-run").output
+    assert len(made) == 2
+
+    shutil.rmtree(project / "data/study/mine/one")
+    again = study("{gate.enabled: false}", "--only-page", "--page=page.md")
+    assert again.exit_code == 0 and (project / "page.md").read_text() == page.replace("results.png", "page.png")
+
+
+def test_a_failed_run_ends_the_command_with_code_one(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(job: Job, log: Path) -> int:
+        log.write_text("no such thing\n", encoding="utf-8")
+        return 2
+
+    monkeypatch.setattr(runs, "run_project", lambda root: run)
+    result = study("{}")
+    assert result.exit_code == 1
+    assert "  no such thing" in result.output and "2 of 2 runs failed (one seed 0, two seed 0)" in result.output
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yml")), ids=lambda path: path.stem)
+def test_the_studies_of_this_project_can_be_run(project: Path, path: Path) -> None:
+    settings = read_study(path)
+    tree = open_configuration(settings.env)[1]["parameters"]
+    for name, arm in settings.arms.items():
+        parse_parameters(_merge(tree, nested(arm.params, name)))
+
+
+def test_paths_of_an_arm_start_at_the_project(study: Study, made: list[Job], project: Path) -> None:
+    study("{sft.images: pictures}")
+    by_arm = {job.arm: job for job in made}
+    assert by_arm["two"].params["sft"]["images"] == str(project / "pictures")
+    assert yaml.safe_load(yaml.safe_dump(dict(by_arm["two"].params)))["rounds"] == 2

@@ -1,0 +1,135 @@
+"""A study's tables keep what was measured, and its page says what differs."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.study.comparisons import changes, gap_by_round, gaps, measures_of
+from rsidiff_kedro.study.page import write_page
+from rsidiff_kedro.study.settings import Pairing, StudySettings
+from rsidiff_kedro.study.tables import Tables, joined, load_tables, round_tables
+
+SEEDS = (3, 4)
+PROMPTS = 40
+
+
+def scores(right: float, seed: int, judged: bool = True) -> pd.DataFrame:
+    """Two samples of each prompt, of which a share is right; the same prompts in each arm of a seed."""
+    rng = np.random.default_rng(seed)
+    luck = np.repeat(rng.uniform(size=PROMPTS), 2)
+    table = pd.DataFrame({"prompt_id": np.repeat([f"{seed}-{n}" for n in range(PROMPTS)], 2)})
+    table = table.assign(sample_index=[0, 1] * PROMPTS, proxy=luck + right)
+    if judged:
+        correct = luck < right
+        table = table.assign(correct=correct, attribute_accuracy=1.0, hallucinations=2 * ~correct)
+        table["left_open"] = ['{"size": "small"}', '{"size": "large"}'] * PROMPTS
+    return table
+
+
+def measured(judged: bool = True, arms: tuple[str, ...] = ("naive", "method")) -> Tables:
+    """The naive arm stays at .5, the method goes from .5 to .8 in two rounds."""
+    parts = [
+        round_tables(arm, seed, number, scores(right, seed, judged), ["proxy"], {"test/diversity": 1.0, "none": None})
+        for arm in arms
+        for seed in SEEDS
+        for number, right in enumerate((0.5, 0.65, 0.8) if arm == "method" else (0.5, 0.5))
+    ]
+    return joined(parts)
+
+
+@pytest.fixture
+def settings() -> StudySettings:
+    return StudySettings.model_validate(
+        {
+            "rounds": 2,
+            "seeds": SEEDS,
+            "arms": {"naive": {"params": {"a|b": 1}}, "method": {}, "pairs": {"pipeline": "sft"}},
+            "compare": [["method", "naive"]],
+        }
+    )
+
+
+def test_tables_come_back_from_disk(tmp_path: Path) -> None:
+    tables = measured()
+    tables.save(tmp_path)
+    again = load_tables(tmp_path)
+    for name, table in vars(tables).items():
+        pd.testing.assert_frame_equal(getattr(again, name), table, check_dtype=False)
+    assert again.rewards == ["proxy"]
+
+
+def test_missing_tables_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without --only-page"):
+        load_tables(tmp_path / "none")
+
+
+def test_an_image_that_no_judge_could_read_counts_nowhere() -> None:
+    table = scores(0.5, 3)
+    table["correct"] = table["correct"].astype("boolean").mask(table.index == 0)
+    images = round_tables("a", 3, 0, table, [], {}).images
+    assert images["correct"].isna().sum() == images["hallucinated"].isna().sum() == 1
+
+
+def test_accuracy_comes_first_where_there_is_a_judge() -> None:
+    labels = [measure.label for measure in measures_of(measured(), "test")]
+    assert labels == ["accuracy", "hallucination rate", "diversity", "reward proxy"]
+
+
+def test_without_a_judge_rewards_come_first_and_diversity_is_each_run_s() -> None:
+    found = measures_of(measured(judged=False), "test")
+    assert [measure.label for measure in found] == ["reward proxy", "diversity"]
+    assert changes(found[1], ["method"], measured(judged=False))[0].change[:3] == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("pair", "after"), [(Pairing("method", "naive"), 1), (Pairing("method", "naive", 1), 1)])
+def test_arms_are_compared_after_the_last_round_of_both(pair: Pairing, after: int) -> None:
+    tables = measured()
+    (found,) = gaps(measures_of(tables, "test")[0], [pair], tables)
+    images = tables.images.astype({"correct": float}).groupby(["arm", "round"])["correct"].mean()
+    assert found.pair.after == after
+    assert found.gap.value == pytest.approx(images["method", after] - images["naive", 1])
+    assert found.gap.low > 0 and found.p < 0.01
+    assert (found.seeds, found.prompts) == (2, 2 * PROMPTS)
+
+
+def test_p_values_are_corrected_for_the_number_of_pairs() -> None:
+    tables = measured()
+    accuracy = measures_of(tables, "test")[0]
+    one, three = (gaps(accuracy, [Pairing("method", "naive")] * count, tables) for count in (1, 3))
+    assert three[0].p == pytest.approx(3 * one[0].p)
+
+
+def test_an_arm_without_rounds_is_compared_with_each_round_of_the_other() -> None:
+    tables = measured()
+    accuracy, pair = measures_of(tables, "test")[0], Pairing("method", "naive")
+    assert [*gap_by_round(accuracy, pair, tables)] == [1]
+    by_round = gap_by_round(accuracy, pair, tables, {"naive"})
+    assert [*by_round] == [1, 2] and by_round[2].value > by_round[1].value > 0
+    assert gaps(accuracy, [pair], tables, {"naive"})[0].gap == by_round[2]
+
+
+def test_the_page_has_the_tables_its_figure_and_what_is_missing(tmp_path: Path, settings: StudySettings) -> None:
+    page = tmp_path / "results.md"
+    write_page(page, "mine", settings, measured())
+    text = page.read_text()
+    assert "| method | accuracy | +0." in text and "| method minus naive | 1 | accuracy | +0." in text
+    assert "did not come to their end: pairs seed 3, pairs seed 4." in text
+    assert "`a&#124;b=1`" in text and "![accuracy, hallucination rate" in text
+    with Image.open(tmp_path / "results.png") as image:
+        assert image.width > 1000
+
+
+def test_the_same_tables_make_the_same_page(tmp_path: Path, settings: StudySettings) -> None:
+    for name in ("one", "two"):
+        write_page(tmp_path / name / "results.md", "mine", settings, measured())
+    for file in ("results.md", "results.png"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_tables_of_another_study_are_refused(tmp_path: Path, settings: StudySettings) -> None:
+    with pytest.raises(InputError, match="hold no run of the arms naive, method, pairs"):
+        write_page(tmp_path / "results.md", "mine", settings, measured(arms=("other",)))

@@ -1,0 +1,145 @@
+"""Runs of a study are made side by side, once, and go on after a failure."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.study.runs import Job, _locked, _prepare, check_data, run_jobs
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    return [
+        Job(arm, seed, 2, tmp_path / arm / f"seed_{seed}", None, {"seed": seed}, {"parameters": {"arm": arm}})
+        for seed in (3, 4)
+        for arm in ("method", "naive")
+    ]
+
+
+class Runs:
+    """Stands for kedro: notes which runs were made; those of some names fail."""
+
+    def __init__(self, fails: Sequence[str] = ()) -> None:
+        self.made: list[str] = []
+        self.fails = fails
+
+    def __call__(self, job: Job, log: Path) -> int:
+        self.made.append(job.name)
+        log.write_text("one\n\ntwo\x1b[0m\nlast line\n", encoding="utf-8")
+        return int(job.name in self.fails)
+
+
+def test_what_is_done_is_not_run_again(jobs: list[Job]) -> None:
+    first, second = Runs(), Runs()
+    assert run_jobs(jobs, first, 2, lambda line: None) == []
+    run_jobs(jobs, second, 2, lambda line: None)
+    assert sorted(first.made) == sorted(job.name for job in jobs) and second.made == []
+
+
+def test_a_run_of_other_content_is_run_again(jobs: list[Job]) -> None:
+    run_jobs(jobs, Runs(), 2, lambda line: None)
+    changed = [replace(jobs[0], content={"parameters": {"arm": "other"}}), *jobs[1:]]
+    again = Runs()
+    run_jobs(changed, again, 1, lambda line: None)
+    assert again.made == [jobs[0].name]
+
+
+def test_a_failed_run_is_told_with_the_end_of_its_log_and_the_others_go_on(jobs: list[Job]) -> None:
+    said: list[str] = []
+    failed = run_jobs(jobs, Runs(["naive seed 3"]), 1, said.append)
+    assert [job.name for job in failed] == ["naive seed 3"]
+    text = "\n".join(said)
+    assert "naive seed 3: FAILED" in text and "  exit code 1; " in text and "  last line" in text
+    assert "\\x1b" in text and "\x1b" not in text
+    assert [job.is_done for job in jobs] == [True, False, True, True]
+    again = Runs()
+    assert run_jobs(jobs, again, 1, said.append) == [] and again.made == ["naive seed 3"]
+
+
+def test_each_finished_run_has_a_line_with_the_time_left(jobs: list[Job]) -> None:
+    said: list[str] = []
+    run_jobs(jobs, Runs(), 1, said.append)
+    assert said[0].startswith("method seed 3: done in ") and "(1 of 4, about " in said[0]
+    assert said[-1].endswith("(4 of 4)")
+
+
+def test_what_ends_the_study_ends_its_waiting_runs(jobs: list[Job]) -> None:
+    runs = Runs()
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    def slow(job: Job, log: Path) -> int:
+        code = runs(job, log)
+        if len(runs.made) > 1:
+            gate.wait(5)
+        return code
+
+    gate = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            run_jobs(jobs, slow, 1, interrupt)
+        finally:
+            gate.set()
+    assert len(runs.made) < len(jobs)
+
+
+def test_a_run_gets_its_parameters_and_shares_the_configuration(jobs: list[Job], tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "conf").mkdir(parents=True)
+    (root / "pyproject.toml").write_text("")
+    for _ in range(2):
+        _prepare(jobs[0], root)
+    assert (jobs[0].folder / "conf").resolve() == root / "conf" and (jobs[0].folder / "src").is_dir()
+    assert yaml.safe_load((jobs[0].folder / "parameters.yml").read_text()) == {"run": {"params": {"seed": 3}}}
+
+
+def test_supervised_fine_tuning_runs_the_base_first(jobs: list[Job]) -> None:
+    commands = replace(jobs[0], pipeline="sft", env="test").commands()
+    assert [command[-1] for command in commands] == ["--to-outputs=rsi.round_0.metrics", "--pipeline=sft"]
+    assert all("--env=test" in command and "--only-missing-outputs" in command for command in commands)
+
+
+def test_a_run_waits_for_a_process_that_still_makes_it(tmp_path: Path) -> None:
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    with _locked(tmp_path) as lock:
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[lock]
+        )
+    assert child.stdout is not None and child.stdin is not None
+    child.stdout.readline()
+    assert not _is_free(tmp_path)
+    child.stdin.close()
+    child.wait()
+    assert _is_free(tmp_path)
+
+
+def _is_free(folder: Path) -> bool:
+
+    descriptor = os.open(folder / ".lock", os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+@pytest.mark.parametrize("data", ["/elsewhere", "../data", "data/../../x"])
+def test_runs_must_not_share_their_data(data: str) -> None:
+    with pytest.raises(InputError, match="all runs of the study would share"):
+        check_data(data)
+
+
+def test_data_in_the_project_is_apart() -> None:
+    check_data("data/test")
