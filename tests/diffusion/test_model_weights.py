@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, RobertaConfig, RobertaModel, T5EncoderModel
 
 from rsidiff_kedro.diffusion.families import check_model
 from rsidiff_kedro.diffusion.model import ModelSettings
@@ -145,6 +145,14 @@ def test_files_as_they_were_published_pass_and_are_loaded_whole(network, edit):
     check_network(component, kind)
     after = kind.from_pretrained(component).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_zeros_that_were_published_pass(tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    network = RobertaModel(RobertaConfig(vocab_size=8, max_position_embeddings=8, type_vocab_size=1, **sizes))
+    torch.nn.init.zeros_(network.embeddings.token_type_embeddings.weight)
+    network.save_pretrained(tmp_path)
+    check_network(tmp_path, RobertaModel)
 
 
 def test_a_tied_weight_that_is_stored_twice_must_be_the_same(family_folder, tmp_path):

@@ -220,6 +220,39 @@ def test_what_the_step_needs_changes_its_digest(digest: Digest, module: str, old
     assert digest(edited(module, old, new)) != digest(PLANT)
 
 
+UNUSUAL = {
+    "a condition": ("import math\nLIMIT = 1\nif math.pi > 3:\n    LIMIT = 2\n", "pi > 3", "pi > 4"),
+    "a constant that a condition reads": ("import plant.mode\nif plant.mode.FAST:\n    LIMIT = 2\n", "", ""),
+    "another branch": (
+        "if 1 > 2:\n    LIMIT = 1\nelse:\n    pass\n",
+        "LIMIT = 1\nelse:\n    pass",
+        "pass\nelse:\n    LIMIT = 1",
+    ),
+    "the kind of an error": (
+        "try:\n    LIMIT = int('a')\nexcept ValueError:\n    LIMIT = 2\n",
+        "ValueError",
+        "TypeError",
+    ),
+    "all names of a module": ("from plant.mode import *\n", "", ""),
+    "all names of a module that has them from another": ("from plant.all import LIMIT\n", "", ""),
+    "an imported table that is changed": ("from plant.mode import TABLE\nTABLE['b'] = 2\nLIMIT = TABLE['a']\n", "", ""),
+}
+"""A module's source that defines or imports LIMIT, and what of it is edited; else the module `mode` is."""
+
+
+@pytest.mark.parametrize(("source", "old", "new"), UNUSUAL.values(), ids=UNUSUAL)
+def test_what_unusual_code_needs_changes_its_digest(digest: Digest, source: str, old: str, new: str) -> None:
+    mode = "FAST = True\nLIMIT = 1\nTABLE = {'a': 1}\n"
+    files = {"__init__": "", "steps": f"{source}def step(value):\n    return value + LIMIT\n", "mode": mode}
+    files["all"] = "from plant.mode import *\n"
+    changed = (
+        {"steps": files["steps"].replace(old, new)}
+        if old
+        else {"mode": mode.replace("1", "2").replace("True", "False")}
+    )
+    assert digest(files) != digest({**files, **changed})
+
+
 def test_functions_that_call_each_other_in_a_circle_are_no_problem(digest: Digest) -> None:
     circle = {"__init__": "", "steps": "from plant.tools import back\ndef step(n):\n    return back(n)\n"}
     circle["tools"] = "def back(n):\n    from plant.steps import step\n    return n and step(n - 1)\n"

@@ -40,14 +40,25 @@ def serve(root: Path, host: str, port: int, env: str | None, params: dict[str, A
 
     load_and_populate_data(root, env=env, package_name=PACKAGE, extra_params=params)  # imports the settings first
     import uvicorn
+
+    uvicorn.run(pages(root, host), host=host, port=port, log_config=None)
+
+
+def pages(root: Path, host: str) -> Any:
+    """Return Kedro-Viz as a web application that answers only requests to this host or to localhost.
+
+    Otherwise a site whose name leads to this machine could read the pages, and have them copied to its own bucket.
+    """
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
     from kedro_viz.api.apps import create_api_app_from_project
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = FastAPI()
     app.get("/")(lambda: HTMLResponse(index_page()))
     app.mount("/", create_api_app_from_project(root))
-    uvicorn.run(app, host=host, port=port, log_config=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost"])
+    return app
 
 
 def write_site(folder: Path, root: Path, env: str | None, params: dict[str, Any], report: Path | None) -> None:

@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ LIBRARIES = "diffusers numpy pandas peft pillow safetensors scikit-learn scipy t
 """The libraries that compute."""
 OPTIONAL = "onnxruntime"
 """Those that compute where the parameters name them."""
+_ALL = "*"
+"""Begins the name of a module from which all is imported."""
 
 
 class Place(NamedTuple):
@@ -113,7 +116,7 @@ def _resolve(module_name: str, chain: tuple[str, ...], packages: Collection[str]
     name, *attributes = chain
     if name in module.definitions:
         yield Place(module_name, name)
-    elif name in module.imports:
+    if name in module.imports:  # also of what the module then changes, as in `TABLE["key"] = value`
         target = _defined_at(module.imports[name], packages)
         while attributes and not target.name and target.module.partition(".")[0] in packages:
             target = _defined_at(Place(target.module, attributes.pop(0)), packages)
@@ -121,7 +124,7 @@ def _resolve(module_name: str, chain: tuple[str, ...], packages: Collection[str]
 
 
 def _defined_at(place: Place, packages: Collection[str]) -> Place:
-    """Follow re-exports to the module that defines a name; a submodule counts as a whole."""
+    """Follow re-exports to the module that defines a name; a submodule, or one that imports `*`, counts as a whole."""
     seen: set[Place] = set()
     while place.name and place not in seen and place.module.partition(".")[0] in packages:
         seen.add(place)
@@ -131,6 +134,8 @@ def _defined_at(place: Place, packages: Collection[str]) -> Place:
         target = module.imports.get(place.name, place) if module is not None else place
         if target == place and _parse(f"{place.module}.{place.name}"):
             return Place(f"{place.module}.{place.name}")
+        if target == place and module is not None and any(name.startswith(_ALL) for name in module.imports):
+            return Place(place.module)
         place = target
     return place
 
@@ -154,17 +159,18 @@ def _parse(module: str) -> _Module | None:
     definitions: defaultdict[str, str] = defaultdict(str)
     references: defaultdict[str, tuple[tuple[str, ...], ...]] = defaultdict(tuple)
     registries, rest = set(), []
-    for statement in _statements(tree.body):
+    references[""] += tuple((name,) for name in imports if name.startswith(_ALL))
+    for statement, conditional in _statements(tree.body):
         names = _names_of(statement)
         for name in names:
-            definitions[name] += _normalized(statement)
-            references[name] += tuple(_references(statement))
+            definitions[name] += _normalized(conditional)
+            references[name] += tuple(_references(conditional))
         value = getattr(statement, "value", None)
         if isinstance(value, ast.Call) and getattr(value.func, "id", "") == Registry.__name__:
             registries |= {*names}
         if not (names or isinstance(statement, ast.Import | ast.ImportFrom) or _is_docstring(statement)):
-            rest.append(_normalized(statement))
-            references[""] += tuple(_references(statement))
+            rest.append(_normalized(conditional))
+            references[""] += tuple(_references(conditional))
     if any(target.module == "jinja2" for target in imports.values()):
         for template in sorted(path.parent.glob("templates/**/*")):
             if template.is_file():
@@ -172,13 +178,20 @@ def _parse(module: str) -> _Module | None:
     return _Module(dict(definitions), dict(references), imports, "".join(rest), frozenset(registries))
 
 
-def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.stmt]:
-    """Yield top-level statements, and those of `if` and `try` at the top level."""
+def _statements(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.stmt, ast.AST]]:
+    """Yield top-level statements, and those of `if` and `try` there, each alone and with the conditions around it."""
     for node in nodes:
-        if isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
-            yield from _statements(ast.iter_child_nodes(node))
-        elif isinstance(node, ast.stmt):
-            yield node
+        if not isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
+            assert isinstance(node, ast.stmt)
+            yield node, node
+            continue
+        branches = {name: part for name, part in ast.iter_fields(node) if isinstance(part, list)}
+        for branch, part in branches.items():
+            for statement, inner in _statements(part):
+                conditional = copy(node)
+                for name in branches:
+                    setattr(conditional, name, [inner] if name == branch else [])
+                yield statement, conditional
 
 
 def _names_of(statement: ast.stmt) -> list[str]:
@@ -204,7 +217,10 @@ def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[
         parents = package.split(".")[: 1 - statement.level or None] if statement.level else []
         module = ".".join(filter(None, [*parents, statement.module]))
         for alias in statement.names:
-            yield alias.asname or alias.name, Place(module, alias.name)
+            if alias.name == _ALL:
+                yield f"{_ALL}{module}", Place(module)
+            else:
+                yield alias.asname or alias.name, Place(module, alias.name)
 
 
 def _references(statement: ast.stmt) -> Iterator[tuple[str, ...]]:
