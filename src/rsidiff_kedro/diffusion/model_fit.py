@@ -137,7 +137,7 @@ def _misfit_of_schedule(scheduler: Mapping[str, Any]) -> str | None:
         return f"its scheduler's trained_betas are not {steps} numbers between 0 and 1 (num_train_timesteps)"
     if betas is None and not (_is_beta(start) and _is_beta(end) and start <= end):
         return (
-            f"its scheduler's noise goes from beta_start = {str(start)[:40]} to beta_end = {str(end)[:40]}; both lie "
+            f"its scheduler's noise goes from beta_start = {repr(start)[:40]} to beta_end = {repr(end)[:40]}; both lie "
             "between 0 and 1, and it grows"
         )
     if scheduler.get("thresholding"):

@@ -279,7 +279,7 @@ def _check_latent_scale(folder: Path, kind: type[Any]) -> None:
         right = right and (not per_channel or len(numbers) == config.get("latent_channels"))
         if name in config and not right and not (value is None and name in optional):
             raise ModelError(
-                f"model.base: {str(folder / 'vae' / 'config.json')!r} says {name} = {str(value)[:40]}; it is a number "
+                f"model.base: {str(folder / 'vae' / 'config.json')!r} says {name} = {repr(value)[:40]}; it is a number "
                 f"between {least:g} and {most:g}{' for each latent channel' if per_channel else ''}: put in that of "
                 "the model"
             )

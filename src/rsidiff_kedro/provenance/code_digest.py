@@ -223,7 +223,7 @@ def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[
                 yield alias.asname or alias.name, Place(module, alias.name)
 
 
-def _references(statement: ast.stmt) -> Iterator[tuple[str, ...]]:
+def _references(statement: ast.AST) -> Iterator[tuple[str, ...]]:
     """Yield the names that a statement reads, each with its attributes."""
     inner = set()
     for node in ast.walk(statement):
@@ -244,7 +244,7 @@ def _is_docstring(statement: ast.AST) -> bool:
     return False
 
 
-def _normalized(statement: ast.stmt) -> str:
+def _normalized(statement: ast.AST) -> str:
     """Return the statement's syntax tree as text, without docstrings."""
     for node in ast.walk(statement):
         body = getattr(node, "body", None)
