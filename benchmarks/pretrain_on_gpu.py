@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import shutil
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -159,9 +158,7 @@ def keep(network: denoiser.Denoiser, tokenizer: Any, vae: AutoencoderKL, name: s
 
 def pack(kept: Path, out: Path) -> None:
     """Write the small parts of all kept pipelines."""
-    with tarfile.open(out / "pipelines.tar", "w") as tar:
-        for folder in sorted(kept.iterdir()):
-            tar.add(folder, folder.name)
+    shutil.make_archive(str(out / "pipelines"), "tar", kept)
 
 
 def noisy_phases(args: Any, pairs: LatentPairs) -> Iterator[Phase]:
@@ -203,7 +200,7 @@ def train(args: Any, pool: ProcessPoolExecutor, kept: Path) -> None:
             "losses": losses,
             "judged": results,
         }
-        (out / "report.json").write_text(json.dumps(seen, indent=1))
+        (out / "report.json").write_text(json.dumps(seen, indent=1), encoding="utf-8")
         say(f"{name}: losses {[round(loss, 4) for loss in losses[:: max(len(losses) // 12, 1)]]}")
         for steps, figures in results.items():
             say(f"{name}, {steps} sampler steps: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()))

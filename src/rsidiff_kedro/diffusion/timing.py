@@ -44,7 +44,8 @@ def _generating(model: DiffusionModel, sampler: SamplerSettings) -> tuple[float,
 
     def seconds(steps: int) -> float:
         short = sampler.model_copy(update={"num_inference_steps": steps})
-        generate = Generating(model, None, short, None).open()
+        task = Generating(model, None, short, None)
+        generate = task.open()
         return _fastest(lambda: generate(shard, rows)) / images
 
     few = seconds(FEW)
