@@ -54,7 +54,7 @@ MISFITS = {
     ),
     "noise of nothing": (SCHEDULER, {"beta_start": 0.0}, "from beta_start = 0.0"),
     "noise of more than all": (SCHEDULER, {"beta_end": 2.0}, "to beta_end = 2.0"),
-    "a text for a number": (SCHEDULER, {"beta_end": "0.012"}, "to beta_end = 0.012"),
+    "a text for a number": (SCHEDULER, {"beta_end": "0.012"}, "to beta_end = '0.012'"),
     "thresholding": (SCHEDULER, {"thresholding": True}, "cuts latents to values between -1 and 1"),
     "sample-prediction": (SCHEDULER, {"prediction_type": "sample"}, "only epsilon and v_prediction can be fine-tuned"),
     "another pipeline": (
