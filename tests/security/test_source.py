@@ -62,10 +62,11 @@ def test_pickle_is_imported_for_the_name_of_its_error_alone() -> None:
     assert used == ["pickle.UnpicklingError"]
 
 
-def test_only_servers_of_ui_and_workers_of_official_rewards_are_started_and_no_machine_code_called() -> None:
+def test_only_servers_of_ui_workers_of_official_rewards_and_runs_of_studies_are_started() -> None:
     assert sorted(each for each in imported() if each[1].split(".")[0] in PROGRAMS) == [
         ("cli/ui.py", "subprocess"),
         ("rewards/official.py", "subprocess"),
+        ("study/runs.py", "subprocess"),
     ]
 
 
@@ -121,5 +122,6 @@ def test_parquet_is_read_in_one_place() -> None:
     assert {module for module, _, _ in calls("read_parquet", "ParquetFile", "read_table")} <= {
         "core/untrusted/tables.py",
         "datasets/image_folder.py",
+        "study/tables.py",  # by the function of the first
     }
     assert calls("pd.read_parquet", "pandas.read_parquet") == []

@@ -8,6 +8,7 @@ import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.untrusted.tables import read_parquet
 from rsidiff_kedro.evaluation.diversity import open_diversity
 
 RUN = ["arm", "seed", "round"]
@@ -50,7 +51,7 @@ def load_tables(folder: Path) -> Tables:
         InputError: one is missing or no table.
     """
     try:
-        return Tables(*(pd.read_parquet(folder / f"{name}.parquet") for name in ("images", "prompts", "metrics")))
+        return Tables(*(read_parquet(folder / f"{name}.parquet") for name in ("images", "prompts", "metrics")))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} does not hold the tables of a study ({error}); run the study without --only-page"

@@ -37,7 +37,8 @@ def draw_noisy_corpus(settings: BaseModelSettings) -> pd.DataFrame:
 def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, pd.DataFrame]:
     """Train the autoencoder on the corpus's pictures, or open a shipped one; also return the training log."""
     if settings.autoencoder.shipped is not None:
-        return AutoencoderKL.from_pretrained(model_source(settings.autoencoder.shipped), subfolder="vae"), _log([])
+        source = model_source(settings.autoencoder.shipped)
+        return AutoencoderKL.from_pretrained(source, subfolder="vae", use_safetensors=True), _log([])
     given, pixels = settings.autoencoder, corpus.corpus_pixels(pairs)
     sizes, state = (given.channels, given.latent_channels), _state("autoencoder")
     network, losses = autoencoder.train_autoencoder(pixels, *sizes, given.schedule(), settings.seed, state)
