@@ -2,12 +2,11 @@
 
 Generates and trains with Stable Diffusion 1.4 and 3 (without T5) at 512 pixels in bfloat16, and scores with HPSv2.1 and
 ImageReward. The plain sides are the pipelines and training examples of diffusers as a careful user would write them.
-Each part is a process of its own; it takes about six minutes of an H100, and some gigabytes of memory. Writes
-docs/gpu.md. `--small` runs the same code at toy size, also without a GPU.
+Each part is a process of its own. All take about eight minutes of an H100 and 40 GB of its memory. Results go to
+--results, of which gpu_page.py makes docs/gpu.md. `--small` runs the same code at toy size, also without a GPU.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -26,7 +25,6 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import cast_training_params, compute_density_for_timestep_sampling
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -41,16 +39,10 @@ from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, Sampler
 from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, initial_adapter
-from rsidiff_kedro.rewards.registry import RewardsSettings
-from rsidiff_kedro.rewards.scoring import with_scores
 
 sys.path[:0] = [str(Path(__file__).with_name("rehearsal")), str(Path(__file__).with_name("parity"))]
 import models  # noqa: E402
-import samples  # noqa: E402
-
-THINGS = ("dog", "cat", "house", "tree", "boat", "chair", "horse", "bridge")
-COLORS = ("red", "green")
-PROMPTS = [f"a {color} {thing} on the street at night" for color in COLORS for thing in THINGS]
+from gpu_scores import PROMPTS, ceilings, digest, report, samples_tokenizer, score, synchronize  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -346,91 +338,6 @@ class Bench:
         return (prediction.sample.float() - (noise - latents).float()).square().mean()
 
 
-def score(small: bool, folder: Path) -> None:
-    """Score pictures with HPSv2.1 and ImageReward at full size."""
-    torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    merges = None if small else models.merges()
-    samples.save_models(folder, "small" if small else "full", merges)
-    count = 8 if small else 1024
-    pictures = [samples.picture(512, 512, seed) for seed in range(16)] * (count // 16 or 1)
-    pictures = pictures[:count]
-    table = prompt_table(PROMPTS, "benchmark")
-    rows = table.iloc[np.arange(count) % len(table)].reset_index(drop=True)
-    rows = rows.assign(image_id=[f"image_{number}" for number in range(count)])
-    settings = RewardsSettings(
-        hpsv2={"checkpoint": str(folder / "hpsv2_1"), "tokenizer": str(folder / "clip_tokenizer")},
-        image_reward={"checkpoint": str(folder / "image_reward"), "tokenizer": str(folder / "bert_tokenizer")},
-    )
-    for name in ("hpsv2_1", "image_reward"):
-        try:
-            score_with(name, rows, pictures, settings, device)
-        except Exception:
-            report({"model": name, "part": "score", "error": traceback.format_exc(limit=-4)})
-
-
-def score_with(name: str, rows: Any, pictures: list[Image.Image], settings: RewardsSettings, device: str) -> None:
-    """Time one reward, and compare the scores of two runs."""
-    scores, seconds = [], []
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    for count in (len(rows) // 4, len(rows) // 4, len(rows)):
-        start = time.perf_counter()
-        scored = with_scores(rows[:count], pictures[:count], [name], settings)
-        synchronize(device)
-        seconds.append(time.perf_counter() - start)
-        scores.append(scored[name].to_numpy())
-    # Opening takes as long for a quarter of the images as for all.
-    rate = (len(rows) - len(rows) // 4) / (seconds[2] - seconds[1])
-    memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
-    report({"model": name, "part": "score", "side": "ours", "rate": rate, "rates": seconds, "memory": memory})
-    same = scores[1].tobytes() == scores[0].tobytes()
-    report({"model": name, "part": "bytes", "what": "scores of two runs in one process", "same": same})
-
-
-def ceilings() -> None:
-    """Measure the largest rate of a bfloat16 matrix product and of a copy."""
-    if not torch.cuda.is_available():
-        return
-    first, second = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    source = torch.randn(2**28, device="cuda")
-    found = {"product": (lambda: first @ second, 2 * 8192**3), "copy": (source.clone, 2 * source.nbytes)}
-    for name, (work, amount) in found.items():
-        seconds = []
-        for _ in range(13):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            work()
-            torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-        report({"model": "device", "part": "ceiling", "side": name, "rate": amount / float(np.median(seconds[3:]))})
-
-
-def samples_tokenizer(folder: Path) -> Any:
-    """Build a tokenizer of CLIP's size."""
-    from transformers import CLIPTokenizer
-
-    samples.save_clip_tokenizer(folder / "clip_tokenizer", models.merges())
-    return CLIPTokenizer.from_pretrained(folder / "clip_tokenizer", model_max_length=77)
-
-
-def digest(images: list[np.ndarray]) -> str:
-    """Return a digest of pixels."""
-    return hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()[:16]
-
-
-def synchronize(device: str) -> None:
-    """Wait for the device."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def report(row: dict[str, Any]) -> None:
-    """Print one result as a line of JSON."""
-    sys.stdout.write(f"RESULT {json.dumps(row)}\n")
-    sys.stdout.flush()
-
-
 PARTS = ("ceilings", "sd14", "sd3", "score", "sd14_again")
 
 
@@ -455,7 +362,7 @@ def run_part(part: str, small: bool) -> None:
 def main() -> None:
     """Measure each part in a process of its own, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="toy sizes; writes no page")
+    parser.add_argument("--small", action="store_true", help="toy sizes")
     parser.add_argument("--part", choices=PARTS, help="measure this part alone, in this process")
     parser.add_argument("--results", type=Path, default=Path("gpu.json"), help="a file for the raw results")
     given = parser.parse_args()

@@ -1,4 +1,7 @@
-"""Write docs/gpu.md from what benchmarks/gpu.py measured: python benchmarks/gpu_page.py gpu.json"""
+"""Write docs/gpu.md from what benchmarks/gpu.py measured: python benchmarks/gpu_page.py [gpu.json]
+
+Without a file it takes benchmarks/gpu.json, the results that are committed.
+"""
 
 import json
 import sys
@@ -7,13 +10,20 @@ from typing import Any
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "gpu.md"
 Row = dict[str, Any]
+TRAINING = """
+A training image is one image in one step. Our training reads latents that generation kept. Lines of the same model and
+part begin with a plain one, of the same machine, which their ratio is to. Lines with set-up are of an earlier form of
+the script, which timed a whole training of few steps: opening it, about a second, counts too. The others are the median
+step.
+"""
 NAMES = {"sd14": "Stable Diffusion 1.4", "sd3": "Stable Diffusion 3, no T5", "hpsv2_1": "HPSv2.1"}
 NAMES |= {"image_reward": "ImageReward"}
 
 
 def main() -> None:
     """Read the results and write the page."""
-    found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    results = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("gpu.json")
+    found = json.loads(results.read_text(encoding="utf-8"))
     rows: list[Row] = found["rows"]
     parts = [
         heading(found["device"], found["date"], rows),
@@ -60,11 +70,7 @@ def speed(rows: list[Row]) -> str:
             f"| {NAMES[row['model']]} | {row['part']} | {row['side']} | {spread} | {ratio:.2f} | {share} | "
             f"{row['memory'] / 1e9:.1f} | {max(row['first'], 0):.0f} |"
         )
-    lines += [
-        "\nA training image is one image in one step. Our training reads latents that generation kept. Lines of the "
-        "same model and part\nbegin with a plain one, of the same machine, which their ratio is to. In those with "
-        "set-up, opening a training counts too,\nwhich takes about a second.\n"
-    ]
+    lines += [TRAINING]
     return "\n".join(lines)
 
 

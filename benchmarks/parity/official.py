@@ -46,7 +46,7 @@ def open_image_reward(size: str, folder: Path):
 
 
 def files(size: str, folder: Path, model: str, checkpoint: str, vocabulary: str) -> dict:
-    """What the worker opens; only a small model has a configuration."""
+    """Return what the worker opens; only a small model has a configuration."""
     config = str(folder / model / "config.json") if size == "small" else None
     return {"checkpoint": str(folder / model / checkpoint), "config": config, "vocabulary": str(folder / vocabulary)}
 

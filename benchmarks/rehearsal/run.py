@@ -41,7 +41,7 @@ _STARTED = re.compile(r"Running node: .* -> \[([\w.]+)")
 
 @dataclass
 class Cost:
-    """What a stage took in all rounds."""
+    """Hold what a stage took in all rounds."""
 
     seconds: float = 0
     cpu: float = 0

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from rsidiff_kedro.cli import cli
-from rsidiff_kedro.hooks.configuration import _merge, open_configuration
+from rsidiff_kedro.hooks.configuration import merge, open_configuration
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job
@@ -102,8 +102,9 @@ def test_a_failed_run_ends_the_command_with_code_one(study: Study, monkeypatch: 
 def test_the_studies_of_this_project_can_be_run(project: Path, path: Path) -> None:
     settings = read_study(path)
     tree = open_configuration(settings.env)[1]["parameters"]
+    plain = parse_parameters(tree)
     for name, arm in settings.arms.items():
-        parse_parameters(_merge(tree, nested(arm.params, name)))
+        assert (parse_parameters(merge(tree, nested(arm.params, name))) != plain) == bool(arm.params), name
 
 
 def test_paths_of_an_arm_start_at_the_project(study: Study, made: list[Job], project: Path) -> None:

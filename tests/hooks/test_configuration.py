@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsidiff_kedro.hooks.configuration import _merge, open_configuration
+from rsidiff_kedro.hooks.configuration import merge, open_configuration
 from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.provenance.records import Records
@@ -37,28 +37,28 @@ def load(environment: str | None = None, key: str = "parameters", **params: Any)
 
 def test_a_section_of_another_kind_replaces_the_one_below() -> None:
     below = {"source": {"kind": "grammar", "count": 400, "two_objects": 0.4}, "seed": 0}
-    assert _merge(below, {"source": FILE}) == {"source": FILE, "seed": 0}
+    assert merge(below, {"source": FILE}) == {"source": FILE, "seed": 0}
 
 
 def test_a_section_of_the_same_kind_or_of_none_names_only_what_differs() -> None:
     below = {"source": {"kind": "grammar", "count": 400, "two_objects": 0.4}}
     for above in ({"count": 24}, {"kind": "grammar", "count": 24}):
-        merged = _merge(below, {"source": above})
+        merged = merge(below, {"source": above})
         assert merged == {"source": {"kind": "grammar", "count": 24, "two_objects": 0.4}}
 
 
 def test_only_the_section_that_names_another_kind_is_replaced() -> None:
     below = {"curation": {"source": {"kind": "grammar", "count": 400}, "pool_size": 250, "probe": {"reward": "proxy"}}}
-    merged = _merge(below, {"curation": {"source": FILE, "probe": {"samples": 1}}})
+    merged = merge(below, {"curation": {"source": FILE, "probe": {"samples": 1}}})
     assert merged == {
         "curation": {"source": FILE, "pool_size": 250, "probe": {"reward": "proxy", "samples": 1}},
     }
 
 
 def test_a_value_replaces_a_section_and_a_section_a_value() -> None:
-    assert _merge({"a": {"b": 1}}, {"a": None}) == {"a": None}
-    assert _merge({"a": None}, {"a": {"b": 1}}) == {"a": {"b": 1}}
-    assert _merge({"a": [1, 2]}, {"a": [3]}) == {"a": [3]}
+    assert merge({"a": {"b": 1}}, {"a": None}) == {"a": None}
+    assert merge({"a": None}, {"a": {"b": 1}}) == {"a": {"b": 1}}
+    assert merge({"a": [1, 2]}, {"a": [3]}) == {"a": [3]}
 
 
 @given(trees, trees)
@@ -66,10 +66,10 @@ def test_a_merge_keeps_every_name_and_leaves_both_layers_as_they_are(
     below: dict[str, Any], above: dict[str, Any]
 ) -> None:
     before = repr((below, above))
-    merged = _merge(below, above)
+    merged = merge(below, above)
     assert merged.keys() == below.keys() | above.keys()
     assert all(merged[name] == below[name] for name in below.keys() - above.keys())
-    assert _merge(merged, above) == merged
+    assert merge(merged, above) == merged
     assert repr((below, above)) == before
 
 

@@ -1,14 +1,29 @@
 """Small image sets for node tests."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def own_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project of this module alone, with the configuration of this repository."""
+    folder = tmp_path_factory.mktemp("own") / "project"
+    (folder / "src").mkdir(parents=True)
+    for name in ("conf", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    bootstrap_project(folder)
+    return folder
 
 
 @pytest.fixture

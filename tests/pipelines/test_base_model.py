@@ -5,27 +5,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> DataCatalog:
+def catalog(own_project: Path) -> DataCatalog:
     """Return the catalog after a whole run in a folder of its own."""
-    folder = tmp_path_factory.mktemp("base_model") / "project"
-    (folder / "src").mkdir(parents=True)
-    (folder / "conf").symlink_to(ROOT / "conf")
-    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
-    bootstrap_project(folder)
-    with KedroSession.create(folder, env="test") as session:
+    with KedroSession.create(own_project, env="test") as session:
         session.run(pipeline_names=["base_model"], runner=RsiRunner())
-    with KedroSession.create(folder, env="test") as session:
+    with KedroSession.create(own_project, env="test") as session:
         return session.load_context().catalog
 
 

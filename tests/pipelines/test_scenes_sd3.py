@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
 from rsidiff_kedro.hooks.runner import RsiRunner
@@ -20,25 +19,15 @@ def shrunken(**changed: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes_sd3") / "project"
-    (folder / "src").mkdir(parents=True)
-    (folder / "conf").symlink_to(ROOT / "conf")
-    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
-    bootstrap_project(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(project: Path) -> DataCatalog:
+def trained(own_project: Path) -> DataCatalog:
     """Train the base up to its measurement."""
     tests = shrunken()["base_model"]
     assert isinstance(tests, dict)
     base_model = tests | {"denoiser": TINY | {"phases": tests["denoiser"]["phases"]}, "autoencoder": {}}
     parameters = shrunken(base_model=base_model)
-    with KedroSession.create(project, env="scenes_sd3", runtime_params=parameters) as session:
+    with KedroSession.create(own_project, env="scenes_sd3", runtime_params=parameters) as session:
         session.run(pipeline_names=["base_model"], to_nodes=["base_model.measure"], runner=RsiRunner())
-    with KedroSession.create(project, env="scenes_sd3", runtime_params=parameters) as session:
+    with KedroSession.create(own_project, env="scenes_sd3", runtime_params=parameters) as session:
         return session.load_context().catalog
 
 
@@ -48,12 +37,12 @@ def test_the_base_is_a_pipeline_of_stable_diffusion_3(trained: DataCatalog) -> N
     assert "`StableDiffusion3Pipeline` (transformer of" in trained.load("base_model.base_card")
 
 
-def test_a_round_runs_with_it(project: Path, trained: DataCatalog) -> None:
+def test_a_round_runs_with_it(own_project: Path, trained: DataCatalog) -> None:
     base = Path(str(trained.get("base_model.base")._get_load_path()))
     parameters = shrunken(rounds=1, model={"base": str(base)})
     del parameters["base_model"]
-    with KedroSession.create(project, env="scenes_sd3", runtime_params=parameters) as session:
+    with KedroSession.create(own_project, env="scenes_sd3", runtime_params=parameters) as session:
         session.run(pipeline_names=["rsi"], runner=RsiRunner())
-    with KedroSession.create(project, env="scenes_sd3", runtime_params=parameters) as session:
+    with KedroSession.create(own_project, env="scenes_sd3", runtime_params=parameters) as session:
         metrics = session.load_context().catalog.load("rsi.round_1.metrics")
     assert 0 <= metrics["test/prompt_accuracy"] <= 1

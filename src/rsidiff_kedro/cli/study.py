@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsidiff_kedro.cli.project import in_one_line
-from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.hooks.configuration import merge, open_configuration
 
 if TYPE_CHECKING:
     from rsidiff_kedro.parameters import Parameters
@@ -91,7 +91,7 @@ def _parse(env: str | None, params: dict[str, Any], root: Path) -> "tuple[Parame
     _, loader = open_configuration(env, params)
     given = parse_parameters(loader["parameters"])
     placed = given.within(root)
-    return placed, _overlaid(params, _moved(given.model_dump(mode="json"), placed.model_dump(mode="json"))), loader
+    return placed, merge(params, _moved(given.model_dump(mode="json"), placed.model_dump(mode="json"))), loader
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,14 +106,6 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
         elif value != old:
             changed[name] = value
     return changed
-
-
-def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for name, value in above.items():
-        old = below.get(name)
-        merged[name] = _overlaid(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _code(root: Path) -> str:

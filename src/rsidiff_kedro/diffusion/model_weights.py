@@ -29,7 +29,7 @@ _NOT_READ = re.compile(r"(^|\.)position_ids$")
 
 
 class Stored(NamedTuple):
-    """A tensor in a file: its type in safetensors' words (F32, BF16, I8), its shape, and if it is a matrix of zeros."""
+    """A tensor in a file: its type in safetensors' words (F32, BF16, I8), its shape, and whether all is zero."""
 
     dtype: str
     shape: tuple[int, ...]

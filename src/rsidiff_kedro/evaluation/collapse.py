@@ -41,7 +41,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class _Monitor:
-    """A metric that should not fall (sign 1) or rise (sign -1) below the best round before."""
+    """A metric that is better high (sign 1) or low (sign -1), and should not be worse than in the best round before."""
 
     key: str
     name: str
@@ -108,7 +108,9 @@ def _diversity(last: Metrics) -> Sign | None:
     size = (KEPT - ratio) / error if error else math.nan
     if not size > 1.96:  # beyond doubt below what a run may go down to
         return None
-    advice = "set replay.base=true, raise preference_selection.keep_per_prompt, or lower synthesis guidance"
+    advice = (
+        "set replay.base=true, raise preference_selection.keep_per_prompt, or lower synthesis.sampler.guidance_scale"
+    )
     return Sign("diversity", f"x {ratio:.2f} of the base's", (1 - ratio) / error, advice)
 
 

@@ -62,10 +62,10 @@ class RsiConfigLoader(OmegaConfigLoader):
         merged: dict[str, Any] = {}
         for environment in self._environments():
             layer = self._layer(key, environment)
-            merged = _merge(merged, layer) if key in MERGED else {**merged, **layer}
+            merged = merge(merged, layer) if key in MERGED else {**merged, **layer}
         if not merged and key not in OPTIONAL:
             raise click.UsageError(f"there is no {key}.yml in {self._conf / self.base_env}; put the file back")
-        return _merge(merged, self.runtime_params or {}) if key == "parameters" else merged
+        return merge(merged, self.runtime_params or {}) if key == "parameters" else merged
 
     def changed_parameters(self) -> dict[str, Change]:
         """Return what the default run environment (`conf/local`) and `--params` change, by the parameter's path."""
@@ -73,9 +73,9 @@ class RsiConfigLoader(OmegaConfigLoader):
         above = below
         for environment in self._environments():
             layer = self._layer("parameters", environment)
-            above = _merge(above, layer)
-            below = below if environment == self.default_run_env else _merge(below, layer)
-        old, new = flat(below), flat(_merge(above, self.runtime_params or {}))
+            above = merge(above, layer)
+            below = below if environment == self.default_run_env else merge(below, layer)
+        old, new = flat(below), flat(merge(above, self.runtime_params or {}))
         return {name: Change(new.get(name), old.get(name)) for name in sorted(new) if new[name] != old.get(name)}
 
     def _environments(self) -> list[str]:
@@ -145,13 +145,13 @@ class _LiteralFolders(LocalFileSystem):  # type: ignore[misc]
         return super().glob(escaped, maxdepth=maxdepth, **options)
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two layers at any depth; a section of another kind replaces the one below."""
     merged = dict(below)
     for name, value in above.items():
         old = below.get(name)
         same_kind = isinstance(old, Mapping) and isinstance(value, Mapping) and _kind(value, old) == _kind(old, old)
-        merged[name] = _merge(old, value) if same_kind else value  # type: ignore[arg-type]
+        merged[name] = merge(old, value) if same_kind else value  # type: ignore[arg-type]
     return merged
 
 

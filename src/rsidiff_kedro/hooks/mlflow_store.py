@@ -94,7 +94,7 @@ def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
         ) from None
 
 
-def _check_server(uri: str) -> None:
+def _check_store(uri: str) -> None:
     """Raise an error at once if SQLite cannot open the store or a server does not answer; MLflow tries for minutes."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -135,7 +135,7 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
     uri = settings.absolute_uri(root)
     with _quiet("alembic", "mlflow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        _check_server(uri)
+        _check_store(uri)
         with _one_at_a_time(uri):
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.experiment)
@@ -162,7 +162,7 @@ def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClie
     from mlflow import MlflowClient
 
     with _quiet("alembic", "mlflow"):
-        _check_server(uri)
+        _check_store(uri)
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is None:

@@ -26,7 +26,7 @@ from rsidiff_kedro.reporting.values import duration
 
 LOG, DONE, PARAMETERS, LOCK = "log.txt", "done.json", "parameters.yml", ".lock"
 SHARED = ("conf", "pyproject.toml", ".telemetry")
-"""What a run's folder shares with the project."""
+"""Files of the project that a run's folder links to."""
 STEPS = {
     "rsi": (("--pipeline=rsi",),),
     "sft": (("--pipeline=rsi", "--to-outputs=rsi.round_0.metrics"), ("--pipeline=sft",)),
@@ -163,7 +163,7 @@ def run_jobs(jobs: Sequence[Job], run: Run, workers: int, say: Callable[[str], N
                 if problem:
                     failed.append(job)
                     say(problem)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: begin no further run
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failed

@@ -19,7 +19,7 @@ VERDICTS = ("correct", "attribute_accuracy", "hallucinated")
 
 @dataclass(frozen=True)
 class Tables:
-    """What the runs measured.
+    """Hold what the runs measured.
 
     Attributes:
         images: a row per evaluated image: `IMAGE`, the judge's `VERDICTS`, and a column per reward.

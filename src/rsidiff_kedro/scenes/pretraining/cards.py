@@ -37,7 +37,7 @@ _WORDS = {
         "command": "kedro run --env=scenes_sd3 --pipeline=base_model",
     },
 }
-"""What the base's card says of each kind of denoiser."""
+"""Words of the base's card, by the kind of denoiser."""
 _CARDS = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     undefined=StrictUndefined,
