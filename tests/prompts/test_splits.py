@@ -42,6 +42,12 @@ def test_grammar_prompts_are_split_by_bucket_and_keep_the_share_of_two_objects()
     assert test["category"].value_counts().to_dict() == {"one_object": 120, "two_objects": 80}
 
 
+def test_what_is_for_validation_in_one_seed_is_not_for_test_in_another():
+    splits = [split_prompts(GrammarSource().collect(seed), 60, 200, seed)[1:] for seed in range(3)]
+    validated, tested = (set().union(*(part["prompt_id"] for part in parts)) for parts in zip(*splits))
+    assert not validated & tested and len(tested) > 250
+
+
 @pytest.mark.parametrize("count", [11, 12])
 def test_too_few_prompts_to_split_are_counted(count):
     with pytest.raises(

@@ -16,6 +16,9 @@ def split_prompts(
     candidates; otherwise all are split at random. Both keep the proportions of `category`. The result does not depend
     on the rows' order.
 
+    A prompt is for testing if its id ends in a digit and for validation if it ends in a letter, as far as there are
+    enough of each. So what is chosen on the validation prompts of one seed is not chosen on test prompts of another.
+
     Raises:
         PromptCountError: there are too few prompts.
     """
@@ -36,8 +39,10 @@ def split_prompts(
             f"validation_size ({validation_size}) and test_size ({test_size}) need {needed} and training at least one "
             f"more; raise the number of {more if marked else 'prompts (`source`)'} or lower the sizes"
         )
+    # Those for testing come first.
+    held_out = held_out.sort_values("prompt_id", key=lambda ids: ids.str[-1] > "9", kind="stable")
     test = _take_stratified(held_out, test_size)
-    rest = held_out.drop(test.index)
+    rest = held_out.drop(test.index)[::-1]
     validation = _take_stratified(rest, validation_size)
     candidates = candidates if marked else rest.drop(validation.index)
     parts = ((candidates, "pool"), (validation, "validation"), (test, "test"))
