@@ -17,10 +17,11 @@ import multiprocessing
 import os
 import shutil
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,6 +144,19 @@ def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def load_snapshot(build: denoiser.Build, folder: Path, device: torch.device) -> tuple[denoiser.Denoiser, Any]:
+    """Load the clean phase's snapshot, which an earlier call wrote to a folder."""
+    tokenizer = denoiser.build_tokenizer()
+    network = build(tokenizer, (16, 8, 8))
+    with tempfile.TemporaryDirectory() as unpacked, tarfile.open(folder / "pipelines.tar") as archive:
+        archive.extractall(unpacked, filter="data")
+        for name in ("text_encoder", "text_encoder_2"):
+            weights = load_file(Path(unpacked) / "clean" / name / "model.safetensors")
+            getattr(network, name).load_state_dict(weights)
+    network.transformer.load_state_dict(load_file(folder / "clean.safetensors"))
+    return network.float().to(device), tokenizer
+
+
 def keep(network: denoiser.Denoiser, tokenizer: Any, vae: AutoencoderKL, name: str, out: Path, kept: Path) -> None:
     """Save a snapshot: the transformer to `out`, the rest of the pipeline to `kept`."""
     folder = kept / name
@@ -173,6 +187,19 @@ def noisy_phases(args: Any, pairs: LatentPairs) -> Iterator[Phase]:
         longest = max(longest, time.monotonic() - begin)
 
 
+def clean_phase(args: Any, build: denoiser.Build, clean: LatentPairs, device: torch.device) -> Phase:
+    """Return a phase that takes its share of the time left."""
+    some = LatentPairs(torch.randn(2 * args.batch, 16, 8, 8), ["a red circle"] * 2 * args.batch)
+    sizes_of_batch = (args.batch, 2 * args.batch)
+    speeds = {batch: seconds_per_step(build, some, batch, args.timed_steps, device) for batch in sizes_of_batch}
+    batch = 2 * args.batch if speeds[2 * args.batch] < 1.3 * speeds[args.batch] else args.batch
+    say(f"seconds per step by batch size: {speeds}; batch size {batch}")
+    left = args.seconds - (time.monotonic() - START)
+    steps = max(int(args.clean_share * left / speeds[batch]) // 50 * 50, 50)
+    say(f"clean phase: {steps} steps of {batch}")
+    return Phase(Schedule(steps, batch, args.learning_rate, ema_decay=args.ema_decay), clean)
+
+
 def train(args: Any, pool: ProcessPoolExecutor, kept: Path) -> None:
     """Train, judge and keep."""
     device, out, seen = torch.device(args.device), Path(args.out), dict[str, Any]()
@@ -183,13 +210,8 @@ def train(args: Any, pool: ProcessPoolExecutor, kept: Path) -> None:
     vae = AutoencoderKL.from_pretrained(BASE_FOLDER, subfolder="vae")
     sizes = MMDiTSizes(layers=args.layers, heads=args.heads)
     build = partial(MMDiTDenoiser, sizes)
-    network = build(denoiser.build_tokenizer(), (16, 8, 8))
+    network, tokenizer = build(denoiser.build_tokenizer(), (16, 8, 8)), None
     say(f"{sum(parameter.numel() for parameter in network.transformer.parameters()) / 1e6:.2f} million parameters")
-    some = LatentPairs(torch.randn(2 * args.batch, 16, 8, 8), ["a red circle"] * 2 * args.batch)
-    sizes_of_batch = (args.batch, 2 * args.batch)
-    speeds = {batch: seconds_per_step(build, some, batch, args.timed_steps, device) for batch in sizes_of_batch}
-    batch = 2 * args.batch if speeds[2 * args.batch] < 1.3 * speeds[args.batch] else args.batch
-    say(f"seconds per step by batch size: {speeds}; batch size {batch}")
 
     def report(name: str, phase: Phase, losses: list[float]) -> float:
         results = {steps: judged(network, tokenizer, vae, pool, args, steps)[0] for steps in args.sampler_steps}
@@ -206,25 +228,26 @@ def train(args: Any, pool: ProcessPoolExecutor, kept: Path) -> None:
             say(f"{name}, {steps} sampler steps: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()))
         return results[args.sampler_steps[0]]["accuracy"]
 
-    background = ThreadPoolExecutor(1)
-    clean = encode(vae, background.submit(corpora.rendered, True).result(), device)
-    noisy_drawn = background.submit(corpora.rendered, False)
-    network, tokenizer = denoiser.start_denoiser(build, clean, SEED, device)
-    say("the text encoders are warm")
-    left = args.seconds - (time.monotonic() - START)
-    steps = max(int(args.clean_share * left / speeds[batch]) // 50 * 50, 50)
-    phase = Phase(Schedule(steps, batch, args.learning_rate, ema_decay=args.ema_decay), clean)
-    say(f"clean phase: {steps} steps of {batch}")
-    losses = denoiser.train_phase(network, phase, SEED, 1)
-    keep(network, tokenizer, vae, "clean", out, kept)
-    pack(kept, out)
-    report("clean", phase, losses)
+    if args.start:
+        network, tokenizer = load_snapshot(build, Path(args.start), device)
+    if args.clean_share:
+        clean = encode(vae, corpora.rendered(True), device)
+        if not args.start:
+            network, tokenizer = denoiser.start_denoiser(build, clean, SEED, device)
+            say("the text encoders are warm")
+        phase = clean_phase(args, build, clean, device)
+        losses = denoiser.train_phase(network, phase, args.seed, 1)
+        keep(network, tokenizer, vae, "clean", out, kept)
+        pack(kept, out)
+        report("clean", phase, losses)
 
-    noisy = encode(vae, noisy_drawn.result(), device)
+    noisy = encode(vae, corpora.rendered(False), device)
+    if not args.clean_share:
+        report("start", Phase(Schedule(0, 0, 0.0), noisy), [])
     accuracies: dict[str, float] = {}
     for number, phase in enumerate(noisy_phases(args, noisy), start=1):
         name = f"noisy_{number}"
-        losses = denoiser.train_phase(network, phase, SEED, 1 + number)
+        losses = denoiser.train_phase(network, phase, args.seed, 1 + number)
         accuracies[name] = report(name, phase, losses)
         nearest = sorted(accuracies, key=lambda each: abs(accuracies[each] - args.target))[: args.keep]
         if name in nearest:
@@ -244,8 +267,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--start", help="folder that an earlier call wrote, whose clean phase is continued")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the phases; another one for a continuation")
     parser.add_argument("--seconds", type=float, default=220, help="in all")
-    parser.add_argument("--clean-share", type=float, default=0.62, help="of the time left after rendering")
+    parser.add_argument("--clean-share", type=float, default=0.62, help="of the time left after rendering; 0: none")
     parser.add_argument("--size", type=int, default=80_000, help="pairs of a corpus")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--heads", type=int, default=6)
