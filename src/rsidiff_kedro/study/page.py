@@ -8,6 +8,7 @@ from pathlib import Path
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.study.claims import judge
 from rsidiff_kedro.study.comparisons import Measure, by_round, changes, gap_by_round, gaps, measures_of, missing
 from rsidiff_kedro.study.figure import save_figure
 from rsidiff_kedro.study.settings import Pairing, StudySettings
@@ -45,6 +46,10 @@ def _page(
     pairs = [pair for pair in settings.pairs if {*pair.arms} <= {*arms}]
     yield f"# Study {name}\n"
     yield from _setting(settings, tables)
+    if settings.claims:
+        yield "## Claims\n"
+        yield from _claims(settings, measures)
+        yield ""
     yield f"![{', '.join(each.label for each in measures)} by round, by arm]({figure})\n"
     yield "## Arms against the base\n"
     yield from _changes(measures, arms, tables)
@@ -66,6 +71,8 @@ def _setting(settings: StudySettings, tables: Tables) -> Iterator[str]:
         f"Environment {settings.env or 'of the default'}; seeds {seeds}; {counts['nunique']} {settings.split} prompts, "
         f"{counts['size']} images per run and round.\n"
     )
+    if settings.about:
+        yield f"{printable(settings.about)}\n"
     absent = missing(settings, tables)
     if absent:
         yield f"**Not in the figures, because they did not come to their end: {', '.join(absent)}.**\n"
@@ -75,6 +82,25 @@ def _setting(settings: StudySettings, tables: Tables) -> Iterator[str]:
     ]
     yield from _table(("arm", "rounds", "parameters that differ from the environment"), rows)
     yield ""
+
+
+def _claims(settings: StudySettings, measures: Sequence[Measure]) -> Iterator[str]:
+    rows = [
+        (
+            each.claim.says,
+            f"**{each.verdict}**",
+            f"{each.measure.label} {_compared(each.found, each.measure)}",
+            f"{_run(each.claim.of)} {'/' if each.measure.is_ratio else 'minus'} {_run(each.claim.over)}",
+            _p(each.p),
+        )
+        for each in judge(settings.claims, measures)
+    ]
+    yield from _table(("claim", "verdict", "figure with 95 % interval", "of", "p (Holm)"), rows)
+
+
+def _run(run: tuple[str, int]) -> str:
+    arm, number = run
+    return f"{arm}, {f'round {number}' if number else 'base'}"
 
 
 def _params(params: dict[str, object]) -> str:

@@ -51,24 +51,46 @@ class ArmSettings(Section):
     pipeline: Literal["rsi", "sft"] = "rsi"
 
 
+class Claim(Section):
+    """A sentence that the figures confirm, contradict or do not show.
+
+    Attributes:
+        says: the sentence.
+        of: an arm and a round.
+        over: what it is compared with, the same way; round 0 is the base, and supervised fine-tuning is round 1.
+        expected: of the first over the second: higher, lower, or no lower, beyond its interval.
+        measure: as the page names it, such as "hallucination rate"; None: the page's first.
+    """
+
+    says: str
+    of: tuple[str, Annotated[int, Field(strict=True, ge=0, le=100)]]
+    over: tuple[str, Annotated[int, Field(strict=True, ge=0, le=100)]]
+    expected: Literal["higher", "lower", "no lower"] = "higher"
+    measure: str | None = None
+
+
 class StudySettings(Section):
     """A study.
 
     Attributes:
+        about: a remark for the page, such as when and on which machine it was run.
         env: the environment of all runs, as in `kedro run`; None for the default.
         rounds: of each arm that names no number.
         seeds: each arm runs once with each.
         arms: by name; the first is what the others are compared with.
         compare: pairs of arms to compare, see `Pairing`; None compares each arm with the first.
+        claims: sentences to judge, see `Claim`.
         split: the prompts that are evaluated: test, or validation for choosing.
         workers: runs side by side, each with one thread.
     """
 
+    about: str | None = None
     env: str | None = None
     rounds: Rounds
     seeds: tuple[Annotated[int, Field(strict=True, ge=0, lt=2**32)], ...] = Field(min_length=1)
     arms: dict[Name, ArmSettings] = Field(min_length=1)
     compare: tuple[tuple[str, str] | tuple[str, str, Rounds], ...] | None = None
+    claims: tuple[Claim, ...] = ()
     split: Literal["test", "validation"] = "test"
     workers: int = Field(default=1, strict=True, ge=1, le=256)
 
@@ -84,6 +106,14 @@ class StudySettings(Section):
             _check_arm(name, arm)
         for pair in self.pairs:
             self._check_pair(pair)
+        for claim in self.claims:
+            for arm, number in (claim.of, claim.over):
+                if arm not in self.arms:
+                    raise ValueError(
+                        f"claim {claim.says!r}: there is no arm {arm!r}; name one of {', '.join(self.arms)}"
+                    )
+                if number > self.rounds_of(arm):
+                    raise ValueError(f"claim {claim.says!r}: {arm} has {self.rounds_of(arm)} rounds; name one of these")
         return self
 
     def _check_pair(self, pair: Pairing) -> None:

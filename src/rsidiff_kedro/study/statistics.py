@@ -6,6 +6,7 @@ seeds at random, then whole prompts within each of them, with all that these hav
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,15 +102,24 @@ def _means(totals: np.ndarray) -> np.ndarray:
 
 def _resample(seeds: Sequence[np.ndarray], n_resamples: int, seed: int) -> np.ndarray:
     """Return means [n_resamples, tables] over seeds taken with replacement, and prompts within each."""
-    rng = np.random.default_rng(seed)
     total = np.zeros((n_resamples, seeds[0].shape[1] // 2))
-    for _ in seeds:
-        chosen = rng.integers(len(seeds), size=n_resamples)
-        for number, part in enumerate(seeds):
-            rows = np.flatnonzero(chosen == number)
-            times = rng.multinomial(len(part), np.full(len(part), 1 / len(part)), size=len(rows))
-            total[rows] += _means(times @ part)
+    for number, rows, times in _chosen(tuple(map(len, seeds)), n_resamples, seed):
+        total[rows] += _means(times @ seeds[number])
     return total / len(seeds)
+
+
+@lru_cache(maxsize=8)  # a page takes hundreds of intervals of the same prompts
+def _chosen(sizes: tuple[int, ...], n_resamples: int, seed: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Choose seeds and prompts: a seed, the resamples that take it, and how often these take each of its prompts."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in sizes:
+        chosen = rng.integers(len(sizes), size=n_resamples)
+        for number, size in enumerate(sizes):
+            rows = np.flatnonzero(chosen == number)
+            times = rng.multinomial(size, np.full(size, 1 / size), size=len(rows))
+            found.append((number, rows, times.astype(np.float64)))
+    return found
 
 
 def holm(p: Sequence[float]) -> list[float]:

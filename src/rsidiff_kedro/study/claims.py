@@ -1,0 +1,57 @@
+"""Judge the claims of a study: whether its figures confirm, contradict or do not show them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rsidiff_kedro.study.comparisons import Measure
+from rsidiff_kedro.study.settings import Claim, StudyError
+from rsidiff_kedro.study.statistics import Estimate, holm
+
+CONFIRMED, CONTRADICTED, NOT_OBSERVED = "confirmed", "contradicted", "not observed"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with what the figures say of it.
+
+    Attributes:
+        claim: as the study's file states it.
+        measure: that it is about.
+        found: the difference or ratio of its two runs.
+        p: two-sided, after Holm's correction over all claims.
+    """
+
+    claim: Claim
+    measure: Measure
+    found: Estimate
+    p: float
+
+    @property
+    def verdict(self) -> str:
+        """Return what the 95 % interval says: it lies on the claimed side, on the other, or on both."""
+        none = 1.0 if self.measure.is_ratio else 0.0
+        above, below = self.found.low > none, self.found.high < none
+        if self.claim.expected == "no lower":
+            return CONTRADICTED if below else CONFIRMED if self.found.low == self.found.low else NOT_OBSERVED
+        right, wrong = (above, below) if self.claim.expected == "higher" else (below, above)
+        return CONFIRMED if right else CONTRADICTED if wrong else NOT_OBSERVED
+
+
+def judge(claims: Sequence[Claim], measures: Sequence[Measure]) -> list[Judged]:
+    """Compare the two runs of each claim.
+
+    Raises:
+        StudyError: a claim is about something that the runs did not measure.
+    """
+    by_label = {measure.label: measure for measure in measures}
+    found = []
+    for claim in claims:
+        measure = by_label.get(claim.measure or measures[0].label)
+        if measure is None:
+            raise StudyError(
+                f"the claim {claim.says!r} is about {claim.measure!r}, which was not measured; "
+                f"name one of {', '.join(by_label)}"
+            )
+        found.append(Judged(claim, measure, measure.compare(measure.of(*claim.of), measure.of(*claim.over)), 0.0))
+    corrected = holm([each.found.p for each in found])
+    return [replace(each, p=p) for each, p in zip(found, corrected, strict=True)]
