@@ -40,7 +40,8 @@ class Block(NamedTuple):
 
 
 def blocks(page: str) -> list[Block]:
-    return [Block(*match.group(*Block._fields)) for match in BLOCK.finditer((HOW_TO / page).read_text(encoding="utf-8"))]
+    text = (HOW_TO / page).read_text(encoding="utf-8")
+    return [Block(*match.group(*Block._fields)) for match in BLOCK.finditer(text)]
 
 
 def steps(code: str) -> Iterator[str]:
@@ -104,7 +105,8 @@ def first(new_project: Callable[[Path], Path], empty_store: Path, tmp_path_facto
     shutil.copy(empty_store, project)
     sizes = yaml.safe_load((project / "conf/test/parameters.yml").read_text(encoding="utf-8"))
     shrink(project / "conf/scenes/parameters.yml", sizes)
-    shrink(project / "conf/sd14/parameters.yml", sizes | {"prompt_curation": {"probe": sizes["prompt_curation"]["probe"]}})
+    sizes["prompt_curation"].pop("source")
+    shrink(project / "conf/sd14/parameters.yml", sizes)
     follow("first-picture.md", project)
     return project
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 from griffe import Docstring, DocstringSectionKind
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
 
 from rsidiff_kedro import settings
 from rsidiff_kedro.core.section import Section
@@ -14,32 +16,42 @@ from rsidiff_kedro.core.validation import sections_in
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings
 from rsidiff_kedro.parameters import schema
 from rsidiff_kedro.prompts.sources import SOURCES
-from rsidiff_kedro.provenance.records import flat
 
 CONF = Path(__file__).parents[2] / "conf"
 ENVIRONMENTS = ("scenes", "sd14", "sd3")
 """Whose values are shown, the default first."""
+PRETRAINING = "base_model"
+"""The section of the pipeline that trains the embedded default."""
+MISSING = object()
 LINE = re.compile(r"^(?P<indent> *)(?P<name>[a-z_0-9]+):[^#]*(?:# *(?P<text>.*))?$")
 LEFT_OPEN = re.compile(r"^( *)# ([a-z_0-9]+): set\b *(.*)$")
 INTRODUCTION = """# Configuration
 
 Made from the settings classes and the comments in `conf/base` by `make docs`.
 
-Values stand in `conf/`: `base` has every parameter, `scenes` what the embedded default changes, `sd14` and `sd3` what Stable
-Diffusion 1.4 and 3 change. Change them in `conf/local/parameters.yml`, in an environment of your own
+Values stand in `conf/`: `base` has every parameter, `scenes` what the embedded default changes, `sd14` and `sd3` what
+Stable Diffusion 1.4 and 3 change. Change them in `conf/local/parameters.yml`, in an environment of your own
 ([how](how-to/my-model-folder.md)), or on the command line: `--params finetune.steps=40,gate.enabled=false`. An unknown
 name or a value out of range ends a run before it starts. "Value" is that of a run without `--env`, then that of the
-environments that differ.
+environments that differ. The training of the embedded default has its settings in
+`conf/scenes/parameters_base_model.yml`.
 """
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the page."""
+    files.append(File.generated(config, "configuration.md", content=reference()))
+    return files
 
 
 def reference() -> str:
     """Return the page in Markdown."""
-    values = {name: flat(_parameters(name)) for name in ENVIRONMENTS}
+    values = {name: _parameters(name) for name in ENVIRONMENTS}
     pages = [INTRODUCTION]
-    pages += [_section(path, part, values) for path, part in _sections(schema(), "") if not path.startswith("base_model")]
-    pages += ["## `tracking` in `mlflow.yml`\n", _table("", TrackingSettings, {"scenes": _tracking()}, {})]
-    pages.append("## Prompt sources\n\nThe kinds of `prompt_curation.source` and `evaluation_source` ([examples](prompts.md)).\n")
+    parts = [(path, part) for path, part in _sections(schema(), "") if not path.startswith(PRETRAINING)]
+    pages += [_section(path, part, values) for path, part in parts]
+    pages += ["## `tracking` in `mlflow.yml`\n", _table("", TrackingSettings, {"base": _tracking()}, {})]
+    pages.append("## Prompt sources\n\nThe kinds of `prompt_curation.source` ([examples](prompts.md)).\n")
     pages += [_source(kind) for kind in SOURCES.names]
     return "\n".join(pages)
 
@@ -119,18 +131,17 @@ def _comments() -> dict[str, str]:
 
 def _values(name: str, values: dict[str, dict[str, Any]]) -> str:
     """Return the default environment's value, and those of the others that differ."""
-    missing = object()
-    found = {environment: _value(name, tree, missing) for environment, tree in values.items()}
-    first = next(iter(found.values()))
-    shown = [] if first is missing else [f"`{_yaml(first)}`"]
-    shown += [f"{other}: `{_yaml(value)}`" for other, value in found.items() if value not in (first, missing)]
+    first, *others = [(environment, _value(name, tree)) for environment, tree in values.items()]
+    shown = [f"`{_yaml(first[1])}`"] if first[1] is not MISSING else []
+    shown += [f"{other}: `{_yaml(value)}`" for other, value in others if value not in (first[1], MISSING)]
     return "<br>".join(shown)
 
 
-def _value(name: str, tree: dict[str, Any], missing: object) -> Any:
-    """Return a value of a flat tree; a mapping's are below its name."""
-    below = {key.removeprefix(f"{name}."): value for key, value in tree.items() if key.startswith(f"{name}.")}
-    return tree.get(name, below or missing)
+def _value(name: str, tree: Any) -> Any:
+    """Return the value at a dotted name, or MISSING."""
+    for part in name.split("."):
+        tree = tree.get(part, MISSING) if isinstance(tree, dict) else MISSING
+    return tree
 
 
 def _yaml(value: Any) -> str:

@@ -1,10 +1,9 @@
-"""What `make docs` adds to the pages in docs/: README and its like, the settings, the API; diagrams and formulas.
+"""What `make docs` adds to the pages in docs/: README and its like, the API, diagrams and formulas.
 
 Everything is made while the site is built, and nothing of it is fetched by a reader's browser.
 """
 
 import re
-import sys
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,7 +25,10 @@ PAGES = {
     f"{ASSETS}/proxy/README.md": "model-cards/proxy.md",
 }
 """Files of this repository that are pages of the site too."""
-LIBRARY = ("method", "evaluation", "diffusion", "rewards", "prompts", "reporting", "study", "execution", "provenance", "core")
+LIBRARY = (
+    *("method", "evaluation", "diffusion", "rewards", "prompts"),
+    *("reporting", "study", "execution", "provenance", "core"),
+)
 """Packages that a plain script can use; each has a page of its docstrings."""
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
@@ -39,7 +41,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 def draw(source: str, *_: Any, **__: Any) -> str:
     """Return a Mermaid diagram as SVG."""
-    return f'<div class="diagram">{mermaid_to_svg(source, theme="neutral")}</div>'
+    return f'<div class="diagram">{mermaid_to_svg(source, theme="neutral").decode()}</div>'
 
 
 def typeset(source: str, *_: Any, **__: Any) -> str:
@@ -49,12 +51,8 @@ def typeset(source: str, *_: Any, **__: Any) -> str:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no files in docs/."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from configuration import reference
-
     made = {name: (ROOT / path).read_text(encoding="utf-8") for path, name in PAGES.items()}
     made |= {f"api/{package}.md": f"# rsidiff_kedro.{package}\n\n::: rsidiff_kedro.{package}\n" for package in LIBRARY}
-    made["configuration.md"] = reference()
     for name, content in made.items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -73,4 +71,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return link[0] if path.startswith("docs/") or not (ROOT / path).exists() else text
         return f"{picture}[{text}]({relpath(name, PurePosixPath(place).parent)}{anchor or ''})"
 
-    return LINK.sub(lead, markdown)
+    return indent_lists(LINK.sub(lead, markdown))
+
+
+def indent_lists(markdown: str) -> str:
+    """Write lists as Python-Markdown wants them: contents indented by four spaces, a blank line before inner lists."""
+    lines, columns, fenced, loose = [], list[int](), False, False
+    for line in markdown.splitlines():
+        text = line.lstrip(" ")
+        indent = len(line) - len(text)
+        if text and not fenced:
+            columns = [column for column in columns if column <= indent]
+        marker = None if fenced else re.match(r"(?:[-*]|\d+\.) +", text)
+        if marker and (columns or loose) and lines[-1]:
+            lines.append("")
+        lines.append(" " * (4 * len(columns) + indent - (columns[-1] if columns else 0)) + text if text else "")
+        if marker:
+            columns.append(indent + len(marker[0]))
+        loose = bool(columns) and (loose or not text)
+        fenced ^= text.startswith("```")
+    return "\n".join(lines) + "\n"
