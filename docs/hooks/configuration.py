@@ -25,7 +25,11 @@ PRETRAINING = "base_model"
 MISSING = object()
 LINE = re.compile(r"^(?P<indent> *)(?P<name>[a-z_0-9]+):[^#]*(?:# *(?P<text>.*))?$")
 LEFT_OPEN = re.compile(r"^( *)# ([a-z_0-9]+): set\b *(.*)$")
-INTRODUCTION = """# Configuration
+INTRODUCTION = """---
+search: {boost: 4}
+---
+
+# Configuration
 
 Made from the settings classes and the comments in `conf/base` by `make docs`.
 
