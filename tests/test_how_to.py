@@ -65,6 +65,7 @@ def follow(page: str, project: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         patch.setattr(sys, "path", [str(project / "src"), *sys.path])
+        patch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))  # to which Kedro adds
         patch.delenv("KEDRO_ENV", raising=False)
         for block in blocks(page):
             if block.file:
