@@ -25,7 +25,7 @@ from rsidiff_kedro.hooks.configuration import merge
 ROOT = Path(__file__).parents[1]
 HOW_TO = ROOT / "docs/how-to"
 BLOCK = re.compile(
-    r'^(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>\w*)(?: title="(?P<file>\S+)")?\n(?P<code>.*?)^```$',
+    r'^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)(?: title="(?P<file>\S+)")?\n(?P<code>.*?)^```$',
     re.DOTALL | re.MULTILINE,
 )
 
@@ -187,15 +187,10 @@ def test_a_model_folder_of_ones_own_is_trained(
     assert (project / "my-adapter/pytorch_lora_weights.safetensors").is_file()
 
 
-def test_a_step_runs_on_a_worker_with_the_same_images(project: Path) -> None:
+def test_the_doctor_starts_ray_and_counts_the_workers(project: Path) -> None:
     pytest.importorskip("ray", reason="needs the extra `ray`: pip install 'rsidiff_kedro[ray]'")
-    follow("many-gpus.md", project)
-    first, second = sorted(project.glob("data/03_primary/rsi/round_1/images/*/images"))
-    assert digests(first) == digests(second)
-
-
-def digests(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*.png")}
+    printed = follow("many-gpus.md", project)
+    assert re.search(r"ok +workers +\d+ would start", printed), printed
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in HOW_TO.glob("*.md")))

@@ -25,10 +25,7 @@ PAGES = {
     f"{ASSETS}/proxy/README.md": "model-cards/proxy.md",
 }
 """Files of this repository that are pages of the site too."""
-LIBRARY = (
-    *("method", "evaluation", "diffusion", "rewards", "prompts"),
-    *("reporting", "study", "execution", "provenance", "core"),
-)
+LIBRARY = ("method", "evaluation", "diffusion", "rewards", "prompts", "study", "core")
 """Packages that a plain script can use; each has a page of its docstrings."""
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
