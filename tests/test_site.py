@@ -19,8 +19,8 @@ FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "obj
 """The attribute of an element that a browser fetches; of a link only what belongs to the page."""
 OF_A_PAGE = {"stylesheet", "icon", "preload", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
 
-ROW = r"<tr>\s*<td><code>(\w+)</code></td>\s*<td>(.*?)</td>\s*<td>.*?</td>\s*<td>(.*?)</td>"
-"""A setting's name, value and meaning."""
+ROW = r"<tr>\s*<td><code>(\w+)</code></td>\s*<td>(.*?)</td>\s*<td>(.*?)</td>\s*<td>.*?</td>"
+"""A setting's name, meaning and value."""
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_the_configuration_reference_has_every_setting_with_its_meaning(site: Pa
     wanted = {name.rpartition(".")[2] for name in settings if not name.startswith("base_model.")}
     wanted |= {name for kind in SOURCES.names for name in SOURCES.load(kind).model_fields}
     assert wanted - {name for name, _, _ in rows} == {"kind"}  # which is in headings
-    assert [name for name, _, meaning in rows if not meaning.strip()] == []
-    assert ("steps", "<code>100</code>") in {(name, value.partition("<br")[0]) for name, value, _ in rows}
+    assert [name for name, meaning, _ in rows if not meaning.strip()] == []
+    assert ("steps", "<code>100</code>") in {(name, value.partition("<br")[0]) for name, _, value in rows}
 
 
 def test_the_reference_has_the_public_functions_of_the_method(site: Path) -> None:

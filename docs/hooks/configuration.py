@@ -95,9 +95,9 @@ def _source(kind: str) -> str:
 
 
 def _table(path: str, section: type[Section], values: dict[str, dict[str, Any]], comments: dict[str, str]) -> str:
-    """Return a row per setting: name, values, what is allowed, meaning."""
+    """Return a row per setting: name, meaning, values, what is allowed."""
     texts, limits = _attributes(section), section.model_json_schema()["properties"]
-    rows = ["| name | value | allowed | meaning |", "|---|---|---|---|"]
+    rows = ["| name | meaning | value | allowed |", "|---|---|---|---|"]
     for name, field in section.model_fields.items():
         full = f"{path}.{name}".lstrip(".")
         if (sections_in(field.annotation) and "source" not in name) or (name == "kind" and not path and not values):
@@ -105,7 +105,7 @@ def _table(path: str, section: type[Section], values: dict[str, dict[str, Any]],
         default = f"`{_yaml(limits[name]['default'])}`" if "default" in limits[name] else ""
         shown = _values(full, values) if values else default
         meaning = texts.get(name) or comments.get(full, "")
-        rows.append(f"| `{name}` | {shown} | {_allowed(limits[name])} | {_cell(meaning)} |")
+        rows.append(f"| `{name}` | {_cell(meaning)} | {shown} | {_allowed(limits[name])} |")
     return "\n".join(rows) + "\n" if len(rows) > 2 else ""
 
 
@@ -149,7 +149,9 @@ def _value(name: str, tree: Any) -> Any:
 
 
 def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).removesuffix("...\n").strip()
+    """Return a value as one line of YAML, long commits shortened."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).removesuffix("...\n").strip()
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{32}\b", r"\1…", text)
 
 
 def _allowed(limits: dict[str, Any]) -> str:
