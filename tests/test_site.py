@@ -56,9 +56,10 @@ def fetched(path: Path) -> Iterator[str]:
 
 
 def test_every_page_of_the_docs_is_in_the_navigation(site: Path) -> None:
+    """Pages of studies come and go with `make study`."""
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
-    assert {page for page in pages if f": {page}\n" not in text} == set()
+    assert {page for page in pages if f": {page}\n" not in text and not page.startswith("studies/")} == set()
     assert {page for page in pages if not (site / page).with_suffix(".html").is_file()} == set()
 
 
