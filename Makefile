@@ -6,6 +6,7 @@
 # make many-rounds  runs 30 rounds and writes time, memory and open files of each into docs/many-rounds.md
 # make ui    MLflow and Kedro-Viz on what has been run
 # make site  Kedro-Viz with previews of the newest run, and its report, as files to share, in build/
+# make docs  the documentation as a site in build/site
 # make bad-input   runs every case of bad input and writes what is said of it into docs/bad-input.md
 # make study   the studies of benchmarks/studies with tables and pages in docs/studies; some 15 hours of two cores
 # make bench   how fast a round, a worker and the command line are; writes docs/benchmarks.md
@@ -31,7 +32,7 @@ PARITY := data/parity
 OFFICIAL := $(PARITY)/official/bin/python
 ENV_OPTION = $(if $(ENV),--env=$(ENV))
 
-.PHONY: help rsi test lint ui site bench parity official-rewards rehearsal study base-model prompt-report bad-input faults kill-table many-rounds clean
+.PHONY: help rsi test lint ui site docs bench parity official-rewards rehearsal study base-model prompt-report bad-input faults kill-table many-rounds clean
 
 help:
 	@awk '!/^#/ { exit } { sub(/^# /, ""); print }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +54,10 @@ ui: $(READY)
 
 site: $(READY)
 	$(BIN)/kedro rsi site $(ENV_OPTION) --params rounds=$(ROUNDS)
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Look at it: $(BIN)/python -m http.server --directory build/site      # http://127.0.0.1:8000"
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py

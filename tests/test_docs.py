@@ -19,7 +19,7 @@ from rsidiff_kedro.hooks.session import FILTERS, check_names
 from rsidiff_kedro.parameters import parse_parameters
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")), *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 MENTIONED = ("--params",)
 """Options that a page may mention alone; they are those of `kedro run`."""
 LEFT_OUT = re.compile(r"…|<\w+>")
@@ -28,7 +28,7 @@ LEFT_OUT = re.compile(r"…|<\w+>")
 
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the words of every kedro, rsidiff, make and python command in code, blocks or inline, without comments."""
-    fences = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    fences = re.compile(r"^```(\w*)(?: [^\n]*)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
     blocks = [code for language, code in fences.findall(text) if language in ("", "sh", "bash", "shell", "console")]
     rest = fences.sub("", text)
     blocks += re.findall(r"(?:^|\n\n)((?:    .*(?:\n|$))+)", rest)
@@ -61,8 +61,11 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def folder(new_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an empty project, which no command changes."""
-    return new_project(tmp_path_factory.mktemp("docs") / "project")
+    """Return an empty project, which no command changes, with the environment that a how-to page makes."""
+    project = new_project(tmp_path_factory.mktemp("docs") / "project")
+    (project / "conf/mine").mkdir()
+    (project / "conf/mine/globals.yml").write_text("extends: sd14\n", encoding="utf-8")
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +163,7 @@ rsi` or `kedro run --params a=[1,2]`, or say `--params b=3`; `kedro run --from-n
 $ .venv/bin/kedro rsi runs
 ```
 
-```yaml
+```yaml title="conf/local/parameters.yml"
 kedro: run
 ```
 """

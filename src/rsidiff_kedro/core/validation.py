@@ -70,7 +70,7 @@ def _section_at(path: Sequence[str], schema: type[Section], tree: Any) -> type[S
             tree = tree[int(part)]
         elif isinstance(tree, Mapping) and section is not None and part in section.model_fields:
             tree = tree.get(part)
-            section = next(iter(_sections_in(section.model_fields[part].annotation)), None)
+            section = next(iter(sections_in(section.model_fields[part].annotation)), None)
         else:
             return None
         if section is not None and isinstance(tree, Mapping):
@@ -83,13 +83,13 @@ def fields_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
     for name, field in section.model_fields.items():
         yield f"{prefix}{name}", field
         if get_origin(field.annotation) not in (tuple, list):
-            for part in _sections_in(field.annotation):
+            for part in sections_in(field.annotation):
                 yield from fields_of(part, f"{prefix}{name}.")
 
 
-def _sections_in(annotation: Any) -> list[type[Section]]:
+def sections_in(annotation: Any) -> list[type[Section]]:
     """List the sections that a field's type mentions."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     is_group = get_origin(annotation) in (Annotated, Union, UnionType, tuple, list)
-    return [section for part in get_args(annotation) for section in _sections_in(part)] if is_group else []
+    return [section for part in get_args(annotation) for section in sections_in(part)] if is_group else []
