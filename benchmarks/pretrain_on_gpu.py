@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import shutil
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -148,8 +147,8 @@ def load_snapshot(build: denoiser.Build, folder: Path, device: torch.device) -> 
     """Load the clean phase's snapshot, which an earlier call wrote to a folder."""
     tokenizer = denoiser.build_tokenizer()
     network = build(tokenizer, (16, 8, 8))
-    with tempfile.TemporaryDirectory() as unpacked, tarfile.open(folder / "pipelines.tar") as archive:
-        archive.extractall(unpacked, filter="data")
+    with tempfile.TemporaryDirectory() as unpacked:
+        shutil.unpack_archive(folder / "pipelines.tar", unpacked, filter="data")
         for name in ("text_encoder", "text_encoder_2"):
             weights = load_file(Path(unpacked) / "clean" / name / "model.safetensors")
             getattr(network, name).load_state_dict(weights)
