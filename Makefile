@@ -72,7 +72,7 @@ rehearsal: $(READY)
 
 study: $(READY)
 	$(BIN)/python benchmarks/study_inputs.py
-	for study in claims beyond sample_size regimes levers; do \
+	for study in claims beyond second_family strategies sample_size regimes levers; do \
 		$(BIN)/kedro rsi study benchmarks/studies/$$study.yml --tables docs/studies/$$study --page docs/studies/$$study.md || exit 1; \
 	done
 	for picture in strategies collapse weights kept; do \
