@@ -17,7 +17,7 @@ NAIVE = {
     "test/prompt_accuracy": (0.603, 0.672, 0.678, 0.662, 0.627),
     "test/hallucination_rate": (0.259, 0.247, 0.263, 0.289, 0.342),
 }
-"""Means over three seeds (docs/results.md)."""
+"""Means over three seeds (docs/earlier-results.md)."""
 HALF = {
     "test/prompt_accuracy": 0.041,
     "test/hallucination_rate": 0.036,
