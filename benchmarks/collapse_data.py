@@ -1,4 +1,4 @@
-"""Write the small tables and pictures of notebooks/collapse.ipynb into notebooks/collapse, from the newest finished run.
+"""Write the tables and pictures of notebooks/collapse.ipynb into notebooks/collapse, from the newest finished run.
 
     kedro run --pipeline=rsi --params rounds=6
     python benchmarks/collapse_data.py

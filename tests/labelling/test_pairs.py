@@ -31,6 +31,16 @@ def test_pairs_with_a_vote_are_left_out_and_the_others_keep_their_order(scenes_o
     assert choose_pairs(scenes_on_disk, 0, 1, voted) == pairs[5:]
 
 
+def test_of_more_pairs_than_anybody_looks_at_one_of_each_prompt_comes_first(
+    scenes_on_disk: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rsidiff_kedro.labelling.pairs.MOST", 30)
+    pairs = choose_pairs(scenes_on_disk, 0, 1)
+    assert len(pairs) == 30 and len({pair.prompt_id for pair in pairs[:24]}) == 24
+    monkeypatch.setattr("rsidiff_kedro.labelling.pairs.MOST", 10)
+    assert len({pair.prompt_id for pair in choose_pairs(scenes_on_disk, 0, 1)}) == 10
+
+
 def test_one_image_per_prompt_makes_no_pair(scenes_on_disk: ImageSet) -> None:
     with pytest.raises(VotesError, match="samples_per_prompt=2 or more"):
         choose_pairs(scenes_on_disk.select(range(0, 72, 3)), 0, 1)
