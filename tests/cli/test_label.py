@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,6 +95,13 @@ def test_what_cannot_be_voted_on_or_compared_is_refused_in_one_line(
     result = rsi("label", *arguments)
     assert result.exit_code == 1 and result.output.startswith("Error: "), result.output
     assert len(result.output.splitlines()) == 1 and said in result.output
+    assert newest_votes(votes) == votes
+
+
+def test_a_port_that_is_taken_is_said(rsi: Rsi, votes: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = rsi("label", "--round=1", f"--port={taken.getsockname()[1]}")
+    assert result.exit_code == 2 and "choose another --port" in result.output
     assert newest_votes(votes) == votes
 
 

@@ -73,6 +73,12 @@ def test_the_votes_own_head_is_measured_on_prompts_that_it_has_not_seen(give_vot
     assert guessed.share.mean < 0.7  # in sample it would be close to 1
 
 
+def test_too_few_votes_for_a_head_are_no_error(give_votes: GiveVotes) -> None:
+    found = reward_agreements(give_votes(brightness, 4), ["proxy", "votes"], SETTINGS, 100, 0)
+    assert found["votes"] is None and found["proxy"] is not None
+    assert reward_agreements(give_votes(brightness, 5, "2"), ["votes"], SETTINGS, 100, 0)["votes"] is not None
+
+
 def test_the_judge_prefers_the_image_in_which_more_is_right(give_votes: GiveVotes) -> None:
     found = judge_agreement(give_votes(brightness, 30), "scenes", 100, 0)
     assert found is not None and found.share.low > 0.5  # darkened colors are taken for others
@@ -85,5 +91,5 @@ def test_the_text_counts_votes_and_says_what_has_no_preference(give_votes: GiveV
     text = agreement_text(votes, rows)
     assert text.startswith("8 votes on 8 prompts: 8 prefer an image, 0 neither\n")
     assert "reward proxy (selects)  0.500 [0.500, 0.500] of 8; 8 without a preference count as half" in text
-    assert "none                    none compared" in text
+    assert "none                    too few votes" in text
     assert agreement_text(give_votes(None, 3, "2"), {}) == "3 votes on 3 prompts: 0 prefer an image, 3 neither\n"

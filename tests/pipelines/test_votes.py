@@ -37,9 +37,9 @@ def run(project: Path, votes: Path, params: dict[str, Any], **options: Any) -> A
     selecting = {"rewards": {"proxy": 0, "votes": 1.0}, "keep_per_prompt": 1, "max_gap": None}
     given = {"preference_selection": selecting, "rewards": {"votes": {"votes": str(votes), **SETTINGS}}, **params}
     with KedroSession.create(project, env="test", runtime_params=given) as session:
+        catalog = session.load_context().catalog
         session.run(runner=RsiRunner(), **options)
-    with KedroSession.create(project, env="test", runtime_params=given) as session:
-        return session.load_context().catalog
+        return catalog  # which looks for versions when it loads
 
 
 def test_the_samples_that_the_head_prefers_are_kept(project: Path, give_votes: GiveVotes) -> None:

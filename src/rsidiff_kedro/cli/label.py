@@ -107,7 +107,12 @@ def _session(dataset: "VotesDataset", run: "Run", number: int, seed: int) -> "Se
 def _serve(session: "Session", port: int, title: str) -> None:
     from rsidiff_kedro.labelling.server import LabelServer
 
-    server = LabelServer(session, port)
+    try:
+        server = LabelServer(session, port)
+    except OSError as error:
+        raise click.UsageError(
+            f"the page cannot be served at 127.0.0.1:{port} ({error}); choose another --port"
+        ) from error
     threading.Thread(target=server.serve_forever, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     click.echo(f"Open this page and vote on {title}; Ctrl-C ends it:\n{server.address}")

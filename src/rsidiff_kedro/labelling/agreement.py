@@ -1,7 +1,7 @@
 """Measure how often rewards and the judge prefer the image that a person preferred."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from rsidiff_kedro.core.votes import LEFT, Votes
 from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
 from rsidiff_kedro.evaluation.judging import judge_readable
+from rsidiff_kedro.rewards.bradley_terry import FOLDS
 from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
 from rsidiff_kedro.rewards.votes import margins_without_own_prompt
@@ -52,14 +53,16 @@ def agreement(margins: np.ndarray, votes: pd.DataFrame, n_resamples: int, seed: 
 
 
 def reward_agreements(
-    votes: Votes, names: Iterable[str], settings: RewardsSettings, n_resamples: int, seed: int
+    votes: Votes, names: Sequence[str], settings: RewardsSettings, n_resamples: int, seed: int
 ) -> dict[str, Agreement | None]:
-    """Return each reward's agreement with the votes; see `agreement`."""
+    """Return each reward's agreement with the votes; None for a head that cannot be fitted without a prompt's votes."""
     pictures, images = votes.pictures()
     plain = [name for name in names if name != VOTES]
     scores = with_scores(pictures, images, plain, settings)
     found = {name: _of_scores(votes, pictures, scores[name], n_resamples, seed) for name in plain}
-    if VOTES in names:
+    if VOTES in names and votes.decided["prompt_id"].nunique() < FOLDS:
+        found[VOTES] = None
+    elif VOTES in names:
         own = settings.votes
         margins = margins_without_own_prompt(votes, own.features, own.penalty, settings.options(own.features))
         found[VOTES] = agreement(margins, votes.decided, n_resamples, seed)
@@ -106,7 +109,7 @@ def agreement_text(votes: Votes, found: Mapping[str, Agreement | None]) -> str:
 
 def _row(found: Agreement | None) -> str:
     if found is None:
-        return "none compared"
+        return "too few votes"
     share = found.share
     interval = "no interval" if math.isnan(share.low) else f"[{share.low:.3f}, {share.high:.3f}]"
     undecided = f"; {found.undecided} without a preference count as half" if found.undecided else ""

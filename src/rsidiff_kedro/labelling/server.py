@@ -100,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"the vote was not kept: {error}")
         else:
-            self._answer_state()
+            self._answer_state(finished=path == "finish")
+            if path == "finish":  # only now, because the process may end at once
+                self.server.finished.set()
 
     def _do(self, path: str, content: dict[str, Any]) -> None:
         session = self.server.session
@@ -109,9 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             session.vote(number if type(number) is int else -1, str(content.get("winner")))
         elif path == "undo":
             session.undo()
-        elif path == "finish":
-            self.server.finished.set()
-        else:
+        elif path != "finish":
             raise InputError("there is no such address")
 
     def _allowed(self) -> str | None:
@@ -154,8 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.OK, content, "image/png")
 
-    def _answer_state(self, status: HTTPStatus = HTTPStatus.OK) -> None:
-        content = self.server.session.state() | {"finished": self.server.finished.is_set()}
+    def _answer_state(self, status: HTTPStatus = HTTPStatus.OK, finished: bool = False) -> None:
+        content = self.server.session.state() | {"finished": finished or self.server.finished.is_set()}
         self._answer(status, json.dumps(content).encode(), "application/json")
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
