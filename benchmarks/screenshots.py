@@ -1,4 +1,4 @@
-"""Take the pictures of the docs of everything that shows a run: Kedro-Viz, MLflow, the report, and images of rounds.
+"""Take the pictures of the docs: Kedro-Viz, MLflow, the report, images of rounds, and votes.
 
     kedro run --pipeline=rsi --params rounds=6
     python benchmarks/screenshots.py            # writes docs/images
@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 SCREEN = {"width": 1400, "height": 900}
 REPORT = {"width": 900, "height": 1000}
+VOTES = {"width": 760, "height": 560}
 COLORS = 256
 """Of a picture's palette, which keeps the files small."""
 PATIENCE = 180
@@ -50,7 +51,22 @@ def main() -> None:
         take_report(browser, report)
         take_kedro_viz(browser, viz, given.rounds)
         take_mlflow(browser, mlflow, given.rounds)
+        take_votes(browser)
         browser.close()
+
+
+def take_votes(browser: Browser) -> None:
+    """Take the page of votes with its first pair, and give none."""
+    with subprocess.Popen([*KEDRO, "label"], cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        assert process.stdout is not None
+        try:
+            address = next(line.strip() for line in process.stdout if line.startswith("http://127.0.0.1"))
+            page = open_page(browser, VOTES)
+            page.goto(address)
+            page.locator("#pair").wait_for()
+            save(shot(page), "label.png")
+        finally:
+            process.terminate()
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 from parity import samples
-from PIL import Image
+from PIL import Image, ImageEnhance
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -53,9 +53,13 @@ from transformers import (
 )
 
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.votes import Votes, read_votes
+from rsidiff_kedro.datasets import ImageSetDataset
+from rsidiff_kedro.labelling.pairs import choose_pairs
+from rsidiff_kedro.labelling.session import Session, Source
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
-from rsidiff_kedro.scenes.world.grammar import Scene
+from rsidiff_kedro.scenes.world.grammar import Scene, sample_scene
 from rsidiff_kedro.scenes.world.renderer import Picture, compose, render
 
 ROOT = Path(__file__).parents[1]
@@ -177,6 +181,35 @@ def render_scenes(
                 }
             )
     return ImageSet(pd.DataFrame(rows), images)
+
+
+@pytest.fixture(scope="session")
+def scenes_on_disk(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    """Rendered scenes of 24 prompts, three samples each, the second and third darkened, as a run keeps them."""
+    rng = np.random.default_rng(0)
+    scenes = render_scenes([sample_scene(rng, 1) for _ in range(24)], 3)
+    darker = [
+        ImageEnhance.Brightness(image).enhance(1 - 0.25 * sample)
+        for image, sample in zip(scenes.images, scenes.metadata["sample_index"])
+    ]
+    dataset = ImageSetDataset(filepath=tmp_path_factory.mktemp("scenes") / "images")
+    dataset.save(ImageSet(scenes.metadata, darker))
+    return dataset.load()
+
+
+@pytest.fixture
+def give_votes(scenes_on_disk: ImageSet, tmp_path: Path) -> Callable[..., Votes]:
+    """`give_votes(prefers, count)`: votes for the image that `prefers(image)` rates higher; None: neither."""
+
+    def give(prefers: Callable[[Image.Image], float] | None, count: int, version: str = "1") -> Votes:
+        pairs = choose_pairs(scenes_on_disk, 0, 1)
+        session = Session(pairs, Source("run", 1), tmp_path / "votes" / version / "votes")
+        for number, pair in enumerate(pairs[:count]):
+            rated = [prefers(Image.open(path).convert("RGB")) if prefers else 0 for path in pair.paths]
+            session.vote(number, "tie" if rated[0] == rated[1] else "left" if rated[0] > rated[1] else "right")
+        return read_votes(tmp_path / "votes" / version / "votes")
+
+    return give
 
 
 @pytest.fixture(scope="session")

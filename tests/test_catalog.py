@@ -13,6 +13,10 @@ UNREAD = {"rounds", "keep", "execution"}
 """Sections that the context, `kedro rsi prune` and the hook of the engine read, and no node."""
 
 
+OF_A_PERSON = {"votes"}
+"""Datasets of `kedro rsi label`, which no pipeline makes or reads as such."""
+
+
 @pytest.fixture
 def context(load_context):
     return load_context({"rounds": 3})
@@ -38,7 +42,7 @@ def test_every_entry_of_the_catalog_is_used(conf) -> None:
     resolver = DataCatalog.from_config(conf).config_resolver
     names = datasets_of_all_pipelines()
     used = {resolver.match_dataset_pattern(name) for name in names} | names
-    assert set(conf) - used == set()
+    assert set(conf) - used == OF_A_PERSON
 
 
 def test_every_dataset_is_versioned(conf) -> None:

@@ -86,7 +86,8 @@ def test_every_parameter_that_names_a_place_is_tried(project: Path) -> None:
     places = {path for path, each in found.items() if type(each.mark).__name__ == "Location"}
     sections = {"hpsv2": "checkpoint tokenizer", "image_reward": "checkpoint tokenizer", "clip_score": "checkpoint"}
     same = {f"rewards.{name}.{field}" for name, fields in sections.items() for field in fields.split()}
-    assert places | {"prompt_curation.source.dataset"} == PLACES.keys() | same | {"rewards.aesthetic.checkpoint"}
+    others = {"rewards.aesthetic.checkpoint", "rewards.votes.votes"}  # the latter has a test of its own
+    assert places | {"prompt_curation.source.dataset"} == PLACES.keys() | same | others
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -184,6 +185,27 @@ def test_the_commit_of_a_reward_that_a_step_does_not_name_is_not_asked_for(key: 
     write(tmp_path / "hub/models--yuvalkirstain--PickScore_v1/refs/main", FIRST)
     assert FIRST not in str(key("rewards", "evaluation.rewards"))
     assert commit_of.cache_info().currsize == 0
+
+
+def test_votes_count_in_steps_that_name_their_reward_alone(key: Key, project: Path) -> None:
+    selecting = {"preference_selection": {"rewards": {"votes": 1}}}
+    write(project / "data/test/votes/1/votes/votes.parquet", "1")
+    read, unread = key("rewards", "preference_selection.rewards", **selecting), key("rewards", "evaluation.rewards")
+    write(project / "data/test/votes/2/votes/votes.parquet", "2")
+    assert key("rewards", "preference_selection.rewards", **selecting) != read
+    assert key("rewards", "evaluation.rewards") == unread
+    write(project / "data/test/votes/1/votes/votes.parquet", "3")  # another version than the newest
+    newest = key("rewards", "preference_selection.rewards", **selecting)
+    write(project / "data/test/votes/1/votes/votes.parquet", "4")
+    assert key("rewards", "preference_selection.rewards", **selecting) == newest
+
+
+def test_the_commit_of_features_that_votes_read_counts(key: Key, tmp_path: Path) -> None:
+    write(tmp_path / "hub/models--openai--clip-vit-large-patch14/refs/main", FIRST)
+    votes = {"evaluation": {"rewards": ["votes"]}, "rewards": {"votes": {"features": "clip_score"}}}
+    assert FIRST in str(key("rewards", "evaluation.rewards", **votes))
+    votes["rewards"]["votes"]["features"] = "pick_score"
+    assert FIRST not in str(key("rewards", "evaluation.rewards", **votes))
 
 
 TEMPLATE = {

@@ -33,6 +33,22 @@ def test_a_better_candidate_goes_on_with_its_scores() -> None:
     assert gate["reward_difference"] == pytest.approx(0.25)
 
 
+def test_an_open_gate_does_not_compare_scores_of_other_rewards_or_votes() -> None:
+    fitted, other = ({"rewards": {"proxy": {"fitted_on": {"sha256": each}}}} for each in "ab")
+    for parent, attrs in (
+        (table([5.0]).rename(columns={"proxy": "votes"}), {}),
+        (table([5.0]), other),
+        (table([5.0]), {}),
+    ):
+        candidate = table([1.0])
+        candidate.attrs, parent.attrs = fitted, attrs
+        adapter, _, gate = pass_gate(CANDIDATE, PARENT, candidate, parent, {"proxy": 1.0}, OPEN, 50, 0)
+        assert adapter is CANDIDATE
+        assert (gate["accepted"], gate["reward_difference"]) == (1.0, 0.0)
+    candidate.attrs = parent.attrs = fitted
+    assert pass_gate(CANDIDATE, PARENT, candidate, parent, {"proxy": 1.0}, OPEN, 50, 0)[2]["reward_difference"] == -4.0
+
+
 def test_a_worse_candidate_is_left_and_the_parent_goes_on_with_its_own_scores() -> None:
     adapter, scores, gate = decide([1.0, 2.0], [1.0, 3.0])
     assert adapter is PARENT

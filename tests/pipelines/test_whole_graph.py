@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -25,6 +26,7 @@ from rsidiff_kedro.scenes.world.renderer import compose, render
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = (0, 1, 2)
+PLOT = "application/vnd.plotly.v1+json"
 
 
 def run(project: Path, pipeline: str, **options) -> None:
@@ -226,9 +228,36 @@ def test_the_summary_names_the_adapter_in_use(project: Path, catalog: DataCatalo
     assert used is not None and list((project / used[1]).glob("*/adapter/adapter.json"))
 
 
-def test_the_notebook_runs_on_what_lies_on_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def execute(notebook: str, folder: Path) -> list[dict[str, Any]]:
+    """Run a notebook in a folder; give what its outputs show, which are neither texts of streams nor logs."""
+    opened = nbformat.read(ROOT / "notebooks" / notebook, as_version=4)
+    NotebookClient(opened, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    outputs = [output for cell in opened.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert [output for output in outputs if output.output_type == "stream"] == []
+    shown = [output.data for output in outputs]
+    # rich, which Kedro logs with by default, shows its lines as texts.
+    assert all(output.output_type == "execute_result" or PLOT in output.data for output in outputs)
+    return shown
+
+
+def test_the_notebook_of_rounds_shows_the_newest_run_quietly_and_in_one_theme(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KEDRO_ENV", "test")
-    notebook = nbformat.read(ROOT / "notebooks" / "compare_rounds.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(project)}}).execute()
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs) >= 5
+    (project / "notebooks").mkdir(exist_ok=True)
+    shown = execute("compare_rounds.ipynb", project / "notebooks")
+    plots = [data[PLOT]["layout"] for data in shown if PLOT in data]
+    assert len(plots) == 6
+    assert len({json.dumps(layout["template"], sort_keys=True) for layout in plots}) == 1
+    assert any("Training loss" in layout["title"]["text"] for layout in plots)
+    (compared,) = (data["text/markdown"] for data in shown if "text/markdown" in data)
+    assert "round 1 of 2" in compared and "prompt accuracy" in compared
+
+
+def test_the_notebook_of_collapse_shows_curves_images_and_shares() -> None:
+    shown = execute("collapse.ipynb", ROOT / "notebooks")
+    assert sum(PLOT in data for data in shown) == 2 and sum("image/png" in data for data in shown) == 4
+    table = shown[-1]["text/plain"]
+    first = next(line for line in table.splitlines() if line.startswith("1 "))
+    everything, selected, weighted = map(float, re.findall(r"(\d\.\d+) \[", first))
+    assert everything < selected < weighted

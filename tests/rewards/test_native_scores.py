@@ -215,7 +215,7 @@ def test_image_features_have_length_one_and_do_not_read_the_prompt(name, options
 
 
 def test_the_registry_has_every_name():
-    assert set(REWARDS.names) == {"proxy", "oracle", *REAL}
+    assert set(REWARDS.names) == {"proxy", "oracle", "votes", *REAL}
     assert set(FEATURES.names) == {"proxy", "hpsv2_1", "pick_score", "clip_score"}
 
 

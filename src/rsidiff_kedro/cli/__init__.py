@@ -17,6 +17,7 @@ MODULES = {
     "export": "export",
     "families": "plugins",
     "init": "init",
+    "label": "label",
     "lineage": "lineage",
     "plan": "plan",
     "prompts": "prompt_report",

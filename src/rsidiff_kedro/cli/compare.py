@@ -27,11 +27,12 @@ def compare(old: str, new: str, name: str, env: str | None) -> None:
     parameters, runs = open_project(env, {})
     from rsidiff_kedro.reporting.run_comparison import comparison_text
 
-    first, second = (_side(runs.find(each), name) for each in (old, new))
+    first, second = (side_of(runs.find(each), name) for each in (old, new))
     click.echo(comparison_text(first, second, parameters.evaluation.bootstrap_resamples, parameters.seed), nl=False)
 
 
-def _side(run: "Run", name: str) -> "Side":
+def side_of(run: "Run", name: str) -> "Side":
+    """Return a round of a run as `comparison_text` compares it; `name` as in `Run.round_number`."""
     from rsidiff_kedro.parameters import schema
     from rsidiff_kedro.reporting.run_comparison import Side
 

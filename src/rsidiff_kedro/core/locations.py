@@ -25,6 +25,7 @@ class Location:
         shipped: returns the folder of a name that comes with a package, else None; such a name is no path.
         beside: files in a file's folder that are read with it.
         content: whether the content decides results; it does not for a cache.
+        only_if_named: whether the setting counts only in the key of a step that names its preference model.
     """
 
     revision: str | None = None
@@ -33,6 +34,7 @@ class Location:
     shipped: Callable[[str], Path | None] | None = None
     beside: tuple[str, ...] = ()
     content: bool = True
+    only_if_named: bool = False
 
 
 @dataclass(frozen=True)

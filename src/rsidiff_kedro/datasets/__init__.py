@@ -1,9 +1,10 @@
-"""Kedro datasets of the project: image sets, training sets, adapters, networks, files. Each is written atomically."""
+"""Kedro datasets of the project: image sets, training sets, adapters, networks, votes, files. Each appears whole."""
 
 from rsidiff_kedro.datasets.adapter_folder import AdapterDataset
 from rsidiff_kedro.datasets.files import JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
 from rsidiff_kedro.datasets.image_folder import ImageSetDataset, TrainingSetDataset
 from rsidiff_kedro.datasets.pretrained import PretrainedDataset
+from rsidiff_kedro.datasets.votes import VotesDataset
 
 __all__ = [
     "AdapterDataset",
@@ -14,4 +15,5 @@ __all__ = [
     "PretrainedDataset",
     "TextDataset",
     "TrainingSetDataset",
+    "VotesDataset",
 ]

@@ -151,6 +151,10 @@ class Runs:
             raise RunError(f"no run in {self._data} has trained a round; kedro run --pipeline=rsi makes one")
         return next((run for run in reversed(found) if run.finished), found[-1])
 
+    def finished(self) -> list[Run]:
+        """Return the finished runs, oldest first."""
+        return [run for run in self._found() if run.finished]
+
     def last(self, name: str) -> Run:
         """Return the last run, of whichever pipeline, that made or reused a dataset and came to its end.
 

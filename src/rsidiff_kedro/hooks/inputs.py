@@ -15,6 +15,10 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines.requirements import check_scores
+
+_COMPARED = (".validation_scores", ".test_scores")
+"""Ends of the names of scores that the gate and the evaluation compare their own with."""
 
 
 class MissingInputError(InputError):
@@ -40,6 +44,7 @@ class InputHooks:
             click.UsageError: a requirement is not met.
             MissingInputError: an input is missing.
             AdapterError: an adapter belongs to another base model.
+            RequirementError: scores of another run cannot be compared with.
         """
         assert self._parameters is not None
         tags = {tag for node in pipeline.nodes for tag in node.tags}
@@ -57,6 +62,8 @@ class InputHooks:
             data = catalog[name].load()
             if isinstance(data, Adapter):
                 check_base(data, self._parameters.model.base, name)
+            if name.endswith(_COMPARED) and {"gate", "evaluation"} & tags:
+                check_scores(name, data, self._parameters)
 
 
 def _exists(name: str, catalog: CatalogProtocol) -> bool:

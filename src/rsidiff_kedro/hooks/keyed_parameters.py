@@ -36,12 +36,15 @@ class KeyedParameters:
         """Return the parameters that a step reads, by their path, as its key holds them."""
         plain = {name: _plain(value) for name, value in values.items()}
         named = {text for name, value in plain.items() if name.split(".")[0] != _REWARDS for text in texts(value)}
+        models = plain.get(_REWARDS, {})
+        for name in list(named):  # the features that a named reward reads are named by it
+            named |= {*texts(models.get(_section_of(name)))}
         return {name: self._resolved(value, name, named) for name, value in plain.items()}
 
     def _resolved(self, value: Any, path: str, named: set[str]) -> Any:
         if isinstance(value, dict):
             parts = {key: f"{path}.{key}" if path != "parameters" else key for key in value}
-            kept = {key: part for key, part in parts.items() if not self._changes_nothing(part)}
+            kept = {key: part for key, part in parts.items() if not self._changes_nothing(part, named)}
             return {key: self._resolved(value[key], part, named) for key, part in kept.items()}
         if isinstance(value, list):
             return [self._resolved(part, f"{path}.{number}", named) for number, part in enumerate(value)]
@@ -51,8 +54,10 @@ class KeyedParameters:
         shown, content = self._shown(str(value)), self._content(found, path, named)
         return f"{shown} ({content})" if content else shown
 
-    def _changes_nothing(self, path: str) -> bool:
+    def _changes_nothing(self, path: str, named: set[str]) -> bool:
         found = self._marked.get(path)
+        if found is not None and isinstance(found.mark, Location) and found.mark.only_if_named:
+            return not _is_read(path, named)
         return found is not None and isinstance(found.mark, NoResult)
 
     def _shown(self, text: str) -> str:

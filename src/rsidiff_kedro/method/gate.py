@@ -4,12 +4,16 @@ Candidate and parent generate from the same prompts and seeds, so their rewards 
 passes if it loses no more than the tolerance on average.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pandas as pd
 from pydantic import Field
 
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.evaluation.intervals import paired_difference
+from rsidiff_kedro.rewards.protocol import FITTED_ON
 
 OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
 """The figures of a round without a gate."""
@@ -58,6 +62,19 @@ def compare_with_parent(
         "reward_difference_low": difference.low,
         "reward_difference_high": difference.high,
     }
+
+
+def scored_alike(candidate: pd.DataFrame, parent: pd.DataFrame, rewards: Iterable[str]) -> bool:
+    """Tell whether both tables have scores of all rewards, each fitted on the same data if it was fitted at all."""
+    ours, theirs = (scores.attrs.get("rewards", {}) for scores in (candidate, parent))
+    return all(
+        name in candidate and name in parent and _fitted_on(ours.get(name)) == _fitted_on(theirs.get(name))
+        for name in rewards
+    )
+
+
+def _fitted_on(record: Any) -> Any:
+    return record.get(FITTED_ON) if isinstance(record, Mapping) else None
 
 
 def accepts(comparison: dict[str, float], settings: GateSettings) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of
+from rsidiff_kedro.core.votes import read_votes
 from rsidiff_kedro.diffusion.families import (
     check_lora,
     check_loss,
@@ -21,9 +22,12 @@ from rsidiff_kedro.diffusion.model_folder import check_known
 from rsidiff_kedro.diffusion.real_images import check_pairs
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
+from rsidiff_kedro.rewards.protocol import FITTED_ON
 from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_reward
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rsidiff_kedro.parameters import Parameters
 
 
@@ -152,6 +156,32 @@ def _check_prompts(parameters: "Parameters") -> str:
     check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())
     check_known(parameters.model.base, prompts["text"].tolist())
     return summary
+
+
+def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters") -> None:
+    """Raise RequirementError if a stage cannot compare its own scores with those that another run made.
+
+    Args:
+        name: of their dataset: the base's test scores, or the parent's validation or test scores.
+        scores: of its images.
+        parameters: of the run.
+    """
+    selecting = [reward for reward, weight in parameters.preference_selection.rewards.items() if weight]
+    if name.endswith(".round_0.test_scores"):
+        compared = [*parameters.evaluation.rewards, *selecting]
+        advice = f"add {name.rpartition('.')[0]} to --namespaces, with --only-missing-outputs"
+    else:  # of the parent, which an open gate leaves behind
+        compared = selecting if parameters.gate.enabled else []
+        advice = "set gate.enabled=false for this round, or begin with round 1"
+    missing = next((reward for reward in compared if reward not in scores), None)
+    if missing is not None:
+        raise RequirementError(f"{name} holds no scores of the reward {missing!r} to compare with; {advice}")
+    record = scores.attrs.get("rewards", {}).get("votes", {})
+    if (
+        "votes" in compared
+        and record.get(FITTED_ON, {}).get("sha256") != read_votes(parameters.rewards.votes.votes).digest
+    ):
+        raise RequirementError(f"{name} was scored by 'votes' as fitted on other votes than this run's; {advice}")
 
 
 def check_prompts(parameters: "Parameters", prompts: list[str], example: str) -> None:

@@ -16,6 +16,10 @@ RewardName = Annotated[str, AfterValidator(lambda name: {"hpsv2.1": "hpsv2_1", "
 """A reward's name; accepts the official spelling of HPSv2's versions, although Kedro splits `--params` at dots."""
 
 
+FITTED_ON = "fitted_on"
+"""What a reward's `record` calls the data that it was fitted on when it was opened."""
+
+
 class ScoreError(InputError):
     """A preference model did not return one finite number per image."""
 

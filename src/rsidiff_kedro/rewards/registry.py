@@ -15,6 +15,7 @@ from rsidiff_kedro.rewards.encoding import Computing
 from rsidiff_kedro.rewards.image_reward import ImageRewardSettings
 from rsidiff_kedro.rewards.official import OfficialReward
 from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind
+from rsidiff_kedro.rewards.vote_settings import VotesSettings
 
 BUILT_IN = {
     "proxy": "rsidiff_kedro.scenes.plugins.proxy:ProxyReward",
@@ -25,6 +26,7 @@ BUILT_IN = {
     "pick_score": "rsidiff_kedro.rewards.clip:PickScoreReward",
     "clip_score": "rsidiff_kedro.rewards.clip:ClipScoreReward",
     "aesthetic": "rsidiff_kedro.rewards.clip:AestheticReward",
+    "votes": "rsidiff_kedro.rewards.votes:VotesReward",
 }
 EMBEDDINGS = ("proxy", "hpsv2_1", "pick_score", "clip_score")
 REWARDS = Registry("reward", "rsidiff_kedro.rewards", BUILT_IN)
@@ -48,6 +50,7 @@ class RewardsSettings(Computing):
     pick_score: PickScoreSettings = PickScoreSettings()
     clip_score: ClipScoreSettings = ClipScoreSettings()
     aesthetic: AestheticSettings = AestheticSettings()
+    votes: VotesSettings = VotesSettings()
     custom: Annotated[dict[str, dict[str, Any]], OwnSettings()] = Field(default={})
 
     def options(self, name: str) -> dict[str, Any]:
@@ -57,6 +60,8 @@ class RewardsSettings(Computing):
         section = getattr(self, "hpsv2" if name.startswith("hpsv2_") else name, None)
         if not isinstance(section, Section):
             return {}
+        if isinstance(section, VotesSettings):
+            return section.model_dump() | {"feature_options": self.options(section.features)}
         options = section.model_dump() | self.model_dump(include=set(Computing.model_fields))
         official = options.pop("implementation", "native") == "official"
         return options | ({"official_python": self.official_python} if official else {})

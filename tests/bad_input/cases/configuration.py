@@ -222,6 +222,8 @@ _ARGUMENTS = (
         "there is no environment 'prod'",
         ("rsi", "prompts", "--env=prod"),
     ),
+    _case("votes are to be given, but nothing was run", "has trained a round", ("rsi", "label", "--env=test")),
+    _case("votes are compared, but none was given", "there are no votes", ("rsi", "label", "--summary", "--env=test")),
     _case("the command is unknown", "No such command", ("rsi", "docter")),
 )
 

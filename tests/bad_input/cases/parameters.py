@@ -78,6 +78,7 @@ _PROMPTS = (
 _SELECTION = "preference_selection."
 _ROUND = (
     _case("a reward that selects is unknown", f"{_SELECTION}rewards.hps_v9=1", "there are proxy, oracle, hpsv2_1"),
+    _case("votes select, but none was given", f"{_SELECTION}rewards.votes=1", "there are no votes in"),
     _case("all rewards that select weigh nothing", f"{_SELECTION}rewards.proxy=0", "preference_selection.rewards"),
     _case("a reward weighs less than nothing", f"{_SELECTION}rewards.proxy=-1", "preference_selection.rewards"),
     _case("the way to combine rewards is unknown", f"{_SELECTION}combine=vote", "'standardize' or 'rank'"),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.method.gate import GateSettings, accepts, compare_with_parent
+from rsidiff_kedro.method.gate import OPEN_GATE, GateSettings, accepts, compare_with_parent, scored_alike
 
 
 def pass_gate(
@@ -17,7 +17,10 @@ def pass_gate(
     seed: int,
 ) -> tuple[Adapter, pd.DataFrame, dict[str, float]]:
     """Use the candidate if it does not lose to its parent on validation prompts, else keep the parent."""
-    comparison = compare_with_parent(candidate_scores, parent_scores, rewards, bootstrap_resamples, seed)
+    if settings.enabled or scored_alike(candidate_scores, parent_scores, rewards):
+        comparison = compare_with_parent(candidate_scores, parent_scores, rewards, bootstrap_resamples, seed)
+    else:
+        comparison = OPEN_GATE  # the rewards have changed since the parent was scored
     accepted = accepts(comparison, settings)
     adapter, scores = (candidate, candidate_scores) if accepted else (parent, parent_scores)
-    return adapter, scores, {"accepted": float(accepted), **comparison}
+    return adapter, scores, {**comparison, "accepted": float(accepted)}

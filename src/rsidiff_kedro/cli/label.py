@@ -1,0 +1,142 @@
+"""Define the command `kedro rsi label`, which lets a person vote on a round's images."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.cli.project import in_one_line
+from rsidiff_kedro.hooks.configuration import open_configuration
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.core.votes import Votes
+    from rsidiff_kedro.datasets.runs import Run
+    from rsidiff_kedro.datasets.votes import VotesDataset
+    from rsidiff_kedro.labelling.session import Session
+    from rsidiff_kedro.parameters import Parameters
+
+
+@click.command()
+@click.option("--round", "number", type=click.IntRange(1, 100), help="A round of the newest run; by default its last.")
+@click.option("--summary", is_flag=True, help="Show no page, only what the votes say of the rewards.")
+@click.option(
+    "--reward", "names", multiple=True, help="A reward to compare; may be given again. By default those of a run."
+)
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Of the page; 0, the default: any free one.")
+@env_option
+@params_option
+@in_one_line
+def label(
+    number: int | None, summary: bool, names: tuple[str, ...], port: int, env: str | None, params: dict[str, Any]
+) -> None:
+    """Show two images of a prompt at a time on a local page, keep your votes, and compare the rewards with all votes.
+
+    The arrow keys vote: left, right, down for neither; up takes the last vote back. Every vote is kept at once.
+    """
+    root, loader = open_configuration(env, params)
+    from rsidiff_kedro.core.votes import newest_votes, read_votes
+    from rsidiff_kedro.datasets.runs import catalog_config, open_runs
+    from rsidiff_kedro.datasets.votes import votes_dataset
+    from rsidiff_kedro.parameters import parse_parameters
+
+    parameters = parse_parameters(loader["parameters"]).within(root)
+    dataset = votes_dataset(catalog_config(root, loader))
+    chosen = _rewards(parameters, names)
+    if not summary:
+        _give_votes(dataset, open_runs(root, loader).newest(), number, parameters.seed, port)
+    place = Path(dataset._filepath)
+    found = newest_votes(place)
+    if summary or found != place:  # else there were no votes, and none was given
+        _summarise(read_votes(found), chosen, parameters)
+
+
+def _rewards(parameters: "Parameters", names: tuple[str, ...]) -> list[str]:
+    """Return the rewards that are named or, without any, those of a run; raise InputError if one cannot be opened."""
+    from pydantic import TypeAdapter
+
+    from rsidiff_kedro.rewards.protocol import RewardName
+    from rsidiff_kedro.rewards.registry import REWARDS
+
+    selection = parameters.preference_selection
+    selecting = [name for name, weight in selection.rewards.items() if weight]
+    used = [*selecting, *selection.floors, *parameters.evaluation.rewards]
+    chosen = list(dict.fromkeys(TypeAdapter(list[RewardName]).validate_python(list(names) or used)))
+    for name in chosen:
+        REWARDS.path(name)
+    return chosen
+
+
+def _give_votes(dataset: "VotesDataset", run: "Run", number: int | None, seed: int, port: int) -> None:
+    """Serve the page until the user ends it, by its button or Ctrl-C."""
+    from rsidiff_kedro.core.file_lock import take_lock
+    from rsidiff_kedro.core.votes import LOCK, VotesError
+
+    number = run.round_number(str(number)) if number is not None else run.rounds
+    place = Path(dataset._filepath)
+    place.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(place / LOCK)
+    if lock is None:
+        raise VotesError(f"another `kedro rsi label` writes to {place}; end it first")
+    try:
+        session = _session(dataset, run, number, seed)
+        _serve(session, port, f"round {number} of the run {run.version}")
+    finally:
+        lock.release()
+    click.echo(f"{session.votes} votes were given")
+
+
+def _session(dataset: "VotesDataset", run: "Run", number: int, seed: int) -> "Session":
+    from rsidiff_kedro.labelling.pairs import choose_pairs
+    from rsidiff_kedro.labelling.session import Session, Source
+
+    name = f"rsi.round_{number}.images"
+    images, version = run.load(name), run.versions[name]
+    earlier = dataset.load() if dataset.exists() else None
+    voted = set[frozenset[str]]()
+    if earlier is not None:
+        same = earlier.table[(earlier.table["run"] == version) & (earlier.table["round"] == number)]
+        voted = set(map(frozenset, zip(same["left_id"], same["right_id"])))
+    pairs = choose_pairs(images, seed, number, voted)
+    return Session(pairs, Source(version, number), dataset.new_version(), earlier)
+
+
+def _serve(session: "Session", port: int, title: str) -> None:
+    from rsidiff_kedro.labelling.server import LabelServer
+
+    try:
+        server = LabelServer(session, port)
+    except OSError as error:
+        raise click.UsageError(
+            f"the page cannot be served at 127.0.0.1:{port} ({error}); choose another --port"
+        ) from error
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    click.echo(f"Open this page and vote on {title}; Ctrl-C ends it:\n{server.address}")
+    try:
+        server.finished.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.shutdown()
+
+
+def _summarise(votes: "Votes", names: list[str], parameters: "Parameters") -> None:
+    from rsidiff_kedro.labelling.agreement import agreement_text, judge_agreement, reward_agreements
+    from rsidiff_kedro.pipelines.requirements import check_readable
+    from rsidiff_kedro.reporting.labels import reward_label
+
+    resamples, seed = parameters.evaluation.bootstrap_resamples, parameters.seed
+    selecting = [name for name, weight in parameters.preference_selection.rewards.items() if weight]
+    if not len(votes.decided):
+        click.echo(agreement_text(votes, {}), nl=False)
+        return
+    check_readable(parameters, names, votes.table["text"].unique().tolist())
+    found = reward_agreements(votes, names, parameters.rewards, resamples, seed)
+    rows = {f"reward {reward_label(name, selecting)}": each for name, each in found.items()}
+    if parameters.evaluation.judge:
+        rows["the judge"] = judge_agreement(votes, parameters.evaluation.judge, resamples, seed)
+    click.echo(agreement_text(votes, rows), nl=False)

@@ -1,0 +1,52 @@
+"""Store votes: a table with the images that it names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.io import DataCatalog
+from kedro.io.core import generate_timestamp
+
+from rsidiff_kedro.core.votes import Votes, VotesError, read_votes, write_votes
+from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
+
+NAME = "votes"
+"""The dataset that `kedro rsi label` writes."""
+
+
+class VotesDataset(FolderDataset[Votes]):
+    """`Votes` as a folder: `votes.parquet` and `images/<digest>.png`. A version holds all votes until then.
+
+    Images are hard links to those of the run, so they take no more space and stay when the run is pruned.
+    """
+
+    def _write(self, data: Votes, folder: Path) -> None:
+        write_votes(data, folder)
+
+    def _read(self, folder: Path) -> Votes:
+        try:
+            return read_votes(folder)
+        except VotesError as error:
+            raise FolderError(str(error)) from error
+
+    def new_version(self) -> Path:
+        """Return the folder of a version that begins now.
+
+        Raises:
+            VotesError: a version is newer, so the new one would not be read.
+        """
+        version, newest = generate_timestamp(), max(map(_version, self._get_versions()), default="")
+        if version <= newest:
+            raise VotesError(f"the clock says {version}, but there are votes of {newest}; set the clock")
+        return self.version_folder(version)
+
+
+def _version(path: str) -> str:
+    return Path(path).parent.name
+
+
+def votes_dataset(config: Mapping[str, Any]) -> VotesDataset:
+    """Return the dataset of votes of a project's catalog; see `catalog_config`."""
+    found = DataCatalog.from_config({NAME: dict(config[NAME])}).get(NAME)
+    assert isinstance(found, VotesDataset)
+    return found

@@ -1,0 +1,40 @@
+"""Votes as a versioned dataset of Kedro."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.io.core import Version
+from time_machine import travel
+
+from rsidiff_kedro.core.votes import Votes, VotesError
+from rsidiff_kedro.datasets import VotesDataset
+from rsidiff_kedro.datasets.folder import FolderError
+
+GiveVotes = Callable[..., Votes]
+
+
+def test_saved_votes_are_loaded_with_their_images(give_votes: GiveVotes, tmp_path: Path) -> None:
+    votes = give_votes(lambda image: image.getpixel((0, 0))[0], 6)
+    dataset = VotesDataset(filepath=tmp_path / "copy", version=Version(None, "2026-01-01T00.00.00.000Z"))
+    dataset.save(votes)
+    loaded = dataset.load()
+    pd.testing.assert_frame_equal(loaded.table, votes.table)
+    assert [image.tobytes() for image in loaded.pictures()[1]] == [image.tobytes() for image in votes.pictures()[1]]
+
+
+def test_a_version_without_an_image_is_not_loaded(give_votes: GiveVotes) -> None:
+    folder = give_votes(None, 2).folder
+    next((folder / "images").iterdir()).unlink()
+    with pytest.raises(FolderError, match="lacks 1 of the 4 images"):
+        VotesDataset(filepath=folder).load()
+
+
+def test_a_version_that_would_not_be_the_newest_does_not_begin(give_votes: GiveVotes) -> None:
+    place = give_votes(None, 1, "2026-06-01T00.00.00.000Z").folder.parents[1]
+    dataset = VotesDataset(filepath=place, version=Version(None, None))
+    with travel("2026-05-31T12:00:00Z", tick=False), pytest.raises(VotesError, match="set the clock"):
+        dataset.new_version()
+    with travel("2026-06-02T12:00:00Z", tick=False):
+        assert dataset.new_version() == place / "2026-06-02T12.00.00.000Z" / "votes"

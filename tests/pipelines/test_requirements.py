@@ -1,0 +1,56 @@
+"""Scores of another run that the gate or the evaluation would compare with its own are checked first."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rsidiff_kedro.core.votes import Votes
+from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.parameters import Parameters, parse_parameters
+from rsidiff_kedro.pipelines.requirements import RequirementError, check_scores
+
+PARENT, BASE = "rsi.round_3.validation_scores", "rsi.round_0.test_scores"
+
+
+def parameters(project: Path, **params: Any) -> Parameters:
+    return parse_parameters(open_configuration("test", params)[1]["parameters"]).within(project)
+
+
+def scores(*names: str, fitted_on: str | None = None) -> pd.DataFrame:
+    table = pd.DataFrame({name: [1.0] for name in names})
+    table.attrs["rewards"] = {"votes": {"fitted_on": {"sha256": fitted_on}}} if fitted_on else {}
+    return table
+
+
+def test_scores_of_the_same_rewards_can_be_compared(project: Path) -> None:
+    for name in (PARENT, BASE):
+        check_scores(name, scores("proxy"), parameters(project))
+
+
+def test_the_parent_needs_scores_of_what_selects_unless_the_gate_is_open(project: Path) -> None:
+    with pytest.raises(
+        RequirementError, match=f"{PARENT} holds no scores of the reward 'proxy' .*set gate.enabled=false"
+    ):
+        check_scores(PARENT, scores("oracle"), parameters(project))
+    check_scores(PARENT, scores("oracle"), parameters(project, gate={"enabled": False}))
+
+
+def test_the_base_needs_scores_of_all_that_is_measured(project: Path) -> None:
+    reported = parameters(project, evaluation={"rewards": ["proxy", "oracle"]}, gate={"enabled": False})
+    with pytest.raises(RequirementError, match=r"no scores of the reward 'oracle' .*add rsi.round_0 to --namespaces"):
+        check_scores(BASE, scores("proxy"), reported)
+
+
+def test_a_head_that_was_fitted_on_other_votes_is_another_reward(
+    project: Path, give_votes: Callable[..., Votes]
+) -> None:
+    votes = give_votes(None, 3)
+    selecting = {"rewards": {"proxy": 0, "votes": 1}}
+    given = parameters(project, preference_selection=selecting, rewards={"votes": {"votes": str(votes.folder)}})
+    check_scores(PARENT, scores("votes", fitted_on=votes.digest), given)
+    for fitted_on in ("another", None):
+        with pytest.raises(RequirementError, match="was scored by 'votes' as fitted on other votes than this run's"):
+            check_scores(PARENT, scores("votes", fitted_on=fitted_on), given)
