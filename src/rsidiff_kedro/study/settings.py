@@ -107,14 +107,16 @@ class StudySettings(Section):
         for pair in self.pairs:
             self._check_pair(pair)
         for claim in self.claims:
-            for arm, number in (claim.of, claim.over):
-                if arm not in self.arms:
-                    raise ValueError(
-                        f"claim {claim.says!r}: there is no arm {arm!r}; name one of {', '.join(self.arms)}"
-                    )
-                if number > self.rounds_of(arm):
-                    raise ValueError(f"claim {claim.says!r}: {arm} has {self.rounds_of(arm)} rounds; name one of these")
+            self._check_claim(claim)
         return self
+
+    def _check_claim(self, claim: Claim) -> None:
+        shown = f"claim {claim.says!r}"
+        for arm, number in (claim.of, claim.over):
+            if arm not in self.arms:
+                raise ValueError(f"{shown}: there is no arm {arm!r}; name one of {', '.join(self.arms)}")
+            if number > self.rounds_of(arm):
+                raise ValueError(f"{shown}: {arm} has {self.rounds_of(arm)} rounds; name one of these")
 
     def _check_pair(self, pair: Pairing) -> None:
         shown = f"compare has [{', '.join(map(str, filter(None, pair)))}]"
