@@ -22,6 +22,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     f"{ASSETS}/base/README.md": "model-cards/base.md",
+    f"{ASSETS}/base_sd3/README.md": "model-cards/base_sd3.md",
     f"{ASSETS}/proxy/README.md": "model-cards/proxy.md",
 }
 """Files of this repository that are pages of the site too."""

@@ -21,10 +21,16 @@ from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, leads_elsewhere, names_foreign_code
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 
-BASES = Registry("shipped model", "rsidiff_kedro.bases", {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER"})
+BASES = Registry(
+    "shipped model",
+    "rsidiff_kedro.bases",
+    {"scenes": "rsidiff_kedro.scenes:BASE_FOLDER", "scenes_sd3": "rsidiff_kedro.scenes:SD3_BASE_FOLDER"},
+)
 """Models that come with a package: `model.base` may name one."""
 BASE_PROMPTS = Registry(
-    "shipped model", "rsidiff_kedro.base_prompts", {"scenes": "rsidiff_kedro.scenes.world.grammar:has_known_words"}
+    "shipped model",
+    "rsidiff_kedro.base_prompts",
+    dict.fromkeys(("scenes", "scenes_sd3"), "rsidiff_kedro.scenes.world.grammar:has_known_words"),
 )
 """Functions that tell whether a shipped model was trained on such prompts; a model without one reads any text."""
 Classes = dict[str, tuple[str, str]]
