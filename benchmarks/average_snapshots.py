@@ -6,6 +6,7 @@ CLEAN and NOISY are --out folders; of the first the clean phase's end is taken, 
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -45,6 +46,11 @@ def main() -> None:
         noisy = unpack(args.noisy, "noisy_1", Path(folder) / "of_noisy")
         shutil.copytree(noisy, args.to)
         shutil.copytree(BASE_FOLDER / "vae", args.to / "vae")
+        config = args.to / "vae" / "config.json"
+        settings = json.loads(config.read_text(encoding="utf-8")) | {
+            "shift_factor": 0.0
+        }  # the pipeline adds it to latents
+        config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for network in (*NETWORKS, TRANSFORMER):
             average(clean / network, noisy / network, args.share, args.to / network)
 

@@ -72,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-table", action="store_true", help="write the tables of docs/ in place of checking them")
 
 
-LONG = ("faults", "bad_input", "test_killed_runs.py", "pipelines")
+LONG = ("faults", "bad_input", "test_killed_runs.py", "pipelines", "test_how_to.py", "test_package.py", "test_site.py")
 """Begun first: each worker takes whole files, and a long one at the end would have the others wait."""
 
 
