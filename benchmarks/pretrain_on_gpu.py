@@ -289,6 +289,8 @@ def main() -> None:
     parser.add_argument("--images-at-once", type=int, default=600)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
+    if not args.start and not args.clean_share:
+        parser.error("--clean-share 0 continues an earlier call; name its folder with --start")
     Path(args.out).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(min(torch.get_num_threads(), 8))
     with tempfile.TemporaryDirectory() as kept:

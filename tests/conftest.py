@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 from parity import samples
 from PIL import Image, ImageEnhance
+from playwright.sync_api import Browser, sync_playwright
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -104,6 +105,32 @@ def new_project() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
+def link_project() -> Callable[[Path], Path]:
+    """Return a function that makes a project folder whose configuration is this repository's own."""
+
+    def link(folder: Path) -> Path:
+        (folder / "src").mkdir(parents=True)
+        for name in ("conf", "pyproject.toml"):
+            (folder / name).symlink_to(ROOT / name)
+        bootstrap_project(folder)
+        return folder
+
+    return link
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium of the system, without a window."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])  # for root in a container
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`mlflow.db` without a run, to be copied into a project: making one takes seconds."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -123,13 +150,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_project(link_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with a run of the whole method under conf/test; tests may add runs that leave out the report."""
-    folder = tmp_path_factory.mktemp("whole") / "project"
-    (folder / "src").mkdir(parents=True)
-    for name in ("conf", "pyproject.toml"):
-        (folder / name).symlink_to(ROOT / name)
-    bootstrap_project(folder)
+    folder = link_project(tmp_path_factory.mktemp("whole") / "project")
     with KedroSession.create(folder, env="test") as session:
         session.run(pipeline_names=["rsi"])
     return folder

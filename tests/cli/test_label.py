@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from kedro_process import KedroProcess
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.core.votes import newest_votes, read_votes
 
 Rsi = Callable[..., Result]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -28,11 +27,10 @@ def votes(finished_project: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page()
+    yield opened
+    opened.close()
 
 
 def label(project: Path) -> KedroProcess:
@@ -54,7 +52,6 @@ def vote(page: Page, *keys: str) -> None:
         expect(page.locator("#progress")).to_contain_text(f"votes: {number};")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
 def test_a_killed_session_loses_no_vote_and_the_next_continues(
     rsi: Rsi, finished_project: Path, votes: Path, page: Page
 ) -> None:
@@ -71,7 +68,7 @@ def test_a_killed_session_loses_no_vote_and_the_next_continues(
         page.locator("#finish").click()
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
-    assert "1 votes were given\n3 votes on 3 prompts: 2 prefer an image, 1 neither" in output
+    assert "Votes given: 1\n3 votes on 3 prompts: 2 prefer an image, 1 neither" in output
     assert re.search(r"reward proxy \(selects\)  [01]\.\d{3} \[.*\] of 2\n  the judge ", output)
     table = read_votes(newest_votes(votes)).table
     assert table["winner"].tolist() == ["left", "right", "tie"] and newest_votes(votes) != killed

@@ -1,7 +1,6 @@
 """`kedro rsi site`: a page of files that any web server shows, with previews and the report, in a browser."""
 
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from rsidiff_kedro.cli.viz import write_site
 from rsidiff_kedro.core.errors import InputError
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREEN = {"width": 1400, "height": 900}
 
 
@@ -39,22 +37,18 @@ def site(folder: Path, rsi: Callable[..., Result]) -> Path:
 
 
 @pytest.fixture
-def page(site: Path) -> Iterator[Page]:
+def page(browser: Browser, site: Path) -> Iterator[Page]:
     """A browser at the plain address of a plain server of the files; errors of the page fail the test."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # for root in a container
-        opened = browser.new_page(viewport=SCREEN)
-        opened.set_default_timeout(120_000)
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.route("https://**", lambda route: route.abort())  # fonts
-        opened.goto(f"http://127.0.0.1:{server.server_port}/")
-        yield opened
-        browser.close()
+    opened = browser.new_page(viewport=SCREEN)
+    opened.set_default_timeout(120_000)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.route("https://**", lambda route: route.abort())  # fonts
+    opened.goto(f"http://127.0.0.1:{server.server_port}/")
+    yield opened
+    opened.close()
     server.shutdown()
     assert errors == []
 

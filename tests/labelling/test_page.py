@@ -1,13 +1,12 @@
 """The page of votes in a browser: arrow keys, undo, reload, errors, accessibility."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.votes import read_votes
@@ -15,18 +14,7 @@ from rsidiff_kedro.labelling.pairs import Pair, choose_pairs
 from rsidiff_kedro.labelling.server import LabelServer
 from rsidiff_kedro.labelling.session import Session, Source
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<script>alert('x')</script> & a \"red\" circle"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # for root in a container
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

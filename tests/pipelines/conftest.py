@@ -7,23 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def own_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_project(link_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a project of this module alone, with the configuration of this repository."""
-    folder = tmp_path_factory.mktemp("own") / "project"
-    (folder / "src").mkdir(parents=True)
-    for name in ("conf", "pyproject.toml"):
-        (folder / name).symlink_to(ROOT / name)
-    bootstrap_project(folder)
-    return folder
+    return link_project(tmp_path_factory.mktemp("own") / "project")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The report in a browser, opened as a file: filters, samples, colors, sizes, accessibility."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,26 +9,15 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.method.selection import SelectionSettings
 from rsidiff_kedro.reporting.gallery import gallery
 from rsidiff_kedro.reporting.report import Contents, report_html
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDE, NARROW = (1280, 900), (400, 800)
 Show = Callable[..., Page]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # for root in a container
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -48,8 +48,8 @@ def test_an_unmodified_pipeline_loads_the_second_base_and_generates():
     absent = dict.fromkeys(("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor"))
     pipeline = StableDiffusion3Pipeline.from_pretrained(SD3_BASE, **absent)
     pipeline.set_progress_bar_config(disable=True)
-    size = {"height": 32, "width": 32, "max_sequence_length": 0}
-    image = pipeline("a small red circle", num_inference_steps=4, guidance_scale=2, **size).images[0]
+    options = {"height": 32, "width": 32, "max_sequence_length": 0}
+    image = pipeline("a small red circle", num_inference_steps=4, guidance_scale=2, **options).images[0]
     assert image.size == (32, 32)
 
 

@@ -63,9 +63,9 @@ def test_p_values_are_corrected_for_the_number_of_claims() -> None:
 
 
 def test_a_claim_about_something_unmeasured_is_refused() -> None:
-    claim = Claim(says="It is pretty.", of=("method", 6), over=("naive", 6), measure="beauty")
+    claim = Claim(says="It is pretty.", of=("method", 6), over=("naive", 6), measure="reward beauty")
     with pytest.raises(
-        StudyError, match=r"'It is pretty\.' is about 'beauty', which was not measured; name one of accur"
+        StudyError, match=r"'It is pretty\.' is about 'reward beauty', which was not measured; name one of accur"
     ):
         judge([claim], [ACCURACY])
 
@@ -75,6 +75,7 @@ def test_a_claim_about_something_unmeasured_is_refused() -> None:
     [
         ("of: [mehtod, 2], over: [method, 0]", "there is no arm 'mehtod'; name one of method"),
         ("of: [method, 3], over: [method, 0]", "method has 2 rounds; name one of these"),
+        ("of: [method, 2], over: [method, 0], measure: acuracy", "no study measures; name accuracy, .*'reward <name>'"),
     ],
 )
 def test_a_claim_about_a_run_that_is_not_made_is_refused(tmp_path: Path, runs: str, says: str) -> None:

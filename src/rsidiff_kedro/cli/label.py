@@ -51,7 +51,7 @@ def label(
     place = Path(dataset._filepath)
     found = newest_votes(place)
     if summary or found != place:  # else there were no votes, and none was given
-        _summarise(read_votes(found), chosen, parameters)
+        _summarize(read_votes(found), chosen, parameters)
 
 
 def _rewards(parameters: "Parameters", names: tuple[str, ...]) -> list[str]:
@@ -86,7 +86,7 @@ def _give_votes(dataset: "VotesDataset", run: "Run", number: int | None, seed: i
         _serve(session, port, f"round {number} of the run {run.version}")
     finally:
         lock.release()
-    click.echo(f"{session.votes} votes were given")
+    click.echo(f"Votes given: {session.votes}")
 
 
 def _session(dataset: "VotesDataset", run: "Run", number: int, seed: int) -> "Session":
@@ -124,7 +124,7 @@ def _serve(session: "Session", port: int, title: str) -> None:
         server.shutdown()
 
 
-def _summarise(votes: "Votes", names: list[str], parameters: "Parameters") -> None:
+def _summarize(votes: "Votes", names: list[str], parameters: "Parameters") -> None:
     from rsidiff_kedro.labelling.agreement import agreement_text, judge_agreement, reward_agreements
     from rsidiff_kedro.pipelines.requirements import check_readable
     from rsidiff_kedro.reporting.labels import reward_label

@@ -21,7 +21,7 @@ VOTES = "votes"
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far one measure agrees with the votes.
+    """Hold how far one measure agrees with the votes.
 
     Attributes:
         share: of the votes in which it prefers the same image, with its interval; no preference counts as half.

@@ -33,7 +33,7 @@ class StaleError(InputError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the images of a session come from: the version of the round's images, and the round."""
+    """Name the images of a session: the version of a round's images, and the round."""
 
     version: str
     round_number: int

@@ -1,5 +1,6 @@
 """Judge the claims of a study: whether its figures confirm, contradict or do not show them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -30,10 +31,11 @@ class Judged:
     def verdict(self) -> str:
         """Return what the 95 % interval says: it lies on the claimed side, on the other, or on both."""
         none = 1.0 if self.measure.is_ratio else 0.0
+        if math.isnan(self.found.low):
+            return NOT_OBSERVED
         above, below = self.found.low > none, self.found.high < none
-        if self.claim.expected == "no lower":
-            return CONTRADICTED if below else CONFIRMED if self.found.low == self.found.low else NOT_OBSERVED
-        right, wrong = (above, below) if self.claim.expected == "higher" else (below, above)
+        sides = {"higher": (above, below), "lower": (below, above), "no lower": (not below, below)}
+        right, wrong = sides[self.claim.expected]
         return CONFIRMED if right else CONTRADICTED if wrong else NOT_OBSERVED
 
 

@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from rsidiff_kedro.study.settings import Pairing, StudySettings
+from rsidiff_kedro.study.settings import (
+    ACCURACY,
+    DIVERSITY,
+    HALLUCINATIONS,
+    REWARD,
+    Pairing,
+    StudySettings,
+)
 from rsidiff_kedro.study.statistics import Estimate, by_prompt, difference, holm, mean, ratio
 from rsidiff_kedro.study.tables import Tables
 
@@ -71,16 +78,16 @@ def measures_of(tables: Tables, split: str) -> list[Measure]:
     found = []
     if "correct" in tables.images:
         found += [
-            Measure("accuracy", tables.images, "correct"),
-            Measure("hallucination rate", tables.images, "hallucinated"),
+            Measure(ACCURACY, tables.images, "correct"),
+            Measure(HALLUCINATIONS, tables.images, "hallucinated"),
         ]
     diversity = tables.prompts
     if diversity.empty:  # without a judge only its mean in each run is known
         rows = tables.metrics[tables.metrics["metric"] == f"{split}/diversity"]
         diversity = rows.assign(prompt_id="all prompts", diversity=rows["value"])
     if len(diversity):
-        found.append(Measure("diversity", diversity, "diversity", ratio))
-    rewards = [Measure(f"reward {name}", tables.images, name) for name in tables.rewards]
+        found.append(Measure(DIVERSITY, diversity, "diversity", ratio))
+    rewards = [Measure(f"{REWARD}{name}", tables.images, name) for name in tables.rewards]
     return [*found, *rewards] if "correct" in tables.images else [*rewards, *found]
 
 

@@ -20,6 +20,11 @@ _ELSEWHERE = {"rounds": "its own `rounds`, beside `params`", "seed": "`seeds` of
 """Parameters that a study sets itself, and where."""
 
 
+ACCURACY, HALLUCINATIONS, DIVERSITY = "accuracy", "hallucination rate", "diversity"
+REWARD = "reward "
+"""What a study measures, as its page names it: three measures, and each reward by its name behind a word."""
+
+
 class StudyError(InputError):
     """A study that cannot be run as its file says; the message says what to change."""
 
@@ -111,7 +116,12 @@ class StudySettings(Section):
         return self
 
     def _check_claim(self, claim: Claim) -> None:
-        shown = f"claim {claim.says!r}"
+        shown, known = f"claim {claim.says!r}", (ACCURACY, HALLUCINATIONS, DIVERSITY)
+        if claim.measure and claim.measure not in known and not claim.measure.startswith(REWARD):
+            raise ValueError(
+                f"{shown} is about {claim.measure!r}, which no study measures; name {', '.join(known)} or "
+                f"'{REWARD}<name>'"
+            )
         for arm, number in (claim.of, claim.over):
             if arm not in self.arms:
                 raise ValueError(f"{shown}: there is no arm {arm!r}; name one of {', '.join(self.arms)}")
