@@ -66,14 +66,14 @@ def main() -> None:
     given = parser.parse_args()
     build = [sys.executable, str(Path(__file__).with_name("models.py")), str(given.folder / "models")]
     subprocess.run(build, check=True)  # a process of its own, whose memory is free afterwards
-    parts = []
+    parts = [heading()]
     for env in given.environments:
         project = copy_project(given.folder / env)
         costs = run(project, env, given.folder / "models")
         check_adapters(project / "data" / env, given.folder / "models" / env)
         parts.append(page_of(env, costs))
         sys.stdout.write(parts[-1])
-    given.table.write_text("\n".join([heading(), *parts]), encoding="utf-8")
+        given.table.write_text("\n".join(parts), encoding="utf-8")  # at once: the next environment takes an hour
 
 
 def copy_project(folder: Path) -> Path:
