@@ -44,7 +44,9 @@ def handler() -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, handler: Callable[..., None]) -> Iterator[RayEngine]:
-    """Two workers with one thread each, and room for a third."""
+    """Two workers with one thread each, and room for a third, of a Ray that was imported without our token."""
+    import ray  # noqa: F401
+
     data, before, environment = tmp_path_factory.mktemp("data"), signal.getsignal(signal.SIGTERM), dict(os.environ)
     signal.signal(signal.SIGTERM, handler)
     made = RayEngine(ExecutionSettings(engine="ray", workers=2, threads=1, max_restarts=99), data, on_gpu=False)

@@ -47,7 +47,7 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
     if settings.address not in (None, "auto"):
         _reach(str(settings.address))
     _set_environment(data, alone=settings.address is None)
-    import ray  # takes seconds, and reads the environment
+    ray = _import_ray(alone=settings.address is None)
 
     path = [os.path.abspath(each) for each in sys.path if each and not each.startswith((sys.prefix, sys.base_prefix))]
     options: dict[str, Any] = {
@@ -77,6 +77,25 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
             f"{where} cannot be used ({str(error)[:400]}); docs/scale.md says how to start one"
         ) from error
     return ray, folder
+
+
+def _import_ray(alone: bool) -> Any:
+    """Return the module, which takes seconds and reads the environment once; make it read ours if it came before.
+
+    Otherwise this process would not have the token of the cluster that it starts, and would listen on all addresses.
+    """
+    imported = "ray" in sys.modules
+    import ray
+
+    if imported:  # Ray has no public way
+        from ray import _raylet
+        from ray._private import ray_constants
+
+        ray_constants.ENABLE_RAY_CLUSTER = not alone
+        compiled: Any = _raylet  # its type stub lacks both names
+        compiled.Config.initialize("")
+        compiled.AuthenticationTokenLoader.instance().reset_cache()
+    return ray
 
 
 def _reach(address: str) -> None:
