@@ -73,5 +73,23 @@ def test_the_pipeline_is_told_to_quantize_the_large_encoder_alone(family_folder,
         assert {name: getattr(config, name) for name in values} == values
 
 
+@pytest.mark.parametrize("kind", quantization.BYTES)
+@pytest.mark.parametrize("family", LARGE)
+def test_bitsandbytes_loads_the_large_encoder_which_embeds_nearly_the_same(family_folder, monkeypatch, family, kind):
+    """It computes on CPUs too, though slowly: `check_model`, which `open` does not call, refuses them."""
+    layers = pytest.importorskip("bitsandbytes", reason="pip install 'rsidiff_kedro[quantization]'").nn
+    monkeypatch.setattr(layers.modules, "has_avx512bf16", lambda: False)  # its fast way is not for such small layers
+    kinds, texts, states = (layers.Linear8bitLt, layers.Linear4bit), ["three red cats", "one blue dog"], []
+    for bits in (None, kind):
+        opened = settings(family_folder, family, bits).model_copy(update={"dtype": "bfloat16"})
+        model = family_of(opened).open(opened)
+        networks = {name: part for name, part in model.pipeline.components.items() if isinstance(part, torch.nn.Module)}
+        few = {name for name, part in networks.items() if any(isinstance(layer, kinds) for layer in part.modules())}
+        assert few == ({LARGE[family]} if bits else set())
+        states.append(model.conditioning(texts)["prompt_embeds"].float())
+    whole, quantized = states
+    assert 0 < (whole - quantized).norm() / whole.norm() < 0.3  # unrelated vectors: 1.4
+
+
 def test_nothing_is_told_where_nothing_is_quantized():
     assert quantization_config(None, ["text_encoder"], torch.float32) is None
