@@ -2,7 +2,7 @@
 
 import pytest
 
-from rsidiff_kedro.evaluation.collapse import signs_of_collapse
+from rsidiff_kedro.evaluation.collapse import monitored_changes, signs_of_collapse
 
 Round = dict[str, float | None]
 METHOD = {
@@ -49,6 +49,20 @@ def test_the_method_s_six_rounds_are_quiet() -> None:
 def test_naive_self_training_is_warned_of_by_round_4() -> None:
     measured = rounds(NAIVE)
     assert [bool(names(measured[:count])) for count in range(1, 6)] == [False, False, False, False, True]
+
+
+def test_every_monitor_says_how_far_it_moved_for_the_worse() -> None:
+    changes = {change.monitor: change for change in monitored_changes(rounds(METHOD))}
+    assert list(changes) == [
+        "accuracy",
+        "hallucination rate",
+        "diversity",
+        "gap between what selects and what is held out",
+        "saturation",
+    ]
+    assert not any(change.clear for change in changes.values())
+    assert changes["diversity"].size == pytest.approx((1 - 0.949) / (0.1 / 1.96))
+    assert changes["accuracy"].size == 0  # as good as the best round before
 
 
 def test_a_paired_interval_sees_smaller_changes() -> None:

@@ -127,6 +127,25 @@ def test_a_metric_that_was_not_measured_is_recorded_as_nan(root: Path) -> None:
     assert math.isnan(point.value)
 
 
+def test_collapse_is_monitored_on_the_parent_and_its_signs_are_a_tag_of_their_round(root: Path) -> None:
+    def measured(rate: float) -> Callable[..., dict[str, float]]:
+        key = "test/hallucination_rate"
+        return lambda *before: {key: rate, f"{key}_low": rate - 0.05, f"{key}_high": rate + 0.05}
+
+    rates = [0.2, 0.1, 0.4]
+    names = [f"rsi.round_{number}.metrics" for number in range(3)]
+    pipeline = Pipeline([node(measured(rates[each]), names[:each] or None, names[each]) for each in range(3)])
+    run(TrackingHooks(), root, pipeline)
+    client, parent, children = runs_of(root)
+    history = client.get_metric_history(parent.info.run_id, "collapse/hallucination_rate")
+    error = math.hypot(0.05, 0.05) / 1.96
+    found = {point.step: point.value for point in history}
+    assert found == {1: pytest.approx(-0.1 / error), 2: pytest.approx(0.3 / error)}
+    signs = {name: child.data.tags.get("signs_of_collapse", "") for name, child in children.items()}
+    assert [name for name, text in signs.items() if text] == ["round_2"]
+    assert signs["round_2"].startswith("hallucination rate 0.400 after 0.100 in round 1")
+
+
 def test_a_failed_run_and_its_open_round_are_marked_as_failed(root: Path) -> None:
     failing = [
         node(lambda _: pd.DataFrame(), "rsi.round_2.metrics", "rsi.round_3.prompts"),

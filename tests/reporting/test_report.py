@@ -16,7 +16,7 @@ from rsidiff_kedro.method.selection import SelectionSettings, select_samples
 from rsidiff_kedro.pipelines.report import stage
 from rsidiff_kedro.provenance.content_digest import RUN_FACTS
 from rsidiff_kedro.reporting import figures
-from rsidiff_kedro.reporting.report import Contents, metrics_table, report_html
+from rsidiff_kedro.reporting.report import Contents, collapse_rows, metrics_table, report_html
 
 Metrics = list[dict[str, float | None]]
 
@@ -100,6 +100,14 @@ def test_the_report_needs_no_network(contents: Contents) -> None:
     assert [address for address in Tags(html).addresses if not address.startswith("#")] == []
     assert html.count("plotly.js v") == 1
     assert "a &lt; b" in html
+
+
+def test_the_report_shows_how_far_each_monitor_of_collapse_moved(metrics: Metrics) -> None:
+    rows = {row["name"]: row["cells"] for row in collapse_rows(metrics)}
+    assert {len(cells) for cells in rows.values()} == {len(metrics) - 1}
+    assert rows["accuracy"][0].size < 0 and not rows["accuracy"][0].clear
+    fallen = [*metrics, {**metrics[0]}]
+    assert [cell.clear for cell in collapse_rows(fallen)[0]["cells"]] == [False, False, True]
 
 
 def test_the_report_escapes_prompts(contents: Contents) -> None:

@@ -1,4 +1,4 @@
-"""Find signs of collapse in the rounds so far: which monitor moved for the worse, beyond its noise, and what to change.
+"""Monitor the rounds for collapse: how far each monitor moved for the worse, is that beyond its noise, what to change.
 
 A monitor is compared with the best round before, or with the base. Its noise is the standard error that its interval
 says. Rounds share their prompts, so that differences vary less than two intervals say; where a paired interval is
@@ -20,19 +20,21 @@ _WIDTH = 2 * 1.96
 
 
 @dataclass(frozen=True)
-class Sign:
-    """A monitor that moved for the worse.
+class Change:
+    """The change of a monitor in one round.
 
     Attributes:
         monitor: in words.
         change: what it was and is, in words.
-        size: of the change in standard errors.
-        advice: what to change.
+        size: in standard errors; above zero for the worse. Of image statistics, in either direction.
+        clear: whether it is a sign of collapse.
+        advice: what to change then.
     """
 
     monitor: str
     change: str
     size: float
+    clear: bool
     advice: str
 
     def __str__(self) -> str:
@@ -63,8 +65,13 @@ _MONITORS = (
 _DRIFTING = {"test/saturation": "saturation", "test/sharpness": "sharpness"}
 
 
-def signs_of_collapse(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> list[Sign]:
-    """Return what warns in the last of these rounds; nothing if it was not tested.
+def signs_of_collapse(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> list[Change]:
+    """Return the changes in the last of these rounds that are clear, as `monitored_changes` finds them."""
+    return [change for change in monitored_changes(rounds, selecting) if change.clear]
+
+
+def monitored_changes(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> list[Change]:
+    """Return how every monitor changed in the last of these rounds, as far as it was measured with its noise.
 
     Args:
         rounds: the metrics of all rounds so far, the base first.
@@ -80,57 +87,49 @@ def signs_of_collapse(rounds: Sequence[Metrics], selecting: Collection[str] = ()
         and not key.endswith(("_low", "_high"))
         and key.removeprefix("test/reward/") not in selecting
     ]
-    found = [_fallen(rounds, monitor) for monitor in (*_MONITORS, *held_out)]
-    found += [_diversity(last), _gap(last), *(_drifted(rounds, key, name) for key, name in _DRIFTING.items())]
-    return [each for each in found if each is not None]
+    found = [_fall(rounds, monitor) for monitor in (*_MONITORS, *held_out)]
+    found += [_diversity(last), _gap(last), *(_drift(rounds, key, name) for key, name in _DRIFTING.items())]
+    return [each for each in found if math.isfinite(each.size)]
 
 
-def _fallen(rounds: Sequence[Metrics], monitor: _Monitor) -> Sign | None:
+def _fall(rounds: Sequence[Metrics], monitor: _Monitor) -> Change:
     """Compare the last round with the best before."""
     values = [_value(metrics, monitor.key) for metrics in rounds]
     before = [number for number in range(len(rounds) - 1) if math.isfinite(values[number])]
-    if not before or not math.isfinite(values[-1]):
-        return None
-    best = max(before, key=lambda number: monitor.sign * values[number])
+    best = max(before, key=lambda number: monitor.sign * values[number], default=0)
     error = _error(rounds[-1], monitor.paired) if monitor.paired else math.nan
     if math.isnan(error):
         error = math.hypot(_error(rounds[-1], monitor.key), _error(rounds[best], monitor.key))
     size = monitor.sign * (values[best] - values[-1]) / error if error else math.nan
-    if not size > CLEAR:
-        return None
     change = f"{values[-1]:.3f} after {values[best]:.3f} in round {best}"
-    return Sign(monitor.name, change, size, monitor.advice)
+    return Change(monitor.name, change, size, size > CLEAR, monitor.advice)
 
 
-def _diversity(last: Metrics) -> Sign | None:
+def _diversity(last: Metrics) -> Change:
+    """Compare it with the base's; a sign is what lies beyond doubt below `KEPT`."""
     key = "test/diversity_over_base"
     ratio, error = _value(last, key), _error(last, key)
-    size = (KEPT - ratio) / error if error else math.nan
-    if not size > 1.96:  # beyond doubt below what a run may go down to
-        return None
     advice = (
         "set replay.base=true, raise preference_selection.keep_per_prompt, or lower synthesis.sampler.guidance_scale"
     )
-    return Sign("diversity", f"x {ratio:.2f} of the base's", (1 - ratio) / error, advice)
+    size, clear = ((1 - ratio) / error, (KEPT - ratio) / error > 1.96) if error else (math.nan, False)
+    return Change("diversity", f"x {ratio:.2f} of the base's", size, clear, advice)
 
 
-def _gap(last: Metrics) -> Sign | None:
+def _gap(last: Metrics) -> Change:
     gap, error = _value(last, "test/reward_gap"), _error(last, "test/reward_gap")
-    if not (error and gap / error > CLEAR):
-        return None
+    size = gap / error if error else math.nan
     advice = "the model learns to please what selects: add a reward to preference_selection.rewards, or a max_gap"
-    return Sign("gap between what selects and what is held out", f"{gap:+.2f}", gap / error, advice)
+    return Change("gap between what selects and what is held out", f"{gap:+.2f}", size, size > CLEAR, advice)
 
 
-def _drifted(rounds: Sequence[Metrics], key: str, name: str) -> Sign | None:
+def _drift(rounds: Sequence[Metrics], key: str, name: str) -> Change:
     """Compare the last round with the base."""
     before, after = _value(rounds[0], key), _value(rounds[-1], key)
     error = math.hypot(_error(rounds[0], key), _error(rounds[-1], key))
     size = abs(after - before) / error if error else math.nan
-    if not size > DRIFT:
-        return None
     advice = "look at the images; set replay.base=true, or lower finetune.learning_rate"
-    return Sign(name, f"{after:.3f} after the base's {before:.3f}", size, advice)
+    return Change(name, f"{after:.3f} after the base's {before:.3f}", size, size > DRIFT, advice)
 
 
 def _value(metrics: Metrics, key: str) -> float:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from rsidiff_kedro.core.adapter import INFO_NAME, Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.datasets.adapter_folder import adapter_json
+from rsidiff_kedro.evaluation.collapse import monitored_changes
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, resized, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
 from rsidiff_kedro.reporting.gallery import spread_rows
@@ -72,6 +73,7 @@ class RoundRuns:
         self.parent = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
         self._name, self._child_parameters = name, child_parameters or {}
         self._children: dict[int, str] = {}
+        self._measured: dict[int, Mapping[str, float | None]] = {}
         self._open: int | None = None
 
     def child(self, number: int) -> str:
@@ -116,6 +118,19 @@ class RoundRuns:
         tested = any(key.startswith(TEST_PREFIX) for key in metrics)
         self.client.set_tag(self.child(number), "tested", str(tested).lower())
         self.log_metrics(number, metrics)
+        self._measured[number] = metrics
+        self._log_collapse(number)
+
+    def _log_collapse(self, number: int) -> None:
+        """Log on the parent how far each monitor of collapse moved for the worse, in standard errors; tag signs."""
+        rounds = [self._measured.get(each, {}) for each in range(number + 1)]
+        begin = "preference_selection.rewards."
+        selecting = [key.removeprefix(begin) for key in self._child_parameters if key.startswith(begin)]
+        changes = monitored_changes(rounds, selecting)
+        self._log_batch(self.parent, number, {f"collapse/{metric_key(each.monitor)}": each.size for each in changes})
+        signs = [str(each) for each in changes if each.clear]
+        if signs:
+            self.client.set_tag(self.child(number), "signs_of_collapse", "\n".join(signs))
 
     def log_training_metrics(self, number: int, metrics: Mapping[str, float | None]) -> None:
         """Log what a round trained on, on the parent only: round 0 trains nothing, and rounds share metric keys."""
@@ -188,6 +203,11 @@ def run_name(parameters: Mapping[str, str], supervised: bool) -> str:
     seed, family = parameters.get("seed"), parameters.get("model.family")
     parts = ["sft" if supervised else arm_of(parameters), seed and f"seed {seed}", family]
     return " · ".join(part for part in parts if part)
+
+
+def metric_key(words: str) -> str:
+    """Return words as the key of a metric, which takes letters, digits and few other characters."""
+    return re.sub(r"[^A-Za-z0-9_./-]+", "_", words)
 
 
 def image_key(place: int, prompt: str) -> str:

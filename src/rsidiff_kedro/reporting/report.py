@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from markupsafe import Markup
 
+from rsidiff_kedro.evaluation.collapse import CLEAR, DRIFT, monitored_changes
 from rsidiff_kedro.evaluation.intervals import Interval
 from rsidiff_kedro.execution.run_facts import RunFacts
 from rsidiff_kedro.reporting import figures
@@ -81,6 +82,10 @@ def report_html(contents: Contents) -> str:
         costs=[(name, duration(spent), spent / total) for name, spent in contents.facts.seconds.items()],
         total=duration(total),
         metrics=metrics_table(rounds, contents.selecting),
+        collapse=collapse_rows(rounds, contents.selecting),
+        gated=any("gate/accepted" in metrics for metrics in rounds),
+        clear=CLEAR,
+        drift=DRIFT,
         meanings=[(name, text) for name, text in MEANINGS.items() if f"test/{name}" in measured],
         facts=contents.facts,
         used=accepted_round(rounds),
@@ -109,6 +114,16 @@ def _plot(figure: go.Figure, name: str, first: bool) -> dict[str, str]:
     config = {"displayModeBar": False, "responsive": True}
     html = pio.to_html(plain, config=config, full_html=False, include_plotlyjs=first, div_id=name)
     return {"title": title, "html": html}
+
+
+def collapse_rows(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return a row per monitor of collapse: its change in each round from 1 on (None: not measured)."""
+    changes = [
+        {change.monitor: change for change in monitored_changes(rounds[: number + 1], selecting)}
+        for number in range(1, len(rounds))
+    ]
+    monitors = dict.fromkeys(name for found in changes for name in found)
+    return [{"name": name, "cells": [found.get(name) for found in changes]} for name in monitors]
 
 
 def metrics_table(rounds: Sequence[Metrics], selecting: Collection[str] = ()) -> Markup:
