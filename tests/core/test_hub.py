@@ -56,7 +56,8 @@ def test_the_hub_is_asked_once_in_a_run_and_a_branch_that_moves_is_seen_by_the_n
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            if self.path.startswith("/api/models/"):  # once a day the library asks for something else
+                asked.append(self.path)
             content = json.dumps({"id": "owner/name", **branch}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))

@@ -92,7 +92,9 @@ def test_samples_with_stray_blobs_weigh_less_than_half(scenes, scene_images) -> 
     base = scene_images(scenes, 2, seed=1, spoil={1: lambda p, rng: add_stray(p, rng) if rng.random() < 0.3 else p})
     images = scene_images(scenes[:60], 2, seed=2, spoil={1: add_stray})
     selection = images.metadata[["image_id", "sample_index"]].assign(kept=True)
-    weights = weigh_kept_images(images, selection, base, WeightingSettings(features="proxy", reference="base"), REWARDS)
+    weights = weigh_kept_images(
+        images, selection, base, WeightingSettings(features="proxy", reference="base"), REWARDS, MODEL
+    )
     mean = weights.merge(selection, on="image_id").groupby("sample_index")["weight"].mean()
     assert mean[1] < 0.5 * mean[0]
 
@@ -103,7 +105,7 @@ def test_kept_images_are_compared_with_the_rounds_images_the_bases_or_both(scene
 
     def distances(base: ImageSet, reference: str) -> list[float]:
         settings = WeightingSettings(features="proxy", reference=reference)
-        return weigh_kept_images(images, selection, base, settings, REWARDS)["distance"].tolist()
+        return weigh_kept_images(images, selection, base, settings, REWARDS, MODEL)["distance"].tolist()
 
     assert len({distances(base, reference)[0] for reference in ("round", "base", "both")}) == 3
     # Round 1's images are the base's own, and do not count twice.
@@ -115,6 +117,6 @@ def test_only_kept_images_are_weighed_in_the_order_in_which_they_were_generated(
     selection = images.metadata[["image_id"]].assign(kept=images.metadata["sample_index"] == 1).iloc[::-1]
     assert kept_images(images, selection).metadata["sample_index"].unique().tolist() == [1]
     weights = weigh_kept_images(
-        images, selection, scene_images(scenes, 2, seed=1), WeightingSettings(features="proxy"), REWARDS
+        images, selection, scene_images(scenes, 2, seed=1), WeightingSettings(features="proxy"), REWARDS, MODEL
     )
     assert weights["image_id"].tolist() == [f"p{number}_1" for number in range(60)]

@@ -2,8 +2,9 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
@@ -13,6 +14,9 @@ PROMPT_COLUMNS = ("prompt_id", "text", "source", "category", "split", "round", "
 
 REJECT_COLUMNS = (*PROMPT_COLUMNS, "rule", "detail")
 """Columns of dropped prompts: `rule` names the filter that dropped each, `detail` explains why."""
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Describes prompts [n] by vectors [n, d]."""
 
 
 class PromptCountError(InputError):

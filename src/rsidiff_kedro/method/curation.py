@@ -6,7 +6,6 @@
 3. Take a diverse subset of the rest as the pool from which rounds choose their prompts.
 """
 
-from collections.abc import Callable
 from typing import Literal, Self
 
 import numpy as np
@@ -16,16 +15,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import linear_kernel
 from sklearn.preprocessing import normalize
 
-from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, PromptCountError
+from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, Embed, PromptCountError
 from rsidiff_kedro.core.random_order import random_order
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.diffusion.model import SamplerSettings
 from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.sources import PromptSource
 from rsidiff_kedro.rewards.protocol import RewardName
-
-Embed = Callable[[list[str]], np.ndarray]
-"""Embeds texts to [n, d]."""
 
 
 class ProbeSettings(Section):

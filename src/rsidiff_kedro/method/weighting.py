@@ -28,10 +28,17 @@ from sklearn.covariance import LedoitWolf, ShrunkCovariance
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.prompt_table import Embed
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards.protocol import RewardName
+
+PENALTIES = (1e5, 1e4, 1e3, 100.0, 10.0, 1.0)
+"""Of the ridge regression. Cross-validation chooses; of equally good ones the first, which explains least."""
+FOLDS = 5
 
 
 class WeightError(InputError):
@@ -44,7 +51,8 @@ class WeightingSettings(Section):
     Attributes:
         enabled: off gives every sample the weight one.
         features: the embedding, a name of the features registry.
-        condition_on_prompts: subtract from the features what the images' prompts explain.
+        condition_on_prompts: subtract from the features what the images' prompts explain, by their words or by the text
+            encoder's embedding of them; None subtracts nothing.
         reference: "round" for all images of the round, "base" for the base model's, "both" for all of them.
         ignored_variance: leave out the leading principal components of the reference that together explain at most
             this share of its variance, in [0, 1); 0 leaves none out.
@@ -59,7 +67,7 @@ class WeightingSettings(Section):
 
     enabled: bool = True
     features: RewardName
-    condition_on_prompts: bool = False
+    condition_on_prompts: Literal["words", "text_encoder"] | None = None
     reference: Literal["round", "base", "both"] = "both"
     ignored_variance: float = Field(default=0.0, ge=0, lt=1)
     support_fraction: float = Field(default=0.7, gt=0, le=1)
@@ -76,6 +84,7 @@ def weigh_samples(
     kept: np.ndarray,
     kept_prompts: Sequence[str],
     settings: WeightingSettings,
+    embed: Embed | None = None,
 ) -> pd.DataFrame:
     """Weigh samples by their distance to the reference distribution.
 
@@ -85,6 +94,7 @@ def weigh_samples(
         kept: features of the samples to weigh, [n, d].
         kept_prompts: their prompts, [n].
         settings: see `WeightingSettings`.
+        embed: needed if `settings.condition_on_prompts` is "text_encoder".
 
     Returns:
         The columns distance (d²) and weight, one row per sample.
@@ -92,8 +102,11 @@ def weigh_samples(
     Raises:
         WeightError: see `ReferenceDistribution.fit` and `weights_of_distances`.
     """
-    if settings.condition_on_prompts:
-        explained = PromptRegression.fit(reference_prompts, reference)
+    if settings.condition_on_prompts is not None:
+        describe = describe_by_words(reference_prompts)
+        if settings.condition_on_prompts == "text_encoder":
+            describe = describe_by_embedding([*reference_prompts, *kept_prompts], embed)
+        explained = PromptRegression.fit(reference_prompts, reference, describe)
         reference = explained.residuals(reference_prompts, reference)
         kept = explained.residuals(kept_prompts, kept)
     distribution = ReferenceDistribution.fit(
@@ -104,27 +117,56 @@ def weigh_samples(
     return pd.DataFrame({"distance": distances, "weight": weights})
 
 
+def describe_by_words(reference: Sequence[str]) -> Embed:
+    """Return a function that tells which words and word pairs of the reference's prompts a prompt has."""
+    # Runs of other characters count as words, so no prompt is without one.
+    words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\w+|[^\w\s]+", max_features=2000)
+    words.fit(reference)
+    return lambda prompts: words.transform(prompts).toarray()
+
+
+def describe_by_embedding(prompts: Sequence[str], embed: Embed | None) -> Embed:
+    """Return a function that looks the embeddings of these prompts up; each prompt is embedded once.
+
+    Raises:
+        ValueError: `embed` is missing.
+    """
+    if embed is None:
+        raise ValueError("condition_on_prompts 'text_encoder' needs embed")
+    known = list(dict.fromkeys(prompts))
+    row_of = {prompt: row for row, prompt in enumerate(known)}
+    vectors = StandardScaler().fit_transform(np.asarray(embed(known), np.float64))
+    return lambda prompts: vectors[[row_of[prompt] for prompt in prompts]]
+
+
 @dataclass(frozen=True)
 class PromptRegression:
-    """Ridge regression of features on the words and word pairs of their prompts."""
+    """Ridge regression of features on what describes their prompts."""
 
-    words: CountVectorizer
+    describe: Embed
     regression: RidgeCV
 
     @classmethod
-    def fit(cls, prompts: Sequence[str], features: np.ndarray) -> Self:
-        """Fit to the prompts [n] and features [n, d] of reference images; leave-one-out error chooses the penalty."""
-        # Runs of other characters count as words, so no prompt is without one.
-        words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"\w+|[^\w\s]+", max_features=2000)
-        counts = words.fit_transform(prompts).toarray()
-        return cls(words, RidgeCV(alphas=(1.0, 10.0, 100.0)).fit(counts, features))
+    def fit(cls, prompts: Sequence[str], features: np.ndarray, describe: Embed | None = None) -> Self:
+        """Fit to the prompts [n] and features [n, d] of reference images.
+
+        Cross-validation chooses the penalty. It holds out whole prompts: of the images of a prompt that it has seen, a
+        regression would explain what it should not, their common mistakes. Where prompts have nothing in common, the
+        highest penalty remains, which subtracts next to nothing. `describe` is `describe_by_words(prompts)` by default.
+        """
+        describe = describe or describe_by_words(prompts)
+        groups = pd.factorize(pd.Series(prompts))[0]
+        inputs, folds = describe(prompts), min(FOLDS, len(set(groups)))
+        held_out = [*GroupKFold(folds).split(inputs, groups=groups)] if folds > 1 else None
+        regression = RidgeCV(PENALTIES, scoring="neg_mean_squared_error", cv=held_out)
+        return cls(describe, regression.fit(inputs, features))
 
     def residuals(self, prompts: Sequence[str], features: np.ndarray) -> np.ndarray:
         """Return the part of the features [n, d] that the prompts [n] leave unexplained: float64 [n, d].
 
         Words that the reference does not have explain nothing.
         """
-        return np.asarray(features, np.float64) - self.regression.predict(self.words.transform(prompts).toarray())
+        return np.asarray(features, np.float64) - self.regression.predict(self.describe(prompts))
 
 
 @dataclass(frozen=True)

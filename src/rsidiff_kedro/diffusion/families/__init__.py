@@ -1,10 +1,11 @@
 """Register the families of diffusion models, one file each, and open models by their settings."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import is_offline_mode
 from pydantic import ValidationError
@@ -29,6 +30,8 @@ from rsidiff_kedro.diffusion.quantization import check_quantization
 from rsidiff_kedro.diffusion.runtime import check_runtime
 from rsidiff_kedro.diffusion.sampler import Runtime
 
+_PROMPTS_AT_ONCE = 64
+"""The most that a text encoder reads."""
 FAMILIES = Registry(
     "model family",
     "rsidiff_kedro.families",
@@ -161,3 +164,14 @@ def load_model(model: ModelSettings) -> DiffusionModel:
     """Open a base model, or raise ModelError if it is missing, incomplete or of another family."""
     check_model(model)
     return family_of(model).open(model)
+
+
+def embed_prompts(model: ModelSettings, texts: Sequence[str]) -> np.ndarray:
+    """Return the mean of the text encoder's embeddings of each prompt's tokens: float32 [n, d]."""
+    opened, parts = load_model(model), []
+    for row in range(0, len(texts), _PROMPTS_AT_ONCE):
+        read = opened.conditioning([*texts[row : row + _PROMPTS_AT_ONCE]])
+        states = read["prompt_embeds"].float()
+        mask = read.tensors.get("prompt_attention_mask", torch.ones(states.shape[:2])).to(states)[..., None]
+        parts.append(((states * mask).sum(dim=1) / mask.sum(dim=1)).cpu().numpy())
+    return np.concatenate(parts)

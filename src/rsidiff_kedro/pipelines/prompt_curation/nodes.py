@@ -1,13 +1,13 @@
 """Node functions of prompt curation."""
 
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.families import load_model, open_tokenizer
+from rsidiff_kedro.diffusion.families import embed_prompts, open_tokenizer
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.execution.unfinished import unfinished_folder
@@ -18,9 +18,6 @@ from rsidiff_kedro.prompts.filters import FilterSettings
 from rsidiff_kedro.prompts.sources.source import Source
 from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
-
-BATCH_SIZE = 64
-"""Prompts that the text encoder reads at once."""
 
 
 def collect_prompts(source: dict[str, Any], evaluation_source: dict[str, Any] | None, seed: int) -> pd.DataFrame:
@@ -67,12 +64,7 @@ def select_pool(
     candidates: pd.DataFrame, probe_scores: pd.DataFrame, settings: dict[str, Any], model: ModelSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Choose a diverse pool of the prompts that the model can learn from."""
-
-    def embed(texts: list[str]) -> np.ndarray:
-        opened = load_model(model)
-        parts = [opened.conditioning(texts[row : row + BATCH_SIZE]) for row in range(0, len(texts), BATCH_SIZE)]
-        return np.concatenate([part["prompt_embeds"].float().mean(dim=1).cpu().numpy() for part in parts])
-
+    embed = partial(embed_prompts, model)
     return curation.select_pool(candidates, probe_scores, CurationSettings.model_validate(settings), seed, embed)
 
 

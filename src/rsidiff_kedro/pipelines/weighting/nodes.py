@@ -1,10 +1,13 @@
 """Node functions of weighting."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from rsidiff_kedro.core.image_set import ImageSet, concatenate
+from rsidiff_kedro.diffusion.families import embed_prompts
+from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.method import weighting
 from rsidiff_kedro.method.weighting import WeightingSettings
@@ -19,13 +22,15 @@ def weigh_kept_images(
     base_images: ImageSet,
     settings: WeightingSettings,
     models: RewardsSettings,
+    model: ModelSettings,
 ) -> pd.DataFrame:
     """Weigh the kept images by their distance to the reference: columns image_id, distance and weight."""
     kept, reference = kept_images(images, selection), _reference_images(images, base_images, settings)
     sets = {"reference": reference, "kept": kept}
     theirs, ours = embed_sets(settings.features, models, sets, unfinished_folder())
     reference_texts, texts = (part.metadata["text"].tolist() for part in sets.values())
-    weights = weighting.weigh_samples(theirs, reference_texts, ours, texts, settings)
+    embed = partial(embed_prompts, model)
+    weights = weighting.weigh_samples(theirs, reference_texts, ours, texts, settings, embed)
     return pd.concat([kept.metadata["image_id"], weights], axis="columns")
 
 

@@ -9,7 +9,7 @@ from rsidiff_kedro.pipelines.weighting import nodes
 
 def create_pipeline(round_number: int) -> Pipeline:
     """Create the weights of a round's kept images, and samples of what it trains on for the report."""
-    weighed = ["images", "selection", "base_images", "params:weighting", "params:rewards"]
+    weighed = ["images", "selection", "base_images", "params:weighting", "params:rewards", "params:model"]
     shown = ["images", "selection", "weights", REWARDS]
     return Pipeline(
         [
