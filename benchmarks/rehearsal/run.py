@@ -91,17 +91,22 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
+def dtype() -> str:
+    """Return what the environments say, or float32 on a CPU that computes slowly with that."""
+    fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if fast else "float32"
+
+
 def parameters(env: str, folder: Path) -> list[str]:
     """Return what replaces ids on the hub by files, and large counts by small ones."""
     rewards = folder / "rewards"
     clip, bert = rewards / "clip_tokenizer", rewards / "bert_tokenizer"
-    dtype = "bfloat16" if torch.cuda.is_available() else "float32"
     steps = "{num_inference_steps: 2}"
     return [
         f"rounds={ROUNDS}",
         f"model.base={folder / env}",
         "model.revision=null",
-        f"model.dtype={dtype}",
+        f"model.dtype={dtype()}",
         *(["model.options={t5: false}"] if env == "sd3" else []),
         f"rewards.hpsv2={{checkpoint: {rewards / 'hpsv2_1'}, tokenizer: {clip}}}",
         f"rewards.image_reward={{checkpoint: {rewards / 'image_reward'}, tokenizer: {bert}}}",
@@ -189,7 +194,7 @@ def check_adapters(data: Path, base: Path) -> None:
 
 def heading() -> str:
     """Return the top of the page."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores, float32"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
     return (
         f"# Rehearsal at full size\n\nMade by `make rehearsal` ({date.today()}; {device}): each environment runs as it "
         f"stands, {ROUNDS} rounds at\n512 pixels, on random weights of full size in the official formats, with small "
@@ -208,7 +213,7 @@ def page_of(env: str, costs: dict[str, Cost]) -> str:
     most, disk = max(cost.memory for cost in costs.values()), sum(cost.disk for cost in costs.values())
     rows.append(f"| all | {total:.0f} | {cpu:.0f} | {most / 1e9:.1f} | {disk / 1e6:.0f} |")
     head = "| stage, all rounds | seconds | CPU seconds | peak of memory, GB | disk, MB |\n" + 5 * "| --- " + "|\n"
-    return f"\n## {env}\n\n{head}" + "\n".join(rows) + "\n"
+    return f"\n## {env}, {dtype()}\n\n{head}" + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
