@@ -31,6 +31,8 @@ from rsidiff_kedro.pipelines.stage import Place, compose
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 2
+STEPS = {"sd14": 2, "sd3": 1}
+"""Denoising steps: one of Stable Diffusion 3 takes a minute of a CPU per image."""
 LIMIT = 24e9
 """The memory that a run may take, in bytes."""
 PROMPTS = [
@@ -101,7 +103,7 @@ def parameters(env: str, folder: Path) -> list[str]:
     """Return what replaces ids on the hub by files, and large counts by small ones."""
     rewards = folder / "rewards"
     clip, bert = rewards / "clip_tokenizer", rewards / "bert_tokenizer"
-    steps = "{num_inference_steps: 2}"
+    steps = f"{{num_inference_steps: {STEPS[env]}}}"
     return [
         f"rounds={ROUNDS}",
         f"model.base={folder / env}",
@@ -116,7 +118,7 @@ def parameters(env: str, folder: Path) -> list[str]:
         "prompt_curation.evaluation_source=null",
         "prompt_curation.probe={samples_per_prompt: 1, sampler: {num_inference_steps: 1}}",
         "prompt_curation.pool_size=3,prompt_curation.prompts_per_round=3",
-        "prompt_curation.validation_size=2,prompt_curation.test_size=2",
+        "prompt_curation.validation_size=2,prompt_curation.test_size=2,gate.samples_per_prompt=1",
         f"sampler={steps}",
         f"synthesis={{samples_per_prompt: 2, sampler: {steps}}}",
         "finetune={steps: 2, batch_size: 2, micro_batch_size: 1}",
