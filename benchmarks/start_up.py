@@ -1,7 +1,8 @@
-"""Measure how long commands that compute nothing take to answer: python benchmarks/start_up.py
+"""Measure how long commands that compute nothing take: python benchmarks/start_up.py
 
 Prints the median and the range of the CPU seconds of each command, in a project with one finished run of the
-environment `test`, which it makes first unless --project names one.
+environment `test`, which it makes first unless --project names one: commands that answer, resuming the finished
+run, and a run of a hundred rounds up to its first step, when it is planned.
 """
 
 import argparse
@@ -12,11 +13,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from recomputed_steps import copy_project
 
+QUIET = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+RUN = "run --env=test --pipelines=rsi --params=rounds="
 COMMANDS = ("rsi --help", "rsi runs --env=test", "rsi lineage rsi.round_1.adapter --env=test", "rsi plan --env=test")
 """The last imports torch, as every command that computes; it is the measure of the others."""
+RESUMED, PLANNED = f"{RUN}1 --only-missing-outputs", f"{RUN}100 --only-missing-outputs"
 
 
 def main() -> None:
@@ -29,23 +34,37 @@ def main() -> None:
         project = given.project
         if project is None:
             project = copy_project(Path(folder) / "project")
-            kedro(project, "run --env=test --pipelines=rsi --params=rounds=1")
-        found: dict[str, list[float]] = {command: [] for command in COMMANDS}
+            kedro(project, f"{RUN}1")
+        found: dict[str, list[float]] = {command: [] for command in (*COMMANDS, RESUMED, PLANNED)}
         for _ in range(given.times):
-            for command in COMMANDS:
+            for command in (*COMMANDS, RESUMED):
                 found[command].append(kedro(project, command))
+            found[PLANNED].append(plan(project, PLANNED))
     sys.stdout.write("| command | CPU seconds, median | range |\n| --- | --- | --- |\n")
     for command, seconds in found.items():
         spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
-        sys.stdout.write(f"| `kedro {command}` | {statistics.median(seconds):.1f} | {spread} |\n")
+        what = " up to its first step" if command == PLANNED else ""
+        sys.stdout.write(f"| `kedro {command}`{what} | {statistics.median(seconds):.1f} | {spread} |\n")
 
 
 def kedro(project: Path, words: str) -> float:
     """Run a command, and return its CPU seconds."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "kedro", *words.split()]
-    subprocess.run(command, cwd=project, env=environment, capture_output=True, check=True)
+    subprocess.run(command, cwd=project, env=os.environ | QUIET, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def plan(project: Path, words: str) -> float:
+    """Run a command until it says how many steps are reused, and return its CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "kedro", *words.split()]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen(command, cwd=project, env=os.environ | QUIET, **pipes) as process:
+        if not any("steps are reused" in line for line in process.stdout or ()):
+            raise SystemExit(f"kedro {words} did not say how many steps are reused")
+        process.kill()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
