@@ -30,6 +30,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from filelock import FileLock
 from kedro.framework import project as kedro_project
 from kedro.framework.context import KedroContext
 from kedro.framework.session import KedroSession
@@ -151,11 +152,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_project(link_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project folder with a run of the whole method under conf/test; tests may add runs that leave out the report."""
-    folder = link_project(tmp_path_factory.mktemp("whole") / "project")
-    with KedroSession.create(folder, env="test") as session:
-        session.run(pipeline_names=["rsi"])
-    return folder
+    """A project folder with a run of the whole method under conf/test; tests may add runs that leave out the report.
+
+    One process of several makes the run, and all copy it.
+    """
+    together = (
+        tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.getbasetemp()
+    )
+    made = together / "finished_project"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            folder = link_project(tmp_path_factory.mktemp("whole") / "project")
+            with KedroSession.create(folder, env="test") as session:
+                session.run(pipeline_names=["rsi"])
+            folder.rename(made)
+    return shutil.copytree(made, tmp_path_factory.mktemp("finished") / "project", symlinks=True)
 
 
 @pytest.fixture
