@@ -87,6 +87,17 @@ def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[J
     assert again.exit_code == 0 and (project / "page.md").read_text() == page.replace("results.png", "page.png")
 
 
+def test_a_run_of_another_catalog_is_not_done(study: Study, made: list[Job], project: Path) -> None:
+    study("{}")
+    catalog = project / "conf/base/catalog.yml"
+    plain = catalog.read_text(encoding="utf-8")
+    place = 'data}/03_primary/prompt_pool.parquet"'
+    catalog.write_text(plain.replace(place, 'data}/03_primary/pool.parquet"'), encoding="utf-8")
+    assert "2 of 2 runs are done" in study("{}", "--dry-run").output
+    catalog.write_text(plain.replace(place, f"{place}, load_args: {{filters: [[text, '>', b]]}}"), encoding="utf-8")
+    assert "0 of 2 runs are done" in study("{}", "--dry-run").output
+
+
 def test_a_failed_run_ends_the_command_with_code_one(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(job: Job, log: Path) -> int:
         log.write_text("no such thing\n", encoding="utf-8")

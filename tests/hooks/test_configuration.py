@@ -107,6 +107,8 @@ def test_a_project_may_lie_in_a_folder_of_any_name(
 ) -> None:
     project = new_project(tmp_path / name)
     monkeypatch.chdir(project)
+    (project / "conf").rename(tmp_path / "conf")
+    (project / "conf").symlink_to(tmp_path / "conf")  # as in the runs of a study
     assert load("test")["rounds"] == 2
     assert "prompt_pool" in load("test", "catalog")
     for seed in (0, 1):

@@ -41,6 +41,7 @@ def run_with_records(
     given = {"only_missing_outputs": reuse, "run_id": run_id}
     manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
     (runner or RsiRunner()).run(pipeline, catalog, manager, only_missing_outputs=reuse)
+    manager.hook.after_pipeline_run(run_params=given, run_result={}, pipeline=pipeline, catalog=catalog)
 
 
 @pytest.fixture
@@ -133,6 +134,13 @@ def test_going_back_to_earlier_parameters_reuses_what_they_made(run: Run) -> Non
     run("1")
     run("2", steps=4)
     assert run("3") == []
+
+
+def test_a_run_that_went_back_is_the_last_and_one_that_repeats_it_is_not_recorded(run: Run, tmp_path: Path) -> None:
+    for version, steps in {"1": 3, "2": 4, "3": 3, "4": 3}.items():
+        run(version, steps=steps)
+    ended = Records(tmp_path / "lineage").ended()
+    assert [*sorted(ended)] == ["1", "2", "3"] and ended["3"] == ended["1"] != ended["2"]
 
 
 def test_a_run_that_failed_goes_on_where_it_stopped(run: Run) -> None:

@@ -188,6 +188,16 @@ def test_a_run_that_reused_its_report_is_finished(made: Runs) -> None:
     assert lines[1:3] == [[OLD, "finished", "1"], [NEW, "finished", "1"]]
 
 
+def test_what_a_kept_run_reused_stays_also_where_it_made_nothing(made: Runs) -> None:
+    for version, seed in ((OLD, 0), (MIDDLE, 1)):
+        made.make(version, "report", made.make(version, "rsi.round_1.images", seed=seed))
+    made.records.end(NEW, {"rsi.round_1.images": OLD, "report": OLD})
+    lines = [line.split()[:3] for line in CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output.splitlines()]
+    assert lines[3] == [NEW, "finished", "1"]
+    listed = prune("--params=keep.runs=1")
+    assert MIDDLE in listed and OLD not in listed
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[1]", '{"report": 1}'])
 def test_a_damaged_note_of_a_runs_end_counts_as_none(made: Runs, damage: str) -> None:
     reuse(made)

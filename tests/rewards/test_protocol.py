@@ -10,7 +10,7 @@ from PIL import Image
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.rewards import scoring
-from rsidiff_kedro.rewards.protocol import PromptReward, as_reward
+from rsidiff_kedro.rewards.protocol import PromptReward, as_reward, as_vectors
 from rsidiff_kedro.rewards.registry import (
     RewardsSettings,
     check_features,
@@ -181,6 +181,27 @@ def test_a_score_that_is_no_number_ends_the_run_with_its_image(table, images, va
     values = (0.0,) * 4 + (value,) + (0.0,) * 4
     with pytest.raises(ScoreError, match="'my_own_rewards:wrong' is NaN or infinite for 1 of 9 images, first i4"):
         with_scores(table, images, ["my_own_rewards:wrong"], own_rewards(wrong={"values": values}))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.full((3, 2), np.nan), "are NaN or infinite for 3 of 3 images"),
+        ([[0, 1], [np.inf, 1], [0, 1]], "are NaN or infinite for 1 of 3 images"),
+        (np.zeros((2, 2)), r"shape \(2, 2\) for 3 images"),
+        (np.zeros(3), r"shape \(3,\) for 3 images"),
+        (np.zeros((3, 0)), r"shape \(3, 0\) for 3 images"),
+        ([[0.0], [0.0, 1.0], [0.0]], "did not return numbers"),
+        (None, "for 3 images"),
+    ],
+)
+def test_features_that_are_not_a_finite_vector_per_image_end_the_run_with_their_name(values, says):
+    with pytest.raises(ScoreError, match=f"the features 'mine' .*{says}"):
+        as_vectors(values, 3, "mine")
+
+
+def test_features_of_no_images_are_none():
+    assert as_vectors(np.empty((0, 4)), 0, "mine").shape == (0, 4)
 
 
 def test_a_wrong_option_is_found_before_a_run():

@@ -98,6 +98,27 @@ def test_a_run_gets_its_parameters_and_shares_the_configuration(jobs: list[Job],
     assert yaml.safe_load((jobs[0].folder / "parameters.yml").read_text()) == {"run": {"params": {"seed": 3}}}
 
 
+def test_the_run_of_a_project_that_was_copied_or_moved_reads_its_own_configuration(
+    jobs: list[Job], tmp_path: Path
+) -> None:
+    jobs[0].folder.mkdir(parents=True)
+    for name, before in {"copied": tmp_path / "original", "moved": tmp_path / "gone"}.items():
+        root = tmp_path / name
+        (root / "conf").mkdir(parents=True)
+        (tmp_path / "original" / "conf").mkdir(parents=True, exist_ok=True)
+        (jobs[0].folder / "conf").unlink(missing_ok=True)
+        (jobs[0].folder / "conf").symlink_to(before / "conf")
+        _prepare(jobs[0], root)
+        assert (jobs[0].folder / "conf").resolve() == root / "conf"
+
+
+def test_a_configuration_that_is_no_link_is_not_read_in_place_of_the_project_s(jobs: list[Job], tmp_path: Path) -> None:
+    (tmp_path / "root" / "conf").mkdir(parents=True)
+    (jobs[0].folder / "conf").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"is a copy of .*; remove it"):
+        _prepare(jobs[0], tmp_path / "root")
+
+
 def test_supervised_fine_tuning_runs_the_base_first(jobs: list[Job]) -> None:
     commands = replace(jobs[0], pipeline="sft", env="test").commands()
     assert [command[-1] for command in commands] == ["--to-outputs=rsi.round_0.metrics", "--pipeline=sft"]

@@ -1,5 +1,6 @@
 """Define the command `kedro rsi study`."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ def _jobs(settings: "StudySettings", root: Path, folder: Path) -> "Iterator[Job]
             check_data(loader["globals"]["data"])
             keyed = KeyedParameters(parsed, root).of_step({"parameters": parsed.model_dump()})["parameters"]
             content = {"parameters": keyed, "env": settings.env, "pipeline": arm.pipeline, "code": code}
+            content["catalog"] = _catalog(loader["catalog"])
             place = folder / name / f"seed_{seed}"
             yield Job(name, seed, rounds, place, settings.env, changed, content, arm.pipeline)
 
@@ -119,6 +121,16 @@ def _code(root: Path) -> str:
     paths = sorted({*PACKAGE.rglob("*.py"), *(root.resolve() / "src").rglob("*.py")})
     parts = [content_digest(path) for path in paths if not any(map(path.is_relative_to, beside))]
     return sha256(" ".join([*parts, assets_digest()]).encode()).hexdigest()[:16]
+
+
+def _catalog(config: Mapping[str, Any]) -> str:
+    """Return a digest of the catalog's options that decide what is loaded or saved."""
+    from hashlib import sha256
+
+    from rsidiff_kedro.hooks.dataset_options import options_in
+
+    options = {name: options_in(each) for name, each in config.items()}
+    return sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _list(jobs: "list[Job]") -> None:

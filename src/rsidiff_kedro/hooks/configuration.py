@@ -140,9 +140,11 @@ class _LiteralFolders(LocalFileSystem):  # type: ignore[misc]
         self._folder = folder.as_posix()
 
     def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
-        literal = path.startswith(self._folder)
-        escaped = glob.escape(self._folder) + path.removeprefix(self._folder) if literal else path
-        return super().glob(escaped, maxdepth=maxdepth, **options)
+        escaped = glob.escape(self._folder)
+        if escaped == self._folder or not path.startswith(self._folder):
+            return super().glob(path, maxdepth=maxdepth, **options)
+        # fsspec would search from above the first such character on, and not follow a `conf` that is a link.
+        return glob.glob(escaped + path.removeprefix(self._folder), recursive=True)
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

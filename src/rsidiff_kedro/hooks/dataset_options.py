@@ -30,6 +30,11 @@ def options_of(dataset: AbstractDataset[Any, Any] | None, is_input: bool) -> dic
     return {name: _plain(value) for name, value in given.items() if name not in unused and value is not None}
 
 
+def options_in(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the class and the options of a dataset as the catalog's file says them, whether it is loaded or saved."""
+    return {name: _plain(value) for name, value in config.items() if name not in _PLACE}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(part) for name, part in value.items()}

@@ -258,10 +258,14 @@ class ReuseHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Record that the run is complete, and end its mark of being active."""
-        if self._active is not None:  # something was made
-            outputs = pipeline.all_outputs() & self._content.keys()
-            self._records.end(self._run_id, {name: self._content[name][1] for name in outputs})
+        """Record that the run is complete, and end its mark of being active.
+
+        A run that made nothing is recorded if the last complete run before it had other outputs: it went back to those
+        of earlier parameters, which are now the newest.
+        """
+        outputs = {name: self._content[name][1] for name in pipeline.all_outputs() & self._content.keys()}
+        if self._active is not None or not self._records.are_last(outputs):
+            self._records.end(self._run_id, outputs)
         if self._reused > self._foreseen:
             logger.info("%d of %d steps were reused after all", self._reused, len(pipeline.nodes))
         self._end()

@@ -98,6 +98,13 @@ class Records:
         """Keep the versions of all outputs of a run, made or reused, once it has come to its end."""
         _write(self.folder / "runs" / f"{version}.json", json.dumps(dict(outputs), indent=1, sort_keys=True))
 
+    def are_last(self, outputs: Mapping[str, str]) -> bool:
+        """Tell whether the last complete run that has an output has this version of it, for each output."""
+        last: dict[str, str] = {}
+        for _, ended in sorted(self.ended().items()):
+            last |= ended
+        return all(last.get(name) == version for name, version in outputs.items())
+
     def ended(self) -> dict[str, Mapping[str, str]]:
         """Return the versions of all outputs of each run that came to its end, by the run's version."""
         found: dict[str, Mapping[str, str]] = {}

@@ -100,7 +100,7 @@ class Disk:
         self._finished = versions | {version for version, used in self._used.items() if used.keys() & {*finals}}
 
     def runs(self) -> list[RunUse]:
-        """List every run that has something on disk, oldest first."""
+        """List every run that has something on disk, or only reused what others made, oldest first."""
         found: dict[str, RunUse] = {}
         for folder in self.data.glob("0*/**/*Z"):
             if VERSION.fullmatch(folder.name):
@@ -109,11 +109,15 @@ class Disk:
             use = found.setdefault(_version(folder), RunUse(_version(folder)))
             use.sizes["unfinished"] += size_of(folder)
             use.state = "running" if is_in_use(folder) else use.state
-        for record in self._records:
-            if record.version in found:
-                use = found[record.version]
-                use.rounds = max([use.rounds, *map(_round, [*record.outputs, *self._used.get(record.version, ())])])
-                use.state = "finished" if record.version in self._finished else use.state
+        outputs = [(record.version, record.outputs) for record in self._records]
+        made = {version for version, _ in outputs}
+        for version in self._used.keys() - made:  # it only reused, and has nothing of its own on disk
+            found.setdefault(version, RunUse(version))
+        for version, names in (*outputs, *self._used.items()):
+            if version in found:
+                use = found[version]
+                use.rounds = max([use.rounds, *map(_round, names)])
+                use.state = "finished" if version in self._finished else use.state
         return [found[version] for version in sorted(found)]
 
     def active(self) -> list[str]:
@@ -140,7 +144,7 @@ class Disk:
 
     def _needed(self, keep: KeepSettings, prunable: re.Pattern[str]) -> tuple[_Artifacts, _Artifacts, str]:
         """Return what must stay; what kept runs were made from, old rounds included; the oldest kept version."""
-        versions = sorted({record.version for record in self._records})
+        versions = sorted({record.version for record in self._records} | self._used.keys())
         finished = [version for version in versions if version in self._finished]
         oldest = finished[-keep.runs] if keep.runs is not None and len(finished) >= keep.runs else ""
         needed: _Artifacts = set()

@@ -11,6 +11,7 @@ from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
 from rsidiff_kedro.execution.engine import run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
+from rsidiff_kedro.rewards.protocol import as_vectors
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
 from rsidiff_kedro.rewards.scoring import OnPictures, Pictures, shard_size
 
@@ -23,7 +24,7 @@ class Embedding(OnPictures):
         network = load_features(self.name, **self.settings.options(self.name))
 
         def embed(shard: Shard, pictures: Pictures) -> torch.Tensor:
-            vectors = torch.from_numpy(np.ascontiguousarray(network.embed(*pictures)))
+            vectors = torch.from_numpy(as_vectors(network.embed(*pictures), len(pictures[1]), self.name))
             PartialResults(self.folder).save(shard.key, vectors)
             return vectors
 
@@ -38,6 +39,9 @@ def embed_sets(
     Args:
         sets: by names that tell their shards apart.
         unfinished: a folder of finished shards, which a later call reuses.
+
+    Raises:
+        ScoreError: there is not one finite vector per image.
     """
     size, shards = shard_size(settings), list[Shard]()
     calls: dict[str, Pictures] = {}

@@ -80,6 +80,28 @@ def as_scores(values: Any, count: int, name: str) -> np.ndarray:
     return scores
 
 
+def as_vectors(values: Any, count: int, name: str) -> np.ndarray:
+    """Return the embeddings of `count` images as float32 [count, d].
+
+    Raises:
+        ScoreError: the values are not one finite vector per image.
+    """
+    problem, remedy = f"the features {name!r}", "return one vector of finite numbers per image, on the CPU"
+    try:
+        vectors = np.ascontiguousarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ScoreError(f"{problem} did not return numbers ({error}); {remedy}") from error
+    if vectors.ndim != 2 or len(vectors) != count or (count and not vectors.size):
+        raise ScoreError(f"{problem} returned an array of shape {vectors.shape} for {count} images; {remedy}")
+    wrong = int((~np.isfinite(vectors)).any(axis=1).sum())
+    if wrong:
+        raise ScoreError(
+            f"{problem} are NaN or infinite for {wrong} of {count} images; look at the checkpoint, and use "
+            "rewards.dtype=float32"
+        )
+    return vectors
+
+
 def bind(plugin: Callable[..., Any], options: Mapping[str, Any], name: str, *arguments: Any) -> Callable[..., Any]:
     """Return the plug-in with its options bound; raise InputError if it does not take these arguments."""
     try:

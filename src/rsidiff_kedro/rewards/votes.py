@@ -10,7 +10,7 @@ from PIL import Image
 
 from rsidiff_kedro.core.votes import LEFT, TIE, Votes, VotesError, are_being_given, newest_votes, read_votes
 from rsidiff_kedro.rewards.bradley_terry import FOLDS, fit_head, held_out_margins
-from rsidiff_kedro.rewards.protocol import FITTED_ON, Features
+from rsidiff_kedro.rewards.protocol import FITTED_ON, Features, as_vectors
 from rsidiff_kedro.rewards.registry import check_features, load_features
 
 
@@ -53,8 +53,8 @@ class VotesReward:
             VotesError: votes are missing, damaged or too few.
         """
         found = _enough_votes(votes, penalty, min_votes)
-        self._features = load_features(features, **(feature_options or {}))
-        evidence = _evidence(found, self._features)
+        self._name, self._features = features, load_features(features, **(feature_options or {}))
+        evidence = _evidence(found, features, self._features)
         head = fit_head(evidence.differences, evidence.won, evidence.prompts, penalty)
         self._weights = head.weights / evidence.spread
         fitted = {"votes": len(evidence.won), "sha256": found.digest, "features": features, "penalty": head.penalty}
@@ -81,28 +81,28 @@ class VotesReward:
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Return log odds: float32 [n]."""
-        return (_inputs(self._features, images, prompts) @ self._weights).astype(np.float32)
+        return (_inputs(self._name, self._features, images, prompts) @ self._weights).astype(np.float32)
 
 
 def margins_without_own_prompt(
     votes: Votes, features: str, penalty: float | None = None, feature_options: Mapping[str, Any] | None = None
 ) -> np.ndarray:
     """Return each decided vote's margin, left over right, from heads that were fitted on other prompts' votes: [n]."""
-    evidence = _evidence(votes, load_features(features, **(feature_options or {})))
+    evidence = _evidence(votes, features, load_features(features, **(feature_options or {})))
     return held_out_margins(evidence.differences, evidence.won, evidence.prompts, penalty)
 
 
-def _inputs(features: Features, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+def _inputs(name: str, features: Features, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
     """Return what the head reads: float64 [n, d], the features, then the score."""
-    columns = np.asarray(features.embed(images, prompts), np.float64)
+    columns = as_vectors(features.embed(images, prompts), len(prompts), name).astype(np.float64)
     if hasattr(features, "score"):
         columns = np.column_stack([columns, np.asarray(features.score(images, prompts), np.float64)])
     return columns
 
 
-def _evidence(votes: Votes, features: Features) -> _Evidence:
+def _evidence(votes: Votes, name: str, features: Features) -> _Evidence:
     pictures, images = votes.pictures()
-    inputs = _inputs(features, images, pictures["text"].tolist())
+    inputs = _inputs(name, features, images, pictures["text"].tolist())
     spread = inputs.std(axis=0)
     spread[spread <= 1e-9 * np.abs(inputs).max(axis=0)] = np.inf
     decides = (votes.table["winner"] != TIE).to_numpy()

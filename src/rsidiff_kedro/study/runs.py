@@ -116,11 +116,26 @@ def _prepare(job: Job, root: Path) -> None:
     """Make a run's folder a project that shares the configuration; Kedro wants a `src` in it."""
     (job.folder / "src").mkdir(parents=True, exist_ok=True)
     for name in SHARED:
-        if (root / name).exists() and not (job.folder / name).exists():
-            (job.folder / name).symlink_to(root / name)
+        if (root / name).exists():
+            _share(root / name, job.folder / name)
     with replacing(job.folder / PARAMETERS) as partial:
         text = yaml.safe_dump({"run": {"params": dict(job.params)}}, sort_keys=False, allow_unicode=True)
         partial.write_text(text, encoding="utf-8")
+
+
+def _share(target: Path, link: Path) -> None:
+    """Link to a file of the project; a link to another place is left from before the project was moved or copied.
+
+    Raises:
+        InputError: a file of its own is there, from which the run would read.
+    """
+    if link.is_symlink() and link.readlink() != target:
+        link.unlink()
+    if link.is_symlink() or (link.exists() and link.samefile(target)):
+        return
+    if link.exists():
+        raise InputError(f"{link} is a copy of {target}, which the run would read in its place; remove it")
+    link.symlink_to(target)
 
 
 @contextmanager
