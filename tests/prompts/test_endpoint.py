@@ -353,6 +353,14 @@ def test_an_error_in_an_answer_of_success_is_shown(serve, source):
         source(endpoint).collect(0)
 
 
+def test_an_error_in_an_answer_of_success_does_not_show_the_key(serve, source, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "7f3a9c51d2e84b60a1c7")
+    body = json.dumps({"error": {"message": "Incorrect API key provided: 7f3a9c51d2e84b60a1c7"}}).encode()
+    endpoint = serve(lambda connection, _: connection.sendall(framed(body)))
+    with pytest.raises(PromptSourceError, match=r"it says: Incorrect API key provided: \*\*\*"):
+        source(endpoint).model_copy(update={"api_key_variable": "SOME_KEY"}).collect(0)
+
+
 @pytest.mark.parametrize("name", ["seed", "temperature", "max_tokens"])
 def test_a_field_can_be_left_out(serve, source, name):
     def strict(connection, request):
@@ -434,6 +442,10 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('So: ["one"] {"note": "x"}', ["one"], {"an entry of a further list": 1}),
         ('["a </think> fox"]', ["a </think> fox"], {}),
         ('{"prompt": "one"}', ["one"], {}),
+        ('{"error": "The request was refused."}', [], {"a reply that is not a list of prompts": 1}),
+        ('{"answer": "I cannot do that."}', [], {"a reply that is not a list of prompts": 1}),
+        ('["one", {"refusal": "I cannot do that."}]', ["one"], {"an entry that is not text": 1}),
+        ('[{"topic": "animals", "prompts": ["a fox"]}]', [], {"an entry that is not text": 1}),
     ],
 )
 def test_what_of_a_reply_is_not_used_is_counted(content, texts, reasons):

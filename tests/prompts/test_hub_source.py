@@ -506,3 +506,35 @@ def test_a_folders_relative_path_is_taken_from_the_project(tmp_path):
     assert HubSource(dataset="./parti").within(tmp_path).dataset == str(tmp_path / "parti")
     assert HubSource(dataset="~no_such_user/a").within(tmp_path).dataset == str(tmp_path / "~no_such_user/a")
     assert HubSource(dataset="owner/name", revision="main").within(tmp_path).dataset == "owner/name"
+
+
+@pytest.mark.parametrize(
+    "source", [lambda folder: HubSource(dataset=str(folder)), lambda folder: FileSource(path=folder)]
+)
+def test_missing_parts_are_told(tmp_path, monkeypatch, caplog, source):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in (0, 2):
+        pd.DataFrame({"text": [f"a fox {number}"]}).to_parquet(folder / f"train-0000{number}-of-00003.parquet")
+    assert len(source(folder).collect(0)) == 2
+    assert "1 of 3 parts are missing (train-00001-of-00003 first)" in caplog.text
+    pd.DataFrame({"text": ["a fox 1"]}).to_parquet(folder / "train-00001-of-00003.parquet")
+    caplog.clear()
+    assert len(source(folder).collect(0)) == 3 and "missing" not in caplog.text
+
+
+@pytest.mark.parametrize(("rows", "told"), [(2, True), (4, False)])
+def test_fewer_rows_than_a_data_set_declares_are_told(tmp_path, monkeypatch, caplog, rows, told):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "declared"
+    folder.mkdir()
+    split = "dataset_info:\n  splits:\n  - name: train\n    num_examples: 4\n    num_bytes: 9\n"
+    (folder / "README.md").write_text(f"---\n{split}---\n")
+    (folder / "train.csv").write_text("text\n" + "".join(f"a fox {number}\n" for number in range(rows)))
+    assert len(HubSource(dataset=str(folder)).collect(0)) == rows
+    assert ("declares 4 rows of train, and 2 are there" in caplog.text) == told

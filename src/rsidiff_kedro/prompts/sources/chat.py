@@ -43,6 +43,8 @@ _MOST_EFFORT, _CHARACTERS = 100, 10_000
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
 _NAMES = ("prompt", "text", "caption", "description")
+_NO_PROMPT = {"error", "message", "detail", "details", "reason", "refusal", "status"}
+"""Names of texts with which a model or a server says that it gives no prompt."""
 
 
 class ReplyCache:
@@ -112,7 +114,9 @@ def _lists(values: list[Any]) -> list[list[Any]]:
             lists += [items for value in group if (items := _items(value))]
         elif objects := [value for value in group if isinstance(value, dict) and _text(value)]:
             named = any(str(key).lower() in _NAMES for value in objects for key in value)
-            lists.insert(len(lists) if named else 0, objects)
+            alone = not named and len(objects) == len(values) == 1  # one text under any name is more likely a refusal
+            if not alone:
+                lists.insert(len(lists) if named else 0, objects)
     return lists
 
 
@@ -197,4 +201,7 @@ def _text(item: Any) -> str | None:
         return None
     texts = {str(key).lower(): value for key, value in item.items() if isinstance(value, str)}
     named = [texts[name] for name in _NAMES if name in texts]
-    return named[0] if named else next(iter(texts.values())) if len(texts) == 1 else None
+    if named:
+        return named[0]
+    holds_more = any(isinstance(value, dict | list) for value in item.values())  # such as the prompts of a topic
+    return None if holds_more or len(texts) != 1 or texts.keys() & _NO_PROMPT else next(iter(texts.values()))

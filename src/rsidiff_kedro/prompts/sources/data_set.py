@@ -18,7 +18,7 @@ from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_classes, read_rows
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
-from rsidiff_kedro.prompts.sources.source import PromptSourceError
+from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ def open_data_set(
             raise PromptSourceError(
                 f"{name}: its file {path!r} lies elsewhere; put the file itself into the data set, or remove its name"
             )
+    tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
     if is_folder:
         _tell_unread(Path(name), named)
@@ -92,7 +93,10 @@ def open_data_set(
         if limit is None and not is_folder:  # all splits, so that the hub's cache has what its description names
             for path in named:
                 _local(path, name, is_folder)
-        return _read_tables([(path, name, is_folder) for path in files], builder, wanted, limit)
+        rows = _read_tables([(path, name, is_folder) for path in files], builder, wanted, limit)
+        if limit is None and "text" not in kinds:
+            _tell_lost(rows, builder, split, name)
+        return rows
     if limit is not None and not is_offline_mode():  # offline nothing can be streamed, but the cache may have it all
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
@@ -114,6 +118,15 @@ def _tell_unread(folder: Path, named: Sequence[str]) -> None:
                 f"{folder}: not read: {len(unread)} of its tables ({unread[0].relative_to(folder)} first), because its "
                 "description does not name them, or they are of another kind, or not named by a split as others are"
             )
+        )
+
+
+def _tell_lost(rows: pd.DataFrame, builder: Any, split: str, name: str) -> None:
+    """Warn if a split has other rows than its description declares, as in a file that was cut between two of them."""
+    declared = getattr((builder.info.splits or {}).get(split), "num_examples", 0)
+    if declared not in (0, len(rows)):
+        logger.warning(
+            printable(f"{name}: its description declares {declared} rows of {split}, and {len(rows)} are there")
         )
 
 

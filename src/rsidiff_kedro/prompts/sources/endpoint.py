@@ -161,11 +161,15 @@ def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, r
         answer = _run(_ask(body, endpoint, key, timeout, retries))
     except openai.OpenAIError as error:
         said, cure = _explain(error, body, timeout, retries)
-        said = (said.replace(key, "***") if key else said)[:300]
+        said = _without(key, said)[:300]
         raise PromptSourceError(
             f"{endpoint} gave no reply: {type(error).__name__.strip('_')}: {said}; {cure}; its earlier replies are kept"
         ) from None
-    return _read_answer(answer, endpoint)
+    return _read_answer(answer, endpoint, key)
+
+
+def _without(key: str | None, said: str) -> str:
+    return said.replace(key, "***") if key else said
 
 
 async def _ask(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> bytes:
@@ -234,13 +238,13 @@ def _said(value: Any) -> str:
     return f"{named}: {words}" if words and named and named not in words else words
 
 
-def _read_answer(body: bytes, endpoint: str) -> Reply:
+def _read_answer(body: bytes, endpoint: str, key: str | None) -> Reply:
     try:
         answer = _Answer.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        words = _failure(body)
+        words = _without(key, _failure(body))[:200]
         raise PromptSourceError(
             f"{endpoint} does not answer as an OpenAI-compatible chat endpoint does ({where}: {first['msg']}"
             f"{words and f'; it says: {words}'}); give the address up to and with its version, such as "
@@ -254,6 +258,6 @@ def _read_answer(body: bytes, endpoint: str) -> Reply:
 def _failure(body: bytes) -> str:
     """Return the error that some servers report in an answer of success."""
     try:
-        return _said(from_json(body).get("error"))[:200]
+        return _said(from_json(body).get("error"))
     except (ValueError, AttributeError):
         return ""

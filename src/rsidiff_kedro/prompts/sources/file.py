@@ -12,7 +12,7 @@ from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES, MissingColumnError, TableError, read_rows, text_columns
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
-from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read_columns
+from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source, read_columns, tell_missing_parts
 
 logger = logging.getLogger(__name__)
 DEFAULT_COLUMN = "text"
@@ -59,6 +59,7 @@ class FileSource(Source):
                     f"{path}: a link to a file outside of the folder; put the file itself into the folder, or remove "
                     "the link"
                 )
+        tell_missing_parts(str(self.path), [path.name for path in readable])
         folders = [path.name for path in sorted(self.path.iterdir()) if path.is_dir() and path.name[0] != "."]
         if folders:
             logger.warning(

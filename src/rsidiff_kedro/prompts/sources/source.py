@@ -1,7 +1,9 @@
 """Define the base class of prompt sources: settings that can be checked and that give a prompt table."""
 
+import logging
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,10 +14,29 @@ from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.core.untrusted.text import printable
+
+logger = logging.getLogger(__name__)
+_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?!\d)")
 
 
 class PromptSourceError(InputError):
     """A source that gives no prompts; the message says why in one line and what to change."""
+
+
+def tell_missing_parts(where: str, names: Iterable[str]) -> None:
+    """Warn of files whose names count parts, such as train-00000-of-00003.parquet, of which some are missing."""
+    found: dict[tuple[str, int], set[int]] = {}
+    for name in names:
+        if match := _PART.match(name):
+            found.setdefault((match[1], int(match[3])), set()).add(int(match[2]))
+    for (begin, count), numbers in sorted(found.items()):
+        missing = sorted({*range(count)} - numbers)
+        if missing:
+            first = f"{begin.rpartition('/')[2]}-{missing[0]:05}-of-{count:05}"
+            logger.warning(
+                printable(f"{where}: {len(missing)} of {count} parts are missing ({first} first); the others are read")
+            )
 
 
 class Source(Section, ABC):
