@@ -9,7 +9,6 @@ have a hallucination. Prints a table with means over the seeds, and their range.
 
 import argparse
 import sys
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -17,7 +16,7 @@ import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
 
-from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.core.prompt_table import Embed, prompt_table
 from rsidiff_kedro.diffusion.families import embed_prompts, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
@@ -29,15 +28,16 @@ from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 MODEL = ModelSettings(base="scenes")
 SAMPLER = SamplerSettings(num_inference_steps=8, guidance_scale=2.0, micro_batch_size=32)
 KINDS = {"nothing": None, "words": "words", "text encoder": "text_encoder"}
-COLUMNS = {
-    "AUC, hallucinated": "area under the ROC curve of the distance: hallucinated images against right ones",
-    "AUC, wrong": "the same for all wrong images",
-    "weight, hallucinated": "mean weight of hallucinated images; the mean of all is 1",
-    "weight, right": "mean weight of right images",
-    "effective sample size": "as a share of the images",
-    "accuracy, weighted": "share of right images, by weight; without weights it is the base's accuracy",
-    "diversity, weighted": "spread of the right images' features, by weight, over the spread without weights",
-}
+COLUMNS = (
+    "AUC, hallucinated",
+    "AUC, wrong",
+    "weight, hallucinated",
+    "weight, right",
+    "effective sample size",
+    "accuracy, weighted",
+    "diversity, weighted",
+)
+"""Of the table; docs/method.md explains them."""
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(
-    features: np.ndarray, texts: list[str], verdicts: pd.DataFrame, kind: str, ignored: float, embed: Callable
+    features: np.ndarray, texts: list[str], verdicts: pd.DataFrame, kind: str, ignored: float, embed: Embed
 ) -> dict[str, float]:
     """Return the table's columns for one seed."""
     settings = WeightingSettings(features="proxy", condition_on_prompts=KINDS[kind], ignored_variance=ignored)

@@ -28,7 +28,7 @@ from PIL import Image
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
-from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name
+from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name, selecting_rewards
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
@@ -144,6 +144,12 @@ def test_collapse_is_monitored_on_the_parent_and_its_signs_are_a_tag_of_their_ro
     signs = {name: child.data.tags.get("signs_of_collapse", "") for name, child in children.items()}
     assert [name for name, text in signs.items() if text] == ["round_2"]
     assert signs["round_2"].startswith("hallucination rate 0.400 after 0.100 in round 1")
+
+
+def test_a_reward_of_weight_zero_does_not_select() -> None:
+    weights = {"proxy": "0.0", "hpsv2_1": "1.0"}
+    parameters = {f"preference_selection.rewards.{name}": weight for name, weight in weights.items()} | {"seed": "0"}
+    assert selecting_rewards(parameters) == ["hpsv2_1"]
 
 
 def test_a_failed_run_and_its_open_round_are_marked_as_failed(root: Path) -> None:

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rsidiff_kedro.method.weighting import PromptRegression, WeightingSettings, describe_by_embedding, weigh_samples
+from rsidiff_kedro.method.weighting import (
+    PromptRegression,
+    WeightingSettings,
+    describe_by_embedding,
+    describe_by_words,
+    weigh_samples,
+)
 
 COLORS = {"red": (1.0, 0.0), "green": (0.0, 1.0), "blue": (0.5, 0.5)}
 
@@ -17,9 +23,13 @@ def colored(rng: np.random.Generator, count: int) -> tuple[list[str], np.ndarray
     return [f"a {name} circle of size {rng.integers(10**6)}" for name in names], features
 
 
+def fit_to_words(prompts: list[str], features: np.ndarray) -> PromptRegression:
+    return PromptRegression.fit(prompts, features, describe_by_words(prompts))
+
+
 def test_what_the_words_say_is_subtracted() -> None:
     rng = np.random.default_rng(0)
-    fitted = PromptRegression.fit(*colored(rng, 300))
+    fitted = fit_to_words(*colored(rng, 300))
     prompts, features = colored(rng, 100)
     assert np.abs(fitted.residuals(prompts, features)).max() < 0.1
     assert np.abs(features - features.mean(0)).max() > 0.3
@@ -27,14 +37,14 @@ def test_what_the_words_say_is_subtracted() -> None:
 
 def test_an_image_that_belies_its_prompt_stands_out() -> None:
     rng = np.random.default_rng(0)
-    fitted = PromptRegression.fit(*colored(rng, 300))
+    fitted = fit_to_words(*colored(rng, 300))
     belying = fitted.residuals(["a red circle"], np.array([COLORS["green"]]))
     assert np.abs(belying).max() > 0.8
 
 
 def test_unknown_words_explain_nothing() -> None:
     prompts, features = colored(np.random.default_rng(0), 300)
-    fitted = PromptRegression.fit(prompts, features)
+    fitted = fit_to_words(prompts, features)
     assert np.isfinite(fitted.residuals(["ein roter Kreis", ""], features[:2])).all()
     unknown, nothing = (fitted.residuals([prompt], features[:1]) for prompt in ("ein roter Kreis", ""))
     np.testing.assert_array_equal(unknown, nothing)
@@ -42,7 +52,7 @@ def test_unknown_words_explain_nothing() -> None:
 
 def test_prompts_without_a_letter_are_no_obstacle() -> None:
     features = np.random.default_rng(0).standard_normal((4, 2))
-    fitted = PromptRegression.fit(["!!", "??", "!!", "??"], features)
+    fitted = fit_to_words(["!!", "??", "!!", "??"], features)
     assert np.isfinite(fitted.residuals(["!!"], features[:1])).all()
 
 
@@ -55,7 +65,7 @@ def test_what_the_text_encoder_says_is_subtracted_also_where_prompts_share_no_wo
     rng = np.random.default_rng(0)
     prompts, features = colored(rng, 300)
     prompts = [f"{number}{prompt.replace(' ', '')}" for number, prompt in enumerate(prompts)]
-    by_words = PromptRegression.fit(prompts, features)
+    by_words = fit_to_words(prompts, features)
     by_embedding = PromptRegression.fit(prompts, features, describe_by_embedding(prompts, embed))
     assert np.abs(by_embedding.residuals(prompts, features)).max() < 0.1
     assert np.abs(by_words.residuals(prompts, features)).max() > 0.3
@@ -66,7 +76,7 @@ def test_common_mistakes_of_a_prompt_s_images_are_not_explained_by_its_own_words
     rng = np.random.default_rng(0)
     prompts = [f"word{number // 4}" for number in range(160)]
     features = np.repeat(rng.standard_normal((40, 3)), 4, axis=0) + 0.01 * rng.standard_normal((160, 3))
-    left = PromptRegression.fit(prompts, features).residuals(prompts, features)
+    left = fit_to_words(prompts, features).residuals(prompts, features)
     assert left.std() > 0.99 * (features - features.mean(0)).std()
 
 
@@ -86,5 +96,5 @@ def test_an_embedding_without_a_text_encoder_is_refused() -> None:
 
 def test_one_prompt_alone_explains_the_mean() -> None:
     features = np.random.default_rng(0).standard_normal((4, 2))
-    fitted = PromptRegression.fit(["a red circle"] * 4, features)
+    fitted = fit_to_words(["a red circle"] * 4, features)
     np.testing.assert_allclose(fitted.residuals(["a red circle"] * 4, features), features - features.mean(0))

@@ -102,12 +102,18 @@ def test_the_report_needs_no_network(contents: Contents) -> None:
     assert "a &lt; b" in html
 
 
-def test_the_report_shows_how_far_each_monitor_of_collapse_moved(metrics: Metrics) -> None:
+def test_the_report_shows_how_far_each_monitor_of_collapse_moved(metrics: Metrics, contents: Contents) -> None:
     rows = {row["name"]: row["cells"] for row in collapse_rows(metrics)}
     assert {len(cells) for cells in rows.values()} == {len(metrics) - 1}
     assert rows["accuracy"][0].size < 0 and not rows["accuracy"][0].clear
     fallen = [*metrics, {**metrics[0]}]
     assert [cell.clear for cell in collapse_rows(fallen)[0]["cells"]] == [False, False, True]
+    html = report_html(
+        Contents(rounds=fallen, summary="", selecting=["proxy"], gallery={**contents.gallery, "measure": None})
+    )
+    section = html.partition('<section id="collapse">')[2].partition("</section>")[0]
+    assert "more than 2.4 standard errors, or 3.5 for saturation" in section and "below 0.9 of the base" in section
+    assert section.count("⚠") == 1 + sum(cell.clear for row in collapse_rows(fallen) for cell in row["cells"] if cell)
 
 
 def test_the_report_escapes_prompts(contents: Contents) -> None:

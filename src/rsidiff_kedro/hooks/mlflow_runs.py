@@ -40,13 +40,14 @@ STRATEGIES = {
     "weighting.enabled": "weighting",
 }
 """The method's three strategies, by the parameter that switches each."""
+SELECTING = "preference_selection.rewards."
 CHILD_PARAMETERS = (
     "seed.",
     "model.family.",
     "model.base.",
     *(f"{key}." for key in STRATEGIES),
     "gate.enabled.",
-    "preference_selection.rewards.",
+    SELECTING,
     "prompt_curation.prompts_per_round.",
     "synthesis.samples_per_prompt.",
     "preference_selection.keep_per_prompt.",
@@ -124,9 +125,7 @@ class RoundRuns:
     def _log_collapse(self, number: int) -> None:
         """Log on the parent how far each monitor of collapse moved for the worse, in standard errors; tag signs."""
         rounds = [self._measured.get(each, {}) for each in range(number + 1)]
-        begin = "preference_selection.rewards."
-        selecting = [key.removeprefix(begin) for key in self._child_parameters if key.startswith(begin)]
-        changes = monitored_changes(rounds, selecting)
+        changes = monitored_changes(rounds, selecting_rewards(self._child_parameters))
         self._log_batch(self.parent, number, {f"collapse/{metric_key(each.monitor)}": each.size for each in changes})
         signs = [str(each) for each in changes if each.clear]
         if signs:
@@ -189,6 +188,15 @@ RECORDERS: dict[str, Callable[[RoundRuns, int, Any], None]] = {
     "training_log": RoundRuns.log_training,
 }
 """Functions that record a round's datasets, by the kinds that `Stage.tracked` names."""
+
+
+def selecting_rewards(parameters: Mapping[str, str]) -> list[str]:
+    """Return the rewards that select, of parameters by their path with dots; one of weight 0 does not."""
+    return [key.removeprefix(SELECTING) for key, weight in parameters.items() if _selects(key, weight)]
+
+
+def _selects(key: str, weight: str) -> bool:
+    return key.startswith(SELECTING) and float(weight) > 0
 
 
 def arm_of(parameters: Mapping[str, str]) -> str:

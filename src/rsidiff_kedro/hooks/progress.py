@@ -13,13 +13,12 @@ from kedro.pipeline.node import Node
 
 from rsidiff_kedro.evaluation.collapse import signs_of_collapse
 from rsidiff_kedro.execution.progress import set_place
-from rsidiff_kedro.hooks.mlflow_runs import flattened
+from rsidiff_kedro.hooks.mlflow_runs import flattened, selecting_rewards
 from rsidiff_kedro.pipelines.stage import METHOD, round_of
 from rsidiff_kedro.reporting.values import REWARD_PREFIX, Metrics, duration, values_of
 
 logger = logging.getLogger(__name__)
 ACCURACY = "test/prompt_accuracy"
-SELECTING = "preference_selection.rewards."
 
 
 class ProgressHooks:
@@ -40,9 +39,8 @@ class ProgressHooks:
         self._last = max((number for node in pipeline.nodes if (number := _round(node)) is not None), default=0)
         parameters = dict(flattened(stored.load())) if stored is not None else {}
         self._rounds = int(parameters.get("rounds", self._last))
-        rewards = [key.removeprefix(SELECTING) for key in parameters if key.startswith(SELECTING)]
-        self._selecting = rewards
-        self._shown = [ACCURACY, *(f"{REWARD_PREFIX}{name}" for name in rewards)]
+        self._selecting = selecting_rewards(parameters)
+        self._shown = [ACCURACY, *(f"{REWARD_PREFIX}{name}" for name in self._selecting)]
         self._round, self._longest, self._metrics = None, 0.0, {}
 
     @hook_impl

@@ -147,14 +147,13 @@ class PromptRegression:
     regression: RidgeCV
 
     @classmethod
-    def fit(cls, prompts: Sequence[str], features: np.ndarray, describe: Embed | None = None) -> Self:
+    def fit(cls, prompts: Sequence[str], features: np.ndarray, describe: Embed) -> Self:
         """Fit to the prompts [n] and features [n, d] of reference images.
 
         Cross-validation chooses the penalty. It holds out whole prompts: of the images of a prompt that it has seen, a
         regression would explain what it should not, their common mistakes. Where prompts have nothing in common, the
-        highest penalty remains, which subtracts next to nothing. `describe` is `describe_by_words(prompts)` by default.
+        highest penalty remains, which subtracts next to nothing but the mean.
         """
-        describe = describe or describe_by_words(prompts)
         groups = pd.factorize(pd.Series(prompts))[0]
         inputs, folds = describe(prompts), min(FOLDS, len(set(groups)))
         held_out = [*GroupKFold(folds).split(inputs, groups=groups)] if folds > 1 else None

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from markupsafe import Markup
 
-from rsidiff_kedro.evaluation.collapse import CLEAR, DRIFT, monitored_changes
+from rsidiff_kedro.evaluation.collapse import CLEAR, DRIFT, KEPT, monitored_changes
 from rsidiff_kedro.evaluation.intervals import Interval
 from rsidiff_kedro.execution.run_facts import RunFacts
 from rsidiff_kedro.reporting import figures
@@ -84,8 +84,7 @@ def report_html(contents: Contents) -> str:
         metrics=metrics_table(rounds, contents.selecting),
         collapse=collapse_rows(rounds, contents.selecting),
         gated=any("gate/accepted" in metrics for metrics in rounds),
-        clear=CLEAR,
-        drift=DRIFT,
+        limits={"change": CLEAR, "drift": DRIFT, "diversity": KEPT},
         meanings=[(name, text) for name, text in MEANINGS.items() if f"test/{name}" in measured],
         facts=contents.facts,
         used=accepted_round(rounds),

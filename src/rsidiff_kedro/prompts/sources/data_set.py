@@ -126,7 +126,10 @@ def _tell_lost(rows: pd.DataFrame, builder: Any, split: str, name: str) -> None:
     declared = getattr((builder.info.splits or {}).get(split), "num_examples", 0)
     if declared not in (0, len(rows)):
         logger.warning(
-            printable(f"{name}: its description declares {declared} rows of {split}, and {len(rows)} are there")
+            printable(
+                f"{name}: its description declares {declared} rows of {split}, and {len(rows)} are there; download it "
+                "again, or correct its description"
+            )
         )
 
 

@@ -34,9 +34,8 @@ def tell_missing_parts(where: str, names: Iterable[str]) -> None:
         missing = sorted({*range(count)} - numbers)
         if missing:
             first = f"{begin.rpartition('/')[2]}-{missing[0]:05}-of-{count:05}"
-            logger.warning(
-                printable(f"{where}: {len(missing)} of {count} parts are missing ({first} first); the others are read")
-            )
+            problem = f"{where}: {len(missing)} of {count} parts are missing ({first} first)"
+            logger.warning(printable(f"{problem}; download them again, or rename the files if these are all"))
 
 
 class Source(Section, ABC):
