@@ -346,6 +346,15 @@ def test_the_servers_own_words_are_shown_and_what_helps(serve, source, status, b
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
 
 
+@pytest.mark.parametrize("charset", ["rot13", "undefined", "hex"])
+def test_a_charset_that_cannot_be_is_passed_over(serve, source, charset):
+    content_type = f"Content-Type: application/json; charset={charset}\r\n".encode()
+    body = json.dumps({"error": {"message": "not so ☂"}}).encode()
+    endpoint = serve(lambda connection, _: connection.sendall(framed(body, "400 No", content_type)))
+    with pytest.raises(PromptSourceError, match="not so"):
+        source(endpoint).collect(0)
+
+
 def test_an_error_in_an_answer_of_success_is_shown(serve, source):
     body = json.dumps({"error": {"message": "out of credits", "code": 402}}).encode()
     endpoint = serve(lambda connection, _: connection.sendall(framed(body)))

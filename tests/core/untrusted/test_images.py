@@ -212,6 +212,26 @@ def test_a_tiff_whose_white_pillow_mistakes_is_refused(tmp_path, content, says):
             read(tmp_path / "a.tiff")
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("samples", [0, 2])
+def test_a_tiff_is_refused_unless_it_says_that_its_last_channel_is_transparency(tmp_path, mode, samples):
+    """2 is transparency that is not multiplied into the colors, as Pillow writes it."""
+    image = Image.new(mode, (2, 1))
+    image.putpixel((0, 0), (200,) * len(image.getbands()))
+    image.save(tmp_path / "a.tiff")
+    content, tag = (tmp_path / "a.tiff").read_bytes(), struct.pack("<HHI", 338, 3, 1)
+    assert content.count(tag + struct.pack("<H", 2)) == 1
+    (tmp_path / "a.tiff").write_bytes(content.replace(tag + struct.pack("<H", 2), tag + struct.pack("<H", samples)))
+    for read in (read_image, read_header):
+        if samples == 0:
+            with pytest.raises(ImageReadError, match="whether its further channel is transparency"):
+                read(tmp_path / "a.tiff")
+        else:
+            read(tmp_path / "a.tiff")
+    if samples:
+        assert read_image(tmp_path / "a.tiff").getpixel((1, 0)) == WHITE
+
+
 def bmp(fourth, compression=0, masks=()):
     """Return a BMP of two pixels of 32 bits."""
     header = struct.pack("<IiiHHIIiiII", 40 + 68 * bool(masks), 2, 1, 1, 32, compression, 8, 0, 0, 0, 0)

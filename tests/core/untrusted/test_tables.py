@@ -90,6 +90,7 @@ def test_csv_that_is_not_quoted_right_names_its_line_and_tsv_takes_it_as_it_is(t
 
 
 CUT = "with fewer fields than the header; what is missing counts as empty"
+SPACED = "with a space before quotation marks, read with both; remove the space after the separator"
 BROKEN = "with a line break in quotation marks, read as one row each"
 
 
@@ -99,6 +100,7 @@ BROKEN = "with a line break in quotation marks, read as one row each"
         ("a.csv", 'text,kind\n"a fox\nin snow",x\na hare,y\n', ["a fox\nin snow", "a hare"], "1 row (lines 2 to 3) "),
         ("a.csv", 'text,kind\n"a\nb",x\n"c\nd\ne",x\n', ["a\nb", "c\nd\ne"], "2 rows (lines 2 to 3 first) "),
         ("a.csv", "kind,text\nx,a fox\ny\n", ["a fox", ""], f"1 row (line 3) {CUT}"),
+        ("a.csv", 'kind,text\nx, "a fox"\ny,"a hare"\n', [' "a fox"', "a hare"], f"1 field (line 2) {SPACED}"),
         ("a.tsv", "text\tkind\na fox\na hare\n", ["a fox", "a hare"], f"2 rows (line 2 first) {CUT}"),
         (
             "a.tsv",

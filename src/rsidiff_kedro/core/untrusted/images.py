@@ -157,12 +157,14 @@ def _unknown(image: Image.Image, path: Path) -> str | None:
         odd = [f"{name} {value}" for name, value in values.items() if value != _GRAY_16[name][1]]
         if image.mode.startswith("I;16") and odd:
             return f"gray of {' and '.join(odd)}, where Pillow mistakes what is white"
+    if isinstance(image, TiffImageFile) and 0 in image.tag_v2.get(_EXTRA_SAMPLES, ()):
+        return "it does not say whether its further channel is transparency (ExtraSamples 0)"
     if isinstance(image, BmpImageFile) and _has_fourth_values(image, path):
         return "its header does not say whether the fourth byte of each pixel is transparency"
     return None
 
 
-_SAMPLE_FORMAT = 339
+_SAMPLE_FORMAT, _EXTRA_SAMPLES = 339, 338
 _GRAY_16 = {"BitsPerSample": (258, 16), "PhotometricInterpretation": (262, 1), "MaxSampleValue": (281, 65535)}
 """Tags of TIFF, and the values with which Pillow reads gray of more than 8 bits right."""
 

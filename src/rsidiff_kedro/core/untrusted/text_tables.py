@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from rsidiff_kedro.core.prompt_table import writable
 
 QUOTE, _MARK = '"', "\ufeff"
+_SPACED = re.compile(r"\s+\".*\"\s*", re.DOTALL)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -152,9 +153,12 @@ def _quoted(text: str, separator: str) -> tuple[list[_Line], list[str]]:
             "into quotation marks and double those in it"
         ) from None
     broken = [line for line in lines if line.last > line.first]
-    if not broken:
-        return lines, []
-    return lines, [f"{_count(broken, 'row')} with a line break in quotation marks, read as one row each"]
+    spaced = [line for line in lines for field in line.fields if _SPACED.fullmatch(field)]
+    notes = {
+        "row": (broken, "with a line break in quotation marks, read as one row each"),
+        "field": (spaced, "with a space before quotation marks, read with both; remove the space after the separator"),
+    }
+    return lines, [f"{_count(found, kind)} {note}" for kind, (found, note) in notes.items() if found]
 
 
 def _tab_separated(text: str) -> tuple[list[_Line], list[str]]:

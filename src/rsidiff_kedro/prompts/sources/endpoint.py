@@ -101,6 +101,7 @@ class _Client(openai.DefaultAsyncHttpxClient):
         except TimeoutError:
             raise openai.APITimeoutError(request=request) from None
         headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _REPLACED]
+        headers.append(("content-type", response.headers.get("content-type", "").partition(";")[0]))
         wait = _wait(response, min(self._seconds, LONGEST_WAIT))
         headers += [] if wait is None else [("retry-after-ms", str(int(wait * 1000)))]
         return type(response)(response.status_code, headers=headers, content=content, request=request)
@@ -112,7 +113,14 @@ def _is_same_server(old: Any, new: Any) -> bool:
     return old.host == new.host and (encrypted or (old.scheme, old.port) == (new.scheme, new.port))
 
 
-_REPLACED = ("content-encoding", "content-length", "transfer-encoding", "retry-after", "retry-after-ms")
+_REPLACED = (
+    "content-encoding",
+    "content-length",
+    "content-type",  # whose charset may be none that can be read; JSON is UTF-8
+    "transfer-encoding",
+    "retry-after",
+    "retry-after-ms",
+)
 
 
 def _wait(response: Any, longest: float) -> float | None:
