@@ -94,6 +94,16 @@ def test_a_token_that_the_text_encoder_does_not_know_is_refused(family_folder, t
         load_model(ModelSettings(family=family, base=str(copy), resolution=32))
 
 
+def test_a_tokenizer_that_lost_merges_is_refused(family_folder, tmp_path):
+    copy = shutil.copytree(family_folder("stable_diffusion_xl"), tmp_path / "model")
+    path = copy / "tokenizer_2" / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["model"]["merges"][-3:]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match="its tokenizer_2 is not whole: no merge makes 3 tokens"):
+        load_model(ModelSettings(family="stable_diffusion_xl", base=str(copy), resolution=32))
+
+
 def test_a_scheduler_of_diffusion_is_refused_for_a_model_of_flow_matching(family_folder, tmp_path):
     base = edited(family_folder("stable_diffusion_3"), tmp_path, INDEX, {"scheduler": ["diffusers", "DDIMScheduler"]})
     with pytest.raises(ModelError, match="DDIMScheduler is no scheduler of flow matching"):

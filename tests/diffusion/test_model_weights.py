@@ -1,6 +1,7 @@
 """Each network of a model holds the tensors that its config implies, by name, shape and type."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, RobertaConf
 
 from rsidiff_kedro.diffusion.families import check_model
 from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError, weight_files
+from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, weight_files
 from rsidiff_kedro.diffusion.model_weights import check_network
 
 NETWORKS = {
@@ -145,6 +146,41 @@ def test_files_as_they_were_published_pass_and_are_loaded_whole(network, edit):
     check_network(component, kind)
     after = kind.from_pretrained(component).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def zero(pattern):
+    """Return a function that makes all tensors zero whose names match."""
+    return lambda tensors: [tensors[name].zero_() for name in tensors if re.search(pattern, name)]
+
+
+def copied(family_folder, tmp_path, family, name):
+    """Return a copy of a network's folder, and its class."""
+    kind = component_class(name, *check_components(family_folder(family))[name])
+    return shutil.copytree(family_folder(family) / name, tmp_path / family / name), kind
+
+
+SCALES = [*((family, name) for family, name in NETWORKS if name != "transformer"), ("sana", "vae")]
+
+
+@pytest.mark.parametrize(("family", "name"), SCALES)
+def test_a_norm_whose_scale_is_zero_is_refused(family_folder, tmp_path, family, name):
+    component, kind = copied(family_folder, tmp_path, family, name)
+    change(component, kind, zero(r"norm.*weight"))
+    (path,) = weight_files(component, kind)
+    scales = [name for name in load_file(path) if re.search(r"norm.*weight", name)]
+    assert scales
+    with pytest.raises(ModelError, match=f"has nothing but zeros in {len(scales)} of"):
+        check_network(component, kind)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "pattern"),
+    [("stable_diffusion", "unet", "bias"), ("sana", "text_encoder", r"norm.*weight")],  # Gemma adds 1 to its scales
+)
+def test_zeros_that_mean_something_pass(family_folder, tmp_path, family, name, pattern):
+    component, kind = copied(family_folder, tmp_path, family, name)
+    change(component, kind, zero(pattern))
+    check_network(component, kind)
 
 
 def test_zeros_that_were_published_pass(tmp_path):

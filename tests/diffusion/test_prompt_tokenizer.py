@@ -93,6 +93,28 @@ def test_a_tokenizer_without_its_vocabulary_is_refused(tokenizer_folder):
     assert "save it again" in refused(tokenizer_folder)
 
 
+def as_vocabulary_and_merges(folder, cut=0):
+    """Store a tokenizer in CLIP's first format, without its last merges."""
+    path = folder / "tokenizer.json"
+    model = json.loads(path.read_text())["model"]
+    path.unlink()
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"][: len(model["merges"]) - cut])]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("cut", [1, 40])
+def test_merges_that_are_cut_at_the_end_of_a_line_are_refused(tokenizer_folder, cut):
+    as_vocabulary_and_merges(tokenizer_folder / "tokenizer", cut)
+    assert f"no merge makes {cut} tokens of its vocabulary" in refused(tokenizer_folder)
+
+
+def test_a_tokenizer_in_two_files_counts_the_same(tokenizer_folder):
+    before = open_prompt_tokenizer(str(tokenizer_folder)).count(TEXTS)
+    as_vocabulary_and_merges(tokenizer_folder / "tokenizer")
+    assert open_prompt_tokenizer(str(tokenizer_folder)).count(TEXTS) == before
+
+
 def test_a_tokenizer_can_be_opened_by_itself(model_folder, tmp_path):
     assert open_named_tokenizer(str(model_folder / "tokenizer")).count(["a red circle"]) == [5]
     with pytest.raises(ModelError, match="no tokenizer in"):

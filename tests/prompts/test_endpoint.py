@@ -454,7 +454,8 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('{"error": "The request was refused."}', [], {"a reply that is not a list of prompts": 1}),
         ('{"answer": "I cannot do that."}', [], {"a reply that is not a list of prompts": 1}),
         ('["one", {"refusal": "I cannot do that."}]', ["one"], {"an entry that is not text": 1}),
-        ('[{"topic": "animals", "prompts": ["a fox"]}]', [], {"an entry that is not text": 1}),
+        ('[{"topic": "animals", "prompts": ["a fox"]}, {"prompts": [{"text": "a cat"}]}]', ["a fox", "a cat"], {}),
+        ('[{"topic": "animals", "tags": ["a fox"]}]', [], {"an entry that is not text": 1}),
     ],
 )
 def test_what_of_a_reply_is_not_used_is_counted(content, texts, reasons):

@@ -1,6 +1,7 @@
 """Checkpoints and tokenizers of no use are refused with what is wrong before anything is computed; none runs code."""
 
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -175,6 +176,21 @@ def test_a_joint_projection_that_cannot_be_cut_in_three_is_refused(folder, tmp_p
     assert f"{name} has the shape {list(shape)}, not queries to values" in message
 
 
+@pytest.mark.parametrize("pattern", [r"(ln_\w+|LayerNorm|norm\d?)\.weight$", "proj.*weight$"])
+def test_tensors_that_are_zero_are_refused(broken, pattern):
+    """Scales of norms, and matrices."""
+    name, options, path = broken
+
+    def clear(weights):
+        found = [key for key in weights if re.search(pattern, key)]
+        assert found
+        for key in found:
+            weights[key] = torch.zeros_like(weights[key])
+
+    edit(path, clear)
+    assert "has nothing but zeros in" in message_of(name, options)
+
+
 def test_another_architecture_is_refused_with_a_shape(broken):
     name, options, path = broken
     (path.parent / "config.json").unlink()  # so that the official size is expected
@@ -258,6 +274,15 @@ def test_a_broken_tokenizer_is_refused(tmp_path, options):
     (tmp_path / "vocab.json").write_text("{")
     (tmp_path / "merges.txt").write_text("")
     assert "cannot be opened" in message_of("hpsv2_1", options["hpsv2_1"] | {"tokenizer": str(tmp_path)})
+
+
+def test_a_tokenizer_with_lost_merges_is_refused(folder, tmp_path, options):
+    copy = shutil.copytree(folder / "clip_tokenizer", tmp_path / "copy")
+    (copy / "tokenizer.json").unlink(missing_ok=True)
+    lines = (copy / "merges.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    (copy / "merges.txt").write_text("".join(lines[:-2]), encoding="utf-8")
+    message = message_of("hpsv2_1", options["hpsv2_1"] | {"tokenizer": str(copy)})
+    assert "is not whole: no merge makes 2 tokens of its vocabulary" in message
 
 
 @pytest.mark.parametrize("attempt", [check_reward, load_reward])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
 from rsidiff_kedro.diffusion.model_folder import ModelError, config_of, read_object
 
 PURPOSES = {9: "inpainting", 8: "editing images by instructions", 7: "upscaling", 5: "generating from depth"}
@@ -46,11 +47,14 @@ def check_tokens(folder: Path, components: Iterable[str], most: Mapping[str, int
 
 
 def check_vocabulary(components: Mapping[str, Any]) -> None:
-    """Raise ModelError if a tokenizer returns a token that its text encoder has no embedding for."""
+    """Raise ModelError if a tokenizer lost merges, or returns a token that its text encoder has no embedding for."""
     for name, tokenizer in components.items():
         encoder = components.get(name.replace("tokenizer", "text_encoder"))
         if not name.startswith("tokenizer") or tokenizer is None or encoder is None:
             continue
+        lost = describe_lost_merges(tokenizer)
+        if lost:
+            raise ModelError(f"model.base: its {name} is not whole: {lost}; save or download it again")
         word, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
         known = encoder.get_input_embeddings().num_embeddings
         if number >= known:

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import diffusers
 import torch
 import transformers
+from diffusers.models.normalization import RMSNorm
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero
+from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero, silent_norms
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -45,7 +47,7 @@ def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
                 for name in tensors.keys():  # noqa: SIM118
                     header = tensors.get_slice(name)
                     dtype, shape = header.get_dtype(), tuple(header.get_shape())
-                    zero = len(shape) > 1 and dtype in FLOATS and is_zero(header)
+                    zero = len(shape) > 0 and dtype in FLOATS and is_zero(header)
                     stored[name], places[name] = Stored(dtype, shape, zero), path.name
         except (OSError, SafetensorError) as error:
             raise ModelError(
@@ -116,7 +118,7 @@ def _of_transformers(component: Path, kind: Any, stored: dict[str, Stored]) -> s
     reshaped = {name: (tuple(has), tuple(wanted)) for name, has, wanted in found["mismatched_keys"]}
     unexpected = {*found["unexpected_keys"], *_twice(stored, expected)}
     differences = describe_differences(
-        len(expected), found["missing_keys"], unexpected, reshaped, _retyped(stored, expected), _zero(stored)
+        len(expected), found["missing_keys"], unexpected, reshaped, _retyped(stored, expected), _zero(stored, network)
     )
     return differences or _differences_of_tied(component, kind, network, stored)
 
@@ -163,11 +165,16 @@ def _of_diffusers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
         if given[name].shape != expected[name].shape
     }
     missing = expected.keys() - given.keys()
-    return describe_differences(len(expected), missing, unexpected, reshaped, _retyped(stored, expected), _zero(stored))
+    return describe_differences(
+        len(expected), missing, unexpected, reshaped, _retyped(stored, expected), _zero(stored, network)
+    )
 
 
-def _zero(stored: dict[str, Stored]) -> list[str]:
-    return [name for name, each in stored.items() if each.zero]
+def _zero(stored: dict[str, Stored], network: nn.Module) -> list[str]:
+    """Return the names of matrices that are all zero, and of vectors where a norm's scale may not be."""
+    zero = [name for name, each in stored.items() if each.zero]
+    vectors = [name for name in zero if len(stored[name].shape) == 1]
+    return [*{*zero} - {*vectors}, *silent_norms(network, vectors, (RMSNorm, T5LayerNorm))]
 
 
 def _without_content(stored: dict[str, Stored]) -> dict[str, Tensor]:

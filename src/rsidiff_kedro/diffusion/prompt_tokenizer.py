@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
+from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
 from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, model_source
 
 
@@ -32,7 +33,7 @@ class PromptTokenizer:
         return [len(ids) for ids in self._tokenizer(texts, truncation=False, padding=False, verbose=False).input_ids]
 
     def check(self) -> None:
-        """Raise ModelError if the tokenizer has no limit or no vocabulary."""
+        """Raise ModelError if the tokenizer has no limit, no vocabulary or not all merges."""
         if not 2 < self.max_tokens < 100_000:  # a tokenizer that was saved without its limit says 10^30
             raise ModelError(
                 f"model.base: the tokenizer reads {self.max_tokens} tokens (model_max_length); a text encoder reads "
@@ -43,6 +44,9 @@ class PromptTokenizer:
                 "model.base: the tokenizer returns the same tokens for all texts, its vocabulary is missing; save it "
                 "again"
             )
+        lost = describe_lost_merges(self._tokenizer)
+        if lost:
+            raise ModelError(f"model.base: the tokenizer is not whole: {lost}; save or download it again")
 
 
 def open_prompt_tokenizer(

@@ -24,7 +24,7 @@ from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import Location, expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
-from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero
+from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, silent_norms
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -154,8 +154,11 @@ def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor],
         )
 
     with loading(refuse), torch.device("meta"):
-        expected = build().state_dict()
+        network = build()
+    expected = network.state_dict()
     both = expected.keys() & weights.keys()
+    zero = [name for name in both if weights[name].dim() and is_zero(weights[name])]
+    vectors = [name for name in zero if weights[name].dim() == 1]
     differences = describe_differences(
         len(expected),
         missing=expected.keys() - weights.keys(),
@@ -166,7 +169,7 @@ def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor],
             for name in both
             if expected[name].is_floating_point() and weights[name].dtype not in _FLOATS
         },
-        zero=[name for name in both if weights[name].dim() > 1 and is_zero(weights[name])],
+        zero=[*{*zero} - {*vectors}, *silent_norms(network, vectors)],
     )
     if differences:
         raise CheckpointError(

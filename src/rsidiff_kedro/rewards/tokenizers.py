@@ -11,6 +11,7 @@ from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
+from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 
 
@@ -53,6 +54,9 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
         if elsewhere is not None:
             raise CheckpointError(elsewhere)
         tokenizer = kind.from_pretrained(folder, trust_remote_code=False)
+    lost = describe_lost_merges(tokenizer)
+    if lost:
+        raise CheckpointError(f"the tokenizer {source!r} is not whole: {lost}; save or download it again")
     tokenizer.add_tokens(added or [], special_tokens=True)
     if len(tokenizer) != vocabulary_size:
         raise CheckpointError(

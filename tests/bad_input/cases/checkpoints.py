@@ -161,6 +161,17 @@ def _quantize(weights: dict[str, torch.Tensor]) -> None:
     weights.update({name: tensor.to(torch.int8) for name, tensor in weights.items() if name.endswith("q_proj.weight")})
 
 
+def _clear_norm(weights: dict[str, torch.Tensor]) -> None:
+    weights["text_model.final_layer_norm.weight"].zero_()
+
+
+def _without_last_merges(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["model"]["merges"][-3:]
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def _spoil_decoder(weights: dict[str, torch.Tensor]) -> None:
     weights["decoder.conv_out.weight"].fill_(float("nan"))
 
@@ -250,6 +261,8 @@ _MODELS = (
     _model("a network's layer is missing", "conv_in.weight", _without_a_layer),
     _model("a text encoder without tensors", "text_encoder' does not hold the tensors", _tensors(TEXT, dict.clear)),
     _model("weights of 8 bits without scales", "has no floating-point numbers in 2 of", _tensors(TEXT, _quantize)),
+    _model("a norm's scale of zeros", "has nothing but zeros in 1 of", _tensors(TEXT, _clear_norm)),
+    _model("a tokenizer that lost merges", "no merge makes 3 tokens", _without_last_merges),
     _model("weights in a pickle", "is a pickle, which can run code and is not opened", _as_pickle),
     _model("an adapter in place of a network", "has the weights of another model loaded", _as_adapter),
     _model("a linked network", "is a link out of the model's folder", _as_link),

@@ -79,6 +79,14 @@ def _cut(place: Place) -> None:
     place.write(f"{FOLDER}/a.png", buffer.getvalue()[:3000])
 
 
+def _lost_page(place: Place) -> None:
+    place.finish_a_run()
+    buffer = io.BytesIO()
+    Image.effect_noise((200, 200), 90).convert("RGB").save(buffer, "WEBP")
+    _pairs(place)
+    place.write(f"{FOLDER}/a.png", buffer.getvalue()[:4096] + bytes(len(buffer.getvalue()) - 4096))
+
+
 _REAL = (
     Case(
         "images", "the folder's path is longer than any", "holds none of", (*SFT, f"--params=sft.images=/{'x' * 300}")
@@ -110,6 +118,7 @@ _REAL = (
     _image("an image is a web page", "a.png: no image that can be read", b"<html>404</html>"),
     _image("an image of 32 bits a pixel", "save it as PNG with 8 or 16", picture("F", "TIFF")),
     Case("images", "an image is cut", "a.png: no image that can be read", SFT, _cut, late=True),
+    Case("images", "an image's second half is zeros", "was not finished", SFT, _lost_page, late=True),
     Case(
         "images", "real images, but rsi was never run", "run what makes it first: kedro run --pipelines=", SFT, _pairs
     ),

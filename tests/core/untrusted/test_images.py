@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from rsidiff_kedro.core.image_set import to_rgb
 from rsidiff_kedro.core.untrusted.images import ImageReadError, read_header, read_image
+from rsidiff_kedro.core.untrusted.lost_pages import PAGE
 
 LONG = "a prompt " * 300_000
 
@@ -144,6 +145,53 @@ def test_the_orientation_is_kept_where_texts_are_left_out(tmp_path):
     image = Image.effect_noise((24, 12), 90).convert("RGB")
     path = saved(tmp_path / "a.png", image, exif=exif, pnginfo=text("zTXt", LONG))
     assert read_image(path).size == (12, 24)
+
+
+def noise(side):
+    return Image.fromarray(np.random.default_rng(0).integers(90, 170, (side, side, 3), np.uint8))
+
+
+COMPRESSED = "JPEG", "JPEG2000", "WEBP", "AVIF", "GIF", "PNG"
+UNCOMPRESSED = "TIFF", "BMP", "PPM"
+
+
+def without_pages(content, first, last):
+    """Return content in which some pages are zeros, as a file system leaves those that it never wrote."""
+    start, end = first * PAGE, min(last * PAGE, len(content))
+    return content[:start] + bytes(end - start) + content[end:]
+
+
+@pytest.mark.parametrize("kind", [*COMPRESSED, *UNCOMPRESSED])
+@pytest.mark.parametrize("lost", ["one page", "the second half", "the last page"])
+def test_an_image_of_which_pages_were_never_written_is_refused(tmp_path, kind, lost):
+    path = saved(tmp_path / "a", noise(310), format=kind)
+    read_image(path)
+    content = path.read_bytes()
+    pages = -(-len(content) // PAGE)
+    first, last = {"one page": (1, 2), "the second half": (pages // 2, pages), "the last page": (pages - 1, pages)}[
+        lost
+    ]
+    path.write_bytes(without_pages(content, first, last))
+    with pytest.raises(ImageReadError, match="no image that can be read"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("compression", ["tiff_deflate", "tiff_lzw", "jpeg"])
+def test_a_compressed_tiff_of_which_a_page_was_never_written_is_refused(tmp_path, compression):
+    path = saved(tmp_path / "a.tif", noise(400), compression=compression)
+    path.write_bytes(without_pages(path.read_bytes(), 2, 3))
+    with pytest.raises(ImageReadError, match="no image that can be read"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in UNCOMPRESSED), ("JPEG", {"optimize": True})])
+def test_zeros_that_are_pixels_are_read(tmp_path, kind, options):
+    """Black without compression; and one color in a JPEG whose codes are made for it."""
+    image = Image.new("RGB", (2000, 1500), "black" if kind in UNCOMPRESSED else "white")
+    image.paste(Image.effect_noise((400, 300), 90), (800, 600))
+    path = saved(tmp_path / "a", image, format=kind, **options)
+    assert bytes(2 * PAGE) in path.read_bytes()
+    assert read_image(path).getpixel((5, 5)) == image.getpixel((5, 5))
 
 
 def test_a_cut_png_with_a_long_text_is_refused_for_its_pixels(tmp_path):

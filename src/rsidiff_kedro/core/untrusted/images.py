@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
+from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages
 
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"})
 """Formats by content; Pillow would hand others, such as PostScript, to programs of the machine."""
@@ -50,9 +51,15 @@ def read_image(path: Path) -> Image.Image:
 
     Raises:
         ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, values that do not say what is
-            white or transparent, or no pixel that can be seen.
+            white or transparent, no pixel that can be seen, or pages that were never written.
     """
     image = _use(path, _see)
+    lost = find_lost_pages(path.read_bytes())
+    if lost is not None:
+        raise ImageReadError(
+            f"{path}: no image that can be read (its bytes from {lost[0]} to {lost[1]} are zeros, as where a download "
+            "or a copy was not finished); get it again or remove it"
+        )
     image.info.clear()
     return image
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Types of weights, in safetensors' words; narrower ones need scales, which the networks here do not read."""
 _ZERO_IF_UNUSED = re.compile(r"(^|\.)token_type_embeddings\.weight$")
@@ -13,6 +15,19 @@ _ZERO_IF_UNUSED = re.compile(r"(^|\.)token_type_embeddings\.weight$")
 def is_zero(weight: Any) -> bool:
     """Tell whether a weight, of a file or in memory, is all zero; of most others only the first row is read."""
     return not (weight[:1].any() or weight[:].any())
+
+
+def silent_norms(network: nn.Module, zero: Iterable[str], others: tuple[type[nn.Module], ...] = ()) -> list[str]:
+    """Return those of the zero vectors that scale a norm, which then returns the same for every input.
+
+    Args:
+        network: that the vectors belong to; its own weights are not read.
+        zero: names of vectors that are all zero, in the file. Biases often are.
+        others: classes of norms besides torch's own. Gemma's do not belong here: to their scales 1 is added.
+    """
+    kinds = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, *others)
+    norms = [f".{name}.weight" for name, module in network.named_modules() if isinstance(module, kinds)]
+    return [name for name in zero if any(f".{name}".endswith(norm) or norm.endswith(f".{name}") for norm in norms)]
 
 
 def describe_differences(

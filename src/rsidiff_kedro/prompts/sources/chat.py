@@ -86,11 +86,11 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
 
     What a reasoning model thinks before its answer is left out. The array can stand in a block of code or between
     sentences, and be the only list of an object. It holds texts, or objects with one text each or a text named
-    `prompt`, `text`, `caption` or `description`. Arrays with nothing but space between them are one; of other arrays,
-    and of objects that each are a prompt, the last counts.
+    `prompt`, `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing
+    but space between them are one; of other arrays, and of objects that each are a prompt, the last counts.
     """
     values = list(_json_values(reply.content))
-    lists = _lists(values)
+    lists = [_without_groups(items) for items in _lists(values)]
     if not lists:
         if values:
             return [], Counter(["a reply that is not a list of prompts"])
@@ -118,6 +118,15 @@ def _lists(values: list[Any]) -> list[list[Any]]:
             if not alone:
                 lists.insert(len(lists) if named else 0, objects)
     return lists
+
+
+def _without_groups(items: list[Any]) -> list[Any]:
+    """Put the prompts of each object with a list under `prompts`, such as a topic's, in place of the object."""
+    entries = []
+    for item in items:
+        group = item.get("prompts") if isinstance(item, dict) and _text(item) is None else None
+        entries += group if isinstance(group, list) else [item]
+    return entries
 
 
 def _json_values(content: str) -> Iterator[Any]:
