@@ -25,7 +25,7 @@ from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora, load_lora, restore_lora
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
-from rsidiff_kedro.diffusion.model_fit import check_fit, check_tokens, check_vocabulary
+from rsidiff_kedro.diffusion.model_fit import check_fit, check_merges, check_tokens, check_vocabulary
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -191,6 +191,7 @@ class DiffusionModel(ABC):
         check_files(folder, components)
         check_fit(folder, components, cls.denoiser_name, flow=not cls.has_snr, packed=cls.latents_per_token)
         check_tokens(folder, components, {cls.tokenizer_name: cls.max_tokens})
+        check_merges(folder, components)
         for name, kind in sorted(components.items()):
             if issubclass(kind, nn.Module):
                 check_network(folder / name, kind)

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from transformers import CLIPTokenizer
+
+from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
 from rsidiff_kedro.diffusion.model_folder import ModelError, config_of, read_object
 
@@ -46,15 +49,28 @@ def check_tokens(folder: Path, components: Iterable[str], most: Mapping[str, int
             )
 
 
+def check_merges(folder: Path, components: Mapping[str, type[Any]]) -> None:
+    """Raise ModelError if a tokenizer of CLIP's kind cannot be opened, or lost merges.
+
+    Args:
+        components: the class of each component.
+    """
+    with loading(lambda error: ModelError(f"{problem} cannot be opened ({reason(error)}); save it again")):
+        for name, kind in components.items():
+            problem = f"model.base: the {name} in {str(folder)!r}"
+            lost = issubclass(kind, CLIPTokenizer) and describe_lost_merges(
+                kind.from_pretrained(folder / name, trust_remote_code=False)
+            )
+            if lost:
+                raise ModelError(f"{problem} is not whole: {lost}; save or download it again")
+
+
 def check_vocabulary(components: Mapping[str, Any]) -> None:
-    """Raise ModelError if a tokenizer lost merges, or returns a token that its text encoder has no embedding for."""
+    """Raise ModelError if a tokenizer returns a token that its text encoder has no embedding for."""
     for name, tokenizer in components.items():
         encoder = components.get(name.replace("tokenizer", "text_encoder"))
         if not name.startswith("tokenizer") or tokenizer is None or encoder is None:
             continue
-        lost = describe_lost_merges(tokenizer)
-        if lost:
-            raise ModelError(f"model.base: its {name} is not whole: {lost}; save or download it again")
         word, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
         known = encoder.get_input_embeddings().num_embeddings
         if number >= known:

@@ -162,7 +162,7 @@ def _quantize(weights: dict[str, torch.Tensor]) -> None:
 
 
 def _clear_norm(weights: dict[str, torch.Tensor]) -> None:
-    weights["text_model.final_layer_norm.weight"].zero_()
+    next(tensor for name, tensor in weights.items() if name.endswith("final_layer_norm.weight")).zero_()
 
 
 def _without_last_merges(folder: Path) -> None:
