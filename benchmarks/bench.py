@@ -14,6 +14,7 @@ PARTS = {
     "Generation": "sampling_rate.py",
     "Two workers of Ray beside one process": "ray_speed.py --images 256 --repeats 3",
     "Start of the command line": "start_up.py",
+    "What would gain little, and is not done": "small_gains.py",
 }
 """Sections of the page, and the scripts that print them."""
 
