@@ -13,6 +13,7 @@ from kedro.framework.startup import bootstrap_project
 from rsidiff_kedro.cli import cli
 from rsidiff_kedro.hooks.configuration import merge, open_configuration
 from rsidiff_kedro.parameters import parse_parameters
+from rsidiff_kedro.provenance import code_digest
 from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job
 from rsidiff_kedro.study.settings import nested, read_study
@@ -96,6 +97,38 @@ def test_a_run_of_another_catalog_is_not_done(study: Study, made: list[Job], pro
     assert "2 of 2 runs are done" in study("{}", "--dry-run").output
     catalog.write_text(plain.replace(place, f"{place}, load_args: {{filters: [[text, '>', b]]}}"), encoding="utf-8")
     assert "0 of 2 runs are done" in study("{}", "--dry-run").output
+
+
+def test_a_run_whose_plug_in_has_changed_is_not_done(
+    study: Study, made: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plug-in that lies neither in the package nor in the project."""
+    reward = "def score(images, prompts):\n    return [{} for _ in images]\n"
+    module = tmp_path / "elsewhere_rewards.py"
+    module.write_text(reward.format("1.0"), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    params = "{preference_selection.rewards: {proxy: 0, 'elsewhere_rewards:score': 1}}"
+    study(params)
+    assert "2 of 2 runs are done" in study(params, "--dry-run").output
+    module.write_text(reward.format("-1.0"), encoding="utf-8")
+    code_digest._parse.cache_clear()
+    code_digest._closure.cache_clear()
+    assert "1 of 2 runs are done" in study(params, "--dry-run").output
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        ("compare: [[one, 3]]", "parameter 'compare.0.1' is 3: input should be a valid string"),
+        ("compare: [[one, two, 0]]", "parameter 'compare.0.2' is 0: input should be greater than or equal to 1"),
+        ("compare: [[one, two, null]]", "parameter 'compare.0.2' is None"),
+    ],
+)
+def test_a_comparison_that_is_none_is_named(study: Study, project: Path, rest: str, says: str) -> None:
+    study("{}", "--dry-run")
+    (project / "wrong.yml").write_text(GOOD.format(params="{}") + rest + "\n", encoding="utf-8")
+    result = CliRunner().invoke(cli, ["rsi", "study", "wrong.yml", "--dry-run"])
+    assert result.exit_code == 1 and says in result.output, result.output
 
 
 def test_a_failed_run_ends_the_command_with_code_one(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_a_tokenizer_that_lost_merges_is_refused(family_folder, tmp_path):
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["model"]["merges"][-3:]
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"the tokenizer_2 in .* is not whole: no merge makes 3 tokens"):
+    with pytest.raises(ModelError, match=r"the tokenizer in .*tokenizer_2' is not whole: no merge makes 3 tokens"):
         check_model(ModelSettings(family="stable_diffusion_xl", base=str(copy), resolution=32))
 
 

@@ -14,6 +14,7 @@ from rsidiff_kedro.diffusion.families import check_model
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, weight_files
 from rsidiff_kedro.diffusion.model_weights import check_network
+from rsidiff_kedro.scenes import BASE_FOLDER
 
 NETWORKS = {
     ("stable_diffusion", "unet"): UNet2DConditionModel,
@@ -181,6 +182,19 @@ def test_zeros_that_mean_something_pass(family_folder, tmp_path, family, name, p
     component, kind = copied(family_folder, tmp_path, family, name)
     change(component, kind, zero(pattern))
     check_network(component, kind)
+
+
+@pytest.mark.parametrize(("first", "last"), [(30, 31), (20, 40)])
+def test_weights_of_which_pages_were_never_written_are_refused(tmp_path, first, last):
+    """Also inside a tensor."""
+    component = shutil.copytree(BASE_FOLDER / "unet", tmp_path / "unet")
+    check_network(component, UNet2DConditionModel)
+    (path,) = weight_files(component, UNet2DConditionModel)
+    content = bytearray(path.read_bytes())
+    content[first * 4096 : last * 4096] = bytes((last - first) * 4096)
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"was not written from byte {first * 4096} to {last * 4096}"):
+        check_network(component, UNet2DConditionModel)
 
 
 def test_zeros_that_were_published_pass(tmp_path):

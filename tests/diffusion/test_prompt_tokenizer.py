@@ -4,11 +4,12 @@ import json
 import shutil
 
 import pytest
+from transformers import GemmaTokenizer
 
 from rsidiff_kedro.diffusion.families import FAMILIES, load_model, open_tokenizer
 from rsidiff_kedro.diffusion.model import ModelSettings
 from rsidiff_kedro.diffusion.model_folder import ModelError
-from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer, open_prompt_tokenizer
+from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer, open_named_tokenizer, open_prompt_tokenizer
 
 TEXTS = ["a red circle", "", "a " * 40, "a large blue square left of a cat", "красный круг, «1:2»"]
 
@@ -107,6 +108,26 @@ def as_vocabulary_and_merges(folder, cut=0):
 def test_merges_that_are_cut_at_the_end_of_a_line_are_refused(tokenizer_folder, cut):
     as_vocabulary_and_merges(tokenizer_folder / "tokenizer", cut)
     assert f"no merge makes {cut} tokens of its vocabulary" in refused(tokenizer_folder)
+
+
+def test_merges_that_gemma_s_tokenizer_lost_are_refused():
+    words = ["re", "red", "ci", "cir", "circ", "cl", "cle"]
+    vocabulary = [
+        "<pad>",
+        "<eos>",
+        "<bos>",
+        "<unk>",
+        "<mask>",
+        "<0x0A>",
+        "\u2581",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *words,
+    ]
+    merges = [("r", "e"), ("re", "d"), ("c", "i"), ("ci", "r"), ("cir", "c"), ("c", "l"), ("cl", "e")]
+    numbers = {token: number for number, token in enumerate(vocabulary)}
+    PromptTokenizer(GemmaTokenizer(vocab=numbers, merges=merges), 300).check()
+    with pytest.raises(ModelError, match="no merge makes 4 tokens of its vocabulary"):
+        PromptTokenizer(GemmaTokenizer(vocab=numbers, merges=merges[:3]), 300).check()
 
 
 def test_a_tokenizer_in_two_files_counts_the_same(tokenizer_folder):

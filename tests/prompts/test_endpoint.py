@@ -455,6 +455,10 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('{"answer": "I cannot do that."}', [], {"a reply that is not a list of prompts": 1}),
         ('["one", {"refusal": "I cannot do that."}]', ["one"], {"an entry that is not text": 1}),
         ('[{"topic": "animals", "prompts": ["a fox"]}, {"prompts": [{"text": "a cat"}]}]', ["a fox", "a cat"], {}),
+        ('[{"description": "about cars", "Prompts": ["a car"]}]', ["a car"], {}),
+        ('[{"prompt": "a theme", "prompts": ["a dog", "a bird"]}]', ["a dog", "a bird"], {}),
+        ('[{"topic": "x", "prompts": null}, "a cat"]', ["a cat"], {"an entry that is not text": 1}),
+        ('[{"category": "animals"}, {"prompts": ["a dog"]}]', ["a dog"], {"an entry that is not text": 1}),
         ('[{"topic": "animals", "tags": ["a fox"]}]', [], {"an entry that is not text": 1}),
     ],
 )

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from parity import samples
@@ -174,6 +175,17 @@ def test_a_joint_projection_that_cannot_be_cut_in_three_is_refused(folder, tmp_p
     edit(tmp_path / "copy" / FILES["hpsv2_1"], lambda tensors: tensors.update({name: torch.ones(shape)}))
     message = message_of("hpsv2_1", options["hpsv2_1"] | {"checkpoint": str(tmp_path / "copy")})
     assert f"{name} has the shape {list(shape)}, not queries to values" in message
+
+
+def test_a_checkpoint_of_which_a_page_was_never_written_is_refused(broken):
+    name, options, path = broken
+    edit(path, lambda tensors: tensors.update({next(iter(tensors)): next(iter(tensors.values())) + 1e-3}))
+    content = bytearray(path.read_bytes())
+    whole = np.frombuffer(content[: len(content) // 4096 * 4096], np.uint8).reshape(-1, 4096)
+    page = int(np.argmax(np.count_nonzero(whole, axis=1)))  # of weights
+    content[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    path.write_bytes(content)
+    assert f"was not written from byte {page * 4096} to {(page + 1) * 4096}" in message_of(name, options)
 
 
 @pytest.mark.parametrize("pattern", [r"(ln_\w+|LayerNorm|norm\d?)\.weight$", "proj.*weight$"])

@@ -1,6 +1,7 @@
 """Define the command `kedro rsi study`."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ def _jobs(settings: "StudySettings", root: Path, folder: Path) -> "Iterator[Job]
             keyed = KeyedParameters(parsed, root).of_step({"parameters": parsed.model_dump()})["parameters"]
             content = {"parameters": keyed, "env": settings.env, "pipeline": arm.pipeline, "code": code}
             content["catalog"] = _catalog(loader["catalog"])
+            content |= _from_elsewhere(keyed)
             place = folder / name / f"seed_{seed}"
             yield Job(name, seed, rounds, place, settings.env, changed, content, arm.pipeline)
 
@@ -121,6 +123,16 @@ def _code(root: Path) -> str:
     paths = sorted({*PACKAGE.rglob("*.py"), *(root.resolve() / "src").rglob("*.py")})
     parts = [content_digest(path) for path in paths if not any(map(path.is_relative_to, beside))]
     return sha256(" ".join([*parts, assets_digest()]).encode()).hexdigest()[:16]
+
+
+def _from_elsewhere(parameters: Any) -> dict[str, Any]:
+    """Return the versions of libraries, and a digest of the plug-ins that parameters name as `module:name`."""
+    from rsidiff_kedro.hooks.keyed_parameters import texts
+    from rsidiff_kedro.provenance.code_digest import Place, code_digest, library_versions
+
+    named = frozenset(texts(parameters))
+    plugins = frozenset(Place(*text.split(":")) for text in named if re.fullmatch(r"[\w.]+:\w+", text))
+    return {"libraries": library_versions(named), "plugins": code_digest(plugins) if plugins else None}
 
 
 def _catalog(config: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ def explain(error: ValidationError, schema: type[Section], tree: Mapping[str, An
 
 
 def _explain(details: ErrorDetails, schema: type[Section], tree: Mapping[str, Any]) -> str:
-    path = [str(part) for part in details["loc"]]
+    path = _path(details["loc"], tree)
     name = ".".join(path)
     message = WORDS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing":
@@ -42,6 +42,20 @@ def _explain(details: ErrorDetails, schema: type[Section], tree: Mapping[str, An
     if details["type"] == "extra_forbidden":
         return f"unknown parameter '{name}'{_suggestion(path, fields, schema)}"
     return f"parameter '{name}' is {details['input']!r}: {message[0].lower() + message[1:]}{_bounds(fields, path[-1])}"
+
+
+def _path(place: Sequence[int | str], tree: Any) -> list[str]:
+    """Return the names and numbers that lead to a value, without the types that pydantic tried for a list."""
+    path = []
+    for part in place:
+        if isinstance(tree, list | tuple) and not isinstance(part, int):
+            continue
+        path.append(str(part))
+        if isinstance(tree, list | tuple):
+            tree = tree[part] if isinstance(part, int) and part < len(tree) else None
+        elif isinstance(tree, Mapping):
+            tree = tree.get(part, tree)
+    return path
 
 
 def _suggestion(path: Sequence[str], fields: Mapping[str, FieldInfo], schema: type[Section]) -> str:
@@ -67,7 +81,7 @@ def _section_at(path: Sequence[str], schema: type[Section], tree: Any) -> type[S
     section: type[Section] | None = schema
     for part in path:
         if isinstance(tree, list | tuple):
-            tree = tree[int(part)]
+            tree = tree[int(part)] if int(part) < len(tree) else None
         elif isinstance(tree, Mapping) and section is not None and part in section.model_fields:
             tree = tree.get(part)
             section = next(iter(sections_in(section.model_fields[part].annotation)), None)

@@ -1,10 +1,11 @@
 """Refuse base models that the method cannot sample or train as they were trained, from their configs alone."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, GemmaTokenizer
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
@@ -49,20 +50,26 @@ def check_tokens(folder: Path, components: Iterable[str], most: Mapping[str, int
             )
 
 
-def check_merges(folder: Path, components: Mapping[str, type[Any]]) -> None:
-    """Raise ModelError if a tokenizer of CLIP's kind cannot be opened, or lost merges.
+def check_merges(folder: Path, components: Mapping[str, Any]) -> None:
+    """Raise ModelError if a tokenizer with byte pairs cannot be opened, or lost merges.
 
     Args:
         components: the class of each component.
     """
+    for name, kind in components.items():
+        if issubclass(kind, CLIPTokenizer | GemmaTokenizer):
+            files = sorted((path.name, path.stat()) for path in (folder / name).iterdir() if path.is_file())
+            stats = tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in files)
+            _check_merges((folder / name).absolute(), kind, stats)
+
+
+@lru_cache(maxsize=16)
+def _check_merges(component: Path, kind: Any, files: tuple[Any, ...]) -> None:
+    problem = f"model.base: the tokenizer in {str(component)!r}"
     with loading(lambda error: ModelError(f"{problem} cannot be opened ({reason(error)}); save it again")):
-        for name, kind in components.items():
-            problem = f"model.base: the {name} in {str(folder)!r}"
-            lost = issubclass(kind, CLIPTokenizer) and describe_lost_merges(
-                kind.from_pretrained(folder / name, trust_remote_code=False)
-            )
-            if lost:
-                raise ModelError(f"{problem} is not whole: {lost}; save or download it again")
+        lost = describe_lost_merges(kind.from_pretrained(component, trust_remote_code=False))
+    if lost:
+        raise ModelError(f"{problem} is not whole: {lost}; save or download it again")
 
 
 def check_vocabulary(components: Mapping[str, Any]) -> None:

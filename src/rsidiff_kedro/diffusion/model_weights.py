@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
 from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero, silent_norms
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
@@ -39,7 +40,7 @@ class Stored(NamedTuple):
 
 
 def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
-    """Return a network's tensors by name; raise ModelError if a file is cut, or an index does not fit its parts."""
+    """Return a network's tensors by name; raise ModelError if a file is cut or lost pages, or an index does not fit."""
     stored, places = dict[str, Stored](), dict[str, str]()
     for path in weight_files(component, kind):
         try:
@@ -54,6 +55,12 @@ def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
                 f"model.base: {str(path)!r} is cut or no safetensors ({reason(error)}); save or download the pipeline "
                 "again"
             ) from error
+        lost = find_lost_pages_of(path)
+        if lost is not None:
+            raise ModelError(
+                f"model.base: {str(path)!r} was not written from byte {lost[0]} to {lost[1]}, where it has zeros; save "
+                "or download the pipeline again"
+            )
     index = weight_index(component, kind)
     if index is not None and places != parts_of(index):
         wrong = sorted(places.items() ^ parts_of(index).items())[0][0]

@@ -23,6 +23,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import Location, expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
 from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, silent_norms
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
@@ -94,9 +95,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Removes the `{"state_dict": …}` and `module.` that training scripts add, and position buffers of old versions.
 
     Raises:
-        CheckpointError: the file is empty, truncated, no checkpoint, or holds anything but tensors.
+        CheckpointError: the file is empty, truncated, has lost pages, is no checkpoint, or holds anything but tensors.
     """
     stored = _read(path)
+    _check_pages(path)
     if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
         stored = stored["state_dict"]
     by_name = isinstance(stored, Mapping) and all(
@@ -125,6 +127,15 @@ def _read(path: Path) -> Any:
     except (SafetensorError, TorchFileError, OSError) as error:
         said = reason(error, 120)
         raise CheckpointError(f"{str(path)!r} is cut or no checkpoint ({said}); download it again") from error
+
+
+def _check_pages(path: Path) -> None:
+    """Raise CheckpointError if parts of a file were never written."""
+    lost = find_lost_pages_of(path)
+    if lost is not None:
+        raise CheckpointError(
+            f"{str(path)!r} was not written from byte {lost[0]} to {lost[1]}, where it has zeros; download it again"
+        )
 
 
 def rename(name: str, patterns: Iterable[tuple[str, str]]) -> str:

@@ -155,23 +155,32 @@ COMPRESSED = "JPEG", "JPEG2000", "WEBP", "AVIF", "GIF", "PNG"
 UNCOMPRESSED = "TIFF", "BMP", "PPM"
 
 
-def without_pages(content, first, last):
-    """Return content in which some pages are zeros, as a file system leaves those that it never wrote."""
-    start, end = first * PAGE, min(last * PAGE, len(content))
+def without(content, start, end):
+    """Return content in which some bytes are zeros, as a file system leaves those that it never wrote."""
+    end = min(end, len(content))
     return content[:start] + bytes(end - start) + content[end:]
 
 
 @pytest.mark.parametrize("kind", [*COMPRESSED, *UNCOMPRESSED])
-@pytest.mark.parametrize("lost", ["one page", "the second half", "the last page"])
-def test_an_image_of_which_pages_were_never_written_is_refused(tmp_path, kind, lost):
+@pytest.mark.parametrize(
+    "lost", ["one page", "the second half", "the last page", "a sector", "10,000 bytes", "the end"]
+)
+def test_an_image_of_which_a_part_was_never_written_is_refused(tmp_path, kind, lost):
+    if kind in UNCOMPRESSED and lost in ("a sector", "10,000 bytes", "the end"):
+        return  # they could be black pixels
     path = saved(tmp_path / "a", noise(310), format=kind)
     read_image(path)
     content = path.read_bytes()
-    pages = -(-len(content) // PAGE)
-    first, last = {"one page": (1, 2), "the second half": (pages // 2, pages), "the last page": (pages - 1, pages)}[
-        lost
-    ]
-    path.write_bytes(without_pages(content, first, last))
+    size, last = len(content), (len(content) - 1) // PAGE * PAGE
+    start, end = {
+        "one page": (PAGE, 2 * PAGE),
+        "the second half": (size // 2 // PAGE * PAGE, size),
+        "the last page": (last, size),
+        "a sector": (PAGE + 512, PAGE + 2 * 512),
+        "the end": (size // 2 + 1, size),
+        "10,000 bytes": (5_000, 15_000),
+    }[lost]
+    path.write_bytes(without(content, start, end))
     with pytest.raises(ImageReadError, match="no image that can be read"):
         read_image(path)
 
@@ -179,19 +188,35 @@ def test_an_image_of_which_pages_were_never_written_is_refused(tmp_path, kind, l
 @pytest.mark.parametrize("compression", ["tiff_deflate", "tiff_lzw", "jpeg"])
 def test_a_compressed_tiff_of_which_a_page_was_never_written_is_refused(tmp_path, compression):
     path = saved(tmp_path / "a.tif", noise(400), compression=compression)
-    path.write_bytes(without_pages(path.read_bytes(), 2, 3))
+    path.write_bytes(without(path.read_bytes(), 2 * PAGE, 3 * PAGE))
     with pytest.raises(ImageReadError, match="no image that can be read"):
         read_image(path)
 
 
-@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in UNCOMPRESSED), ("JPEG", {"optimize": True})])
-def test_zeros_that_are_pixels_are_read(tmp_path, kind, options):
-    """Black without compression; and one color in a JPEG whose codes are made for it."""
-    image = Image.new("RGB", (2000, 1500), "black" if kind in UNCOMPRESSED else "white")
-    image.paste(Image.effect_noise((400, 300), 90), (800, 600))
+FLAT = [
+    ("JPEG", {"optimize": True}),  # whose codes are made for it
+    ("PNG", {"compress_level": 0}),
+    ("TIFF", {"compression": "tiff_deflate", "tiffinfo": {278: 4000}}),  # all rows as one
+    *((kind, {}) for kind in UNCOMPRESSED),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), FLAT)
+@pytest.mark.parametrize("width", [2000, 2048])
+def test_zeros_that_are_pixels_are_read(tmp_path, kind, options, width):
+    """Black without compression, and one color where codes are made for it."""
+    image = Image.new("RGB", (width, 4000), "white" if kind == "JPEG" else "black")
+    image.paste(noise(300), (800, 2600))
     path = saved(tmp_path / "a", image, format=kind, **options)
-    assert bytes(2 * PAGE) in path.read_bytes()
+    assert bytes(1024) in path.read_bytes()
     assert read_image(path).getpixel((5, 5)) == image.getpixel((5, 5))
+
+
+def test_a_png_without_its_end_is_refused(tmp_path):
+    path = saved(tmp_path / "a.png", noise(64))
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(ImageReadError, match="are lost"):
+        read_image(path)
 
 
 def test_a_cut_png_with_a_long_text_is_refused_for_its_pixels(tmp_path):

@@ -16,7 +16,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
-from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages
+from rsidiff_kedro.core.untrusted.lost_pages import (
+    COMPRESSED,
+    UNCOMPRESSED,
+    find_broken_chunk,
+    find_lost_pages,
+    find_lost_scan,
+    find_zeros,
+)
 
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"})
 """Formats by content; Pillow would hand others, such as PostScript, to programs of the machine."""
@@ -53,15 +60,30 @@ def read_image(path: Path) -> Image.Image:
         ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, values that do not say what is
             white or transparent, no pixel that can be seen, or pages that were never written.
     """
-    image = _use(path, _see)
-    lost = find_lost_pages(path.read_bytes())
+    image, kind = _use(path, lambda opened: (_see(opened), opened.info.get("compression") or opened.format))
+    lost = _lost(path.read_bytes(), str(kind), image)
     if lost is not None:
         raise ImageReadError(
-            f"{path}: no image that can be read (its bytes from {lost[0]} to {lost[1]} are zeros, as where a download "
-            "or a copy was not finished); get it again or remove it"
+            f"{path}: no image that can be read (its bytes from {lost[0]} to {lost[1]} are lost, as where a download "
+            "was not finished); get it again or remove it"
         )
     image.info.clear()
     return image
+
+
+def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | None:
+    """Return which bytes of an image's file were never written; `kind` is its format, or a TIFF's compression."""
+    match kind:
+        case "PNG":
+            return find_broken_chunk(content)
+        case "raw" | "BMP" | "PPM":
+            return find_lost_pages(content, UNCOMPRESSED)
+        case "JPEG":
+            return find_lost_scan(content, np.asarray(image)) or find_lost_pages(content, COMPRESSED)
+        case "WEBP" | "AVIF" | "JPEG2000" | "GIF":
+            return find_zeros(content) or find_lost_pages(content, COMPRESSED)
+        case _:
+            return find_lost_pages(content, COMPRESSED)
 
 
 def _see(opened: Image.Image) -> Image.Image:

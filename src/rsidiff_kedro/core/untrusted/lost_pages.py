@@ -1,29 +1,105 @@
-"""Find pages of a file that were never written, as after a crash or a download that was not finished."""
+"""Find parts of a file that were never written, as after a crash or a download that was not finished.
+
+A file system leaves zeros in their place, at the file's full length, and many decoders make pixels of them.
+"""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+
+class Holes(NamedTuple):
+    """What tells lost zeros from others.
+
+    Attributes:
+        page: bytes; lost zeros begin and end at a multiple of it, or at the file's end.
+        near: bytes beside a run of zeros that must hold something, for the run to begin or end there.
+    """
+
+    page: int
+    near: int
+
+
 PAGE = 4096
-"""Bytes that file systems write at once; a lost page holds zeros at the file's full length."""
+"""Bytes that file systems write at once."""
+UNCOMPRESSED = Holes(PAGE, 8)
+"""Black pixels are zeros, but hardly ever from the start of a page to the end of another."""
+COMPRESSED = Holes(512, 2)
+"""Pages of 512 bytes are the smallest of disks."""
+LONGEST = 8192
+"""Bytes of zeros that no compressed image has; programs leave up to 4,108 where they make room for metadata."""
 _LAST = 512
 """Zeros at a file's end that are a lost page, and not padding."""
-_NEAR = 8
-"""Bytes beside a run that say where it ends. Zeros of an image end anywhere, those of lost pages at a page."""
+_CHUNK = struct.Struct(">I4s")
+_PNG_START = 8
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+_PIXELS_PER_ZERO = 24
+"""Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits."""
 
 
-def find_lost_pages(content: bytes) -> tuple[int, int] | None:
-    """Return where the first lost pages start and end in bytes; None if there are none.
-
-    Zeros count where they fill pages exactly. The black part of an image without compression also has thousands of
-    zeros, but hardly ever from the start of one page to the end of another.
-    """
+def find_lost_pages(content: Any, holes: Holes) -> tuple[int, int] | None:
+    """Return where the first lost pages of a file's bytes start and end; None if there are none."""
     values = np.frombuffer(content, np.uint8)
-    whole = values[: len(values) // PAGE * PAGE].reshape(-1, PAGE)
+    whole = values[: len(values) // holes.page * holes.page].reshape(-1, holes.page)
     rest = values[whole.size :]
-    is_empty = np.concatenate([[False], ~whole.any(axis=1), [len(rest) >= _LAST and not rest.any()], [False]])
-    edges = np.flatnonzero(np.diff(is_empty)).reshape(-1, 2) * PAGE
+    ends_empty = len(rest) >= _LAST and not rest.any()
+    is_empty = np.concatenate([[False], ~whole.any(axis=1), [ends_empty], [False]])
+    edges = np.flatnonzero(np.diff(is_empty)).reshape(-1, 2) * holes.page
     for start, end in edges.tolist():
-        before, after = values[max(0, start - _NEAR) : start], values[end : end + _NEAR]
+        before, after = values[max(0, start - holes.near) : start], values[end : end + holes.near]
         at_end = end >= len(values) or not values[end:].any()
         if before.any() and (at_end or after.any()):
             return start, len(values) if at_end else end
     return None
+
+
+def find_lost_pages_of(path: Path) -> tuple[int, int] | None:
+    """Look for lost pages in a file of numbers, which is mapped and not held in memory."""
+    return find_lost_pages(np.memmap(path, np.uint8, "r"), UNCOMPRESSED) if path.stat().st_size else None
+
+
+def find_zeros(content: bytes) -> tuple[int, int] | None:
+    """Return where a compressed image holds more zeros than its code has."""
+    start = content.find(bytes(LONGEST))
+    return None if start < 0 else (start, start + LONGEST)
+
+
+def find_broken_chunk(png: bytes) -> tuple[int, int] | None:
+    """Return where a PNG's first chunk of pixels that fails its checksum starts and ends; None if all are whole.
+
+    Pillow does not read the checksum of the last one. A PNG without its last chunk, IEND, ends too early.
+    """
+    start = _PNG_START
+    while start + 12 <= len(png):
+        length, kind = _CHUNK.unpack_from(png, start)
+        end = start + 12 + length
+        is_whole = end <= len(png) and zlib.crc32(png[start + 4 : end - 4]) == int.from_bytes(png[end - 4 : end])
+        if kind in (b"IDAT", b"IEND") and not is_whole:
+            return start, min(end, len(png))
+        if kind == b"IEND":
+            return None
+        start = end
+    return min(start, len(png)), len(png)
+
+
+def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
+    """Return where a JPEG's pixels are lost: they do not end, or hold zeros though the image has no area of one color.
+
+    Args:
+        jpeg: the file's bytes.
+        pixels: decoded from them, uint8 [height, width, 3].
+    """
+    start = 2
+    while jpeg[start : start + 2] != _JPEG_SCAN and jpeg[start : start + 1] == b"\xff":
+        start += 2 + int.from_bytes(jpeg[start + 2 : start + 4])
+    end = jpeg.find(_JPEG_END, start)
+    if end < 0:
+        return start, len(jpeg)
+    zeros = find_zeros(jpeg[start:end])
+    if zeros is None:
+        return None
+    flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
+    return (start + zeros[0], start + zeros[1]) if flat < _PIXELS_PER_ZERO * LONGEST else None

@@ -1,22 +1,33 @@
 """Find what a tokenizer lost, which still opens and returns other tokens."""
 
 import json
+import re
 from typing import Any
 
 from transformers import CLIPTokenizer
 
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token for a byte, of vocabularies that have one for each."""
+_MOST_WITHOUT = 0.1
+"""Share of a vocabulary of other pairs of bytes than CLIP's that no merge may make."""
+
 
 def tokens_without_merge(tokenizer: Any) -> list[str]:
-    """Return those tokens of CLIP's vocabulary that no merge makes, so that no text ever has them.
+    """Return those tokens of a vocabulary of byte pairs that no merge makes, so that no text ever has them.
 
-    A merges.txt that was cut at the end of a line opens as if it were whole. In CLIP's vocabulary every token of more
-    than one byte is made by one merge; other kinds of tokenizers have tokens of other origins, and none is returned.
+    A merges.txt that was cut at the end of a line opens as if it were whole. In CLIP's vocabulary one merge makes every
+    token of more than one byte. In others, such as Gemma's, some have no merge, and are returned only if they are many.
     """
-    if not isinstance(tokenizer, CLIPTokenizer):
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    model = json.loads(backend.to_str())["model"] if backend is not None else {}
+    if model.get("type") != "BPE":
         return []
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    made = {one + other for one, other in model["merges"]} | tokenizer.get_added_vocab().keys()
-    return sorted(token for token in model["vocab"] if len(token.removesuffix("</w>")) > 1 and token not in made)
+    pairs = (pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"])
+    made = {one + other for one, other in pairs} | tokenizer.get_added_vocab().keys()
+    end = model.get("end_of_word_suffix") or ""
+    longer = [token for token in model["vocab"] if len(token.removesuffix(end)) > 1 and not _BYTE.fullmatch(token)]
+    without = sorted(token for token in longer if token not in made)
+    return without if isinstance(tokenizer, CLIPTokenizer) or len(without) > _MOST_WITHOUT * len(longer) else []
 
 
 def describe_lost_merges(tokenizer: Any) -> str:

@@ -43,8 +43,8 @@ _MOST_EFFORT, _CHARACTERS = 100, 10_000
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
 _NAMES = ("prompt", "text", "caption", "description")
-_NO_PROMPT = {"error", "message", "detail", "details", "reason", "refusal", "status"}
-"""Names of texts with which a model or a server says that it gives no prompt."""
+_NO_PROMPT = {"error", "message", "detail", "details", "reason", "refusal", "status", "topic", "category", "theme"}
+"""Names of texts with which a model or a server says that it gives no prompt, or what its prompts are about."""
 
 
 class ReplyCache:
@@ -124,9 +124,15 @@ def _without_groups(items: list[Any]) -> list[Any]:
     """Put the prompts of each object with a list under `prompts`, such as a topic's, in place of the object."""
     entries = []
     for item in items:
-        group = item.get("prompts") if isinstance(item, dict) and _text(item) is None else None
+        group = _group(item)
         entries += group if isinstance(group, list) else [item]
     return entries
+
+
+def _group(item: Any) -> Any:
+    """Return what an object has under `prompts`; its other texts say what these are about."""
+    named = item.items() if isinstance(item, dict) else ()
+    return next((value for name, value in named if str(name).lower() == "prompts"), None)
 
 
 def _json_values(content: str) -> Iterator[Any]:
@@ -206,7 +212,7 @@ def _text(item: Any) -> str | None:
     """Return the prompt that an entry of a list is or holds."""
     if isinstance(item, str):
         return item
-    if not isinstance(item, dict):
+    if not isinstance(item, dict) or "prompts" in map(str.lower, item):
         return None
     texts = {str(key).lower(): value for key, value in item.items() if isinstance(value, str)}
     named = [texts[name] for name in _NAMES if name in texts]
