@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "data" / "study_inputs"
 SEED = 1000
 """No run's, and not the corpus's own."""
-SIZES = {"noisy": (2750,), "clean": (300, 1000, 2750)}
+SIZES = {"noisy": (2750,), "clean": (30, 100, 300, 1000, 2750)}
 TWO_OBJECTS = 0.4
 """Share of captions with two objects, as in conf/scenes."""
 
