@@ -108,8 +108,8 @@ def test_native_models_are_opened_as_before(options):
     ("lines", "said"),
     [
         ("sys.stderr.write('no memory\\n'); sys.exit(3)", r"ended \(its last words: no memory\)"),
-        ("print('hello', flush=True)", "answered b'hello"),
-        ("print('[]', flush=True)", r"failed: \[\]"),
+        ("print('hello', flush=True); time.sleep(60)", "answered b'hello"),
+        ("print('[]', flush=True); time.sleep(60)", r"failed: \[\]"),
         ("print('x' * 3_000_000, flush=True); time.sleep(60)", "answered with too long a line"),
         ("time.sleep(60)", "did not answer within 1 seconds"),
         ("""sys.stdout.write('{"scores": [1]'); sys.stdout.flush()""", "ended"),
