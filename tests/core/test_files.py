@@ -89,3 +89,10 @@ def test_the_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatc
     with replacing(tmp_path / "a.txt") as partial:
         partial.write_text("new", encoding="utf-8")
     assert done == ["content", "name"]
+
+
+@pytest.mark.parametrize("name", ["nowhere/a.txt", "a" * 300])
+def test_an_error_names_the_file_that_was_asked_for(tmp_path, name):
+    with pytest.raises(OSError) as caught, replacing(tmp_path / name) as partial:
+        partial.write_text("a")
+    assert caught.value.filename == str(tmp_path / name)

@@ -4,7 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -22,8 +22,13 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
             with partial.open("rb+") as written:
                 os.fsync(written.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename == str(partial):  # a name that nobody gave
+            error.filename = str(path)
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def link_or_copy(source: Path, target: Path) -> None:
