@@ -94,8 +94,7 @@ def test_the_second_base_differs_in_little_from_the_first() -> None:
     first, second = parse_parameters(load()).model_dump(), parse_parameters(load("scenes_sd3")).model_dump()
     for each in (first, second):
         del each["rewards"]["votes"]["votes"]  # lies in the environment's own data
-    different = {name for name in first if first[name] != second[name]}
-    assert different <= {"model", "base_model", "sampler", "synthesis", "finetune"}
+    assert {name for name in first if first[name] != second[name]} <= {"model", "base_model", "sampler", "synthesis"}
 
 
 def test_a_denoiser_is_of_a_kind_that_there_is() -> None:
