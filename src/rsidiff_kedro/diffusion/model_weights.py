@@ -17,7 +17,7 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
-from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero, silent_norms
+from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero, lost_weights
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -48,7 +48,7 @@ def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
                 for name in tensors.keys():  # noqa: SIM118
                     header = tensors.get_slice(name)
                     dtype, shape = header.get_dtype(), tuple(header.get_shape())
-                    zero = len(shape) > 0 and dtype in FLOATS and is_zero(header)
+                    zero = bool(shape) and dtype in FLOATS and is_zero(header)
                     stored[name], places[name] = Stored(dtype, shape, zero), path.name
         except (OSError, SafetensorError) as error:
             raise ModelError(
@@ -178,10 +178,8 @@ def _of_diffusers(component: Path, kind: Any, stored: dict[str, Stored]) -> str:
 
 
 def _zero(stored: dict[str, Stored], network: nn.Module) -> list[str]:
-    """Return the names of matrices that are all zero, and of vectors where a norm's scale may not be."""
-    zero = [name for name, each in stored.items() if each.zero]
-    vectors = [name for name in zero if len(stored[name].shape) == 1]
-    return [*{*zero} - {*vectors}, *silent_norms(network, vectors, (RMSNorm, T5LayerNorm))]
+    zero = {name: len(each.shape) for name, each in stored.items() if each.zero}
+    return lost_weights(network, zero, (RMSNorm, T5LayerNorm))
 
 
 def _without_content(stored: dict[str, Stored]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from rsidiff_kedro.core.locations import Location, expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
-from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, silent_norms
+from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, lost_weights
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -168,8 +168,7 @@ def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor],
         network = build()
     expected = network.state_dict()
     both = expected.keys() & weights.keys()
-    zero = [name for name in both if weights[name].dim() and is_zero(weights[name])]
-    vectors = [name for name in zero if weights[name].dim() == 1]
+    zero = {name: weights[name].dim() for name in both if weights[name].dim() and is_zero(weights[name])}
     differences = describe_differences(
         len(expected),
         missing=expected.keys() - weights.keys(),
@@ -180,7 +179,7 @@ def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor],
             for name in both
             if expected[name].is_floating_point() and weights[name].dtype not in _FLOATS
         },
-        zero=[*{*zero} - {*vectors}, *silent_norms(network, vectors)],
+        zero=lost_weights(network, zero),
     )
     if differences:
         raise CheckpointError(

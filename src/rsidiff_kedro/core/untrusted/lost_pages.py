@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Holes(NamedTuple):
-    """What tells lost zeros from others.
+    """Limits that tell lost zeros from others.
 
     Attributes:
         page: bytes; lost zeros begin and end at a multiple of it, or at the file's end.

@@ -17,17 +17,20 @@ def is_zero(weight: Any) -> bool:
     return not (weight[:1].any() or weight[:].any())
 
 
-def silent_norms(network: nn.Module, zero: Iterable[str], others: tuple[type[nn.Module], ...] = ()) -> list[str]:
-    """Return those of the zero vectors that scale a norm, which then returns the same for every input.
+def lost_weights(network: nn.Module, zero: Mapping[str, int], others: tuple[type[nn.Module], ...] = ()) -> list[str]:
+    """Return those of the tensors with zeros alone that cannot be meant: matrices, and scales of norms.
+
+    A norm whose scale is zero returns the same for every input. Biases of zeros are usual.
 
     Args:
-        network: that the vectors belong to; its own weights are not read.
-        zero: names of vectors that are all zero, in the file. Biases often are.
+        network: that the tensors belong to; its own weights are not read.
+        zero: number of dimensions of each tensor that is all zero in the file, by name.
         others: classes of norms besides torch's own. Gemma's do not belong here: to their scales 1 is added.
     """
     kinds = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, *others)
     norms = [f".{name}.weight" for name, module in network.named_modules() if isinstance(module, kinds)]
-    return [name for name in zero if any(f".{name}".endswith(norm) or norm.endswith(f".{name}") for norm in norms)]
+    scales = {name for name in zero if any(f".{name}".endswith(norm) or norm.endswith(f".{name}") for norm in norms)}
+    return [name for name, dimensions in zero.items() if dimensions > 1 or (dimensions == 1 and name in scales)]
 
 
 def describe_differences(
