@@ -42,7 +42,7 @@ class ImageSetDataset(FolderDataset[ImageSet]):
     large_files = ("images", LATENTS_NAME)
 
     def _write(self, data: ImageSet, folder: Path) -> None:
-        names = [f"images/{image_id}.png" for image_id in data.metadata["image_id"]]
+        names = _file_names(data.metadata)
         _write_parts(data.metadata.assign(file_name=names), IMAGE_COLUMNS, data.latents, folder)
         (folder / "images").mkdir()
         for row, name in enumerate(names):
@@ -54,17 +54,16 @@ class ImageSetDataset(FolderDataset[ImageSet]):
 
     def _read(self, folder: Path) -> ImageSet:
         metadata = _read_metadata(folder, IMAGE_COLUMNS)
-        names = metadata["file_name"].tolist()
-        if names != [f"images/{image_id}.png" for image_id in metadata["image_id"]]:
+        names = metadata["file_name"]
+        if not names.equals(_file_names(metadata)):
             raise FolderError(
                 f"{folder / METADATA_NAME} names files that are not images/<image_id>.png; make the image set anew"
             )
-        present = _files_in(folder / "images")
-        missing = [file for name in names if (file := name.removeprefix("images/")) not in present]
-        if missing:
+        missing = names[~names.isin(_files_in(folder, "images"))].str.removeprefix("images/")
+        if len(missing):
             raise FolderError(
                 f"{folder / 'images'} lacks {len(missing)} of the {len(names)} images that {METADATA_NAME} lists, "
-                f"{missing[0]} first; make the image set anew"
+                f"{missing.iloc[0]} first; make the image set anew"
             )
         return ImageSet(metadata, ImageFiles(f"{folder}/{name}" for name in names), _read_latents(folder, len(names)))
 
@@ -176,11 +175,18 @@ def _latents_problem(latents: Rows, count: int) -> str:
     return f"holds {len(latents)} latents for {count} images" if len(latents) != count else ""
 
 
-def _files_in(folder: Path) -> set[str]:
-    """List the names of a folder's files, without symbolic links, which could lead anywhere."""
-    if not folder.is_dir() or folder.is_symlink():
-        return set()
-    return {entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)}
+def _file_names(metadata: pd.DataFrame) -> pd.Series:
+    """Return the path of each image within an image set's folder."""
+    return ("images/" + metadata["image_id"] + ".png").rename("file_name")
+
+
+def _files_in(folder: Path, name: str) -> pd.Series:
+    """List the files of the folder's folder `name`, without symbolic links, which could lead anywhere."""
+    within = folder / name
+    if not within.is_dir() or within.is_symlink():
+        return pd.Series([], dtype="str")
+    entries = os.scandir(within)
+    return pd.Series((f"{name}/{each.name}" for each in entries if each.is_file(follow_symlinks=False)), dtype="str")
 
 
 _SOUND: dict[str, Callable[[pd.Series], bool]] = {
