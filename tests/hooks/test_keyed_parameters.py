@@ -149,10 +149,17 @@ def test_a_project_may_be_moved(key: Key, project: Path, tmp_path: Path) -> None
     assert key("prompt_curation.source", root=Path(moved), **source) == before
 
 
-@pytest.mark.parametrize("name", ["config.json", "med_config.json"])
-def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path, name: str) -> None:
-    write(project / "weights/hps.pt")
-    given = {"rewards": {"hpsv2": {"checkpoint": "weights/hps.pt"}}}
+@pytest.mark.parametrize(
+    ("name", "reward"),
+    [
+        ("config.json", {"hpsv2": {"checkpoint": "weights/a.pt"}}),
+        ("med_config.json", {"image_reward": {"checkpoint": "weights/a.pt"}}),
+        ("config.json", {"aesthetic": {"clip": "weights/a.pt"}}),
+    ],
+)
+def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path, name: str, reward: dict) -> None:
+    write(project / "weights/a.pt")
+    given = {"rewards": reward}
     before = key("rewards", **given)
     write(project / "weights" / name, "{}")
     assert key("rewards", **given) != before

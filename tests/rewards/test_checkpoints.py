@@ -1,5 +1,6 @@
 """Checkpoints and tokenizers of no use are refused with what is wrong before anything is computed; none runs code."""
 
+import json
 import pickle
 import re
 import shutil
@@ -12,6 +13,7 @@ from parity import samples
 from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 from rsidiff_kedro.rewards.encoding import DeviceError
 from rsidiff_kedro.rewards.registry import check_reward, load_reward
@@ -304,6 +306,33 @@ def test_without_a_network_a_hubs_model_is_refused_with_what_to_look_at(options,
         attempt("image_reward", **options["image_reward"] | {"checkpoint": "nobody/nothing", "revision": "v1"})
     assert "the model hub did not give its ImageReward.pt" in str(caught.value)
     assert "revision 'v1', HF_HUB_OFFLINE and the network" in str(caught.value)
+
+
+def test_a_checkpoints_own_tokenizer_is_of_its_revision(folder, tmp_path, options, monkeypatch):
+    cache, given = tmp_path / "models--owner--clip", options["clip_score"]
+    (cache / "refs").mkdir(parents=True)
+    for revision, commit in (("main", "0" * 40), ("v1", "1" * 40)):
+        (cache / "refs" / revision).write_text(commit)
+        shutil.copytree(given["checkpoint"], cache / "snapshots" / commit)
+        shutil.copytree(given["tokenizer"], cache / "snapshots" / commit, dirs_exist_ok=True)
+    vocabulary = cache / "snapshots" / ("0" * 40) / "vocab.json"
+    (vocabulary.parent / "tokenizer.json").unlink(missing_ok=True)
+    ids = json.loads(vocabulary.read_text())
+    words = [word for word in ids if "|" not in word]
+    vocabulary.write_text(json.dumps(ids | dict(zip(words, [ids[word] for word in reversed(words)], strict=True))))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    commit_of.cache_clear()
+    read = {
+        name: load_reward("clip_score", **given | source).tokenizer("a red circle").input_ids
+        for name, source in {
+            "v1": {"checkpoint": "owner/clip", "revision": "v1", "tokenizer": None},
+            "main": {"checkpoint": "owner/clip", "tokenizer": None},
+            "folder": {},
+        }.items()
+    }
+    commit_of.cache_clear()
+    assert read["v1"] == read["folder"] != read["main"]
 
 
 def test_a_file_in_the_hubs_cache_is_checked_without_a_network(folder, tmp_path, options, monkeypatch):

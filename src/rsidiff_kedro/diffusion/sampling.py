@@ -151,7 +151,7 @@ class Generating(Task[pd.DataFrame, Generated]):
 
 
 def _plan(prompts: pd.DataFrame, samples_per_prompt: int, seed: int, purpose: str) -> pd.DataFrame:
-    """Return one row per image; columns are made one by one, because a row of Python objects takes ten times the memory."""
+    """Return one row per image, column by column: a row of Python objects takes ten times the memory."""
     table = prompts[["prompt_id", "text"]].loc[prompts.index.repeat(samples_per_prompt)].reset_index(drop=True)
     table["sample_index"] = np.tile(np.arange(samples_per_prompt), len(prompts))
     table["image_id"] = f"{purpose}_" + table["prompt_id"] + "_" + table["sample_index"].astype("str")

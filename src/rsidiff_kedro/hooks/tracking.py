@@ -218,5 +218,5 @@ def _only_warn(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError, DatasetError) as error:  # the last for a dataset that was pruned
-        said = printable(without_credentials(str(error)))
+        said = printable(without_credentials(str(error).split("\n")[0]))  # SQL and its values follow
         logger.warning("MLflow could not record %s: %s. The run goes on; its outputs are in the catalog.", what, said)

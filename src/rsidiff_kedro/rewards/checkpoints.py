@@ -36,8 +36,8 @@ MED_CONFIG_FILE = "med_config.json"
 """Of the official package of ImageReward, next to its `.pt`."""
 Checkpoint = Annotated[str, Location(revision="revision", beside=(CONFIG_FILE, MED_CONFIG_FILE))]
 """A file, a folder with the official file, or a Hugging Face id, whose revision is the setting `revision`."""
-HubFolder = Annotated[str, Location()]
-"""A folder, or a Hugging Face id of which the main branch is read."""
+HubFolder = Annotated[str, Location(beside=(CONFIG_FILE,))]
+"""A folder, or a Hugging Face id of which the main branch is read; for a CLIP model also a file."""
 
 
 class CheckpointError(InputError):

@@ -178,7 +178,7 @@ class Hpsv20Reward(Hpsv21Reward):
 class AestheticReward(ClipEncoder):
     """LAION's aesthetic predictor, version 2: a linear head on CLIP ViT-L/14; it reads no prompt."""
 
-    open_tokenizer: ClassVar[Any] = staticmethod(lambda source, vocabulary_size: None)
+    open_tokenizer: ClassVar[Any] = staticmethod(lambda source, vocabulary_size, revision: None)
     round_offset: ClassVar[bool] = True
     head_file: ClassVar[str] = "aesthetic-model.pth"
 

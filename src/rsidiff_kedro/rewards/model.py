@@ -18,7 +18,7 @@ class PreferenceModel(ABC):
         tokenizer_id: the official tokenizer's; None: the checkpoint's own.
         file_name: of the weights, in a folder and on the hub.
         network_class: called with the configuration.
-        open_tokenizer: called with source and size of the vocabulary.
+        open_tokenizer: called with source, size of the vocabulary, and revision of a hub id.
     """
 
     hub_id: ClassVar[str]
@@ -42,12 +42,12 @@ class PreferenceModel(ABC):
             CheckpointError: the checkpoint or the tokenizer is missing, broken or of another model.
         """
         self.computing = Computing(**computing)
-        checkpoint, tokenizer = self._sources(checkpoint, tokenizer)
+        checkpoint, tokenizer, tokenizer_revision = self._sources(checkpoint, tokenizer, revision)
         path = fetch(checkpoint, self.file_name, revision)
         config = self._config(checkpoint, revision)
         network = build_network(lambda: self.network_class(config), self._weights(path), path, self.computing.dtype)
         self.network = network.to(self.computing.place)
-        self.tokenizer = self.open_tokenizer(tokenizer, config.text_config.vocab_size)
+        self.tokenizer = self.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
         self.image_size: int = config.vision_config.image_size
         computed = self.computing.model_dump() | {"device": self.computing.place.type}
         self.record = {**describe(checkpoint, revision, path), "tokenizer": tokenizer, **computed}
@@ -60,17 +60,21 @@ class PreferenceModel(ABC):
 
         Downloads only the small files of a hub's model that is not cached.
         """
-        checkpoint, tokenizer = cls._sources(checkpoint, tokenizer)
+        checkpoint, tokenizer, tokenizer_revision = cls._sources(checkpoint, tokenizer, revision)
         path = check_source(checkpoint, cls.file_name, revision)
         config = cls._config(checkpoint, revision)
         if path is not None:
             check_weights(lambda: cls.network_class(config), cls._weights(path), path)
-        cls.open_tokenizer(tokenizer, config.text_config.vocab_size)
+        cls.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
 
     @classmethod
-    def _sources(cls, checkpoint: str | None, tokenizer: str | None) -> tuple[str, str]:
+    def _sources(
+        cls, checkpoint: str | None, tokenizer: str | None, revision: str | None
+    ) -> tuple[str, str, str | None]:
+        """Return checkpoint, tokenizer and the tokenizer's revision, which is the checkpoint's if it is its own."""
         checkpoint = checkpoint or cls.hub_id
-        return checkpoint, tokenizer or cls.tokenizer_id or checkpoint
+        tokenizer = tokenizer or cls.tokenizer_id or checkpoint
+        return checkpoint, tokenizer, revision if tokenizer == checkpoint else None
 
     @classmethod
     def _weights(cls, path: Path) -> dict[str, Tensor]:

@@ -162,8 +162,9 @@ class Worker:
 
 
 def _sources(native: type[PreferenceModel], options: dict[str, Any]) -> tuple[str, str, str | None]:
-    checkpoint, tokenizer = native._sources(options.get("checkpoint"), options.get("tokenizer"))
-    return checkpoint, tokenizer, options.get("revision")
+    revision = options.get("revision")
+    checkpoint, tokenizer, _ = native._sources(options.get("checkpoint"), options.get("tokenizer"), revision)
+    return checkpoint, tokenizer, revision
 
 
 def _folder(checkpoint: str) -> str:

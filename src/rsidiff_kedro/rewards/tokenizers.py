@@ -15,21 +15,28 @@ from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
 
 
-def open_clip_tokenizer(source: str, vocabulary_size: int) -> CLIPTokenizerFast:
-    """Open CLIP's byte-pair tokenizer.
+def open_clip_tokenizer(source: str, vocabulary_size: int, revision: str | None = None) -> CLIPTokenizerFast:
+    """Open CLIP's byte-pair tokenizer from a folder, or from a hub id's revision (None: the main branch).
 
     Raises:
         CheckpointError: it is missing or broken, or its vocabulary is not the network's.
     """
-    return _open(CLIPTokenizerFast, source, ("vocab.json", "merges.txt"), vocabulary_size)
+    return _open(CLIPTokenizerFast, source, revision, ("vocab.json", "merges.txt"), vocabulary_size)
 
 
-def open_bert_tokenizer(source: str, vocabulary_size: int) -> BertTokenizerFast:
+def open_bert_tokenizer(source: str, vocabulary_size: int, revision: str | None = None) -> BertTokenizerFast:
     """Open BERT's word-piece tokenizer and add BLIP's two tokens; same errors as `open_clip_tokenizer`."""
-    return _open(BertTokenizerFast, source, ("vocab.txt",), vocabulary_size, ["[DEC]", "[ENC]"])
+    return _open(BertTokenizerFast, source, revision, ("vocab.txt",), vocabulary_size, ["[DEC]", "[ENC]"])
 
 
-def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, added: list[str] | None = None) -> Any:
+def _open(
+    kind: Any,
+    source: str,
+    revision: str | None,
+    files: tuple[str, ...],
+    vocabulary_size: int,
+    added: list[str] | None = None,
+) -> Any:
     folder = expand(source)
     needed = f"tokenizer.json or {' and '.join(files)}"
     # transformers makes an empty vocabulary of an incomplete folder.
@@ -49,7 +56,8 @@ def _open(kind: Any, source: str, files: tuple[str, ...], vocabulary_size: int, 
 
     with loading(refuse):
         if not folder.is_dir():
-            folder = Path(snapshot_download(source, revision=pinned(source), allow_patterns=TOKENIZER_PATTERNS))
+            commit = pinned(source, revision)
+            folder = Path(snapshot_download(source, revision=commit, allow_patterns=TOKENIZER_PATTERNS))
         elsewhere = tokenizer_leads_elsewhere(folder)
         if elsewhere is not None:
             raise CheckpointError(elsewhere)

@@ -151,7 +151,7 @@ def noise(side):
     return Image.fromarray(np.random.default_rng(0).integers(90, 170, (side, side, 3), np.uint8))
 
 
-COMPRESSED = "JPEG", "JPEG2000", "WEBP", "AVIF", "GIF", "PNG"
+COMPRESSED = "JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF", "PNG"
 UNCOMPRESSED = "TIFF", "BMP", "PPM"
 
 
@@ -212,6 +212,57 @@ def test_zeros_that_are_pixels_are_read(tmp_path, kind, options, width):
     path = saved(tmp_path / "a", image, format=kind, **options)
     assert bytes(1024) in path.read_bytes()
     assert read_image(path).getpixel((5, 5)) == image.getpixel((5, 5))
+
+
+def test_black_pixels_of_16_bits_are_read(tmp_path):
+    """A BMP says of its colors' bits that it is compressed."""
+    path, width, height = tmp_path / "a.bmp", 512, 512
+    pixels = np.zeros((height, width), "<u2")
+    pixels[200:301, :256] = np.random.default_rng(0).integers(1, 2**16, (101, 256))  # a sector; the next one is black
+    masks = struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    offset = 512  # so that rows of pixels begin with sectors
+    header = struct.pack("<IiiHHIIiiII", 40, width, -height, 1, 16, 3, pixels.nbytes, 0, 0, 0, 0) + masks
+    start = struct.pack("<2sIHHI", b"BM", offset + pixels.nbytes, 0, 0, offset) + header
+    path.write_bytes(start + b"\1" * (offset - len(start)) + pixels.tobytes())
+    assert read_image(path).getpixel((0, 0)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_a_photograph_with_a_lost_part_is_refused(tmp_path, kind):
+    """The decoder makes pixels of it, because what follows it is read on."""
+    image = noise(64).resize((1024, 768), Image.Resampling.BICUBIC)
+    image = Image.blend(image, noise(1024).crop((0, 0, 1024, 768)), 0.2)
+    further = {"save_all": True, "append_images": [image]} if kind == "MPO" else {}
+    path = saved(tmp_path / "a.jpg", image, format=kind, quality=95, **further)
+    read_image(path)
+    path.write_bytes(without(path.read_bytes(), 40_001, 70_001))
+    with Image.open(path) as opened:
+        opened.load()
+    with pytest.raises(ImageReadError, match="its bytes from 40001 to 48193 are lost"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("ends_with_sector", [True, False])
+def test_zeros_after_a_jpeg_are_no_pixels(tmp_path, ends_with_sector):
+    path = saved(tmp_path / "a.jpg", noise(310))
+    size = len(path.read_bytes())
+    filled = (-size - 4) % 512 if ends_with_sector else (-size - 4) % 512 + 7
+    path = saved(tmp_path / "a.jpg", noise(310), comment=b"x" * filled)
+    content = path.read_bytes()
+    assert (len(content) % 512 == 0) == ends_with_sector
+    path.write_bytes(content + bytes(4096) + b"a trailer")
+    assert read_image(path).size == (310, 310)
+
+
+@pytest.mark.parametrize("note", ["icc_profile", "xmp", "exif"])
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_zeros_of_metadata_are_no_pixels(tmp_path, kind, note):
+    exif = Image.Exif()
+    exif[0x927C] = bytes(20_000)  # of a camera's maker
+    value = exif.tobytes() if note == "exif" else b"a note " + bytes(20_000)
+    path = saved(tmp_path / "a", noise(310), format=kind, **{note: value})
+    assert bytes(10_000) in path.read_bytes()
+    assert read_image(path).size == (310, 310)
 
 
 def test_a_png_without_its_end_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
 from rsidiff_kedro.core.untrusted.lost_pages import (
     COMPRESSED,
     UNCOMPRESSED,
+    blank,
     find_broken_chunk,
     find_lost_pages,
     find_lost_scan,
@@ -60,8 +61,8 @@ def read_image(path: Path) -> Image.Image:
         ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, values that do not say what is
             white or transparent, no pixel that can be seen, or pages that were never written.
     """
-    image, kind = _use(path, lambda opened: (_see(opened), opened.info.get("compression") or opened.format))
-    lost = _lost(path.read_bytes(), str(kind), image)
+    image, kind, notes = _use(path, lambda opened: (_see(opened), _kind(opened), [*opened.info.values()]))
+    lost = _lost(blank(path.read_bytes(), notes), kind, image)
     if lost is not None:
         raise ImageReadError(
             f"{path}: no image that can be read (its bytes from {lost[0]} to {lost[1]} are lost, as where a download "
@@ -71,15 +72,20 @@ def read_image(path: Path) -> Image.Image:
     return image
 
 
+def _kind(opened: Image.Image) -> str:
+    """Return an image's format, or a TIFF's compression."""
+    return str(opened.info.get("compression") if opened.format == "TIFF" else opened.format)
+
+
 def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | None:
-    """Return which bytes of an image's file were never written; `kind` is its format, or a TIFF's compression."""
+    """Return which bytes of an image's file were never written; see `_kind`."""
     match kind:
         case "PNG":
             return find_broken_chunk(content)
         case "raw" | "BMP" | "PPM":
             return find_lost_pages(content, UNCOMPRESSED)
-        case "JPEG":
-            return find_lost_scan(content, np.asarray(image)) or find_lost_pages(content, COMPRESSED)
+        case "JPEG" | "MPO":
+            return find_lost_scan(content, np.asarray(image))
         case "WEBP" | "AVIF" | "JPEG2000" | "GIF":
             return find_zeros(content) or find_lost_pages(content, COMPRESSED)
         case _:

@@ -3,8 +3,11 @@
 A file system leaves zeros in their place, at the file's full length, and many decoders make pixels of them.
 """
 
+import json
 import struct
+import zipfile
 import zlib
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +38,18 @@ _LAST = 512
 """Zeros at a file's end that are a lost page, and not padding."""
 _CHUNK = struct.Struct(">I4s")
 _PNG_START = 8
+_ZIP_LENGTHS = 26
+"""Where a member's header has the lengths of its name and of its extra field, before its data."""
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _PIXELS_PER_ZERO = 24
 """Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits."""
 
 
-def find_lost_pages(content: Any, holes: Holes) -> tuple[int, int] | None:
-    """Return where the first lost pages of a file's bytes start and end; None if there are none."""
+def find_lost_pages(content: Any, holes: Holes, borders: Set[int] = frozenset()) -> tuple[int, int] | None:
+    """Return where the first lost pages of a file's bytes start and end; None if there are none.
+
+    `borders` are the positions where a tensor starts or ends: zeros from border to border may be a tensor of zeros.
+    """
     values = np.frombuffer(content, np.uint8)
     whole = values[: len(values) // holes.page * holes.page].reshape(-1, holes.page)
     rest = values[whole.size :]
@@ -51,14 +59,45 @@ def find_lost_pages(content: Any, holes: Holes) -> tuple[int, int] | None:
     for start, end in edges.tolist():
         before, after = values[max(0, start - holes.near) : start], values[end : end + holes.near]
         at_end = end >= len(values) or not values[end:].any()
-        if before.any() and (at_end or after.any()):
+        if before.any() and (at_end or after.any()) and not {start, end} <= borders:
             return start, len(values) if at_end else end
     return None
 
 
 def find_lost_pages_of(path: Path) -> tuple[int, int] | None:
-    """Look for lost pages in a file of numbers, which is mapped and not held in memory."""
-    return find_lost_pages(np.memmap(path, np.uint8, "r"), UNCOMPRESSED) if path.stat().st_size else None
+    """Look for lost pages in a whole file of tensors, which is mapped and not held in memory."""
+    if not path.stat().st_size:
+        return None
+    numbers = np.memmap(path, np.uint8, "r")
+    lost = find_lost_pages(numbers, UNCOMPRESSED)
+    return lost and find_lost_pages(numbers, UNCOMPRESSED, _borders(path))
+
+
+def _borders(path: Path) -> Set[int]:
+    """Return where the tensors of a safetensors file, or the members of a zip archive (`.pt`), start and end."""
+    with path.open("rb") as file:
+        if zipfile.is_zipfile(file):
+            starts = []
+            for member in zipfile.ZipFile(file).infolist():
+                file.seek(member.header_offset + _ZIP_LENGTHS)
+                start = file.tell() + 4 + sum(struct.unpack("<HH", file.read(4)))
+                starts += [start, start + member.compress_size]
+            return {*starts}
+        file.seek(0)
+        start = 8 + int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(start - 8))
+            return {start + offset for tensor in header.values() for offset in tensor.get("data_offsets", ())}
+        except (ValueError, AttributeError, TypeError, OverflowError, MemoryError):  # no safetensors
+            return frozenset()
+
+
+def blank(content: bytes, notes: Iterable[Any]) -> bytes:
+    """Return a file's bytes with its metadata (color profile, EXIF, XMP) overwritten, whose zeros say nothing."""
+    for note in notes:
+        if isinstance(note, bytes) and len(note) >= _LAST and any(note):
+            content = content.replace(note, b"\xff" * len(note))
+    return content
 
 
 def find_zeros(content: bytes) -> tuple[int, int] | None:
@@ -88,6 +127,8 @@ def find_broken_chunk(png: bytes) -> tuple[int, int] | None:
 def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
     """Return where a JPEG's pixels are lost: they do not end, or hold zeros though the image has no area of one color.
 
+    Whatever follows the first image's end does not count: padding, or further images.
+
     Args:
         jpeg: the file's bytes.
         pixels: decoded from them, uint8 [height, width, 3].
@@ -99,7 +140,7 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
     if end < 0:
         return start, len(jpeg)
     zeros = find_zeros(jpeg[start:end])
-    if zeros is None:
-        return None
     flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
-    return (start + zeros[0], start + zeros[1]) if flat < _PIXELS_PER_ZERO * LONGEST else None
+    if zeros is not None and flat < _PIXELS_PER_ZERO * LONGEST:
+        return start + zeros[0], start + zeros[1]
+    return find_lost_pages(jpeg[: end + len(_JPEG_END)], COMPRESSED)
