@@ -39,7 +39,7 @@ def heading(device: str, date: str, rows: list[Row]) -> str:
     """Return the top of the page, with the ceilings."""
     ceiling = {row["side"]: row["rate"] for row in rows if row["part"] == "ceiling"}
     peaks = (
-        f"Its largest bfloat16 matrix product ran at {ceiling['product'] / 1e12:.0f} TFLOP/s, and a copy moved "
+        f"The GPU's largest bfloat16 matrix product ran at {ceiling['product'] / 1e12:.0f} TFLOP/s, and a copy moved "
         f"{ceiling['copy'] / 1e12:.1f} TB/s.\n"
         if ceiling
         else ""
