@@ -132,4 +132,4 @@ def test_signs_of_collapse_are_named_once_with_their_first_round() -> None:
     scores = pd.DataFrame({"prompt_id": ["a", "b"], "sample_index": 0, "proxy": 1.0})
     text = summary_text(rounds, scores, scores, 100, 0)
     assert text.count("Sign of collapse") == 1
-    assert "Sign of collapse in round 1 (the gate let it pass): hallucination rate 0.400 after 0.200" in text
+    assert "Sign of collapse in round 1 (its candidate was accepted): hallucination rate 0.400 after 0.200" in text

@@ -193,7 +193,7 @@ def _collapse(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[str
     rejected = rejected_rounds(rounds)
     for number in range(1, len(rounds)):
         for sign in signs_of_collapse(rounds[: number + 1], selecting):
-            gate = "the gate rejected its candidate" if number in rejected else "the gate let it pass"
+            gate = "the gate rejected its candidate" if number in rejected else "its candidate was accepted"
             found.setdefault(sign.monitor, f"Sign of collapse in round {number} ({gate}): {sign}")
     return [*found.values()]
 
