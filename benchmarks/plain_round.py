@@ -29,6 +29,7 @@ from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
 from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.lora import LoraSettings
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.sampler import Runtime
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
 from rsidiff_kedro.rewards.registry import RewardsSettings, load_reward
@@ -46,8 +47,9 @@ SAMPLES = 4
 class Sides:
     """Both sides' inputs: prompts, images of them, and an adapter."""
 
-    def __init__(self, folder: Path, prompts: int) -> None:
+    def __init__(self, folder: Path, prompts: int, runtime: Runtime) -> None:
         self.folder = folder
+        self.sampler = SAMPLER.model_copy(update={"runtime": runtime})
         scenes = held_out_scenes(prompts // 2, prompts - prompts // 2, seed=0)
         self.prompts = prompt_table([scene.caption for scene in scenes], "grammar")
         self.texts = self.prompts["text"].tolist()
@@ -68,12 +70,12 @@ class Sides:
     def generate_ours(self) -> None:
         """Generate a round's samples."""
         model = load_model(MODEL)
-        self.save_ours(sample_images(model, None, self.prompts, SAMPLES, SAMPLER, 0, "round_1", "generating"))
+        self.save_ours(sample_images(model, None, self.prompts, SAMPLES, self.sampler, 0, "round_1", "generating"))
 
     def evaluate_ours(self) -> None:
         """Generate test images with an adapter."""
         model = load_model(MODEL)
-        self.save_ours(sample_images(model, self.adapter, self.prompts, 1, SAMPLER, 0, "test", "generating"))
+        self.save_ours(sample_images(model, self.adapter, self.prompts, 1, self.sampler, 0, "test", "generating"))
 
     def score_ours(self) -> None:
         """Score all samples."""
@@ -173,12 +175,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=32, help="at least 8, with 4 images each")
+    parser.add_argument(
+        "--runtime", choices=["torch", "compile", "onnxruntime"], default="torch", help="of our sampler"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     parts = ("generate", "evaluate", "score", "train")
     found: dict[str, list[tuple[float, float]]] = {part: [] for part in parts}
     with tempfile.TemporaryDirectory() as folder:
-        sides = Sides(Path(folder), given.prompts)
+        sides = Sides(Path(folder), given.prompts, given.runtime)
         for pair in range(given.pairs + 1):
             for part in parts:
                 ours, plain = (seconds(getattr(sides, f"{part}_{side}")) for side in ("ours", "plain"))
