@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -170,6 +171,20 @@ def test_no_type_is_guessed_and_no_text_is_changed(folder, name, limit):
     assert found[["text", "category"]].equals(
         same.assign(category="" if kind is None else same["category"])[["text", "category"]]
     )
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_a_folder_gives_the_rows_that_it_has_now(tmp_path, described):
+    """Not those that `datasets` has kept of an earlier state, or of another folder of the same name."""
+    for place, rows in (("one", ["a fox"]), ("one", ["an owl", "a hare"]), ("two", ["a cat"])):
+        data = tmp_path / place / "set" / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        if described:
+            configs = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n"
+            (data.parent / "README.md").write_text(f"---\n{configs}---\n")
+        pd.DataFrame({"text": rows}).to_parquet(data / "train-00000-of-00001.parquet")
+        os.utime(data / "train-00000-of-00001.parquet", (1e9, 1e9))
+        assert HubSource(dataset=str(data.parent)).collect(0)["text"].tolist() == rows
 
 
 @pytest.mark.parametrize("option", ["on_bad_files: skip", "filters: [[text, '=', a fox]]"])

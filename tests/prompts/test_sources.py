@@ -12,6 +12,7 @@ from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, PromptCountError, pr
 from rsidiff_kedro.prompts.sources import SOURCES, PromptSource, collect_prompts
 from rsidiff_kedro.prompts.sources.file import FileSource, PromptFileError
 from rsidiff_kedro.prompts.sources.mixture import MixtureSource
+from rsidiff_kedro.prompts.sources.template import TemplateSource
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 from rsidiff_kedro.scenes.world.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
 
@@ -260,4 +261,15 @@ def test_prompts_that_a_check_collected_are_kept_for_the_run_alone(tmp_path):
     checked = collect_prompts(source, None, 0, keep=True)
     source.path.write_text("another prompt\n")
     assert collect_prompts(source, None, 0).equals(checked)
+    assert collect_prompts(source, None, 0)["text"].tolist() == ["another prompt"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_a_check_kept_is_not_for_later_runs(tmp_path, keep):
+    """As where a run ends after the check, or needs no prompts."""
+    source = FileSource(path=write(tmp_path, ".txt"))
+    other = TemplateSource(templates=["a {x}"], words={"x": ["fox", "hare"]}, count=2)
+    collect_prompts(source, None, 0, keep=True)
+    source.path.write_text("another prompt\n")
+    collect_prompts(source if keep else other, None, 0, keep=True)
     assert collect_prompts(source, None, 0)["text"].tolist() == ["another prompt"]

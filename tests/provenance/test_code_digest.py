@@ -137,11 +137,12 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def forget() -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("plant", "garden")]:
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("plant", "garden", "shed")]:
             del sys.modules[name]
         importlib.invalidate_caches()
         code._parse.cache_clear()
         code._closure.cache_clear()
+        code._folder.cache_clear()
 
     def digest(files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step") -> str:
         for name, text in files.items():
@@ -303,6 +304,37 @@ def test_a_name_that_gets_another_plug_in_changes_the_digest(digest: Digest) -> 
     swapped = {**PLUGINS, "things": PLUGINS["things"].replace("plant.one:One", "plant.two:Two")}
     assert digest(swapped, ("one",)) != digest(PLUGINS, ("one",))
     assert digest(swapped, ("two",)) == digest(PLUGINS, ("two",))
+
+
+MADE = {
+    "with": "import warnings\n\nwith warnings.catch_warnings():\n    def late(value):\n        return value + 2\n",
+    "for": "for number in (1, 2):\n    late = lambda value: value + number\n",
+    "while": "while True:\n    def late(value):\n        return value + 2\n    break\n",
+    "match": "match 1:\n    case 1:\n        def late(value):\n            return value + 2\n",
+    "walrus": "(late := lambda value: value + 2)\n",
+    "globals": "globals()['late'] = lambda value: value + 2\n",
+    "__getattr__": "def made(value):\n    return value + 2\n\ndef __getattr__(name):\n    return made\n",
+}
+"""Ways to make a name of a module without a definition."""
+
+
+@pytest.mark.parametrize("way", MADE)
+def test_a_name_that_is_not_defined_counts_with_its_whole_module(digest: Digest, way: str) -> None:
+    before = digest({**PLANT, "late": MADE[way]})
+    assert digest({**PLANT, "late": MADE[way].replace("2", "3")}) != before
+    assert digest({**PLANT, "late": "# A comment.\n" + MADE[way]}) == before
+
+
+def test_a_module_beside_a_plug_in_counts_if_it_is_imported(digest: Digest) -> None:
+    files = {
+        **PLUGINS,
+        "__init__": "",
+        "garden/__init__.py": "",
+        "garden/own.py": "import shed\n\n\ndef Own():\n    return shed.SIZE\n",
+    }
+    before = digest({**files, "./shed.py": "SIZE = 1\n"}, ("garden.own:Own",))
+    assert digest({**files, "./shed.py": "SIZE = 2\n"}, ("garden.own:Own",)) != before
+    assert digest({**files, "./shed.py": "SIZE = 1\nOTHER = 3\n"}, ("garden.own:Own",)) == before
 
 
 def test_texts_that_name_no_plug_in_change_nothing(digest: Digest) -> None:

@@ -81,9 +81,22 @@ def test_another_file_of_the_same_size_and_time_is_seen(tmp_path: Path, name: st
     assert len(found) == 2
 
 
+def test_one_letter_of_a_file_of_prompts_in_a_folder_is_seen(tmp_path: Path) -> None:
+    content, found = bytearray(b"a red fox\n" * 500_000), set()
+    for place in (0, 1_234_567):
+        content[place : place + 1] = b"A"
+        (tmp_path / "prompts.txt").write_bytes(content)
+        os.utime(tmp_path / "prompts.txt", (1e9, 1e9))
+        found.add(fingerprint(tmp_path))
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize("place", [0, 2_500_000, 4_999_999])
 def test_a_large_file_that_differs_in_a_hundredth_is_seen(tmp_path: Path, place: int) -> None:
+    """Although the folder has more than is read."""
     content, found, part = bytearray(5_000_000), set(), slice(max(0, place - 25_000), place + 25_000)
+    (tmp_path / "other").touch()
+    os.truncate(tmp_path / "other", 65_000_000)
     for value in (0, 1):
         content[part] = bytes([value]) * len(content[part])
         (tmp_path / "file").write_bytes(content)

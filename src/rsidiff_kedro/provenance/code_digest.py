@@ -20,7 +20,7 @@ from typing import NamedTuple
 from rsidiff_kedro.core.registry import PluginError, Registry
 
 PACKAGE = Path(__file__).parents[1]
-LIBRARIES = "diffusers numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
+LIBRARIES = "diffusers ftfy numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
 """The libraries that compute."""
 OPTIONAL = "onnxruntime"
 """Those that compute where the parameters name them."""
@@ -67,22 +67,32 @@ def code_digest(places: Collection[Place], plugins: Collection[str] = ()) -> str
 @cache
 def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, str]:
     """Return the normalized source of everything that these places need, by place."""
-    packages = {PACKAGE.name, *(place.module.partition(".")[0] for place in places)}
+    packages = {PACKAGE.name, *map(_package, places)}
     found: dict[Place, str] = {}
     seen: set[Place] = set()
     waiting = list(places)
     while waiting:
         place = _defined_at(waiting.pop(), packages)
-        if place in seen or place.module.partition(".")[0] not in packages:
+        if place in seen:
+            continue
+        if _package(place) not in packages:
+            if _folder(_package(place)) not in {_folder(each) for each in packages - {PACKAGE.name}} - {None}:
+                continue
+            packages.add(_package(place))  # a module beside a plug-in
+            found, seen, waiting = {}, set(), list(places)
             continue
         seen.add(place)
         module = _parse(place.module)
         if module is None or (place.name and place.name not in module.definitions):
-            found[place] = ""  # a function inside another, or no source: only its name counts
+            found[place] = ""
+            if (
+                module is not None
+            ):  # made in another way, as in a loop or by `__getattr__`: the module counts as a whole
+                waiting.append(Place(place.module))
             continue
         if place.name in module.registries:
             named = [each for text in plugins if (each := _plugin(place, text))]
-            added = {each.module.partition(".")[0] for each in named} - packages
+            added = {*map(_package, named)} - packages
             if added:  # begin again, because the result must not depend on the order of the walk
                 packages |= added
                 found, seen, waiting = {}, set(), list(places)
@@ -98,6 +108,24 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
         chains = {*module.references.get("", ()), *module.references.get(place.name, ())}
         waiting += [each for chain in chains for each in _resolve(place.module, chain, packages)]
     return found
+
+
+def _package(place: Place) -> str:
+    return place.module.partition(".")[0]
+
+
+@cache
+def _folder(package: str) -> str | None:
+    """Return the folder that a package or module was put into, such as `src`; None if its files are installed."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return None
+    folder = Path(spec.origin).parents[spec.submodule_search_locations is not None]
+    installed = {"site-packages", "dist-packages", Path(ast.__file__).parent.name}
+    return None if folder.name in installed else str(folder)
 
 
 def _plugin(place: Place, text: str) -> Place | None:
@@ -145,7 +173,7 @@ def _parse(module: str) -> _Module | None:
     """Read a module's source; None if there is none."""
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
+    except (ImportError, ValueError, AttributeError, TypeError):
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None

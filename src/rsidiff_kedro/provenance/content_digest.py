@@ -24,8 +24,8 @@ _MOST_FILES = 100_000
 def fingerprint(path: Path) -> str:
     """Return 12 hex digits for the content of a file or a folder.
 
-    Files of up to 64 MB, in folders of up to 1 MB, count by their content, larger ones by size, time of change and
-    samples of their content, because copies and unpacked archives keep times.
+    Up to 64 MB count by their content. In larger folders, files of more than 1 MB count by size, time of change and
+    samples of their content, because copies and unpacked archives keep times, and so do larger files.
     Links are followed, see `_entries`.
 
     Raises:
@@ -34,9 +34,11 @@ def fingerprint(path: Path) -> str:
     if path.is_file() and path.stat().st_size <= _SMALL:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     digest = hashlib.sha256()
-    for entry in _entries(path, _MOST_FILES):
+    entries = _entries(path, _MOST_FILES)
+    whole = sum(entry.stat().st_size for entry in entries) <= _SMALL
+    for entry in entries:
         stat = entry.stat()
-        large = entry.is_file() and stat.st_size > _SMALL_IN_FOLDER
+        large = entry.is_file() and stat.st_size > _SMALL_IN_FOLDER and not whole
         value = f"{stat.st_size} {stat.st_mtime_ns} {_samples(entry, stat.st_size)}" if large else _content(entry, path)
         digest.update(_line(entry.relative_to(path), value))
     return digest.hexdigest()[:12]

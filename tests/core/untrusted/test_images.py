@@ -254,6 +254,23 @@ def test_zeros_after_a_jpeg_are_no_pixels(tmp_path, ends_with_sector):
     assert read_image(path).size == (310, 310)
 
 
+@pytest.mark.parametrize("marker", [b"\xff\xda", b"\xff\xdb", b"\xff\xe0"])
+def test_fill_bytes_before_a_marker_of_a_jpeg_are_read_over(tmp_path, marker):
+    path = saved(tmp_path / "a.jpg", noise(310))
+    path.write_bytes(path.read_bytes().replace(marker, b"\xff\xff\xff" + marker, 1))
+    assert read_image(path).size == (310, 310)
+
+
+def test_zeros_around_compressed_pixels_are_no_pixels(tmp_path):
+    webp, jp2 = (saved(tmp_path / kind, noise(310), format=kind) for kind in ("WEBP", "JPEG2000"))
+    webp.write_bytes(webp.read_bytes() + bytes(20_000))
+    content = jp2.read_bytes()
+    box = struct.pack(">I4s16s", 24 + 20_000, b"uuid", b"0123456789abcdef") + bytes(20_000)
+    start = content.index(b"jp2c") - 4
+    jp2.write_bytes(content[:start] + box + content[start:])
+    assert {read_image(path).size for path in (webp, jp2)} == {(310, 310)}
+
+
 @pytest.mark.parametrize("note", ["icc_profile", "xmp", "exif"])
 @pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
 def test_zeros_of_metadata_are_no_pixels(tmp_path, kind, note):

@@ -20,6 +20,7 @@ from rsidiff_kedro.core.untrusted.lost_pages import (
     COMPRESSED,
     UNCOMPRESSED,
     blank,
+    coded_part,
     find_broken_chunk,
     find_lost_pages,
     find_lost_scan,
@@ -87,7 +88,8 @@ def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | No
         case "JPEG" | "MPO":
             return find_lost_scan(content, np.asarray(image))
         case "WEBP" | "AVIF" | "JPEG2000" | "GIF":
-            return find_zeros(content) or find_lost_pages(content, COMPRESSED)
+            coded = coded_part(content, kind)
+            return find_zeros(coded) or find_lost_pages(coded, COMPRESSED)
         case _:
             return find_lost_pages(content, COMPRESSED)
 

@@ -41,6 +41,8 @@ _PNG_START = 8
 _ZIP_LENGTHS = 26
 """Where a member's header has the lengths of its name and of its extra field, before its data."""
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+_RIFF_START, _WEBP_PIXELS = 12, (b"VP8 ", b"VP8L", b"ANMF")
+_JP2_START = b"\xff\x4f\xff\x51"
 _PIXELS_PER_ZERO = 24
 """Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits."""
 
@@ -100,6 +102,27 @@ def blank(content: bytes, notes: Iterable[Any]) -> bytes:
     return content
 
 
+def coded_part(content: bytes, kind: str) -> bytes:
+    """Return an image's bytes in which all is overwritten that is no compressed pixels, as far as its format tells."""
+    parts: list[tuple[int, int]] = []
+    if kind == "WEBP":
+        start = _RIFF_START
+        while start + 8 <= min(len(content), 8 + int.from_bytes(content[4:8], "little")):
+            end = start + 8 + int.from_bytes(content[start + 4 : start + 8], "little")
+            if content[start : start + 4] in _WEBP_PIXELS:
+                parts.append((start, end))
+            start = end + end % 2
+    elif kind == "JPEG2000":
+        start, end = content.find(_JP2_START), content.rfind(_JPEG_END)
+        parts.append((start, end + 2 if end > start else len(content)))
+    else:
+        return content
+    coded = bytearray(b"\xff" * len(content))
+    for start, end in parts:
+        coded[start:end] = content[start:end]
+    return bytes(coded)
+
+
 def find_zeros(content: bytes) -> tuple[int, int] | None:
     """Return where a compressed image holds more zeros than its code has."""
     start = content.find(bytes(LONGEST))
@@ -135,7 +158,8 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
     """
     start = 2
     while jpeg[start : start + 2] != _JPEG_SCAN and jpeg[start : start + 1] == b"\xff":
-        start += 2 + int.from_bytes(jpeg[start + 2 : start + 4])
+        is_fill = jpeg[start + 1 : start + 2] == b"\xff"  # any number of them may precede a marker
+        start += 1 if is_fill else 2 + int.from_bytes(jpeg[start + 2 : start + 4])
     end = jpeg.find(_JPEG_END, start)
     if end < 0:
         return start, len(jpeg)

@@ -88,11 +88,14 @@ def text_columns(path: Path, names: Sequence[str]) -> list[str]:
     """Return those of a table's columns that hold texts, and not only texts of numbers, as a number in CSV is."""
     if path.suffix.lower() == ".parquet":
         schema = pq.read_schema(path)
-        texts = {
-            field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-        }
+        texts = {field.name for field in schema if _is_text(field.type)}
         names = [name for name in names if name in texts]
     return [name for name in names if _holds_texts(read_rows(path, [name]).rows[name])]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _holds_texts(values: pd.Series) -> bool:

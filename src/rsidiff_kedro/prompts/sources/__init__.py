@@ -47,12 +47,14 @@ def collect_prompts(source: Source, evaluation_source: Source | None, seed: int,
     """Return all prompts as one prompt table.
 
     With an evaluation source, its prompts get the split "evaluation" and the others "pool". Without, a source that
-    separates evaluation prompts marks them itself, and the prompts of any other have the split "". `keep` keeps the
-    table for the next call, so the run need not collect again after the check before it. Errors are those of
-    `Source.collect`.
+    separates evaluation prompts marks them itself, and the prompts of any other have the split "". `keep` collects anew
+    and keeps the table for the next call, so the run need not collect again after the check before it. Errors are
+    those of `Source.collect`.
     """
     key = f"{source!r} {evaluation_source!r} {seed}"
-    prompts = _kept.pop(key, None)
+    kept = _kept.get(key)
+    _kept.clear()  # what an earlier run's check kept may be out of date
+    prompts = None if keep else kept
     if prompts is None:
         prompts = source.collect(seed)
         if evaluation_source is not None:

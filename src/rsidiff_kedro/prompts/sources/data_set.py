@@ -19,6 +19,7 @@ from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_class
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
+from rsidiff_kedro.provenance.content_digest import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def open_data_set(
         for layout in LAYOUTS:
             _check_layout(Path(name), layout)
     try:
-        builder = datasets.load_dataset_builder(name, config_name, revision=revision)
+        builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache(name, is_folder))
     except (OSError, datasets.exceptions.DatasetsError):
         kept = None if is_folder else _kept_folder(name, revision)
         if kept is None:
@@ -101,6 +102,14 @@ def open_data_set(
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
+
+
+def _cache(name: str, is_folder: bool) -> str | None:
+    """Return where `datasets` keeps what it reads; None for its own place.
+
+    There it would take a folder for any other of the same name and description, such as its own earlier state.
+    """
+    return str(Path(datasets.config.HF_DATASETS_CACHE, "folders", fingerprint(Path(name)))) if is_folder else None
 
 
 def _tell_unread(folder: Path, named: Sequence[str]) -> None:
