@@ -57,7 +57,7 @@ class RunFactsHooks:
                 command=command(),
                 environment=self._environment,
                 changed=self._changed,
-                versions={"rsidiff_kedro": __version__, "python": platform.python_version(), **library_versions()},
+                versions={"rsidiff_kedro": __version__, **library_versions(), "python": platform.python_version()},
                 seconds=_seconds(made),
                 adapters=self._adapters(made, catalog),
             )

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from copy import copy
@@ -283,9 +284,10 @@ def _normalized(statement: ast.AST) -> str:
 
 @cache
 def library_versions(named: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Return the installed versions of `LIBRARIES`, and of `OPTIONAL` ones among the texts of a step's parameters."""
+    """Return the versions of Python, of `LIBRARIES`, and of `OPTIONAL` ones among the texts of a step's parameters."""
     optional = [name for name in OPTIONAL.split() if name in named and importlib.util.find_spec(name)]
-    return {name: importlib.metadata.version(name) for name in [*LIBRARIES.split(), *optional]}
+    python = ".".join(map(str, sys.version_info[:2]))
+    return {"python": python, **{name: importlib.metadata.version(name) for name in [*LIBRARIES.split(), *optional]}}
 
 
 @cache
