@@ -113,7 +113,7 @@ def test_a_card_tells_sources_rewards_and_lineage(rsi: Rsi, finished_project: Pa
         "under its licence (MIT)",
     ):
         assert said in text
-    assert "| prompt_curation.collect_prompts | " in text and "Libraries: diffusers " in text
+    assert "| prompt_curation.collect_prompts | " in text and "Libraries: python 3." in text
     assert str(finished_project) not in text and "{{" not in text
 
 
