@@ -51,11 +51,26 @@ def test_naive_self_training_is_warned_of_by_round_4_and_the_method_not_in_its_f
     assert len(measured_in("method", seed)) == 13 and first_sign("method", seed) in (7, 8, 9)
 
 
+def runs_of(study: str) -> dict[tuple[str, int], list[Round]]:
+    """Return what each run of a study measured, by arm and seed."""
+    table = pd.read_parquet(STUDIES / study / "metrics.parquet")
+    return {
+        key: [dict(zip(part["metric"], part["value"], strict=True)) for _, part in run.groupby("round")]
+        for key, run in table.groupby(["arm", "seed"])
+    }
+
+
 def test_twelve_rounds_of_the_default_show_no_sign() -> None:
-    table = pd.read_parquet(STUDIES / "beyond/metrics.parquet")
-    for _, run in table[table["arm"] == "default"].groupby("seed"):
-        measured = [dict(zip(part["metric"], part["value"], strict=True)) for _, part in run.groupby("round")]
+    runs = [measured for (arm, _), measured in runs_of("beyond").items() if arm == "default"]
+    assert len(runs) == 3
+    for measured in runs:
         assert [names(measured[:count], "proxy") for count in range(1, 14)] == [[]] * 13
+
+
+def test_rounds_that_harm_a_base_are_warned_of_when_they_are_first_tested() -> None:
+    """Both arms of the second family, which were tested in rounds 3 and 6."""
+    signs = {key: names(measured[:4], "proxy") for key, measured in runs_of("second_family").items()}
+    assert len(signs) == 6 and all(signs.values())
 
 
 def test_every_monitor_says_how_far_it_moved_for_the_worse() -> None:
