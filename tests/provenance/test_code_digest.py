@@ -137,12 +137,11 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def forget() -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("plant", "garden", "shed")]:
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("plant", "garden", "shed", "plot")]:
             del sys.modules[name]
         importlib.invalidate_caches()
         code._parse.cache_clear()
         code._closure.cache_clear()
-        code._folder.cache_clear()
 
     def digest(files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step") -> str:
         for name, text in files.items():
@@ -325,33 +324,39 @@ def test_a_name_that_is_not_defined_counts_with_its_whole_module(digest: Digest,
     assert digest({**PLANT, "late": "# A comment.\n" + MADE[way]}) == before
 
 
-def test_a_module_beside_a_plug_in_counts_if_it_is_imported(digest: Digest) -> None:
-    files = {
-        **PLUGINS,
-        "__init__": "",
-        "garden/__init__.py": "",
-        "garden/own.py": "import shed\n\n\ndef Own():\n    return shed.SIZE\n",
-    }
-    before = digest({**files, "./shed.py": "SIZE = 1\n"}, ("garden.own:Own",))
-    assert digest({**files, "./shed.py": "SIZE = 2\n"}, ("garden.own:Own",)) != before
-    assert digest({**files, "./shed.py": "SIZE = 1\nOTHER = 3\n"}, ("garden.own:Own",)) == before
-
-
 def test_texts_that_name_no_plug_in_change_nothing(digest: Digest) -> None:
     assert digest(PLUGINS, ("a red circle", "three", "one ", "plant.one")) == digest(PLUGINS)
     assert digest(PLUGINS, ("a red circle", "no.such.module:Name")) == digest(PLUGINS, ("no.such.module:Name",))
 
 
-def test_a_plug_in_of_another_package_counts_with_what_it_imports_of_it(digest: Digest) -> None:
-    garden = {
-        "garden/__init__.py": "",
-        "garden/mine.py": "from garden import soil\n\n\nclass Mine:\n    size = soil.DEPTH\n",
-        "garden/soil.py": "DEPTH = 1\nWIDTH = 1\n",
-    }
-    named = ("garden.mine:Mine",)
-    before = digest({**PLUGINS, **garden}, named)
-    assert digest({**PLUGINS, **garden, "garden/soil.py": "DEPTH = 1\nWIDTH = 2\n"}, named) == before
-    assert digest({**PLUGINS, **garden, "garden/soil.py": "DEPTH = 2\nWIDTH = 1\n"}, named) != before
+GARDEN = {
+    "garden/__init__.py": "SIZE = 1\n",
+    "garden/mine.py": "import os\nfrom garden.soil import TABLE\n\n\ndef Mine():\n    return TABLE\n",
+    "garden/soil.py": "import shed.tools\n\nTABLE = {}\n\n\ndef add(each):\n    TABLE[each] = 1\n\n\nadd('1')\n",
+    "shed/tools.py": "def use():\n    from plot import SIZE\n    return SIZE\n",
+    "./plot.py": "SIZE = 1\n",
+    "./unread.py": "SIZE = 1\n",
+}
+"""A plug-in's package, a folder without `__init__.py` beside it, and modules there."""
+
+
+@pytest.mark.parametrize("name", GARDEN)
+def test_a_plug_in_from_elsewhere_counts_with_all_that_it_imports_and_is_not_installed(
+    digest: Digest, name: str
+) -> None:
+    named, files = ("garden.mine:Mine",), PLUGINS | GARDEN
+    changed = files | {name: files[name].replace("1", "2") if "1" in files[name] else files[name] + "NEW = 1\n"}
+    assert (digest(changed, named) != digest(files, named)) == (name != "./unread.py")
+    assert digest(changed) == digest(files)
+    assert digest(files | {name: files[name] + "\n\n# A comment.\n"}, named) == digest(files, named)
+
+
+def test_nothing_of_a_plug_in_is_executed_and_what_cannot_be_parsed_counts_by_its_bytes(digest: Digest) -> None:
+    files = PLUGINS | GARDEN | {"garden/__init__.py": "1 / 0\n", "./plot.py": "print 'Python 2'\n"}
+    before = digest(files, ("garden.mine:Mine",))
+    assert digest(files | {"./plot.py": "print 'Python  2'\n"}, ("garden.mine:Mine",)) != before
+    deep = files | {"./plot.py": "SIZE = " + "1 + " * 5000 + "1\n"}
+    assert digest(deep, ("garden.mine:Mine",)) != before
 
 
 def test_a_template_counts_for_what_is_rendered_with_it_and_for_nothing_else(digest: Digest) -> None:

@@ -128,11 +128,12 @@ def _code(root: Path) -> str:
 def _from_elsewhere(parameters: Any) -> dict[str, Any]:
     """Return the versions of libraries, and a digest of the plug-ins that parameters name as `module:name`."""
     from rsidiff_kedro.hooks.keyed_parameters import texts
-    from rsidiff_kedro.provenance.code_digest import Place, code_digest, library_versions
+    from rsidiff_kedro.provenance.code_digest import library_versions
+    from rsidiff_kedro.provenance.plugin_code import plugins_digest
 
     named = frozenset(texts(parameters))
-    plugins = frozenset(Place(*text.split(":")) for text in named if re.fullmatch(r"[\w.]+:\w+", text))
-    return {"libraries": library_versions(named), "plugins": code_digest(plugins) if plugins else None}
+    plugins = {text.partition(":")[0] for text in named if re.fullmatch(r"[\w.]+:\w+", text)}
+    return {"libraries": library_versions(named), "plugins": plugins_digest(plugins) if plugins else None}
 
 
 def _catalog(config: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 A step's code is the function of its node and every definition of this project that it refers to, directly or through
 others: functions, classes, constants. Comments, docstrings, layout and other definitions do not count. A registry
-counts with the plug-ins that the step's parameters name, a module that imports Jinja2 with its folder `templates`.
+counts with the plug-ins that the step's parameters name: those from elsewhere as whole modules, see `plugin_code`. A
+module that imports Jinja2 counts with its folder `templates`.
 """
 
 import ast
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rsidiff_kedro.core.registry import PluginError, Registry
+from rsidiff_kedro.provenance.plugin_code import read_plugin
+from rsidiff_kedro.provenance.syntax import is_docstring, normalized
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = "diffusers ftfy numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
@@ -74,32 +77,24 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
     waiting = list(places)
     while waiting:
         place = _defined_at(waiting.pop(), packages)
-        if place in seen:
-            continue
-        if _package(place) not in packages:
-            if _folder(_package(place)) not in {_folder(each) for each in packages - {PACKAGE.name}} - {None}:
-                continue
-            packages.add(_package(place))  # a module beside a plug-in
-            found, seen, waiting = {}, set(), list(places)
+        if place in seen or _package(place) not in packages:
             continue
         seen.add(place)
         module = _parse(place.module)
         if module is None or (place.name and place.name not in module.definitions):
             found[place] = ""
-            if (
-                module is not None
-            ):  # made in another way, as in a loop or by `__getattr__`: the module counts as a whole
+            if module is not None:  # made in another way, as in a loop: the module counts as a whole
                 waiting.append(Place(place.module))
             continue
         if place.name in module.registries:
-            named = [each for text in plugins if (each := _plugin(place, text))]
-            added = {*map(_package, named)} - packages
-            if added:  # begin again, because the result must not depend on the order of the walk
-                packages |= added
-                found, seen, waiting = {}, set(), list(places)
-                continue
-            waiting += named
             found[place] = ""
+            for plugin in filter(None, (_plugin(place, text) for text in plugins)):
+                if _package(plugin) in packages:
+                    waiting.append(plugin)
+                    continue
+                code = read_plugin(plugin.module)
+                found |= {plugin: "", **{Place(name): source for name, source in code.sources.items()}}
+                waiting += [Place(*each) for each in code.imported]
             continue
         found[Place(place.module)] = module.rest
         if place.name:
@@ -113,20 +108,6 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
 
 def _package(place: Place) -> str:
     return place.module.partition(".")[0]
-
-
-@cache
-def _folder(package: str) -> str | None:
-    """Return the folder that a package or module was put into, such as `src`; None if its files are installed."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-        return None
-    folder = Path(spec.origin).parents[spec.submodule_search_locations is not None]
-    installed = {"site-packages", "dist-packages", Path(ast.__file__).parent.name}
-    return None if folder.name in installed else str(folder)
 
 
 def _plugin(place: Place, text: str) -> Place | None:
@@ -192,13 +173,13 @@ def _parse(module: str) -> _Module | None:
     for statement, conditional in _statements(tree.body):
         names = _names_of(statement)
         for name in names:
-            definitions[name] += _normalized(conditional)
+            definitions[name] += normalized(conditional)
             references[name] += tuple(_references(conditional))
         value = getattr(statement, "value", None)
         if isinstance(value, ast.Call) and getattr(value.func, "id", "") == Registry.__name__:
             registries |= {*names}
-        if not (names or isinstance(statement, ast.Import | ast.ImportFrom) or _is_docstring(statement)):
-            rest.append(_normalized(conditional))
+        if not (names or isinstance(statement, ast.Import | ast.ImportFrom) or is_docstring(statement)):
+            rest.append(normalized(conditional))
             references[""] += tuple(_references(conditional))
     if any(target.module == "jinja2" for target in imports.values()):
         for template in sorted(path.parent.glob("templates/**/*")):
@@ -264,22 +245,6 @@ def _references(statement: ast.AST) -> Iterator[tuple[str, ...]]:
             inner.add(id(part))
         if isinstance(part, ast.Name) and (chain or id(part) not in inner):
             yield (part.id, *chain)
-
-
-def _is_docstring(statement: ast.AST) -> bool:
-    match statement:
-        case ast.Expr(value=ast.Constant(value=str())):
-            return True
-    return False
-
-
-def _normalized(statement: ast.AST) -> str:
-    """Return the statement's syntax tree as text, without docstrings."""
-    for node in ast.walk(statement):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [part for part in body if not _is_docstring(part)]  # type: ignore[attr-defined]
-    return ast.dump(statement)
 
 
 @cache

@@ -261,6 +261,19 @@ def test_fill_bytes_before_a_marker_of_a_jpeg_are_read_over(tmp_path, marker):
     assert read_image(path).size == (310, 310)
 
 
+def test_a_webp_whose_transparency_lost_a_part_is_refused(tmp_path):
+    image = noise(512).convert("RGBA")
+    alpha = np.random.default_rng(1).integers(0, 8, (512, 512)) * 16 + 100  # few values, so it is compressed
+    image.putalpha(Image.fromarray(alpha.astype(np.uint8)))
+    path = saved(tmp_path / "a.webp", image, quality=80)
+    read_image(path)
+    content = path.read_bytes()
+    start = content.index(b"ALPH") + 4096
+    path.write_bytes(without(content, start, start + 20_000))
+    with pytest.raises(ImageReadError, match="are lost"):
+        read_image(path)
+
+
 def test_zeros_around_compressed_pixels_are_no_pixels(tmp_path):
     webp, jp2 = (saved(tmp_path / kind, noise(310), format=kind) for kind in ("WEBP", "JPEG2000"))
     webp.write_bytes(webp.read_bytes() + bytes(20_000))

@@ -109,7 +109,8 @@ def coded_part(content: bytes, kind: str) -> bytes:
         start = _RIFF_START
         while start + 8 <= min(len(content), 8 + int.from_bytes(content[4:8], "little")):
             end = start + 8 + int.from_bytes(content[start + 4 : start + 8], "little")
-            if content[start : start + 4] in _WEBP_PIXELS:
+            kind_of_alpha = content[start + 8] & 3 if content[start : start + 4] == b"ALPH" and start + 8 < end else 0
+            if content[start : start + 4] in _WEBP_PIXELS or kind_of_alpha == 1:  # 0 is without compression
                 parts.append((start, end))
             start = end + end % 2
     elif kind == "JPEG2000":
@@ -167,4 +168,4 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
     flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
     if zeros is not None and flat < _PIXELS_PER_ZERO * LONGEST:
         return start + zeros[0], start + zeros[1]
-    return find_lost_pages(jpeg[: end + len(_JPEG_END)], COMPRESSED)
+    return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
