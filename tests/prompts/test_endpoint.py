@@ -444,6 +444,8 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('```\n["one"]\n```\n```\n["two", "three"]\n```', ["two", "three"], {"an entry of a further list": 1}),
         ('<|channel|>analysis<|message|>say ["a draft"]', [], {"a reply cut off at max_tokens": 1}),
         ('[THINK]I could say ["a draft"]', [], {"a reply cut off at max_tokens": 1}),
+        ('◁think▷Let me draft: ["a draft", "another"]. Hmm, but', [], {"a reply cut off at max_tokens": 1}),
+        ('Let me draft: {"prompt": "a draft"}. Hmm, but', [], {"a reply cut off at max_tokens": 1}),
         ('Not: ["one", "two"]. Rather: ["three"]', ["three"], {"an entry of a further list": 2}),
         ('["one", "two"] and [3]', ["one", "two"], {}),
         ('```\n["one", "two"]\n```\nBetter:\n```\n["three"]\n```', ["three"], {"an entry of a further list": 2}),

@@ -81,6 +81,10 @@ class ReplyCache:
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
+_CLOSING = ("]", "}")
+_CUT = "a reply cut off at max_tokens"
+
+
 def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     """Return the prompts of a reply that holds a JSON array, and count the parts that are none, by reason.
 
@@ -89,13 +93,15 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     `prompt`, `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing
     but space between them are one; of other arrays, and of objects that each are a prompt, the last counts.
     """
+    cut = reply.finish_reason == "length"
+    if cut and not reply.content.rstrip(" \t\r\n`").endswith(_CLOSING):  # before the cut only drafts can have ended
+        return [], Counter([_CUT])
     values = list(_json_values(reply.content))
     lists = [_without_groups(items) for items in _lists(values)]
     if not lists:
         if values:
             return [], Counter(["a reply that is not a list of prompts"])
-        reason = "a reply cut off at max_tokens" if reply.finish_reason == "length" else "a reply that is not JSON"
-        return [], Counter([reason])
+        return [], Counter([_CUT if cut else "a reply that is not JSON"])
     read = [[text.strip() for item in items if (text := _text(item)) and text.strip()] for items in lists]
     chosen = max((number for number, texts in enumerate(read) if texts), default=0)
     others = sum(map(len, read)) - len(read[chosen])
