@@ -14,7 +14,8 @@ from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.stage import compose
 from rsidiff_kedro.provenance import code_digest as code
-from rsidiff_kedro.provenance.code_digest import PACKAGE, Place, code_digest
+from rsidiff_kedro.provenance.code_digest import PACKAGE, code_digest
+from rsidiff_kedro.provenance.syntax import Place
 
 Digest = Callable[..., str]
 

@@ -34,10 +34,11 @@ from rsidiff_kedro.hooks.pinned import UnversionedError, check_load_versions, ch
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines.stage import TRAINS
-from rsidiff_kedro.provenance.code_digest import Place, assets_digest, code_digest, library_versions
+from rsidiff_kedro.provenance.code_digest import assets_digest, code_digest, library_versions
 from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
 from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
+from rsidiff_kedro.provenance.syntax import Place
 
 logger = logging.getLogger(__name__)
 

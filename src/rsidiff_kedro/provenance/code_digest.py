@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from rsidiff_kedro.core.registry import PluginError, Registry
 from rsidiff_kedro.provenance.plugin_code import read_plugin
-from rsidiff_kedro.provenance.syntax import is_docstring, normalized
+from rsidiff_kedro.provenance.syntax import Place, is_docstring, normalized
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = "diffusers ftfy numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
@@ -30,13 +30,6 @@ OPTIONAL = "onnxruntime"
 """Those that compute where the parameters name them."""
 _ALL = "*"
 """Begins the name of a module from which all is imported."""
-
-
-class Place(NamedTuple):
-    """A definition at the top level of a module; without a name, the module as a whole."""
-
-    module: str
-    name: str = ""
 
 
 class _Module(NamedTuple):
@@ -94,7 +87,7 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
                     continue
                 code = read_plugin(plugin.module)
                 found |= {plugin: "", **{Place(name): source for name, source in code.sources.items()}}
-                waiting += [Place(*each) for each in code.imported]
+                waiting += code.imported
             continue
         found[Place(place.module)] = module.rest
         if place.name:

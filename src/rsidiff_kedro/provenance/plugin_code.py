@@ -12,17 +12,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rsidiff_kedro.provenance.syntax import normalized
+from rsidiff_kedro.provenance.syntax import Place, normalized
 
 PACKAGE = Path(__file__).parents[1].name
 _INSTALLED = {"site-packages", "dist-packages"}
-
-
-class Imported(NamedTuple):
-    """A module, or a name that is imported from it."""
-
-    module: str
-    name: str = ""
 
 
 class Plugin(NamedTuple):
@@ -34,7 +27,7 @@ class Plugin(NamedTuple):
     """
 
     sources: dict[str, str]
-    imported: frozenset[Imported]
+    imported: frozenset[Place]
 
 
 def plugins_digest(modules: Collection[str]) -> str:
@@ -47,7 +40,7 @@ def plugins_digest(modules: Collection[str]) -> str:
 def read_plugin(module: str) -> Plugin:
     """Read a plug-in's module, the packages around it, and what these import, directly or through others."""
     sources: dict[str, str] = {}
-    imported: set[Imported] = set()
+    imported: set[Place] = set()
     waiting, seen = [module], set[str]()
     while waiting:
         name = waiting.pop()
@@ -91,7 +84,7 @@ def _source_of(module: str, owner: str) -> Path | None:
     return None
 
 
-def _read(path: Path, module: str) -> tuple[str, frozenset[Imported]]:
+def _read(path: Path, module: str) -> tuple[str, frozenset[Place]]:
     """Return a module's source, as far as it can be normalized, and its imports, also those inside functions."""
     content = path.read_bytes()
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
@@ -103,11 +96,11 @@ def _read(path: Path, module: str) -> tuple[str, frozenset[Imported]]:
         return hashlib.sha256(content).hexdigest(), frozenset()
 
 
-def imports(node: ast.AST, package: str) -> Iterator[Imported]:
+def imports(node: ast.AST, package: str) -> Iterator[Place]:
     """Yield what a statement in a module of this package imports."""
     if isinstance(node, ast.Import):
-        yield from (Imported(alias.name) for alias in node.names)
+        yield from (Place(alias.name) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         parents = package.split(".")[: 1 - node.level or None] if node.level else []
         module = ".".join(filter(None, [*parents, node.module]))
-        yield from (Imported(module, "" if alias.name == "*" else alias.name) for alias in node.names)
+        yield from (Place(module, "" if alias.name == "*" else alias.name) for alias in node.names)

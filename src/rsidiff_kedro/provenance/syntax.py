@@ -1,6 +1,14 @@
-"""Bring Python's syntax into a text that comments, docstrings and layout do not change."""
+"""Name definitions, and bring their syntax into a text that comments, docstrings and layout do not change."""
 
 import ast
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """A definition at the top level of a module; without a name, the module as a whole."""
+
+    module: str
+    name: str = ""
 
 
 def is_docstring(statement: ast.AST) -> bool:

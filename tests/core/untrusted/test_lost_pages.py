@@ -22,3 +22,14 @@ def test_a_tensor_of_zeros_that_fills_pages_is_not_lost(tmp_path, suffix):
             path.write_bytes(content[: start + 4096] + bytes(4096) + content[start + 8192 :])
             found.add(find_lost_pages_of(path) == (start, start + 8192))
     assert found == {True}
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x05\x06" + b"\xff" * 18, b"\xff" * 8 + b"[" * 100_000, b"\x10" + bytes(7) + b"[]"]
+)
+def test_a_lost_page_is_found_where_no_tensors_are(tmp_path, content):
+    path = tmp_path / "a.pt"
+    path.write_bytes(b"1" * 4096 + bytes(4096) + b"1" * 4096 + content)
+    assert find_lost_pages_of(path) == (4096, 8192)
+    path.write_bytes(content + b"1" * (-len(content) % 4096) + bytes(4096) + b"1")
+    assert find_lost_pages_of(path) is not None

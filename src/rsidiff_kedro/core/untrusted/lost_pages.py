@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -78,20 +78,28 @@ def find_lost_pages_of(path: Path) -> tuple[int, int] | None:
 def _borders(path: Path) -> Set[int]:
     """Return where the tensors of a safetensors file, or the members of a zip archive (`.pt`), start and end."""
     with path.open("rb") as file:
-        if zipfile.is_zipfile(file):
-            starts = []
-            for member in zipfile.ZipFile(file).infolist():
-                file.seek(member.header_offset + _ZIP_LENGTHS)
-                start = file.tell() + 4 + sum(struct.unpack("<HH", file.read(4)))
-                starts += [start, start + member.compress_size]
-            return {*starts}
-        file.seek(0)
-        start = 8 + int.from_bytes(file.read(8), "little")
         try:
-            header = json.loads(file.read(start - 8))
-            return {start + offset for tensor in header.values() for offset in tensor.get("data_offsets", ())}
-        except (ValueError, AttributeError, TypeError, OverflowError, MemoryError):  # no safetensors
+            return _borders_in_zip(file) if zipfile.is_zipfile(file) else _borders_in_safetensors(file)
+        except (ValueError, AttributeError, TypeError, OverflowError, MemoryError, RecursionError):  # neither
             return frozenset()
+        except (zipfile.BadZipFile, struct.error, OSError):  # a broken archive
+            return frozenset()
+
+
+def _borders_in_zip(file: BinaryIO) -> Set[int]:
+    borders: set[int] = set()
+    for member in zipfile.ZipFile(file).infolist():
+        file.seek(member.header_offset + _ZIP_LENGTHS)
+        start = file.tell() + 4 + sum(struct.unpack("<HH", file.read(4)))
+        borders |= {start, start + member.compress_size}
+    return borders
+
+
+def _borders_in_safetensors(file: BinaryIO) -> Set[int]:
+    file.seek(0)
+    start = 8 + int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(start - 8))
+    return {start + offset for tensor in header.values() for offset in tensor.get("data_offsets", ())}
 
 
 def blank(content: bytes, notes: Iterable[Any]) -> bytes:
