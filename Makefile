@@ -72,9 +72,10 @@ rehearsal: $(READY)
 
 study: $(READY)
 	$(BIN)/python benchmarks/study_inputs.py
-	for study in claims beyond second_family strategies sample_size regimes levers; do \
+	for study in claims beyond second_family strategies hopeless sample_size regimes levers; do \
 		$(BIN)/kedro rsi study benchmarks/studies/$$study.yml --tables docs/studies/$$study --page docs/studies/$$study.md || exit 1; \
 	done
+	$(BIN)/python benchmarks/results.py
 	for picture in strategies collapse weights kept; do \
 		$(BIN)/python benchmarks/pictures.py $$picture || exit 1; \
 	done

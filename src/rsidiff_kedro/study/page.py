@@ -80,7 +80,7 @@ def _setting(settings: StudySettings, tables: Tables) -> Iterator[str]:
         (name, arm.pipeline if arm.pipeline != "rsi" else settings.rounds_of(name), _params(arm.params))
         for name, arm in settings.arms.items()
     ]
-    yield from _table(("arm", "rounds", "parameters that differ from the environment"), rows)
+    yield from markdown_table(("arm", "rounds", "parameters that differ from the environment"), rows)
     yield ""
 
 
@@ -89,13 +89,13 @@ def _claims(settings: StudySettings, measures: Sequence[Measure]) -> Iterator[st
         (
             each.claim.says,
             f"**{each.verdict}**",
-            f"{each.measure.label} {_compared(each.found, each.measure)}",
+            f"{each.measure.label} {compared(each.found, each.measure)}",
             f"{_run(each.claim.of)} {'/' if each.measure.is_ratio else 'minus'} {_run(each.claim.over)}",
             _p(each.p),
         )
         for each in judge(settings.claims, measures)
     ]
-    yield from _table(("claim", "verdict", "figure with 95 % interval", "of", "p (Holm)"), rows)
+    yield from markdown_table(("claim", "verdict", "figure with 95 % interval", "of", "p (Holm)"), rows)
 
 
 def _run(run: tuple[str, int]) -> str:
@@ -109,11 +109,11 @@ def _params(params: dict[str, object]) -> str:
 
 def _changes(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) -> Iterator[str]:
     rows = [
-        (each.arm, measure.label, _compared(each.change, measure), _with_interval(each.last), _number(each.base.value))
+        (each.arm, measure.label, compared(each.change, measure), _with_interval(each.last), _number(each.base.value))
         for measure in measures
         for each in changes(measure, arms, tables)
     ]
-    yield from _table(("arm", "measure", "last round minus base (x: over base)", "last round", "base"), rows)
+    yield from markdown_table(("arm", "measure", "last round minus base (x: over base)", "last round", "base"), rows)
 
 
 def _gaps(
@@ -124,7 +124,7 @@ def _gaps(
             _pair(each.pair, measure),
             each.pair.after,
             measure.label,
-            _compared(each.gap, measure),
+            compared(each.gap, measure),
             _p(each.p),
             f"{each.seeds}, {each.prompts}",
         )
@@ -132,7 +132,7 @@ def _gaps(
         for each in gaps(measure, pairs, tables, flat)
     ]
     head = ("arms", "round", "measure", "difference (x: ratio)", "p (Holm)", "seeds, paired prompts")
-    yield from _table(head, rows)
+    yield from markdown_table(head, rows)
 
 
 def _gaps_by_round(measure: Measure, pairs: Sequence[Pairing], tables: Tables, flat: Collection[str]) -> Iterator[str]:
@@ -141,11 +141,11 @@ def _gaps_by_round(measure: Measure, pairs: Sequence[Pairing], tables: Tables, f
     rows = [
         (
             _pair(Pairing(*arms), measure),
-            *(_compared(gap[number], measure) if number in gap else "" for number in rounds),
+            *(compared(gap[number], measure) if number in gap else "" for number in rounds),
         )
         for arms, gap in found.items()
     ]
-    yield from _table(("arms", *map(str, rounds)), rows)
+    yield from markdown_table(("arms", *map(str, rounds)), rows)
 
 
 def _pair(pair: Pairing, measure: Measure) -> str:
@@ -159,10 +159,10 @@ def _rounds(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) ->
         (arm, label, *(_number(curve[number].value) if number in curve else "" for number in numbers))
         for (arm, label), curve in found.items()
     ]
-    yield from _table(("arm", "measure", *map(str, numbers)), rows)
+    yield from markdown_table(("arm", "measure", *map(str, numbers)), rows)
 
 
-def _compared(found: Estimate, measure: Measure) -> str:
+def compared(found: Estimate, measure: Measure) -> str:
     """Write a difference or a ratio with its interval."""
     if math.isnan(found.value):
         return "not measured"
@@ -185,6 +185,6 @@ def _p(value: float) -> str:
     return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     for row in (head, ["---"] * len(head), *rows):
         yield f"| {' | '.join(printable(str(cell)).replace('|', '&#124;') for cell in row)} |"
