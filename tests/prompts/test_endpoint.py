@@ -427,11 +427,50 @@ LIST = json.dumps(PROMPTS)
         json.dumps({f"prompt_{number}": prompt for number, prompt in enumerate(PROMPTS)}),
         json.dumps({"result": {str(number): prompt for number, prompt in enumerate(PROMPTS)}}),
         [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": LIST}],
+        [{"type": "reasoning", "text": '["a draft"]'}, {"type": "text", "text": LIST}],
+        [{"text": '["a draft"]', "thought": True}, {"text": LIST}],
+        f'◁think▷["a draft"]◁/think▷{LIST}',
+        f'<|START_THINKING|>["a draft"]<|END_THINKING|>{LIST}',
+        f'<think effort="low">["a draft"]</think>{LIST}',
+        f'The form is\n```json\n["prompt 1", "prompt 2"]\n```\nHere they are:\n{LIST}',
+        f'Draft:\n```json\n["a draft"]\n```\nFinal:\n```json\n{LIST}',
+        f'```json\n{LIST}\n```\nStyles: ["oil", "ink"]',
+        f"```python\nprint('prompts')\n```\n```json\n{LIST}\n```\n```sh\necho [1]\n```",
+        "\n".join(json.dumps({"prompt": prompt, "tags": ["cute", prompt]}) for prompt in PROMPTS),
+        "```json\n" + "\n".join(json.dumps({"text": prompt, "tags": ["cute"]}) for prompt in PROMPTS) + "\n```",
+        json.dumps({"prompts": PROMPTS[:1], "more_prompts": PROMPTS[1:], "styles": ["oil"]}),
     ],
 )
 def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, content):
     endpoint = serve(lambda connection, _: connection.sendall(framed(answer(content, total_tokens=200))))
     assert source(endpoint).collect(0)["text"].tolist() == PROMPTS
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "reason"),
+    [
+        ('{"prompt": "a cat on a mat", "tags": ["cute", "furry"]}', ["a cat on a mat"], None),
+        ('{"caption": "a cat", "words": ["cute", "furry"]}', ["a cat"], None),
+        ('{"animals": ["a fox", "a dog"], "food": ["a cake", "a p', [], "a reply that ends within its JSON"),
+        ('◁think▷ maybe ["a draft"] or so', [], "a reply that is not JSON"),
+        ('<think effort="low"> maybe ["a draft"]', [], "a reply that is not JSON"),
+        ('<|START_THINKING|> maybe ["a draft"]', [], "a reply that is not JSON"),
+        ('```\n["a draft"]\n```\nBetter:\n```\n["one", "two",]\n```', [], "a last block of code that is not JSON"),
+        ('As ["one", ...]:\n["a fox"]', ["a fox"], "a list that is not JSON"),
+        ('```\n["one", "two"]\n```\nStyles: ["oil"]', ["one", "two"], "an entry of a further list"),
+    ],
+)
+def test_what_a_whole_reply_holds_is_read_or_counted(content, texts, reason):
+    assert parse_reply(Reply(content=content, finish_reason="stop", tokens=1)) == (
+        texts,
+        Counter([reason] * bool(reason)),
+    )
+
+
+@pytest.mark.parametrize("reason", ["length", "model_length", "MAX_TOKENS", "max_output_tokens"])
+def test_no_draft_before_a_cut_is_a_prompt_whatever_its_reason_is_called(reason):
+    reply = Reply(content='First: ["a draft"]. Better:\n["a red fox", "a bl', finish_reason=reason, tokens=1)
+    assert parse_reply(reply) == ([], Counter(["a reply cut off at max_tokens"]))
 
 
 @pytest.mark.parametrize(

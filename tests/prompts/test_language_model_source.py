@@ -141,7 +141,7 @@ def test_the_key_stands_in_no_log_no_message_and_no_file(server, source, tmp_pat
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('["one", "tw', "1 x a reply that is not JSON"),
+        ('["one", "tw', "1 x a reply that ends within its JSON"),
         ("1. a fox", "1 x a reply that is not JSON"),
         ('"a fox"', "1 x a reply that is not a list of prompts"),
         ("[]", "1 x a reply that is not a list of prompts"),

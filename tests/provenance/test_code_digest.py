@@ -147,7 +147,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
     def digest(files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step") -> str:
         for name, text in files.items():
             path = tmp_path / (name if "/" in name else f"plant/{name}.py")
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(text))
         forget()
         return code_digest([Place("plant.steps", step)], plugins)
@@ -358,6 +358,37 @@ def test_nothing_of_a_plug_in_is_executed_and_what_cannot_be_parsed_counts_by_it
     assert digest(files | {"./plot.py": "print 'Python  2'\n"}, ("garden.mine:Mine",)) != before
     deep = files | {"./plot.py": "SIZE = " + "1 + " * 5000 + "1\n"}
     assert digest(deep, ("garden.mine:Mine",)) != before
+
+
+UNUSUAL = {
+    "a docstring that is computed with": ({"./plot.py": '"""red"""\nSIZE = __doc__\n'}, ("red", "blue")),
+    "an import beside an expression too long for a tree": (
+        {"./plot.py": f"import planted\nSIZE = {'1 + ' * 1500}1\n", "./planted.py": "SIZE = 1\n"},
+        ("SIZE = 1\n", "SIZE = 2\n"),
+    ),
+    "a module with the name of one of Python's": (
+        {"./plot.py": "import sched\n", "./sched.py": "SIZE = 1\n"},
+        ("SIZE = 1\n", "SIZE = 2\n"),
+    ),
+    "a package that extends its path": (
+        {"plot/__init__.py": "__path__.append('lib')\n", "plot/lib/parts.py": "SIZE = 1\n"},
+        ("SIZE = 1\n", "SIZE = 2\n"),
+    ),
+}
+"""Files of a plug-in, of which one or more are edited."""
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_unusual_ways_to_hold_code_count(digest: Digest, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    monkeypatch.delitem(sys.modules, "sched", raising=False)
+    more, edit = UNUSUAL[case]
+    files = PLUGINS | GARDEN | more
+    if "plot/__init__.py" in more:
+        del files["./plot.py"]
+    before = digest(files, ("garden.mine:Mine",))
+    changed = {name: files[name].replace(*edit) for name in more}
+    assert digest(files | changed, ("garden.mine:Mine",)) != before
+    assert digest(files, ("garden.mine:Mine",)) == before
 
 
 def test_a_template_counts_for_what_is_rendered_with_it_and_for_nothing_else(digest: Digest) -> None:

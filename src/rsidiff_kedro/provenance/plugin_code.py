@@ -7,22 +7,23 @@ Nothing of it is executed.
 import ast
 import hashlib
 import importlib.util
-import sys
+import sysconfig
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rsidiff_kedro.provenance.syntax import Place, normalized
+from rsidiff_kedro.provenance.syntax import Place
 
 PACKAGE = Path(__file__).parents[1].name
 _INSTALLED = {"site-packages", "dist-packages"}
+_PYTHONS = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
 
 
 class Plugin(NamedTuple):
     """The code of a plug-in.
 
     Attributes:
-        sources: normalized source by module.
+        sources: by module, without comments and layout; a package that names its `__path__` has its whole folder.
         imported: what these modules import, wherever it lies.
     """
 
@@ -52,6 +53,8 @@ def read_plugin(module: str) -> Plugin:
             continue
         waiting.append(name.rpartition(".")[0])
         sources[name], found = _read(path, name)
+        if path.name == "__init__.py" and b"__path__" in path.read_bytes():
+            sources |= {f"{name}: {each.relative_to(path.parent)}": _read(each, name)[0] for each in _files(path)}
         imported |= found
         waiting += [part for each in found for part in (each.module, f"{each.module}.{each.name}") if part.strip(".")]
     return Plugin(sources, frozenset(imported))
@@ -63,7 +66,7 @@ def _source_of(module: str, owner: str) -> Path | None:
     The finder is asked for the top level only, because for others it would execute the packages around them.
     """
     top, *rest = module.split(".")
-    if not top or top == PACKAGE or top in sys.stdlib_module_names:
+    if not top or top == PACKAGE:
         return None
     try:
         spec = importlib.util.find_spec(top)
@@ -79,21 +82,40 @@ def _source_of(module: str, owner: str) -> Path | None:
         found = [each for path in inside for each in (path / "__init__.py", path.with_name(f"{path.name}.py"))]
         found = [each for each in found if rest or each.name == "__init__.py"]
     for path in found:
-        if path.suffix == ".py" and path.is_file() and (top == owner or _INSTALLED.isdisjoint(path.parts)):
+        if path.suffix == ".py" and path.is_file() and (_is_own(path) or (top == owner and not _is_pythons(path))):
             return path
     return None
 
 
+def _is_own(path: Path) -> bool:
+    """Tell whether a file is neither installed nor Python's own."""
+    return _INSTALLED.isdisjoint(path.parts) and not _is_pythons(path)
+
+
+def _is_pythons(path: Path) -> bool:
+    """Tell whether a file belongs to Python itself; a file of the user's may have the name of such a module."""
+    return _INSTALLED.isdisjoint(path.parts) and any(path.is_relative_to(folder) for folder in _PYTHONS)
+
+
+def _files(package: Path) -> Iterator[Path]:
+    """Yield the Python files in a package's folder, by its `__init__.py`."""
+    return (path for path in sorted(package.parent.rglob("*.py")) if path != package)
+
+
 def _read(path: Path, module: str) -> tuple[str, frozenset[Place]]:
-    """Return a module's source, as far as it can be normalized, and its imports, also those inside functions."""
+    """Return a module's source and its imports, also those inside functions.
+
+    Docstrings remain, because a plug-in may compute with them. Source that cannot be written as a tree counts as it is.
+    """
     content = path.read_bytes()
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: frozenset[Place] = frozenset()
     try:
         tree = ast.parse(content)
         found = frozenset(each for node in ast.walk(tree) for each in imports(node, package))
-        return normalized(tree), found
-    except (SyntaxError, ValueError, RecursionError):
-        return hashlib.sha256(content).hexdigest(), frozenset()
+        return ast.dump(tree), found
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return hashlib.sha256(content).hexdigest(), found
 
 
 def imports(node: ast.AST, package: str) -> Iterator[Place]:

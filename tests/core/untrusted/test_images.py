@@ -242,6 +242,20 @@ def test_a_photograph_with_a_lost_part_is_refused(tmp_path, kind):
         read_image(path)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_whose_tables_lost_a_part_is_refused(tmp_path, progressive):
+    """Wherever the tables and the head of the scan lie beside the page that is lost."""
+    plain = saved(tmp_path / "a.jpg", noise(310), progressive=progressive).read_bytes()
+    tables, code = plain.index(b"\xff\xdb"), plain.index(b"\xff\xda") + 14
+    for before_page in range(0, code - tables + 1, 3 if progressive else 7):
+        note = b"x" * (4096 - tables - before_page)
+        path = saved(tmp_path / "a.jpg", noise(310), progressive=progressive, comment=note)
+        read_image(path)
+        path.write_bytes(without(path.read_bytes(), 4096, 8192))
+        with pytest.raises(ImageReadError):
+            read_image(path)
+
+
 @pytest.mark.parametrize("ends_with_sector", [True, False])
 def test_zeros_after_a_jpeg_are_no_pixels(tmp_path, ends_with_sector):
     path = saved(tmp_path / "a.jpg", noise(310))
@@ -272,6 +286,20 @@ def test_a_webp_whose_transparency_lost_a_part_is_refused(tmp_path):
     path.write_bytes(without(content, start, start + 20_000))
     with pytest.raises(ImageReadError, match="are lost"):
         read_image(path)
+
+
+def test_a_webp_that_lost_the_head_of_its_transparency_is_refused(tmp_path):
+    image = noise(128).convert("RGBA")
+    image.putalpha(Image.new("L", (128, 128), 255))
+    image.paste((0, 0, 0, 0), (30, 30, 60, 60))
+    for note in range(2500, 2520, 2):
+        path = saved(tmp_path / "a.webp", image, quality=80, icc_profile=b"I" * note)
+        content = path.read_bytes()
+        start = content.index(b"ALPH")
+        read_image(path)
+        path.write_bytes(without(content, start // 512 * 512, start // 512 * 512 + 512))
+        with pytest.raises(ImageReadError):
+            read_image(path)
 
 
 def test_zeros_around_compressed_pixels_are_no_pixels(tmp_path):

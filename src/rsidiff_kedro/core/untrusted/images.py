@@ -22,6 +22,7 @@ from rsidiff_kedro.core.untrusted.lost_pages import (
     blank,
     coded_part,
     find_broken_chunk,
+    find_lost_name,
     find_lost_pages,
     find_lost_scan,
     find_zeros,
@@ -89,7 +90,8 @@ def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | No
             return find_lost_scan(content, np.asarray(image))
         case "WEBP" | "AVIF" | "JPEG2000" | "GIF":
             coded = coded_part(content, kind)
-            return find_zeros(coded) or find_lost_pages(coded, COMPRESSED)
+            nameless = find_lost_name(content) if kind == "WEBP" else None
+            return nameless or find_zeros(coded) or find_lost_pages(coded, COMPRESSED)
         case _:
             return find_lost_pages(content, COMPRESSED)
 

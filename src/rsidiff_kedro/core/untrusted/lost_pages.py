@@ -40,7 +40,11 @@ _CHUNK = struct.Struct(">I4s")
 _PNG_START = 8
 _ZIP_LENGTHS = 26
 """Where a member's header has the lengths of its name and of its extra field, before its data."""
-_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+_JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
+_JPEG_WITHOUT_LENGTH, _JPEG_NOTES = {0x00, 0x01, *range(0xD0, 0xD8)}, {0xFE, *range(0xE0, 0xF0)}
+"""Markers of a JPEG that stand alone, and those of metadata."""
+_HEADER = Holes(512, 32)
+"""A table of a JPEG holds no page of zeros, but may hold 16 beside one."""
 _RIFF_START, _WEBP_PIXELS = 12, (b"VP8 ", b"VP8L", b"ANMF")
 _JP2_START = b"\xff\x4f\xff\x51"
 _PIXELS_PER_ZERO = 24
@@ -132,6 +136,17 @@ def coded_part(content: bytes, kind: str) -> bytes:
     return bytes(coded)
 
 
+def find_lost_name(webp: bytes) -> tuple[int, int] | None:
+    """Return where a WebP's first chunk lies whose name is none; None if all have names."""
+    start, size = _RIFF_START, 8 + int.from_bytes(webp[4:8], "little")
+    while start + 8 <= min(len(webp), size):
+        end = start + 8 + int.from_bytes(webp[start + 4 : start + 8], "little")
+        if not all(0x20 <= letter < 0x7F for letter in webp[start : start + 4]):
+            return start, min(end, len(webp))
+        start = end + end % 2
+    return None
+
+
 def find_zeros(content: bytes) -> tuple[int, int] | None:
     """Return where a compressed image holds more zeros than its code has."""
     start = content.find(bytes(LONGEST))
@@ -165,15 +180,32 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
         jpeg: the file's bytes.
         pixels: decoded from them, uint8 [height, width, 3].
     """
-    start = 2
-    while jpeg[start : start + 2] != _JPEG_SCAN and jpeg[start : start + 1] == b"\xff":
-        is_fill = jpeg[start + 1 : start + 2] == b"\xff"  # any number of them may precede a marker
-        start += 1 if is_fill else 2 + int.from_bytes(jpeg[start + 2 : start + 4])
+    header, start = _tables(jpeg)
     end = jpeg.find(_JPEG_END, start)
     if end < 0:
         return start, len(jpeg)
+    lost = find_lost_pages(header + jpeg[start : end + len(_JPEG_END)], _HEADER)
+    if lost is not None and lost[0] < start:
+        return lost
     zeros = find_zeros(jpeg[start:end])
     flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
     if zeros is not None and flat < _PIXELS_PER_ZERO * LONGEST:
         return start + zeros[0], start + zeros[1]
     return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
+
+
+def _tables(jpeg: bytes) -> tuple[bytes, int]:
+    """Return a JPEG's bytes before its first scan's code, with the metadata overwritten, and where that code starts."""
+    header = bytearray(jpeg)
+    start = 2
+    while 0 <= (start := jpeg.find(b"\xff", start)) < len(jpeg) - 1:  # bytes before a marker are read over
+        marker, length = jpeg[start + 1], 2 + int.from_bytes(jpeg[start + 2 : start + 4])
+        if marker == 0xFF or marker in _JPEG_WITHOUT_LENGTH:
+            start += 1 if marker == 0xFF else 2
+            continue
+        if marker in _JPEG_NOTES:
+            header[start : start + length] = b"\xff" * min(length, len(jpeg) - start)
+        start += length
+        if marker == _JPEG_SCAN:
+            return bytes(header[:start]), start
+    return bytes(header), len(jpeg)

@@ -4,8 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ class Reply(BaseModel, frozen=True):
     """A reply of the endpoint.
 
     Attributes:
-        finish_reason: "stop", or "length" if the reply was cut off.
+        finish_reason: "stop", or such as "length" or "max_tokens" if the reply was cut off.
         tokens: of request and reply together, as the endpoint counts them; None if it does not say.
     """
 
@@ -30,19 +29,33 @@ class Reply(BaseModel, frozen=True):
 
 
 _NAME = r"(?:\w+:)?(?:think|thinking|reasoning|reasoning_content|thought|thoughts|analysis|reflection)"
-_START = rf"(?:<{_NAME}>|\[THINK(?:ING)?\]|<\|channel\|>\s*(?:analysis|commentary)\b)"
-_END = rf"(?:</{_NAME}>|\[/THINK(?:ING)?\]|<\|channel\|>\s*final\b[^\n]{{0,99}}?<\|message\|>)"
+_START = (
+    rf"(?:<{_NAME}(?:\s[^<>]*)?>|\[THINK(?:ING)?\]|◁think▷|<\|START_THINKING\|>|<\|begin_of_thought\|>"
+    r"|<\|channel\|>\s*(?:analysis|commentary)\b)"
+)
+_END = (
+    rf"(?:</{_NAME}>|\[/THINK(?:ING)?\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>"
+    r"|<\|channel\|>\s*final\b[^\n]{0,99}?<\|message\|>)"
+)
 _THOUGHT = re.compile(rf"^.*{_END}", re.DOTALL | re.IGNORECASE)
 """A model's thoughts, up to the last end of them; some servers leave out their beginning."""
 _UNFINISHED = re.compile(rf"^\s*(?:<\|start\|>\s*assistant\s*)?{_START}.*", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+"""A block of code; the last may lack its end."""
+_CUTS = re.compile("length|max", re.IGNORECASE)
+"""Reasons to end that mean a limit: length, model_length, max_tokens, MAX_TOKENS."""
 _SPACE = re.compile(r"\s*")
 _BRACKET = re.compile(r"[\[{]")
+_LOOKS_LIKE_LIST = re.compile(r"\[\s*(?:[\"{]|//)")
 _MOST_EFFORT, _CHARACTERS = 100, 10_000
 """Places of a reply that are tried in vain as the beginning of JSON; this many characters count as a further place."""
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
 _NAMES = ("prompt", "text", "caption", "description")
+_OWN_NAMES = {"prompt", "caption"}
+"""Names of a text that make an object a prompt, whatever lists it also has."""
+_ABOUT = {"tags", "tag", "keywords", "labels", "styles", "categories", "topics", "themes", "colors", "objects", "notes"}
+"""Names of lists that tell about prompts and hold none."""
 _NO_PROMPT = {"error", "message", "detail", "details", "reason", "refusal", "status", "topic", "category", "theme"}
 """Names of texts with which a model or a server says that it gives no prompt, or what its prompts are about."""
 
@@ -82,7 +95,8 @@ class ReplyCache:
 
 
 _CLOSING = ("]", "}")
-_CUT = "a reply cut off at max_tokens"
+_CUT, _UNENDED = "a reply cut off at max_tokens", "a reply that ends within its JSON"
+_NOT_JSON = "a list that is not JSON"
 
 
 def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
@@ -91,22 +105,24 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     What a reasoning model thinks before its answer is left out. The array can stand in a block of code or between
     sentences, and be the only list of an object. It holds texts, or objects with one text each or a text named
     `prompt`, `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing
-    but space between them are one; of other arrays, and of objects that each are a prompt, the last counts.
+    but space between them are one; of other arrays, and of objects that each are a prompt, the last counts. Blocks of
+    code come before what is outside of them, unless a list after the last block is as long as theirs.
     """
-    cut = reply.finish_reason == "length"
+    cut = _CUTS.search(reply.finish_reason) is not None
     if cut and not reply.content.rstrip(" \t\r\n`").endswith(_CLOSING):  # before the cut only drafts can have ended
         return [], Counter([_CUT])
-    values = list(_json_values(reply.content))
+    values, unread = _json_values(reply.content)
     lists = [_without_groups(items) for items in _lists(values)]
     if not lists:
         if values:
             return [], Counter(["a reply that is not a list of prompts"])
-        return [], Counter([_CUT if cut else "a reply that is not JSON"])
+        return [], Counter([_CUT if cut else unread[0] if unread else "a reply that is not JSON"])
     read = [[text.strip() for item in items if (text := _text(item)) and text.strip()] for items in lists]
     chosen = max((number for number, texts in enumerate(read) if texts), default=0)
     others = sum(map(len, read)) - len(read[chosen])
     no_text = len(lists[chosen]) - len(read[chosen])
-    return read[chosen], +Counter({"an entry that is not text": no_text, "an entry of a further list": others})
+    counts = Counter({"an entry that is not text": no_text, "an entry of a further list": others})
+    return read[chosen], +(counts + Counter(unread))
 
 
 def _lists(values: list[Any]) -> list[list[Any]]:
@@ -141,44 +157,75 @@ def _group(item: Any) -> Any:
     return next((value for name, value in named if str(name).lower() == "prompts"), None)
 
 
-def _json_values(content: str) -> Iterator[Any]:
-    """Yield the JSON of a reply: the whole reply, else that of its blocks of code, else that between its sentences."""
+def _json_values(content: str) -> tuple[list[Any], list[str]]:
+    """Return the JSON of a reply, with the lists that count last at the end, and what of it cannot be read."""
     answer = _UNFINISHED.sub("", _THOUGHT.sub("", content))
-    for texts in ([content], [answer], _FENCE.findall(answer)):
-        values = [value for text in texts if (value := _parse_lists(text)) is not None]
-        if values:
-            yield from values
-            return
+    for text in (content, answer):
+        if (values := _parse_all(text)) is not None:
+            return values, []
+    blocks = [text for text in _FENCE.findall(answer) if text.lstrip().startswith(("[", "{"))]
+    read = [_parse_all(text) for text in blocks]
+    if not any(read):
+        return _find_json(answer)
+    if read[-1] is None:  # the blocks before it are drafts
+        return [], ["a last block of code that is not JSON"]
+    *before, after = _FENCE.split(answer)[::2]
+    outside, unread = _find_json("\n".join(before))
+    following, more_unread = _find_json(after)
+    in_blocks = [value for values in read for value in values or ()]
+    if max(map(_length, following), default=0) >= max(map(_length, in_blocks)):
+        return [*outside, *in_blocks, *following], unread + more_unread
+    return [*outside, *following, *in_blocks], unread + more_unread
+
+
+def _length(value: Any) -> int:
+    """Return how many entries a JSON value has that may be prompts."""
+    return len(_items(value) or ())
+
+
+def _find_json(text: str) -> tuple[list[Any], list[str]]:
+    """Return the JSON between the sentences of a text, and what looks like a list and is none; none if it is cut."""
+    values, unread = [], []
     end = effort = 0
-    for start in _BRACKET.finditer(answer):
-        if start.start() >= end and effort < _MOST_EFFORT:
-            try:
-                _, end = _DECODER.raw_decode(answer, start.start())
-            except (ValueError, RecursionError) as error:
-                effort += 1 + (getattr(error, "pos", len(answer)) - start.start()) // _CHARACTERS
-                continue
-            value = _parse(answer[start.start() : end])
-            if value is not None:
-                yield value
+    for start in _BRACKET.finditer(text):
+        if start.start() < end or effort >= _MOST_EFFORT:
+            continue
+        try:
+            _, end = _DECODER.raw_decode(text, start.start())
+        except (ValueError, RecursionError) as error:
+            place = getattr(error, "pos", len(text))
+            effort += 1 + (place - start.start()) // _CHARACTERS
+            if isinstance(error, json.JSONDecodeError) and _ends_within(error, text):
+                return [], [_UNENDED]
+            unread += [_NOT_JSON] * (_LOOKS_LIKE_LIST.match(text, start.start()) is not None)
+            continue
+        value = _parse(text[start.start() : end])
+        if value is not None:
+            values.append(value)
+    return values, unread
 
 
-def _parse_lists(text: str) -> Any:
-    """Return the value of a JSON text, or all items of several lists with nothing but space between; None if none."""
-    if (value := _parse(text)) is not None or not text.lstrip().startswith("["):
-        return value
-    items: list[Any] = []
+def _ends_within(error: json.JSONDecodeError, text: str) -> bool:
+    """Tell whether JSON ends too early because the text does."""
+    return error.pos >= len(text.rstrip()) > 1 or error.msg.startswith("Unterminated string")
+
+
+def _parse_all(text: str) -> list[Any] | None:
+    """Return the JSON values of a text that holds nothing else, with its lists joined to one; None if it has more."""
+    if (value := _parse(text)) is not None:
+        return [value]
+    values: list[Any] = []
     place = _after_space(text, 0)
     while place < len(text):
         try:
             _, end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError):
             return None
-        found = _parse(text[place:end])
-        if not isinstance(found, list):
-            return None
-        items += found
+        values.append(_parse(text[place:end]))
         place = _after_space(text, end)
-    return items
+    if all(isinstance(value, list) for value in values):
+        return [list(chain(*values))] if values else None
+    return values if all(isinstance(value, dict) for value in values) else None
 
 
 def _after_space(text: str, place: int) -> int:
@@ -209,9 +256,19 @@ def _items(value: Any) -> list[Any] | None:
             return _items(inner[0])
         if len(value) > 1 and all(_NUMBERED.fullmatch(str(name)) for name in value):
             return list(value.values())
-        lists = [each for each in value.values() if isinstance(each, list)]
-        value = value.get("prompts", lists[0] if len(lists) == 1 else None)
+        return _only_list({str(name).lower(): each for name, each in value.items()})
     return value if isinstance(value, list) else None
+
+
+def _only_list(named: dict[str, Any]) -> list[Any] | None:
+    """Return the prompts of an object: its lists named so, else its only list; None if it is a prompt, or has more."""
+    if any(isinstance(named.get(name), str) for name in _OWN_NAMES):
+        return None
+    groups = [each for name, each in named.items() if name.endswith("prompts")]
+    if groups:
+        return list(chain(*groups)) if all(isinstance(each, list) for each in groups) else None
+    lists = [each for name, each in named.items() if isinstance(each, list) and name not in _ABOUT]
+    return lists[0] if len(lists) == 1 else None
 
 
 def _text(item: Any) -> str | None:

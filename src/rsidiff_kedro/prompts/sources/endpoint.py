@@ -36,6 +36,8 @@ CURES = {
     "max_completion_tokens": "set max_completion_tokens: null, and max_tokens in its place",
 }
 """Advice for an endpoint that rejects a field of a request."""
+_THOUGHTS = re.compile("reason|think|thought|analysis", re.IGNORECASE)
+"""Types of the parts of a content that are no answer."""
 _WORDS = ("error", "message", "detail", "error_description", "msg")
 
 T = TypeVar("T")
@@ -52,7 +54,8 @@ class _TooLongError(openai.OpenAIError):
 def _join_text(content: Any) -> Any:
     """Return the texts of a content in parts, as some reasoning models answer, without their thoughts."""
     if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
-        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+        answers = [part for part in content if not (_THOUGHTS.search(str(part.get("type"))) or part.get("thought"))]
+        return "".join(part["text"] for part in answers if isinstance(part.get("text"), str))
     return content
 
 
