@@ -157,6 +157,9 @@ def test_nothing_is_written_over(rsi: Rsi, tmp_path: Path) -> None:
     for path in (tmp_path / "kept", tmp_path / "kept" / "mine.txt"):
         result = rsi("export", path)
         assert result.exit_code == 1 and "is no empty folder; name a new one" in result.output
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    result = rsi("export", tmp_path / "loop")
+    assert result.exit_code == 1 and "is no place for a folder" in result.output and "Traceback" not in result.output
     (tmp_path / "empty").mkdir()
     assert rsi("export", tmp_path / "empty").exit_code == 0
 

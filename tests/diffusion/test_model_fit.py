@@ -104,6 +104,52 @@ def test_a_tokenizer_that_lost_merges_is_refused(family_folder, tmp_path):
         check_model(ModelSettings(family="stable_diffusion_xl", base=str(copy), resolution=32))
 
 
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        *((family, "tokenizer") for family in FAMILIES.names),
+        *((f"stable_diffusion{kind}", "tokenizer_2") for kind in ("_xl", "_3")),
+        *((family, number) for family, number in (("stable_diffusion_3", "tokenizer_3"), ("flux", "tokenizer_2"))),
+    ],
+)
+def test_a_tokenizer_that_was_saved_without_its_vocabulary_is_refused(family_folder, tmp_path, family, name):
+    """As diffusers saves it whose own files were missing: it opens, and its encoder reads nothing of a prompt."""
+    copy = shutil.copytree(family_folder(family), tmp_path / "model")
+    path = copy / name / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        content["model"] |= {"vocab": {token: n for token, n in vocabulary.items() if token[0] == "<"}, "merges": []}
+    else:
+        content["model"]["vocab"] = [entry for entry in vocabulary if entry[0][0] == "<"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match=f"the tokenizer in .*{name}' (is not whole|cannot be opened)"):
+        check_model(ModelSettings(family=family, base=str(copy), resolution=32))
+
+
+@pytest.mark.parametrize(
+    ("family", "entries", "said"),
+    [
+        ("stable_diffusion_3", {"stochastic_sampling": True}, "adds noise that the images' seeds do not make"),
+        ("stable_diffusion_3", {"shift": -1.0}, "shift is -1.0; it lies between 0 and 1000"),
+        ("sana", {"flow_shift": 0.0}, "flow_shift is 0.0"),
+        ("stable_diffusion_xl", {"clip_sample": True}, r"cuts latents to values between -1 and 1 \(clip_sample\)"),
+    ],
+)
+def test_a_scheduler_that_makes_other_images_is_refused(family_folder, tmp_path, family, entries, said):
+    base = edited(family_folder(family), tmp_path, SCHEDULER, entries)
+    with pytest.raises(ModelError, match=said):
+        check_model(ModelSettings(family=family, base=base, resolution=32))
+
+
+def test_a_scheduler_without_enough_noise_levels_ends_in_one_line(family_folder, tmp_path):
+    base = edited(family_folder("stable_diffusion_3"), tmp_path, SCHEDULER, {"num_train_timesteps": 1})
+    model = load_model(ModelSettings(family="stable_diffusion_3", base=base, resolution=32))
+    noise, sampler = torch.zeros(1, *model.latent_shape), SamplerSettings(num_inference_steps=2)
+    with pytest.raises(ModelError, match="its scheduler makes no 2 noise levels"):
+        model.generate(noise, model.conditioning(["a red circle"]), sampler, [torch.Generator()])
+
+
 def test_a_scheduler_of_diffusion_is_refused_for_a_model_of_flow_matching(family_folder, tmp_path):
     base = edited(family_folder("stable_diffusion_3"), tmp_path, INDEX, {"scheduler": ["diffusers", "DDIMScheduler"]})
     with pytest.raises(ModelError, match="DDIMScheduler is no scheduler of flow matching"):

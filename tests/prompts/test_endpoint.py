@@ -438,7 +438,10 @@ LIST = json.dumps(PROMPTS)
         f"```python\nprint('prompts')\n```\n```json\n{LIST}\n```\n```sh\necho [1]\n```",
         "\n".join(json.dumps({"prompt": prompt, "tags": ["cute", prompt]}) for prompt in PROMPTS),
         "```json\n" + "\n".join(json.dumps({"text": prompt, "tags": ["cute"]}) for prompt in PROMPTS) + "\n```",
-        json.dumps({"prompts": PROMPTS[:1], "more_prompts": PROMPTS[1:], "styles": ["oil"]}),
+        json.dumps({"prompts": PROMPTS, "negative_prompts": [*PROMPTS[:1], "ugly"], "styles": ["oil"]}),
+        f'{LIST}\n\nNotes: I avoided ["artists", "brands", "names"].',
+        f"```json\n{LIST}\n```\nEach one varies {json.dumps(['light'] * len(PROMPTS))}.",
+        f'```json\n{LIST}\n```\nThemes:\n```json\n["animals"]\n```',
     ],
 )
 def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, content):
@@ -456,6 +459,7 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('<think effort="low"> maybe ["a draft"]', [], "a reply that is not JSON"),
         ('<|START_THINKING|> maybe ["a draft"]', [], "a reply that is not JSON"),
         ('```\n["a draft"]\n```\nBetter:\n```\n["one", "two",]\n```', [], "a last block of code that is not JSON"),
+        ('{"prompts": ["a", "b"], "avoid_prompts": ["c"]}', ["a", "b"], "an entry of a further list"),
         ('As ["one", ...]:\n["a fox"]', ["a fox"], "a list that is not JSON"),
         ('```\n["one", "two"]\n```\nStyles: ["oil"]', ["one", "two"], "an entry of a further list"),
     ],

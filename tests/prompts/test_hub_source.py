@@ -293,12 +293,12 @@ def test_numbers_of_classes_in_json_are_read_by_their_names(folder):
 
 def test_numbers_of_classes_in_csv_are_read_by_their_names(folder):
     (folder / "train.txt").unlink()
-    (folder / "a.csv").write_text("text,kind\na fox,1\na hare,\nan owl,bird\n")
+    (folder / "a.csv").write_text("text,kind\na fox,1\na hare,\nan owl,bird\na newt,-1\n")
     label = "dtype: {class_label: {names: {'0': bird, '1': mammal}}}"
     described = f"dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: kind\n    {label}\n"
     (folder / "README.md").write_text(f"---\n{described}---\n")
     found = HubSource(dataset=str(folder), category_column="kind").collect(0)
-    assert found["category"].tolist() == ["mammal", "", "bird"]
+    assert found["category"].tolist() == ["mammal", "", "bird", ""]
 
 
 @pytest.mark.parametrize(

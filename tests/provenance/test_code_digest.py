@@ -1,8 +1,10 @@
 """Digests count the code that a step needs, and nothing else."""
 
 import importlib
+import py_compile
 import sys
 import textwrap
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -389,6 +391,28 @@ def test_unusual_ways_to_hold_code_count(digest: Digest, monkeypatch: pytest.Mon
     changed = {name: files[name].replace(*edit) for name in more}
     assert digest(files | changed, ("garden.mine:Mine",)) != before
     assert digest(files, ("garden.mine:Mine",)) == before
+
+
+@pytest.mark.parametrize("kind", ["compiled", "in an archive"])
+def test_a_plug_in_without_source_counts_by_its_bytes(digest: Digest, tmp_path: Path, kind: str) -> None:
+    def write(text: str) -> None:
+        source = tmp_path / "sources" / "plot.py"
+        source.parent.mkdir(exist_ok=True)
+        source.write_text(text)
+        if kind == "compiled":
+            by_content = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            py_compile.compile(str(source), str(tmp_path / "plot.pyc"), doraise=True, invalidation_mode=by_content)
+        else:
+            with zipfile.ZipFile(tmp_path / "plots.zip", "w") as archive:
+                archive.writestr(zipfile.ZipInfo("plot.py"), text)
+
+    files = PLUGINS | {name: text for name, text in GARDEN.items() if name != "./plot.py"}
+    sys.path.insert(0, str(tmp_path / "plots.zip"))  # `digest` puts the list back
+    found = []
+    for text in ("SIZE = 1\n", "SIZE = 1\n", "SIZE = 25\n"):
+        write(text)
+        found.append(digest(files, ("garden.mine:Mine",)))
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_template_counts_for_what_is_rendered_with_it_and_for_nothing_else(digest: Digest) -> None:

@@ -66,7 +66,10 @@ def _how(name: str) -> str:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Write into a folder beside the wanted one, which becomes it at the end."""
-    folder = folder.resolve()
+    try:
+        folder = folder.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{folder} is no place for a folder ({error}); give another") from error
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
     unfinished.mkdir()

@@ -25,7 +25,7 @@ from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora, load_lora, restore_lora
 from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
-from rsidiff_kedro.diffusion.model_fit import check_fit, check_merges, check_tokens, check_vocabulary
+from rsidiff_kedro.diffusion.model_fit import check_fit, check_tokenizers, check_tokens, check_vocabulary
 from rsidiff_kedro.diffusion.model_folder import (
     ModelError,
     check_components,
@@ -191,7 +191,7 @@ class DiffusionModel(ABC):
         check_files(folder, components)
         check_fit(folder, components, cls.denoiser_name, flow=not cls.has_snr, packed=cls.latents_per_token)
         check_tokens(folder, components, {cls.tokenizer_name: cls.max_tokens})
-        check_merges(folder, components)
+        check_tokenizers(folder, components)
         for name, kind in sorted(components.items()):
             if issubclass(kind, nn.Module):
                 check_network(folder / name, kind)
@@ -210,10 +210,10 @@ class DiffusionModel(ABC):
         check_vocabulary(self.pipeline.components)
         self.tokenizer.check()
         read = self.conditioning(["a", "a cat on a chair"]).tensors
-        if all(torch.equal(*two) for name, two in read.items() if "mask" not in name):
+        if any(torch.equal(*two) for name, two in read.items() if "mask" not in name):
             raise ModelError(
-                "model.base: the text encoder returns the same embeddings for all prompts; its weights are broken, so "
-                "save or download them again"
+                "model.base: a text encoder returns the same embeddings for all prompts; its weights or its tokenizer "
+                "are broken, so save or download them again"
             )
 
     @classmethod
@@ -326,17 +326,23 @@ class DiffusionModel(ABC):
         if self.negative_prompt and sampler.guidance_scale > 1.0:
             negative = self.no_prompt.repeat(len(conditioning))
             inputs |= {f"negative_{name}": tensor for name, tensor in negative.tensors.items()}
-        latents = self.pipeline(
-            **inputs,
-            **self.sampling_options,
-            latents=self.pack(noise.to(self.device, self.dtype)),
-            height=self.image_size,
-            width=self.image_size,
-            generator=generators,
-            num_inference_steps=sampler.num_inference_steps,
-            guidance_scale=sampler.guidance_scale,
-            output_type="latent",
-        ).images
+        try:
+            latents = self.pipeline(
+                **inputs,
+                **self.sampling_options,
+                latents=self.pack(noise.to(self.device, self.dtype)),
+                height=self.image_size,
+                width=self.image_size,
+                generator=generators,
+                num_inference_steps=sampler.num_inference_steps,
+                guidance_scale=sampler.guidance_scale,
+                output_type="latent",
+            ).images
+        except (IndexError, ZeroDivisionError) as error:
+            raise ModelError(
+                f"model.base: its scheduler makes no {sampler.num_inference_steps} noise levels ({error}); correct its "
+                "scheduler_config.json"
+            ) from error
         return self.unpack(latents, noise.shape[-1])
 
     @torch.no_grad()

@@ -5,10 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformers import CLIPTokenizer, GemmaTokenizer
+from transformers import PreTrainedTokenizerBase
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
+from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary
 from rsidiff_kedro.diffusion.model_folder import ModelError, config_of, read_object
 
 PURPOSES = {9: "inpainting", 8: "editing images by instructions", 7: "upscaling", 5: "generating from depth"}
@@ -50,24 +50,25 @@ def check_tokens(folder: Path, components: Iterable[str], most: Mapping[str, int
             )
 
 
-def check_merges(folder: Path, components: Mapping[str, Any]) -> None:
-    """Raise ModelError if a tokenizer with byte pairs cannot be opened, or lost merges.
+def check_tokenizers(folder: Path, components: Mapping[str, Any]) -> None:
+    """Raise ModelError if a tokenizer cannot be opened, or lost its vocabulary or merges.
 
     Args:
         components: the class of each component.
     """
     for name, kind in components.items():
-        if issubclass(kind, CLIPTokenizer | GemmaTokenizer):
+        if issubclass(kind, PreTrainedTokenizerBase):
             files = sorted((path.name, path.stat()) for path in (folder / name).iterdir() if path.is_file())
             stats = tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in files)
-            _check_merges((folder / name).absolute(), kind, stats)
+            _check_tokenizer((folder / name).absolute(), kind, stats)
 
 
 @lru_cache(maxsize=16)
-def _check_merges(component: Path, kind: Any, files: tuple[Any, ...]) -> None:
+def _check_tokenizer(component: Path, kind: Any, files: tuple[Any, ...]) -> None:
     problem = f"model.base: the tokenizer in {str(component)!r}"
     with loading(lambda error: ModelError(f"{problem} cannot be opened ({reason(error)}); save it again")):
-        lost = describe_lost_merges(kind.from_pretrained(component, trust_remote_code=False))
+        tokenizer = kind.from_pretrained(component, trust_remote_code=False)
+        lost = describe_lost_merges(tokenizer) if has_vocabulary(tokenizer) else "its vocabulary is missing"
     if lost:
         raise ModelError(f"{problem} is not whole: {lost}; save or download it again")
 
@@ -103,6 +104,7 @@ def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, 
         or _misfit_of_denoiser(configs)
         or _misfit_of_noise(configs, flow)
         or _misfit_of_schedule(configs.scheduler)
+        or _misfit_of_sampling(configs.scheduler, is_xl="text_encoder_2" in components and not flow)
     )
     if problem is not None:
         raise ModelError(f"model.base: {str(folder)!r} does not fit: {problem} (docs/models.md)")
@@ -172,6 +174,22 @@ def _misfit_of_schedule(scheduler: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _misfit_of_sampling(scheduler: Mapping[str, Any], is_xl: bool) -> str | None:
+    """Say which entry of a scheduler makes images that no seed repeats, or none that a model is trained for."""
+    if scheduler.get("stochastic_sampling"):
+        return "its scheduler adds noise that the images' seeds do not make (stochastic_sampling); set it to false"
+    if is_xl and scheduler.get("clip_sample"):  # diffusers corrects it for Stable Diffusion 1.x
+        return "its scheduler cuts latents to values between -1 and 1 (clip_sample), as for pixels; set it to false"
+    for name in ("shift", "flow_shift"):
+        shift = scheduler.get(name)
+        if shift is not None and not (isinstance(shift, int | float) and 0 < shift <= _MOST_SHIFT):
+            return (
+                f"its scheduler's {name} is {str(shift)[:40]}; it lies between 0 and {_MOST_SHIFT}, usually at 1 to 12"
+            )
+    return None
+
+
+_MOST_SHIFT = 1000
 _SPACINGS = ("leading", "trailing", "linspace")
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import snapshot_download
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
-from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
+from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary
 from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, model_source
 
 
@@ -39,7 +39,7 @@ class PromptTokenizer:
                 f"model.base: the tokenizer reads {self.max_tokens} tokens (model_max_length); a text encoder reads "
                 "some hundreds at most: put the right number into tokenizer_config.json"
             )
-        if len(self) < 3 or self.count(["a"]) == self.count(["a cat on a chair"]):
+        if not has_vocabulary(self._tokenizer) or self.count(["a"]) == self.count(["a cat on a chair"]):
             raise ModelError(
                 "model.base: the tokenizer returns the same tokens for all texts, its vocabulary is missing; save it "
                 "again"

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import sysconfig
 from collections.abc import Collection, Iterator
+from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,13 +79,24 @@ def _source_of(module: str, owner: str) -> Path | None:
     if not folders:
         found = [Path(spec.origin)] if spec.origin and not rest else []
     else:
-        inside = [folder.joinpath(*rest) for folder in folders]
-        found = [each for path in inside for each in (path / "__init__.py", path.with_name(f"{path.name}.py"))]
-        found = [each for each in found if rest or each.name == "__init__.py"]
-    for path in found:
-        if path.suffix == ".py" and path.is_file() and (_is_own(path) or (top == owner and not _is_pythons(path))):
+        stems = [stem for folder in folders for stem in _stems(folder, rest)]
+        found = [stem.with_name(stem.name + suffix) for stem in stems for suffix in all_suffixes()]
+    for path in (_archive_of(each) or each for each in found):
+        if path.is_file() and (_is_own(path) or (top == owner and not _is_pythons(path))):
             return path
     return None
+
+
+def _stems(folder: Path, rest: list[str]) -> Iterator[Path]:
+    """Yield where a module may lie in the folder of its package, without the ends of names that Python imports."""
+    yield folder.joinpath(*rest, "__init__")
+    if rest:
+        yield folder.joinpath(*rest)
+
+
+def _archive_of(path: Path) -> Path | None:
+    """Return the archive on Python's path that a module lies in; it counts as a whole."""
+    return next((each for each in path.parents if each.is_file()), None)
 
 
 def _is_own(path: Path) -> bool:
@@ -105,9 +117,12 @@ def _files(package: Path) -> Iterator[Path]:
 def _read(path: Path, module: str) -> tuple[str, frozenset[Place]]:
     """Return a module's source and its imports, also those inside functions.
 
-    Docstrings remain, because a plug-in may compute with them. Source that cannot be written as a tree counts as it is.
+    Docstrings remain, because a plug-in may compute with them. What cannot be written as a tree counts as it is: long
+    expressions, compiled modules, archives.
     """
     content = path.read_bytes()
+    if path.suffix != ".py":
+        return hashlib.sha256(content).hexdigest(), frozenset()
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: frozenset[Place] = frozenset()
     try:

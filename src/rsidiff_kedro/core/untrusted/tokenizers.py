@@ -2,14 +2,23 @@
 
 import json
 import re
+from itertools import islice
 from typing import Any
 
 from transformers import CLIPTokenizer
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 """A token for a byte, of vocabularies that have one for each."""
+_MARK = re.compile(r"<[^<>]*>(?:</w>)?")
 _MOST_WITHOUT = 0.1
 """Share of a vocabulary of other pairs of bytes than CLIP's that no merge may make."""
+
+
+def has_vocabulary(tokenizer: Any) -> bool:
+    """Tell whether a tokenizer has tokens other than special ones; one that lost its files may open without."""
+    special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    words = (token for token in tokenizer.get_vocab() if token not in special and not _MARK.fullmatch(token))
+    return next(islice(words, 2, None), None) is not None
 
 
 def tokens_without_merge(tokenizer: Any) -> list[str]:

@@ -105,8 +105,9 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     What a reasoning model thinks before its answer is left out. The array can stand in a block of code or between
     sentences, and be the only list of an object. It holds texts, or objects with one text each or a text named
     `prompt`, `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing
-    but space between them are one; of other arrays, and of objects that each are a prompt, the last counts. Blocks of
-    code come before what is outside of them, unless a list after the last block is as long as theirs.
+    but space between them are one; of other arrays, and of objects that each are a prompt, the last counts that is no
+    mere note: it has half as many entries as the longest, of half as many words. Blocks of code come before what is
+    outside of them, unless a list after the last block is as long as theirs.
     """
     cut = _CUTS.search(reply.finish_reason) is not None
     if cut and not reply.content.rstrip(" \t\r\n`").endswith(_CLOSING):  # before the cut only drafts can have ended
@@ -118,11 +119,19 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
             return [], Counter(["a reply that is not a list of prompts"])
         return [], Counter([_CUT if cut else unread[0] if unread else "a reply that is not JSON"])
     read = [[text.strip() for item in items if (text := _text(item)) and text.strip()] for items in lists]
-    chosen = max((number for number, texts in enumerate(read) if texts), default=0)
+    chosen = _choose(read)
     others = sum(map(len, read)) - len(read[chosen])
     no_text = len(lists[chosen]) - len(read[chosen])
     counts = Counter({"an entry that is not text": no_text, "an entry of a further list": others})
     return read[chosen], +(counts + Counter(unread))
+
+
+def _choose(lists: list[list[str]]) -> int:
+    """Return the number of the last list that is about as long as the longest one, and about as wordy as any such."""
+    most = max(map(len, lists))
+    long = [number for number, texts in enumerate(lists) if texts and len(texts) * 2 >= most]
+    words = {number: sum(len(text.split()) for text in lists[number]) / len(lists[number]) for number in long}
+    return max((number for number in long if words[number] * 2 >= max(words.values())), default=0)
 
 
 def _lists(values: list[Any]) -> list[list[Any]]:
@@ -133,7 +142,8 @@ def _lists(values: list[Any]) -> list[list[Any]]:
     lists: list[list[Any]] = []
     for is_list, group in groupby(values, lambda value: _items(value) is not None):
         if is_list:
-            lists += [items for value in group if (items := _items(value))]
+            for value in group:
+                lists += [items for items in (*_further(value), _items(value)) if items]
         elif objects := [value for value in group if isinstance(value, dict) and _text(value)]:
             named = any(str(key).lower() in _NAMES for value in objects for key in value)
             alone = not named and len(objects) == len(values) == 1  # one text under any name is more likely a refusal
@@ -260,13 +270,19 @@ def _items(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
+def _further(value: Any) -> list[list[Any]]:
+    """Return the lists beside an object's `prompts` with such a name, as `negative_prompts` and `more_prompts` are."""
+    named = {str(name).lower(): each for name, each in value.items()} if isinstance(value, dict) else {}
+    is_beside = isinstance(named.get("prompts"), list)
+    return [each for name, each in named.items() if is_beside and isinstance(each, list) and name.endswith("_prompts")]
+
+
 def _only_list(named: dict[str, Any]) -> list[Any] | None:
-    """Return the prompts of an object: its lists named so, else its only list; None if it is a prompt, or has more."""
+    """Return the list of an object that is named `prompts`, or its only one; None if it is a prompt, or has more."""
     if any(isinstance(named.get(name), str) for name in _OWN_NAMES):
         return None
-    groups = [each for name, each in named.items() if name.endswith("prompts")]
-    if groups:
-        return list(chain(*groups)) if all(isinstance(each, list) for each in groups) else None
+    if "prompts" in named:
+        return named["prompts"] if isinstance(named["prompts"], list) else None
     lists = [each for name, each in named.items() if isinstance(each, list) and name not in _ABOUT]
     return lists[0] if len(lists) == 1 else None
 

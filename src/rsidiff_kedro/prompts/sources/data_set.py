@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,7 @@ def _read_tables(
 
 def _named(values: pd.Series, names: list[str], column: str) -> pd.Series:
     """Return classes by their names, which CSV may hold as numbers or as names."""
-    numbers = [int(value) if isinstance(value, str) and value.isdecimal() else value for value in values]
+    numbers = [int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value for value in values]
     numbers = [None if value == "" else value for value in numbers]
     return name_classes(pd.Series(numbers, values.index, dtype=object), names, column)
 

@@ -21,7 +21,7 @@ from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 logger = logging.getLogger(__name__)
 
-LARGEST_REPLY = 10_000_000
+LARGEST_REPLY = 2_000_000
 """Bytes of an answer that are read; a hundred prompts take some ten thousand."""
 CONNECT_SECONDS = 10.0
 """Time for a connection, which is tried again; a reply that takes too long is not."""
