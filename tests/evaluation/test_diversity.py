@@ -1,13 +1,16 @@
 """Diversity and distance of sets of features."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rsidiff_kedro.evaluation.distance import frechet_distance
-from rsidiff_kedro.evaluation.diversity import embedding_spread, vendi_score
+from rsidiff_kedro.evaluation.diversity import embedding_spread, open_diversity, vendi_score
 
 features = arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 6)), elements=st.floats(-10, 10, width=32))
 
@@ -39,6 +42,20 @@ def test_the_embedding_spread_is_the_mean_cosine_distance_within_each_prompt():
     found = embedding_spread(rows, np.array(["b", "b", "a", "a", "c"]))
     assert found.index.tolist() == ["a", "b", "c"] and found.name == "embedding_spread"
     np.testing.assert_allclose(found, [0, 1, np.nan], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ([{"size": "small"}, {"size": "small", "color": "red"}], [0.5]),
+        ([{"size": "small", "color": "red"}, {"size": "small"}], [0.5]),
+        ([{"size": "small"}, {"color": "red"}], [1.0]),
+        ([{}, {}], []),
+    ],
+)
+def test_right_samples_may_leave_different_attributes_open(shown, expected):
+    verdicts = pd.DataFrame({"prompt_id": "a", "correct": True, "left_open": [json.dumps(each) for each in shown]})
+    assert open_diversity(verdicts).tolist() == expected
 
 
 def test_frechet_distance_is_zero_to_itself_symmetric_and_grows_with_a_shift():

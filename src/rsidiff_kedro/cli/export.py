@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-from rsidiff_kedro.cli.project import in_one_line, open_project
+from rsidiff_kedro.cli.project import PACKAGE, in_one_line, open_project
 from rsidiff_kedro.cli.sample import round_option
 from rsidiff_kedro.core.errors import InputError
 
@@ -111,7 +111,7 @@ def _facts(
     examples: "list[Example]",
     usage: Callable[[str], str],
 ) -> "CardFacts":
-    from rsidiff_kedro.diffusion.model_folder import is_folder_name, shipped_folder
+    from rsidiff_kedro.diffusion.model_folder import BASES, is_folder_name, shipped_folder
     from rsidiff_kedro.provenance.records import chain
     from rsidiff_kedro.reporting.model_card import CardFacts
 
@@ -124,7 +124,7 @@ def _facts(
         name=title,
         base=shown,
         on_hub=not shipped and not is_folder_name(base),
-        licence="mit" if shipped else None,
+        licence="mit" if shipped and BASES.package(base) == PACKAGE else None,
         number=number,
         how="the last that the gate accepted" if name == "best" else "chosen by hand",
         info=adapter.info,

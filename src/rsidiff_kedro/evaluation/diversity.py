@@ -44,13 +44,15 @@ def open_diversity(verdicts: pd.DataFrame) -> pd.Series:
     """Return how much the right samples of a prompt differ in attributes that it leaves open, in [0, 1], by prompt_id.
 
     It is the share of open attributes in which two right samples of the prompt differ, averaged over all pairs (a
-    Gini-Simpson index). Prompts with fewer than two right samples are left out. Wrong samples do not count, because
-    they would differ most. `verdicts` has prompt_id and the columns of `judging.Judge`.
+    Gini-Simpson index). An attribute that one sample has and the other lacks counts as a difference. Prompts with fewer
+    than two right samples are left out, and so are those of which no sample has an open attribute. Wrong samples do not
+    count, because they would differ most. `verdicts` has prompt_id and the columns of `judging.Judge`.
     """
     right = verdicts[verdicts["correct"].fillna(False).astype(bool)]
     values = {}
     for prompt_id, shown in right.groupby("prompt_id")["left_open"]:
         pairs = list(itertools.combinations(map(json.loads, shown), 2))
-        if pairs:
-            values[prompt_id] = float(np.mean([one[key] != other[key] for one, other in pairs for key in one]))
+        differs = [one.get(key) != other.get(key) for one, other in pairs for key in one.keys() | other.keys()]
+        if differs:
+            values[prompt_id] = float(np.mean(differs))
     return pd.Series(values, name="open_diversity", dtype=float).rename_axis("prompt_id")

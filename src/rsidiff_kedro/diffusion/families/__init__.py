@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -74,7 +75,7 @@ def check_model(model: ModelSettings) -> None:
     )
     index = find_index(model.base, model.revision)
     found, wanted = read_object(index).get("_class_name", ""), family.pipeline_class.__name__
-    families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
+    families = _by_pipeline()
     if not isinstance(found, str):
         raise ModelError(
             f"model.base: {str(index)!r} names its pipeline {found!r}; code that comes with a model is not run: give a "
@@ -92,6 +93,15 @@ def check_model(model: ModelSettings) -> None:
         family.check_folder(index.parent, model)
     else:
         family.components_of(index.parent, model)
+
+
+def _by_pipeline() -> dict[str, str]:
+    """Map the names of pipelines to the families that generate with them, as far as these can be imported."""
+    families: dict[str, str] = {}
+    for name in FAMILIES.names:
+        with suppress(PluginError):
+            families[FAMILIES.load(name).pipeline_class.__name__] = name
+    return families
 
 
 def check_loss(model: ModelSettings, settings: LossSettings) -> None:
