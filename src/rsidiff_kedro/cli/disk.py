@@ -43,8 +43,9 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     except ValueError as error:
         raise click.UsageError(" ".join(str(error).split())) from error
     disk = _open_disk(env)
-    if delete and disk.active():
-        raise click.ClickException(f"run {disk.active()[0]} is active and may need these files; wait until it ends")
+    active = disk.active() if delete else []
+    if active:
+        raise click.ClickException(f"run {active[0]} is active and may need these files; wait until it ends")
     found, kept = disk.deletable(keep, *_open_catalog(env)), []
     for each in found:
         click.echo(f"{_megabytes(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
