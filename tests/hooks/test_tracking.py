@@ -108,6 +108,7 @@ def test_each_round_is_a_child_with_the_same_metrics_and_the_parent_has_them_by_
     run(TrackingHooks(), root, rounds())
     client, parent, children = runs_of(root)
     assert sorted(children) == ["round_0", "round_1", "round_2"]
+    assert parent.data.tags["kedro.env"] == "local"  # the default
     assert len({frozenset(child.data.metrics) for child in children.values()}) == 1
     history = client.get_metric_history(parent.info.run_id, "test/prompt_accuracy")
     assert sorted((point.step, point.value) for point in history) == [(0, 0.0), (1, 0.1), (2, 0.2)]

@@ -62,7 +62,7 @@ FileId = tuple[int, int]
 def files_of(path: Path) -> Iterator[tuple[FileId, os.stat_result]]:
     """Yield a file, or each file in a folder, once per name; what is not there, or vanishes meanwhile, is left out."""
     inside = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    for each in chain([path], inside):
+    for each in chain([str(path)], inside):
         with suppress(OSError):
             found = os.stat(each)
             if stat.S_ISREG(found.st_mode):

@@ -16,7 +16,7 @@ from kedro.pipeline.node import Node
 from rsidiff_kedro import __version__
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
 from rsidiff_kedro.execution.run_facts import Change, RunFacts, set_run_facts
-from rsidiff_kedro.hooks.configuration import RsiConfigLoader
+from rsidiff_kedro.hooks.configuration import RsiConfigLoader, environment_of
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.provenance.code_digest import library_versions
 from rsidiff_kedro.provenance.records import Record, Records, chain
@@ -42,7 +42,7 @@ class RunFactsHooks:
         loader = context.config_loader
         self._root = Path(context.project_path)
         self._records = Records(self._root / loader["globals"]["data"] / RECORDS)
-        self._environment = str(context.env or "local")
+        self._environment = environment_of(context.env)
         self._changed = loader.changed_parameters() if isinstance(loader, RsiConfigLoader) else {}
 
     @hook_impl

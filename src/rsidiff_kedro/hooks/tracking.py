@@ -19,6 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.hooks.configuration import environment_of
 from rsidiff_kedro.hooks.mlflow_runs import CHILD_PARAMETERS, RECORDERS, RoundRuns, flattened, run_name
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_settings, store_errors
 from rsidiff_kedro.hooks.stage_times import stage_seconds
@@ -70,7 +71,7 @@ class TrackingHooks:
         tags = {
             "mlflow.source.name": "kedro run",
             "kedro.run_id": str(run_params["run_id"]),
-            "kedro.env": str(run_params.get("env") or "base"),
+            "kedro.env": environment_of(run_params.get("env")),
             "kedro.pipelines": ", ".join(run_params.get("pipeline_names") or ["__default__"]),
         }
         name = run_name(parameters, supervised=not any(each.startswith(f"{METHOD}.") for each in made))

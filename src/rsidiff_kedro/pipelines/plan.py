@@ -38,7 +38,10 @@ def count_images(parameters: "Parameters") -> Counts:
     curation, rounds = parameters.prompt_curation, parameters.rounds
     tested = curation.test_size * parameters.evaluation.samples_per_prompt
     validated = curation.validation_size * parameters.gate.samples_per_prompt
-    candidates = curation.source.expected or getattr(curation.source, "limit", None) or 2 * curation.pool_size
+    given = curation.source.expected or getattr(curation.source, "limit", None)
+    separate = curation.evaluation_source is not None or curation.source.expected_evaluation is not None
+    held_out = 0 if separate else curation.validation_size + curation.test_size
+    candidates = max(0, given - held_out) if given else 2 * curation.pool_size
     window, base = parameters.replay.rounds + 1, parameters.replay.base
     sets = sum(min(number, window) + (base and number > window) for number in range(1, rounds + 1))
     return Counts(
@@ -76,10 +79,11 @@ def held_bytes(parameters: "Parameters", folder: Path) -> dict[str, int]:
     """Estimate the weights that each stage holds; activations grow with micro_batch_size and resolution."""
     width = 4 if parameters.model.dtype == "float32" else 2
     counts = footprint.component_parameters(folder, parameters.model)
-    kind, few = parameters.model.text_encoder_quantization, family_of(parameters.model).quantizable(parameters.model)
+    family = family_of(parameters.model)
+    kind, few = parameters.model.text_encoder_quantization, family.quantizable(parameters.model)
     small = BYTES.get(kind or "", width)
     model = int(sum(count * (small if name in few else width) for name, count in counts.items()))
-    denoiser = counts.get("unet", 0) + counts.get("transformer", 0)
+    denoiser = counts.get(family.denoiser_name, 0)
     trained = trained_parameters(parameters, folder) * footprint.OPTIMIZER_BYTES
     held = {
         "synthesis, gate, evaluation": model,
