@@ -27,6 +27,11 @@ def test_the_rewards_of_a_run_score_the_image(project: Path, score: Callable[...
     assert result.output == f"proxy  {expected:.4f}  (selects in a run)\n"
 
 
+def test_a_reward_that_only_has_a_floor_is_one_of_a_run(project: Path, score: Callable[..., Result]) -> None:
+    result = score("red.png", PROMPT, "--params=preference_selection.floors={oracle: 0}")
+    assert [line.split()[0] for line in result.output.splitlines()] == ["proxy", "oracle"], result.output
+
+
 def test_named_rewards_score_it_and_nothing_else(
     project: Path, score: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
