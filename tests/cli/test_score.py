@@ -1,5 +1,6 @@
 """`kedro rsi score` scores one image with the rewards of a run, or with others."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_the_rewards_of_a_run_score_the_image(project: Path, score: Callable[...
 
 def test_a_reward_that_only_has_a_floor_is_one_of_a_run(project: Path, score: Callable[..., Result]) -> None:
     result = score("red.png", PROMPT, "--params=preference_selection.floors={oracle: 0}")
-    assert [line.split()[0] for line in result.output.splitlines()] == ["proxy", "oracle"], result.output
+    assert re.findall(r"(\w+) +-?\d+\.\d{4}  \(", result.output) == ["proxy", "oracle"], result.output
 
 
 def test_named_rewards_score_it_and_nothing_else(

@@ -5,36 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from rsidiff_kedro.evaluation.distance import frechet_distance
-from rsidiff_kedro.evaluation.diversity import embedding_spread, open_diversity, vendi_score
-
-features = arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 6)), elements=st.floats(-10, 10, width=32))
-
-
-@given(features)
-def test_vendi_score_lies_between_one_and_the_number_of_images(features):
-    assert 1 - 1e-6 <= vendi_score(features) <= len(features) + 1e-6
-
-
-@given(features, st.randoms())
-def test_vendi_score_does_not_depend_on_the_order(features, random):
-    order = random.sample(range(len(features)), len(features))
-    assert vendi_score(features[order]) == pytest.approx(vendi_score(features))
-
-
-def test_vendi_score_counts_images_that_have_nothing_in_common():
-    assert vendi_score(np.eye(5)) == pytest.approx(5)
-    assert vendi_score(np.ones((5, 3))) == pytest.approx(1)
-    assert vendi_score(np.repeat(np.eye(2), 4, axis=0)) == pytest.approx(2)
-
-
-def test_vendi_score_refuses_no_images():
-    with pytest.raises(ValueError, match="one image"):
-        vendi_score(np.empty((0, 4)))
+from rsidiff_kedro.evaluation.diversity import embedding_spread, open_diversity
 
 
 def test_the_embedding_spread_is_the_mean_cosine_distance_within_each_prompt():

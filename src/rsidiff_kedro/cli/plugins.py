@@ -73,7 +73,7 @@ def _uses(parameters: "Parameters") -> dict[str, str]:
     """Return what the parameters use each reward for."""
     selection = parameters.preference_selection
     used = {
-        "selecting": [name for name, weight in selection.rewards.items() if weight],
+        "selecting": selection.rewards,
         "a floor": selection.floors,
         "reporting": parameters.evaluation.rewards,
         "the probe": [parameters.prompt_curation.probe.reward] if parameters.prompt_curation.enabled else [],

@@ -8,23 +8,6 @@ import pandas as pd
 from sklearn.preprocessing import normalize
 
 
-def vendi_score(features: np.ndarray) -> float:
-    """Return the effective number of different images, in [1, n], by cosine similarity of features [n, d].
-
-    It is the exponential of the entropy of the similarity matrix's eigenvalues (Friedman and Dieng, arXiv 2210.02410).
-
-    Raises:
-        ValueError: there is no image, or a value is not finite.
-    """
-    features = np.asarray(features, dtype=np.float64)
-    if not features.size or not np.isfinite(features).all():
-        raise ValueError(f"features of shape {features.shape} must be finite and of one image at least")
-    # The squared singular values of the rows are the eigenvalues of their similarity matrix.
-    eigenvalues = np.linalg.svd(normalize(features), compute_uv=False) ** 2
-    shares = eigenvalues[eigenvalues > 1e-12] / eigenvalues.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 1.0
-
-
 def embedding_spread(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -> pd.Series:
     """Return the mean pairwise cosine distance of features [n, d], in [0, 2], within each prompt, by prompt_id.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
@@ -17,7 +16,7 @@ from rsidiff_kedro import __version__
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
 from rsidiff_kedro.execution.run_facts import Change, RunFacts, set_run_facts
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader, environment_of
-from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.hooks.stage_times import recorded_seconds
 from rsidiff_kedro.provenance.code_digest import library_versions
 from rsidiff_kedro.provenance.records import Record, Records, chain
 from rsidiff_kedro.provenance.retention import RECORDS
@@ -58,7 +57,7 @@ class RunFactsHooks:
                 environment=self._environment,
                 changed=self._changed,
                 versions={"rsidiff_kedro": __version__, **library_versions(), "python": platform.python_version()},
-                seconds=_seconds(made),
+                seconds=recorded_seconds(made),
                 adapters=self._adapters(made, catalog),
             )
         )
@@ -90,22 +89,6 @@ class RunFactsHooks:
                     inside = folder.is_relative_to(self._root)
                     folders[int(match[1])] = str(folder.relative_to(self._root) if inside else folder)
         return folders
-
-
-def _seconds(made: list[Record]) -> dict[str, float]:
-    """Add up what the steps of each stage took; nothing if an earlier version recorded no time."""
-    stage_of = {
-        node.name: stage.name
-        for pipeline in dict(pipelines).values()
-        for node in pipeline.nodes
-        for stage in stages()
-        if stage.name in node.tags
-    }
-    found = dict.fromkeys((stage.name for stage in stages()), 0.0)
-    for record in made:
-        if record.step in stage_of:
-            found[stage_of[record.step]] += record.seconds
-    return {name: seconds for name, seconds in found.items() if seconds}
 
 
 def command() -> str:

@@ -97,14 +97,12 @@ class TrackingHooks:
         self._round = number
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Record a dataset as soon as it exists."""
         self._record(dataset_name, lambda: data)
 
     @hook_impl
-    def after_pipeline_run(
-        self, run_params: dict[str, Any], run_result: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> None:
+    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
         """Record the reused datasets and the time outside rounds, and close the runs."""
         if self._runs is None:
             return
@@ -147,9 +145,7 @@ class TrackingHooks:
             self._recorded.add(what)
 
     @hook_impl
-    def on_pipeline_error(
-        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> None:
+    def on_pipeline_error(self, error: Exception) -> None:
         """Close the runs as FAILED, with the error's message."""
         if self._runs is None:
             return

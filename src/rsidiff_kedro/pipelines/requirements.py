@@ -166,7 +166,7 @@ def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters") ->
         scores: of its images.
         parameters: of the run.
     """
-    selecting = [reward for reward, weight in parameters.preference_selection.rewards.items() if weight]
+    selecting = [*parameters.preference_selection.rewards]
     if name.endswith(".round_0.test_scores"):
         compared = [*parameters.evaluation.rewards, *selecting]
         advice = f"add {name.rpartition('.')[0]} to --namespaces, with --only-missing-outputs"
