@@ -53,7 +53,7 @@ def test_time_follows_steps_and_rounds(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("speed", "said"),
-    [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 0.0, 60.0), "Time: about 24 minutes of")],
+    [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 0.0, 60.0), "Time: about 24 min 00 s of")],
 )
 def test_three_lines_say_it(project: Path, speed: Speed | None, said: str) -> None:
     settings = parameters()

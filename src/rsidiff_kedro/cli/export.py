@@ -111,19 +111,20 @@ def _facts(
     examples: "list[Example]",
     usage: Callable[[str], str],
 ) -> "CardFacts":
-    from rsidiff_kedro.diffusion.model_folder import BASES, is_folder_name, shipped_folder
+    from rsidiff_kedro.core.locations import is_path
+    from rsidiff_kedro.diffusion.model_folder import BASES, shipped_folder
     from rsidiff_kedro.provenance.records import chain
     from rsidiff_kedro.reporting.model_card import CardFacts
 
     base, tested = str(adapter.info["base_model"]), run.tested_round(number)
     shipped = shipped_folder(base) is not None
-    shown = base if shipped or not is_folder_name(base) else Path(base).name
+    shown = base if shipped or not is_path(base) else Path(base).name
     dataset = f"rsi.round_{number}.adapter"
     maker = next(each for each in run.records if dataset in each.outputs)
     return CardFacts(
         name=title,
         base=shown,
-        on_hub=not shipped and not is_folder_name(base),
+        on_hub=not shipped and not is_path(base),
         licence="mit" if shipped and BASES.package(base) == PACKAGE else None,
         number=number,
         how="the last that the gate accepted" if name == "best" else "chosen by hand",

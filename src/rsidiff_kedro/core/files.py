@@ -55,6 +55,13 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def size_text(size: float) -> str:
+    """Write a number of bytes in MB or GB."""
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
 FileId = tuple[int, int]
 """Of a file, also under several names: its device and inode."""
 

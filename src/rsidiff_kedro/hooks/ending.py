@@ -6,8 +6,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from rsidiff_kedro.datasets.runs import REPORT
+
 logger = logging.getLogger(__name__)
-REPORT = "report"
 
 
 class EndingHooks:

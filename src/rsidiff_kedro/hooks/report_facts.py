@@ -1,7 +1,6 @@
 """Tell the steps of the report which run they belong to and what it cost."""
 
 import platform
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -14,16 +13,13 @@ from kedro.pipeline.node import Node
 
 from rsidiff_kedro import __version__
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.datasets.runs import ADAPTER, REPORT
 from rsidiff_kedro.execution.run_facts import Change, RunFacts, set_run_facts
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader, environment_of
 from rsidiff_kedro.hooks.stage_times import recorded_seconds
 from rsidiff_kedro.provenance.code_digest import library_versions
 from rsidiff_kedro.provenance.records import Record, Records, chain
 from rsidiff_kedro.provenance.retention import RECORDS
-
-REPORT = "report"
-"""The stage that is told."""
-_ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
 
 
 class RunFactsHooks:
@@ -83,7 +79,7 @@ class RunFactsHooks:
         folders: dict[int, str] = {}
         for record in made:
             for name in record.outputs:
-                match, dataset = _ADAPTER.fullmatch(name), catalog.get(name)
+                match, dataset = ADAPTER.fullmatch(name), catalog.get(name)
                 if match is not None and isinstance(dataset, AbstractVersionedDataset):
                     folder = Path(dataset._get_versioned_path(record.version))
                     inside = folder.is_relative_to(self._root)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsidiff_kedro.core.files import size_of
+from rsidiff_kedro.core.files import size_of, size_text
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.families import family_of
 from rsidiff_kedro.diffusion.model import find_device
 from rsidiff_kedro.diffusion.quantization import BYTES
 from rsidiff_kedro.diffusion.timing import Speed
 from rsidiff_kedro.evaluation.metrics import rounds_to_test
-from rsidiff_kedro.pipelines.requirements import size_text
+from rsidiff_kedro.reporting.values import duration
 
 if TYPE_CHECKING:
     from rsidiff_kedro.parameters import Parameters
@@ -115,7 +115,7 @@ def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed 
     device, side = find_device(parameters.model.device).type, image_side(parameters, folder)
     time = "`kedro rsi plan` measures it"
     if speed is not None:
-        time = f"about {_duration(run_seconds(parameters, speed))} of generating and training; scoring comes on top"
+        time = f"about {duration(run_seconds(parameters, speed))} of generating and training; scoring comes on top"
     rounds = "1 round" if parameters.rounds == 1 else f"{parameters.rounds} rounds"
     return [
         f"Plan: {rounds} on {device} in {parameters.model.dtype}; {counts.images:,} images of {side} "
@@ -124,10 +124,3 @@ def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed 
         f"{size_text(max(held_bytes(parameters, folder).values()))} of weights, and activations",
         f"Time: {time}",
     ]
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} seconds"
-    return f"{minutes} minutes" if minutes < 120 else f"{seconds / 3600:.1f} hours"
