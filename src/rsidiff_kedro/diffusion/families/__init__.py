@@ -177,7 +177,7 @@ def load_model(model: ModelSettings) -> DiffusionModel:
 
 
 def embed_prompts(model: ModelSettings, texts: Sequence[str]) -> np.ndarray:
-    """Return the mean of the text encoder's embeddings of each prompt's tokens: float32 [n, d]."""
+    """Return the text encoder's states, averaged over all tokens including padding (Sana masks it): float32 [n, d]."""
     opened, parts = load_model(model), []
     for row in range(0, len(texts), _PROMPTS_AT_ONCE):
         read = opened.conditioning([*texts[row : row + _PROMPTS_AT_ONCE]])
