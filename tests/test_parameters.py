@@ -285,14 +285,7 @@ def test_an_unknown_kind_of_source_is_answered_with_those_there_are() -> None:
     assert "parameter 'prompt_curation.source': unknown prompt source 'flie'; there are file, hub, template," in message
 
 
-def test_the_gate_is_accepted_where_it_was_in_earlier_versions() -> None:
-    parameters = parse_parameters(load(evaluation={"gate": {"tolerance": 0.25}}))
-    assert parameters.gate.tolerance == 0.25
-    assert parameters.gate == parse_parameters(load(gate={"tolerance": 0.25})).gate
-    assert parameters.evaluation == parse_parameters(load()).evaluation
-
-
-def test_a_wrong_setting_of_the_gate_is_named_where_the_gate_is_now() -> None:
-    assert "parameter 'gate.tolerance' is -1" in message_for(evaluation={"gate": {"tolerance": -1}})
-    assert "'gate.tolerence'; did you mean 'gate.tolerance'?" in message_for(evaluation={"gate": {"tolerence": 1}})
-    assert "unknown parameter 'evaluation.gate'" in message_for(evaluation={"gate": 3})
+def test_a_wrong_setting_of_the_gate_is_named() -> None:
+    assert "parameter 'gate.tolerance' is -1" in message_for(gate={"tolerance": -1})
+    assert "'gate.tolerence'; did you mean 'gate.tolerance'?" in message_for(gate={"tolerence": 1})
+    assert "unknown parameter 'evaluation.gate'" in message_for(evaluation={"gate": {"tolerance": 0.25}})

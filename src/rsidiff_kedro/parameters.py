@@ -79,26 +79,16 @@ def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
     Raises:
         ParameterError: one line that names each wrong parameter, its value and what is allowed.
     """
-    tree = _with_gate(raw)
-    secret = next((path for path, text in _texts(tree) if holds_credential(text)), None)
+    secret = next((path for path, text in _texts(raw) if holds_credential(text)), None)
     if secret is not None:
         raise ParameterError(
             f"parameter '{secret}' holds what looks like a password or a key, which would be recorded with the run; "
             "take it out, and put it into the environment variable that its service reads"
         )
     try:
-        return schema().model_validate(tree)
+        return schema().model_validate(raw)
     except ValidationError as error:
-        raise ParameterError(explain(error, schema(), tree)) from None
-
-
-def _with_gate(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Accept `evaluation.gate`, the gate's place in earlier versions, for `gate`."""
-    evaluation = raw.get("evaluation")
-    if not isinstance(evaluation, Mapping) or not isinstance(evaluation.get("gate"), Mapping):
-        return raw
-    rest = {name: value for name, value in evaluation.items() if name != "gate"}
-    return {**raw, "evaluation": rest, "gate": {**(raw.get("gate") or {}), **evaluation["gate"]}}
+        raise ParameterError(explain(error, schema(), raw)) from None
 
 
 def _texts(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:

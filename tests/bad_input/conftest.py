@@ -14,7 +14,7 @@ CHEAP = (
     "sampler.num_inference_steps=1",
     "synthesis.sampler.num_inference_steps=1",
     "evaluation.judge=null",
-    "evaluation.gate.enabled=false",
+    "gate.enabled=false",
     "prompt_curation.enabled=false",
 )
 READ_LATER = ("rsi.round_1.validation_scores", "rsi.round_1.scores", "rsi.round_0.test_scores")

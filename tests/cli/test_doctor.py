@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rsidiff_kedro.cli import cli
+from rsidiff_kedro.core.files import size_text
 
 
 def doctor(*arguments: str) -> Result:
@@ -87,7 +88,7 @@ def test_preference_models_are_named_with_their_size(project: Path, reward_folde
     folders = f"checkpoint={checkpoint},rewards.clip_score.tokenizer={reward_folder / 'clip_tokenizer'}"
     result = doctor(f"--params=evaluation.rewards=[clip_score],rewards.clip_score.{folders}")
     assert line(result, "reward: proxy").endswith("needs no checkpoint")
-    assert line(result, "reward: clip_score").endswith(f"{checkpoint}, {size / 1e6:.0f} MB")
+    assert line(result, "reward: clip_score").endswith(f"{checkpoint}, {size_text(size)}")
 
 
 def test_memory_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

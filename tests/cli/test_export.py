@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME
+from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import ModelSettings
 
@@ -115,6 +116,16 @@ def test_a_card_tells_sources_rewards_and_lineage(rsi: Rsi, finished_project: Pa
         assert said in text
     assert "| prompt_curation.collect_prompts | " in text and "Libraries: python 3." in text
     assert str(finished_project) not in text and "{{" not in text
+
+
+def test_a_base_of_another_package_is_not_given_this_projects_licence(
+    rsi: Rsi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "package", lambda registry, name: "painters")
+    assert rsi("export", tmp_path / "adapter").exit_code == 0
+    card = ModelCard.load(tmp_path / "adapter" / "README.md")
+    assert (card.data.license, card.data.license_name) == ("other", "as-the-base-model")
+    assert "The licence of the base model applies" in card.text and "comes with rsidiff_kedro" not in card.text
 
 
 def test_kohyas_names_are_those_of_its_scripts(rsi: Rsi, tmp_path: Path) -> None:

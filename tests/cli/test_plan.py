@@ -11,7 +11,7 @@ from rsidiff_kedro.cli import cli
 def test_the_time_comes_from_a_probe_that_writes_nothing(project: Path) -> None:
     result = CliRunner().invoke(cli, ["rsi", "plan", "--env=test"])
     assert result.exit_code == 0, result.output
-    assert re.search(r"Time: about [\d.]+ (seconds|minutes|hours) of generating and training; scoring", result.output)
+    assert re.search(r"Time: about [\d.]+ (s|min \d\d s|h \d\d min) of generating and training; scoring", result.output)
     assert "Plan: 2 rounds on " in result.output
     assert not (project / "data").exists()
 

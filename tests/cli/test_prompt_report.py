@@ -61,6 +61,18 @@ def test_without_a_file_the_configured_prompts_are_counted(project: Path) -> Non
     assert "36 prompts of the grammar source in conf/;" in text and "| kept | 36 | 100.0% |  |" in text
 
 
+def test_the_evaluation_source_tells_which_configured_prompts_repeat_as_in_a_run(project: Path) -> None:
+    texts = ["a blue circle left of a red square", "a blue circle left of a red circle"]  # two scenes, nearly alike
+    (project / "alike.txt").write_text("\n".join(texts))
+    (project / "conf" / "local").mkdir(exist_ok=True)
+    (project / "conf" / "local" / "parameters.yml").write_text(
+        "prompt_curation:\n  source: {kind: file, path: alike.txt}\n"
+        "  evaluation_source: {kind: grammar, count: 20, evaluation_count: 300}\n"
+        "  filters: {min_words: 2, near_duplicate_threshold: 0.3}\n"
+    )
+    assert "| near_duplicate_of_evaluation | 0 | 0.0% |" in report()
+
+
 def test_what_cannot_be_read_ends_in_one_line(prompts: str, project: Path) -> None:
     assert "no column 'text'; there are Prompt, Category" in error(prompts)
     assert "none.txt: no such file" in error("none.txt")

@@ -1,5 +1,6 @@
 """`kedro rsi score` scores one image with the rewards of a run, or with others."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def test_the_rewards_of_a_run_score_the_image(project: Path, score: Callable[...
     assert result.exit_code == 0, result.output
     expected = load_reward("proxy").score([Image.open(project / "red.png")], [PROMPT])[0]
     assert result.output == f"proxy  {expected:.4f}  (selects in a run)\n"
+
+
+def test_a_reward_that_only_has_a_floor_is_one_of_a_run(project: Path, score: Callable[..., Result]) -> None:
+    result = score("red.png", PROMPT, "--params=preference_selection.floors={oracle: 0}")
+    assert re.findall(r"(\w+) +-?\d+\.\d{4}  \(", result.output) == ["proxy", "oracle"], result.output
 
 
 def test_named_rewards_score_it_and_nothing_else(

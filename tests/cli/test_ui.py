@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import click
 import pytest
+from click.testing import CliRunner, Result
 
-from rsidiff_kedro.cli import ui, viz
+from rsidiff_kedro.cli import cli, ui, viz
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect
 from rsidiff_kedro.hooks.mlflow_view import view_of
 
@@ -59,6 +60,53 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = server.getsockname()[1]
         with pytest.raises(click.UsageError, match=f"127.0.0.1:{port} already"):
             ui._check_free(port)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Keep the commands of servers that would be started."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(ui, "_serve", lambda given, root: commands.extend(given))
+    monkeypatch.setattr(ui, "_check_free", lambda port: None)
+    return commands
+
+
+def opened(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["rsi", "ui", "--env=test", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--mlflow-port=4141",), "--mlflow-port and --viz-port are both 4141; give two ports"),
+        (("--viz-port=99999",), "99999 is not in the range 1<=x<=65535"),
+        (("--mlflow-port=0",), "0 is not in the range 1<=x<=65535"),
+    ],
+)
+def test_ports_that_cannot_be_are_refused(
+    project: Path, served: list[list[str]], arguments: tuple[str, ...], said: str
+) -> None:
+    result = opened(*arguments)
+    assert result.exit_code == 2 and said in result.output and not served
+
+
+def test_only_what_is_started_is_said_to_answer(
+    project: Path, served: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Both answer after some 20 seconds" in opened().output and len(served) == 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere:5000")
+    monkeypatch.setattr(ui, "find_experiment", lambda settings, root: (None, None))
+    served.clear()
+    assert "Kedro-Viz answers after some 20 seconds" in opened("--mlflow-port=4141").output and len(served) == 1
+
+
+def test_a_store_that_cannot_be_used_is_said_in_one_line(
+    project: Path, served: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:abc")
+    result = opened()
+    assert result.exit_code == 1 and result.output.startswith("Error: ") and len(result.output.splitlines()) == 1
+    assert "whose host or port cannot be read" in result.output and not served
 
 
 def test_the_view_shows_what_was_measured_and_one_grid_of_all_images() -> None:

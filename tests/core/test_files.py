@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rsidiff_kedro.core.files import link_or_copy, replacing
+from rsidiff_kedro.core import files
+from rsidiff_kedro.core.files import link_or_copy, replacing, size_of
 
 
 def test_a_file_is_replaced_only_when_all_is_written(tmp_path: Path) -> None:
@@ -58,6 +59,34 @@ def test_a_second_name_takes_no_space(tmp_path: Path) -> None:
     assert target.samefile(source)
     source.unlink()
     assert target.read_bytes() == b"pixels"
+
+
+def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "1").write_bytes(b"12345")
+    (tmp_path / "a" / "2").write_bytes(b"123")
+    os.link(tmp_path / "a" / "1", tmp_path / "b" / "1")
+    counted: set[files.FileId] = set()
+    assert (size_of(tmp_path / "a"), size_of(tmp_path / "b"), size_of(tmp_path)) == (8, 5, 8)
+    assert (size_of(tmp_path / "a", counted), size_of(tmp_path / "b", counted)) == (8, 0)
+    assert size_of(tmp_path / "b" / "1") == 5 and size_of(tmp_path / "none") == 0
+
+
+def test_what_vanishes_while_it_is_counted_counts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kept", "gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"12345")
+    state = os.stat
+
+    def vanishes(path: object, **options: bool) -> os.stat_result:
+        if Path(str(path)) == tmp_path / "gone" / "file":
+            raise FileNotFoundError(path)
+        return state(path, **options)
+
+    monkeypatch.setattr(os, "stat", vanishes)
+    monkeypatch.setattr(os.path, "isfile", lambda path: True)  # as it was a moment before
+    assert size_of(tmp_path / "kept") + size_of(tmp_path / "gone") == 5
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system")

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import ModelError, check_loss, check_model, family_of, load_model
+from rsidiff_kedro.diffusion import families
+from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, family_of, load_model
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
@@ -58,6 +60,14 @@ def test_it_passes_the_checks_before_a_run(own):
     check_model(own(suffix=" on black"))
     check_loss(own(), SETTINGS)
     assert family_of(own()).__name__ == "Suffixed"
+
+
+def test_an_installed_family_that_cannot_be_imported_is_in_nobodys_way(own, family_folder, monkeypatch):
+    broken = Registry(FAMILIES.kind, FAMILIES.group, FAMILIES._own | {"vermeer": "no_such_painters:Vermeer"})
+    monkeypatch.setattr(families, "FAMILIES", broken)
+    check_model(own())
+    with pytest.raises(ModelError, match=r"set model\.family=stable_diffusion$"):
+        check_model(own().model_copy(update={"family": "stable_diffusion_xl"}))
 
 
 def test_it_generates_and_trains(own):

@@ -103,6 +103,7 @@ def test_a_warning_says_what_it_was_how_clear_and_what_to_change() -> None:
         ("test/saturation", (0.25, 0.4), "saturation"),
         ("test/saturation", (0.25, 0.1), "saturation"),
         ("test/reward/held", (1.0, 0.5), "held-out reward held"),
+        ("test/reward/mine:contrast_low", (1.0, 0.5), "held-out reward mine:contrast_low"),
     ],
 )
 def test_each_monitor_warns(key: str, values: tuple[float, ...], name: str) -> None:

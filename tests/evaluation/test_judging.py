@@ -63,6 +63,21 @@ def test_a_verdict_that_cannot_be_is_refused(
         judge_readable(own_judge, [WHITE, BLACK], ["a light", "a light"])
 
 
+@pytest.mark.parametrize("value", [NAN, None, "small", "[1]", "{", {"size": "small"}])
+def test_what_a_right_image_leaves_open_is_a_json_object(
+    own_judge: str, monkeypatch: pytest.MonkeyPatch, value: object
+) -> None:
+    kind = load_judge(own_judge).__class__
+    judge = kind.judge
+    shown = ['{"size": "small"}', value]
+    monkeypatch.setattr(kind, "judge", lambda *given: judge(*given).assign(left_open=shown))
+    with pytest.raises(JudgeError, match=r"returned left_open = .* for a right image; return a JSON object"):
+        judge_readable(own_judge, [WHITE, WHITE], ["a light", "a light"])
+    assert (
+        len(judge_readable(own_judge, [WHITE, BLACK], ["a light", "a light"])) == 2
+    )  # that of a wrong one is not used
+
+
 def test_a_judge_without_a_column_is_refused(own_judge: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = load_judge(own_judge).__class__
     judge = kind.judge

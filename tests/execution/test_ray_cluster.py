@@ -1,6 +1,7 @@
 """A cluster that cannot be used, or that has too little room, is refused in one line."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,21 @@ def test_an_environment_that_turns_the_token_off(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(ExecutionError, match=r"RAY_AUTH_MODE is 'disabled'.*unset it"):
         ray_cluster.connect(ExecutionSettings(engine="ray"), tmp_path, 1)
+
+
+def test_of_two_first_runs_at_once_both_have_the_first_ones_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {name: each for name, each in os.environ.items() if "RAY" not in name})
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as both find it
+    path = tmp_path / ray_cluster.TOKEN
+    tokens = []
+    for _ in range(2):
+        os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+        ray_cluster._set_environment(tmp_path, alone=True)
+        tokens.append(path.read_text())
+    assert tokens[0] == tokens[1] and len(tokens[0]) == 64
+    assert path.stat().st_mode & 0o777 == 0o600 and os.listdir(path.parent) == [path.name]
 
 
 def test_more_workers_than_there_is_room_for() -> None:

@@ -1,10 +1,26 @@
 """Unfinished work goes on in the run after, and never in two runs at once."""
 
+import fcntl
+import os
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from rsidiff_kedro.execution.unfinished import Unfinished, is_in_use, set_unfinished, unfinished_folder
+import pytest
+
+from rsidiff_kedro.execution import unfinished
+from rsidiff_kedro.execution.unfinished import (
+    LOCK_NAME,
+    RUN,
+    Unfinished,
+    UnfinishedError,
+    begin_run,
+    is_in_use,
+    set_unfinished,
+    unfinished_folder,
+)
 
 
 def leave(root: Path, version: str, text: str = "half") -> None:
@@ -45,6 +61,44 @@ def test_two_live_runs_never_share_a_folder(tmp_path: Path) -> None:
         other.kill()  # without a chance to say goodbye
     assert not is_in_use(tmp_path / "key_1")
     assert Unfinished(tmp_path, "key", "4", resume=True).folder.name in ("key_1", "key_3")
+
+
+def held(folder: Path, seconds: float) -> threading.Timer:
+    """Hold the lock of a folder for a while, as whoever looks at it does."""
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    timer = threading.Timer(seconds, os.close, [descriptor])
+    timer.start()
+    return timer
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_look_at_its_lock_leaves_no_run_without_it(tmp_path: Path, resume: bool) -> None:
+    timer = held(tmp_path / "key_2", 0.2)
+    mine = Unfinished(tmp_path, "key", "2", resume)
+    assert mine.folder == tmp_path / "key_2" and is_in_use(mine.folder)
+    timer.join()
+    mine.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_own_folder_stays_locked_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished, "PATIENCE", 0.1)
+    timer = held(tmp_path / "run_2", 1)
+    with pytest.raises(UnfinishedError, match=r"run_2/\.lock is held by another process, .* end that process"):
+        begin_run(tmp_path, "2")
+    timer.join()
+
+
+def test_a_killed_runs_folder_is_locked_while_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Unfinished(tmp_path, RUN, "1", resume=False).folder  # noqa: B018
+    (tmp_path / "run_2").mkdir()
+    remove, locked = shutil.rmtree, []
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **more: [locked.append(is_in_use(path)), remove(path, **more)])
+    active = begin_run(tmp_path, "3")
+    assert locked and all(locked) and not (tmp_path / "run_2").exists()
+    active.remove()
 
 
 def test_what_is_finished_leaves_nothing(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_disk_that_is_full_or_read_only(new_place, finished, note, tmp_path: P
     )
     assert done.stdout.split() == ["1", "1", "0"], full + read_only + enough + done.stderr
     assert "the disk is full" in full
-    assert "a file cannot be written" in read_only
+    assert "a file cannot be read or written" in read_only
     assert "Traceback" not in full + read_only
     (place.folder / "data").rmdir()
     (place.folder / "saved").rename(place.folder / "data")

@@ -44,10 +44,12 @@ def test_the_engine_is_closed_at_the_end_of_a_run(hooks, monkeypatch, end: Ends)
     assert current_engine() is not made
 
 
-def test_threads_are_set_for_the_run_alone(hooks) -> None:
+@pytest.mark.parametrize("begun", [1, 2])  # a run whose beginning another hook ends has no end of its own
+def test_threads_are_set_for_the_run_alone(hooks, begun: int) -> None:
     before, other = torch.get_num_threads(), torch.get_num_threads() + 1
     run = hooks(threads=other)
-    run.before_pipeline_run()
+    for _ in range(begun):
+        run.before_pipeline_run()
     assert torch.get_num_threads() == other
     run.after_pipeline_run()
     assert torch.get_num_threads() == before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.hooks.failures import disk_fault
 
 
@@ -42,7 +43,8 @@ def test_another_kind_of_file_in_the_way_is_told(tmp_path: Path, do: Callable[[P
     ("number", "says"),
     [
         (errno.ENOSPC, "the disk is full"),
-        (errno.EROFS, "make the folder writable"),
+        (errno.EROFS, "make the file readable and its folder writable"),
+        (errno.EACCES, "a file cannot be read or written"),
         (errno.ENAMETOOLONG, "longer than the file system allows"),
         (errno.EIO, "the disk or the network file system fails"),
         (errno.ESTALE, "the disk or the network file system fails"),
@@ -54,6 +56,17 @@ def test_what_a_disk_refuses_is_told_also_as_the_cause_of_a_librarys_error(numbe
     outer = RuntimeError("not saved")
     outer.__cause__ = error
     assert says in str(disk_fault(error)) and says in str(disk_fault(outer))
+
+
+@pytest.mark.parametrize(
+    ("number", "replaced"),
+    [(errno.ENOSPC, True), (errno.EIO, True), (errno.EMFILE, True)]
+    + [(number, False) for number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)],
+)
+def test_only_a_fault_of_the_machine_replaces_what_an_input_error_says(number: int, replaced: bool) -> None:
+    error = InputError("config.json is no CLIPConfig; give one")
+    error.__cause__ = OSError(number, os.strerror(number), "/data/config.json")
+    assert (disk_fault(error) is not None) == replaced
 
 
 def test_an_error_after_a_handled_one_is_no_fault_of_the_disk(tmp_path: Path) -> None:

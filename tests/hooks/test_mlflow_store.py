@@ -60,6 +60,13 @@ def test_a_store_that_cannot_be_opened_is_refused_at_once(tmp_path: Path, conten
     assert time.monotonic() - before < 60
 
 
+@pytest.mark.parametrize("address", ["localhost:abc", "localhost:99999", "[::1:5000", "me:se/cret@host"])
+def test_an_address_that_cannot_be_read_is_refused(tmp_path: Path, address: str) -> None:
+    settings = SETTINGS.model_copy(update={"tracking_uri": f"http://{address}"})
+    with pytest.raises(TrackingError, match="whose host or port cannot be read; correct"), store_errors("it"):
+        connect(settings, tmp_path)
+
+
 def test_a_server_that_never_answers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow_store, "ANSWERS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:

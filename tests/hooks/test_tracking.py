@@ -28,7 +28,7 @@ from PIL import Image
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
-from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name, selecting_rewards
+from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
@@ -108,6 +108,7 @@ def test_each_round_is_a_child_with_the_same_metrics_and_the_parent_has_them_by_
     run(TrackingHooks(), root, rounds())
     client, parent, children = runs_of(root)
     assert sorted(children) == ["round_0", "round_1", "round_2"]
+    assert parent.data.tags["kedro.env"] == "local"  # the default
     assert len({frozenset(child.data.metrics) for child in children.values()}) == 1
     history = client.get_metric_history(parent.info.run_id, "test/prompt_accuracy")
     assert sorted((point.step, point.value) for point in history) == [(0, 0.0), (1, 0.1), (2, 0.2)]
@@ -144,12 +145,6 @@ def test_collapse_is_monitored_on_the_parent_and_its_signs_are_a_tag_of_their_ro
     signs = {name: child.data.tags.get("signs_of_collapse", "") for name, child in children.items()}
     assert [name for name, text in signs.items() if text] == ["round_2"]
     assert signs["round_2"].startswith("hallucination rate 0.400 after 0.100 in round 1")
-
-
-def test_a_reward_of_weight_zero_does_not_select() -> None:
-    weights = {"proxy": "0.0", "hpsv2_1": "1.0"}
-    parameters = {f"preference_selection.rewards.{name}": weight for name, weight in weights.items()} | {"seed": "0"}
-    assert selecting_rewards(parameters) == ["hpsv2_1"]
 
 
 def test_a_failed_run_and_its_open_round_are_marked_as_failed(root: Path) -> None:
@@ -200,8 +195,8 @@ def test_rounds_that_a_resumed_run_reuses_are_recorded_too(root: Path) -> None:
     shared: dict[str, Any] = {"pipeline": resumed, "catalog": catalog, "run_params": {"run_id": "now"}}
     hook.before_pipeline_run(**shared)
     for number in (1, 2):
-        hook.after_dataset_saved(f"rsi.round_{number}.metrics", metrics_of(number)(), resumed.nodes[0])
-    hook.after_pipeline_run(run_result={}, **shared)
+        hook.after_dataset_saved(f"rsi.round_{number}.metrics", metrics_of(number)())
+    hook.after_pipeline_run(catalog)
     client, parent, children = runs_of(root)
     assert sorted(children) == ["round_0", "round_1", "round_2"]
     steps = [point.step for point in client.get_metric_history(parent.info.run_id, "test/reward/proxy")]

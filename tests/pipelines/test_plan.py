@@ -1,14 +1,18 @@
 """What a run needs is estimated before it starts."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.footprint import fetch_configs
 from rsidiff_kedro.diffusion.timing import Speed
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
-from rsidiff_kedro.pipelines.plan import count_images, plan_lines, run_seconds
+from rsidiff_kedro.pipelines import plan
+from rsidiff_kedro.pipelines.plan import count_images, held_bytes, plan_lines, run_seconds
+from rsidiff_kedro.prompts.sources.template import TemplateSource
 
 
 def parameters(**changes: object) -> Parameters:
@@ -22,6 +26,23 @@ def test_images_are_counted(project: Path) -> None:
     assert counts.images == 108
 
 
+def test_prompts_that_evaluate_are_not_probed(project: Path, tmp_path: Path) -> None:
+    source = TemplateSource(templates=("{x}",), words={"x": tuple("abcdefghijklmnopqrst")}, count=20)
+    settings = parameters()
+    curation = settings.prompt_curation.model_copy(update={"source": source})
+    assert count_images(settings.model_copy(update={"prompt_curation": curation})).probed == 20 - 6 - 4
+    apart = curation.model_copy(update={"evaluation_source": source})
+    assert count_images(settings.model_copy(update={"prompt_curation": apart})).probed == 20
+
+
+def test_the_denoiser_is_the_one_that_its_family_names(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = SimpleNamespace(denoiser_name="painter", quantizable=lambda model: ())
+    monkeypatch.setattr(plan, "family_of", lambda model: family)
+    monkeypatch.setattr(plan.footprint, "component_parameters", lambda *_: {"painter": 1000, "vae": 10})
+    monkeypatch.setattr(plan, "trained_parameters", lambda *_: 1000)
+    assert held_bytes(parameters(), project)["finetune"] == 1000 * 4 + 1000 * footprint.OPTIMIZER_BYTES
+
+
 def test_time_follows_steps_and_rounds(project: Path) -> None:
     steps = 24 * 2 + (24 + 60) * 3
     assert run_seconds(parameters(), Speed(1.0, 0.0, 0.0)) == steps
@@ -32,7 +53,7 @@ def test_time_follows_steps_and_rounds(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("speed", "said"),
-    [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 0.0, 60.0), "Time: about 24 minutes of")],
+    [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 0.0, 60.0), "Time: about 24 min 00 s of")],
 )
 def test_three_lines_say_it(project: Path, speed: Speed | None, said: str) -> None:
     settings = parameters()

@@ -55,7 +55,7 @@ def test_a_run_ends_by_saying_where_to_look(
 
     monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
     with caplog.at_level(logging.INFO, "rsidiff_kedro"):
-        EndingHooks().after_pipeline_run({}, pipelines["report"], catalog)
+        EndingHooks().after_pipeline_run(pipelines["report"], catalog)
     path = re.search(r"Report with its gallery: (.*)\n", caplog.text)
     assert path is not None and Path(path[1]).is_file()
     assert "make ui" in caplog.text

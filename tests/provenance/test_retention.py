@@ -21,7 +21,7 @@ from rsidiff_kedro.execution.unfinished import Unfinished, begin_run
 from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.provenance.content_digest import PRUNED, content_digest
 from rsidiff_kedro.provenance.records import Record, Records
-from rsidiff_kedro.provenance.retention import LEFT_OVER
+from rsidiff_kedro.provenance.retention import LEFT_OVER, Disk
 from rsidiff_kedro.scenes.world.grammar import parse_caption
 
 OLD, MIDDLE, NEW = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2, 3))
@@ -174,6 +174,46 @@ def test_runs_are_listed_with_their_size_and_state(made: Runs) -> None:
     assert lines[3][-2:] == ["2.0", "MB"]
 
 
+def linked(path: Path, kilobytes: int, *names: Path) -> None:
+    path.write_bytes(b"0" * 1000 * kilobytes)
+    for name in names:
+        os.link(path, name)
+
+
+def test_a_file_with_several_names_counts_once_and_is_freed_with_the_last(made: Runs) -> None:
+    for number in (1, 2, 3):
+        made.make(OLD, f"rsi.round_{number}.images")
+    made.make(OLD, "report", *made.records.all(), made.make(NEW, "base_images"))
+    one, two, base = (
+        next(made.data.glob(f"03_primary/**/{place}/*Z/*/images"))
+        for place in ("round_1/images", "round_2/images", "base_images")
+    )
+    linked(one / "a", 2000, base / "a")
+    linked(one / "b", 4000, two / "b")
+    listed = CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output
+    sizes = {line.split()[0]: line.split()[3] for line in listed.splitlines() if line.startswith("2026")}
+    assert sizes == {OLD: "6.0", NEW: "0.0"}
+    rows = [line for line in prune("--params=keep.rounds=1").splitlines() if "old round" in line]
+    assert [line.split()[0] for line in rows] == ["0.0", "4.0"]
+
+
+@pytest.mark.parametrize("command", ["runs", "prune"])
+def test_folders_may_vanish_while_they_are_listed(made: Runs, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    made.make(OLD, "report", made.make(OLD, "rsi.round_1.images"))
+    partial = made.data / "03_primary" / "rsi" / ".images.1234.partial"
+    partial.mkdir()
+    scan = os.scandir
+
+    def vanishing(path: object = ".") -> object:
+        if Path(str(path)) == partial:
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    result = CliRunner().invoke(cli, ["rsi", command, "--env=test"])
+    assert result.exit_code == 0, result.output
+
+
 def reuse(made: Runs) -> None:
     """Make a run whose first step made the same output again, and which therefore reused an earlier run's report."""
     adapter = made.make(OLD, "rsi.round_1.adapter", made.make(OLD, "rsi.round_1.images"))
@@ -226,6 +266,13 @@ def test_nothing_is_deleted_while_a_run_is_active(made: Runs) -> None:
     assert f"run {NEW} is active and may need these files; wait until it ends" in result.output
     active.remove()
     assert "Deleted" in prune("--params=keep.rounds=1", "--delete")
+
+
+def test_a_run_that_ends_while_it_is_looked_for_is_named(made: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([[NEW], []])
+    monkeypatch.setattr(Disk, "active", lambda disk: next(found))
+    result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.rounds=1", "--delete"])
+    assert f"run {NEW} is active" in result.output
 
 
 def test_each_runs_own_last_rounds_are_kept(made: Runs) -> None:

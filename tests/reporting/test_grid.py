@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsidiff_kedro.reporting.grid import GAP, LABEL_WIDTH, labelled_grid
+from rsidiff_kedro.reporting.grid import GAP, LABEL_WIDTH, fitted, labelled_grid
 
 
 def squares(side: int, *colors: str) -> list[Image.Image]:
@@ -25,6 +25,18 @@ def test_a_label_stays_beside_its_row(label: str) -> None:
     sheet = np.asarray(labelled_grid([(label, squares(32, "red")), ("", squares(32, "red"))]))
     assert (sheet[:, LABEL_WIDTH + GAP : LABEL_WIDTH + GAP + 128][GAP : GAP + 128] == (255, 0, 0)).all()
     assert (sheet[GAP + 128 + 2 :, : LABEL_WIDTH + GAP] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("label", "most", "shown"),
+    [
+        ("round 6\na red circle", 2, ["round 6", "a red circle"]),
+        ("one\ntwo\nthree circles of many colors", 2, ["one", "two three circles of ..."]),
+        ("word " * 20, 2, ["word word word word word", "word word word word ..."]),
+    ],
+)
+def test_a_label_is_cut_between_words_and_only_where_it_does_not_fit(label: str, most: int, shown: list[str]) -> None:
+    assert fitted(label, most) == shown
 
 
 def test_no_image_is_an_error() -> None:

@@ -43,6 +43,18 @@ def ask(server: LabelServer) -> Ask:
     return ask
 
 
+def test_a_browser_that_closes_with_the_session_ends_it(
+    ask: Ask, server: LabelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(server.RequestHandlerClass, "_answer", gone)
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        ask("POST", "finish", body="{}", **JSON)
+    assert server.finished.wait(5)
+
+
 def test_it_listens_on_this_machine_alone(server: LabelServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
     assert len(server.token) >= 32 and server.token in server.address

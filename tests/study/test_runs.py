@@ -4,6 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.study.runs import Job, _locked, _prepare, check_data, run_jobs
+from rsidiff_kedro.study.runs import Job, _locked, _prepare, check_data, run_jobs, run_project
 
 
 @pytest.fixture
@@ -137,6 +138,21 @@ def test_a_run_waits_for_a_process_that_still_makes_it(tmp_path: Path) -> None:
     child.stdin.close()
     child.wait()
     assert _is_free(tmp_path)
+
+
+def test_a_run_that_is_being_made_keeps_its_parameters(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "commands", lambda job: [])
+    job, root = jobs[0], jobs[0].folder.parent
+    job.folder.mkdir(parents=True)
+    parameters = job.folder / "parameters.yml"
+    parameters.write_text("those of the run that is being made")
+    other = threading.Thread(target=run_project(root), args=(job, job.folder / "log.txt"))
+    with _locked(job.folder):
+        other.start()
+        time.sleep(0.3)
+        assert parameters.read_text() == "those of the run that is being made"
+    other.join()
+    assert yaml.safe_load(parameters.read_text()) == {"run": {"params": {"seed": 3}}}
 
 
 def _is_free(folder: Path) -> bool:

@@ -28,8 +28,14 @@ def test_an_arm_may_have_rounds_of_its_own(tmp_path: Path) -> None:
 
 
 def test_parameters_may_be_nested_or_have_dots() -> None:
-    params = {"a.b": 1, "a": {"c": 2}, "d.e.f": [3], "r": {"my.module:Class": 1}}
-    assert nested(params, "x") == {"a": {"b": 1, "c": 2}, "d": {"e": {"f": [3]}}, "r": {"my.module:Class": 1}}
+    params = {"a.b": 1, "a": {"c": 2}, "d.e.f": [3], "r": {"my.module:Class": 1}, "g": {"h": {"i": 4}}, "g.h.j": 5}
+    expected = {
+        "a": {"b": 1, "c": 2},
+        "d": {"e": {"f": [3]}},
+        "r": {"my.module:Class": 1},
+        "g": {"h": {"i": 4, "j": 5}},
+    }
+    assert nested(params, "x") == nested(params, "x") == expected  # it changes nothing of what it is given
 
 
 @pytest.mark.parametrize(

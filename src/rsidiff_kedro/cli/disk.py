@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.core.files import size_text
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.pipelines import finals
 from rsidiff_kedro.provenance.retention import Disk
@@ -21,8 +22,8 @@ def runs(env: str | None) -> None:
     found = _open_disk(env).runs()
     click.echo(_ROW.format("run", "state", "rounds", *_SIZES))
     for use in found:
-        click.echo(_ROW.format(use.version, use.state, use.rounds, *(_megabytes(use.sizes[kind]) for kind in _SIZES)))
-    total = _megabytes(sum(use.sizes.total() for use in found))
+        click.echo(_ROW.format(use.version, use.state, use.rounds, *(size_text(use.sizes[kind]) for kind in _SIZES)))
+    total = size_text(sum(use.sizes.total() for use in found))
     click.echo(f"{len(found)} runs, {total}. Reused outputs are counted under the run that produced them.")
 
 
@@ -43,11 +44,12 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     except ValueError as error:
         raise click.UsageError(" ".join(str(error).split())) from error
     disk = _open_disk(env)
-    if delete and disk.active():
-        raise click.ClickException(f"run {disk.active()[0]} is active and may need these files; wait until it ends")
+    active = disk.active() if delete else []
+    if active:
+        raise click.ClickException(f"run {active[0]} is active and may need these files; wait until it ends")
     found, kept = disk.deletable(keep, *_open_catalog(env)), []
     for each in found:
-        click.echo(f"{_megabytes(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
+        click.echo(f"{size_text(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
         if delete:
             try:
                 each.delete()
@@ -56,7 +58,7 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     if kept:
         more = f" So it is with {len(kept) - 1} more." if len(kept) > 1 else ""
         raise click.ClickException(f"{kept[0]}.{more} The other {len(found) - len(kept)} are deleted")
-    total = _megabytes(sum(each.size for each in found))
+    total = size_text(sum(each.size for each in found))
     if not found:
         click.echo(
             "Nothing to delete; the rules are keep.runs and keep.rounds, as in --params keep.runs=3,keep.rounds=2"
@@ -81,7 +83,3 @@ def _open_catalog(env: str | None) -> tuple[Callable[[str], object], set[str]]:
 
     own = catalog_config(*open_configuration(env))
     return DataCatalog.from_config(own).get, {name for stage in stages() for name in stage.prunable}
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"

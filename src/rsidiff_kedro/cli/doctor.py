@@ -16,15 +16,15 @@ from safetensors import SafetensorError
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.core.devices import computes_on_gpu
+from rsidiff_kedro.core.files import size_text
+from rsidiff_kedro.core.locations import is_path
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.model import find_device
-from rsidiff_kedro.diffusion.model_folder import is_folder_name
 from rsidiff_kedro.execution.engine import ExecutionError
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.plan import count_images, disk_bytes, free_bytes, held_bytes, image_side
-from rsidiff_kedro.pipelines.requirements import size_text
 from rsidiff_kedro.pipelines.stage import Place
 
 
@@ -130,7 +130,7 @@ def _weights(parameters: Parameters, folder: Path) -> Iterator[Finding]:
         text = f"no safetensors in {place}"
         if count:
             text = f"{count / 1e6:,.1f} M parameters, {size_text(sizes[name])}, {place}"
-        local = is_folder_name(parameters.model.base) or is_offline_mode()
+        local = is_path(parameters.model.base) or is_offline_mode()
         if not count and not local:
             text = f"not downloaded yet from {parameters.model.base}; the first node does it"
         yield Finding(f"weights: {name}", bool(count) or not local, text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-from rsidiff_kedro.cli.project import in_one_line, open_project
+from rsidiff_kedro.cli.project import PACKAGE, in_one_line, open_project
 from rsidiff_kedro.cli.sample import round_option
 from rsidiff_kedro.core.errors import InputError
 
@@ -114,20 +114,21 @@ def _facts(
     examples: "list[Example]",
     usage: Callable[[str], str],
 ) -> "CardFacts":
-    from rsidiff_kedro.diffusion.model_folder import is_folder_name, shipped_folder
+    from rsidiff_kedro.core.locations import is_path
+    from rsidiff_kedro.diffusion.model_folder import BASES, shipped_folder
     from rsidiff_kedro.provenance.records import chain
     from rsidiff_kedro.reporting.model_card import CardFacts
 
     base, tested = str(adapter.info["base_model"]), run.tested_round(number)
     shipped = shipped_folder(base) is not None
-    shown = base if shipped or not is_folder_name(base) else Path(base).name
+    shown = base if shipped or not is_path(base) else Path(base).name
     dataset = f"rsi.round_{number}.adapter"
     maker = next(each for each in run.records if dataset in each.outputs)
     return CardFacts(
         name=title,
         base=shown,
-        on_hub=not shipped and not is_folder_name(base),
-        licence="mit" if shipped else None,
+        on_hub=not shipped and not is_path(base),
+        licence="mit" if shipped and BASES.package(base) == PACKAGE else None,
         number=number,
         how="the last that the gate accepted" if name == "best" else "chosen by hand",
         info=adapter.info,

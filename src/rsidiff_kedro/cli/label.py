@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-from rsidiff_kedro.cli.project import in_one_line
+from rsidiff_kedro.cli.project import in_one_line, rewards_to_show
 from rsidiff_kedro.hooks.configuration import open_configuration
 
 if TYPE_CHECKING:
@@ -45,29 +45,13 @@ def label(
 
     parameters = parse_parameters(loader["parameters"]).within(root)
     dataset = votes_dataset(catalog_config(root, loader))
-    chosen = _rewards(parameters, names)
+    chosen = rewards_to_show(parameters, names)
     if not summary:
         _give_votes(dataset, open_runs(root, loader).newest(), number, parameters.seed, port)
     place = Path(dataset._filepath)
     found = newest_votes(place)
     if summary or found != place:  # else there were no votes, and none was given
         _summarize(read_votes(found), chosen, parameters)
-
-
-def _rewards(parameters: "Parameters", names: tuple[str, ...]) -> list[str]:
-    """Return the rewards that are named or, without any, those of a run; raise InputError if one cannot be opened."""
-    from pydantic import TypeAdapter
-
-    from rsidiff_kedro.rewards.protocol import RewardName
-    from rsidiff_kedro.rewards.registry import REWARDS
-
-    selection = parameters.preference_selection
-    selecting = [name for name, weight in selection.rewards.items() if weight]
-    used = [*selecting, *selection.floors, *parameters.evaluation.rewards]
-    chosen = list(dict.fromkeys(TypeAdapter(list[RewardName]).validate_python(list(names) or used)))
-    for name in chosen:
-        REWARDS.path(name)
-    return chosen
 
 
 def _give_votes(dataset: "VotesDataset", run: "Run", number: int | None, seed: int, port: int) -> None:
@@ -130,7 +114,7 @@ def _summarize(votes: "Votes", names: list[str], parameters: "Parameters") -> No
     from rsidiff_kedro.reporting.labels import reward_label
 
     resamples, seed = parameters.evaluation.bootstrap_resamples, parameters.seed
-    selecting = [name for name, weight in parameters.preference_selection.rewards.items() if weight]
+    selecting = parameters.preference_selection.rewards
     if not len(votes.decided):
         click.echo(agreement_text(votes, {}), nl=False)
         return

@@ -73,7 +73,7 @@ def _uses(parameters: "Parameters") -> dict[str, str]:
     """Return what the parameters use each reward for."""
     selection = parameters.preference_selection
     used = {
-        "selecting": [name for name, weight in selection.rewards.items() if weight],
+        "selecting": selection.rewards,
         "a floor": selection.floors,
         "reporting": parameters.evaluation.rewards,
         "the probe": [parameters.prompt_curation.probe.reward] if parameters.prompt_curation.enabled else [],
@@ -92,11 +92,12 @@ def _weights(parameters: "Parameters", name: str) -> str:
 def _place(source: str) -> str:
     """Say where a path, a shipped model or a hub id is."""
     from rsidiff_kedro.core.hub import is_cached
-    from rsidiff_kedro.diffusion.model_folder import is_folder_name, shipped_folder
+    from rsidiff_kedro.core.locations import is_path
+    from rsidiff_kedro.diffusion.model_folder import shipped_folder
 
     if shipped_folder(source) is not None:
         return "with its package"
-    if is_folder_name(source):
+    if is_path(source):
         return "on disk" if Path(source).exists() else "missing"
     return "in the hub's cache" if is_cached(source) else "not downloaded"
 

@@ -1,7 +1,7 @@
 """Open what is on disk of the project in the working directory, and report what is wrong in one line."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,25 @@ def enter_project() -> None:
             f"the project {root} is one of the package {package!r}; go to a project of {PACKAGE}, or make one with "
             "`rsidiff init my_project`"
         )
+
+
+def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]:
+    """Return the rewards that are named or, without any, those of a run.
+
+    Raises:
+        PluginError: one is unknown.
+    """
+    from pydantic import TypeAdapter
+
+    from rsidiff_kedro.rewards.protocol import RewardName
+    from rsidiff_kedro.rewards.registry import REWARDS
+
+    selection = parameters.preference_selection
+    used = [*selection.rewards, *selection.floors, *parameters.evaluation.rewards]
+    chosen = list(dict.fromkeys(TypeAdapter(list[RewardName]).validate_python([*names] or used)))
+    for name in chosen:
+        REWARDS.path(name)
+    return chosen
 
 
 def open_project(env: str | None, params: dict[str, Any]) -> "tuple[Parameters, Runs]":

@@ -17,7 +17,7 @@ from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.prompts.filters import RULES, filter_prompts
-from rsidiff_kedro.prompts.sources import collect_prompts
+from rsidiff_kedro.prompts.sources import canonical_of, collect_prompts
 from rsidiff_kedro.prompts.sources.file import FileSource
 
 FEW_WORDS = 10_000
@@ -61,16 +61,17 @@ def report_prompts(
     parameters = parse_parameters(loader["parameters"]).within(root)
     curation, model = parameters.prompt_curation, parameters.model
     if path is None:
-        source, title = curation.source, f"the {curation.source.kind} source in conf/"
-        collected = collect_prompts(source, curation.evaluation_source, parameters.seed)
+        title = f"the {curation.source.kind} source in conf/"
+        collected = collect_prompts(curation.source, curation.evaluation_source, parameters.seed)
+        canonical = canonical_of(*filter(None, (curation.source, curation.evaluation_source)))
     else:
         source = FileSource(path=path, column=column, category_column=category_column)
-        collected, title = source.collect(parameters.seed), path.name
+        collected, title, canonical = source.collect(parameters.seed), path.name, source.canonical
         if path.is_file():
             title += f" (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
     words = open_named_tokenizer(tokenizer) if tokenizer else open_tokenizer(model)
     limit = max_tokens or words.max_tokens
-    kept, rejected = filter_prompts(collected, curation.filters, words.count, limit, source.canonical)
+    kept, rejected = filter_prompts(collected, curation.filters, words.count, limit, canonical)
     text = (
         f"{len(collected)} prompts of {title}; tokenizer {tokenizer or model.base} with {len(words)} entries; "
         f"{limit} tokens are read, including start and end.\n\n"

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
-from rsidiff_kedro.cli.project import in_one_line, open_project
+from rsidiff_kedro.cli.project import in_one_line, open_project, rewards_to_show
 
 
 @click.command()
@@ -22,18 +22,14 @@ def score(image: Path, prompt: str, names: tuple[str, ...], env: str | None, par
     """Score how well an IMAGE fits a PROMPT; higher is better. `kedro rsi rewards` lists the rewards."""
     parameters, _ = open_project(env, params)
     import pandas as pd
-    from pydantic import TypeAdapter
 
     from rsidiff_kedro.core.errors import InputError
     from rsidiff_kedro.core.untrusted.images import read_image
     from rsidiff_kedro.pipelines.requirements import check_readable
     from rsidiff_kedro.reporting.labels import role
-    from rsidiff_kedro.rewards.protocol import RewardName
     from rsidiff_kedro.rewards.scoring import with_scores
 
-    selecting = [name for name, weight in parameters.preference_selection.rewards.items() if weight]
-    chosen = TypeAdapter(list[RewardName]).validate_python(names or [*selecting, *parameters.evaluation.rewards])
-    chosen = list(dict.fromkeys(chosen))
+    chosen = rewards_to_show(parameters, names)
     pixels = read_image(image)
     check_readable(parameters, chosen, [prompt])
     table = pd.DataFrame({"image_id": [image.name], "prompt_id": [prompt], "text": [prompt]})
@@ -41,6 +37,6 @@ def score(image: Path, prompt: str, names: tuple[str, ...], env: str | None, par
         scores = with_scores(table, [pixels], chosen, parameters.rewards)
     except ValueError as error:  # such as of a reward that reads images of one size only
         raise InputError(f"{image} cannot be scored: {error}") from error
-    width = max(map(len, chosen))
+    width, selecting = max(map(len, chosen)), parameters.preference_selection.rewards
     for name in chosen:
         click.echo(f"{name:{width}}  {scores[name].iloc[0]:.4f}  ({role(name, selecting)} in a run)")

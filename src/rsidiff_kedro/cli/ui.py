@@ -15,11 +15,13 @@ import click
 
 from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.cli.project import in_one_line
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, find_experiment, read_settings, store_errors
 from rsidiff_kedro.hooks.mlflow_view import KEY, save_view
 
 HOST = "127.0.0.1"
+PORT = click.IntRange(1, 65535)
 TRAINING = {"workflowType": "machine_learning"}
 """MLflow opens its pages for language models otherwise."""
 VIEW = {"viewStateShareKey": KEY, "compareRunsMode": "CHART"}
@@ -28,8 +30,9 @@ VIEW = {"viewStateShareKey": KEY, "compareRunsMode": "CHART"}
 @click.command()
 @env_option
 @params_option
-@click.option("--mlflow-port", default=5000, show_default=True)
-@click.option("--viz-port", default=4141, show_default=True)
+@click.option("--mlflow-port", default=5000, show_default=True, type=PORT)
+@click.option("--viz-port", default=4141, show_default=True, type=PORT)
+@in_one_line
 def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int) -> None:
     """Open MLflow and Kedro-Viz on what has been run, and print where; Ctrl-C ends both."""
     root, loader = open_configuration(env, params)
@@ -38,12 +41,16 @@ def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int)
     served = uri if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
     commands = {viz_port: _viz(viz_port, env, params)}
     if served != uri:
+        if mlflow_port == viz_port:
+            raise click.UsageError(f"--mlflow-port and --viz-port are both {viz_port}; give two ports")
         commands[mlflow_port] = _mlflow(mlflow_port, uri)
     for port in commands:
         _check_free(port)
     for line in links(settings, root, served):
         click.echo(line)
-    click.echo(f"Kedro-Viz: http://{HOST}:{viz_port}/\nBoth answer after some 20 seconds. Ctrl-C ends them.")
+    click.echo(f"Kedro-Viz: http://{HOST}:{viz_port}/")
+    what, them = ("Both answer", "them") if len(commands) > 1 else ("Kedro-Viz answers", "it")
+    click.echo(f"{what} after some 20 seconds. Ctrl-C ends {them}.")
     _serve([*commands.values()], root)
 
 

@@ -17,7 +17,7 @@ INFO_NAME = "adapter.json"
 
 
 class AdapterError(InputError):
-    """An adapter of another base model; the message names the model that it belongs to."""
+    """An adapter that a model or a format cannot take; the message says why."""
 
 
 @dataclass(frozen=True)

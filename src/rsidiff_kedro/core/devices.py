@@ -1,4 +1,6 @@
-"""Find the devices that networks can compute on."""
+"""Find the devices that networks can compute on, and free their memory."""
+
+import gc
 
 import torch
 
@@ -7,6 +9,13 @@ def usable_devices() -> list[str]:
     """List the devices that torch can use here, the fastest first: "cuda", "mps", "cpu"."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, is_there in present.items() if is_there]
+
+
+def free_memory() -> None:
+    """Free host and device memory of networks that are out of use: they sit in reference cycles."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def computes_on_gpu(device: str) -> bool:

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 
@@ -53,6 +55,35 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def size_of(path: Path) -> int:
-    """Return the bytes of a file or of all files in a folder; 0 if it does not exist."""
-    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if os.path.isfile(each))
+def size_text(size: float) -> str:
+    """Write a number of bytes in MB or GB."""
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
+FileId = tuple[int, int]
+"""Of a file, also under several names: its device and inode."""
+
+
+def files_of(path: Path) -> Iterator[tuple[FileId, os.stat_result]]:
+    """Yield a file, or each file in a folder, once per name; what is not there, or vanishes meanwhile, is left out."""
+    inside = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    for each in chain([str(path)], inside):
+        with suppress(OSError):
+            found = os.stat(each)
+            if stat.S_ISREG(found.st_mode):
+                yield (found.st_dev, found.st_ino), found
+
+
+def size_of(path: Path, counted: set[FileId] | None = None) -> int:
+    """Return the bytes of a file or of all files in a folder; 0 if it does not exist.
+
+    A file with several names counts once, and not at all if it is among `counted`, to which the found files are added.
+    """
+    known = set() if counted is None else counted
+    total = 0
+    for file, found in files_of(path):
+        total += found.st_size if file not in known else 0
+        known.add(file)
+    return total

@@ -14,9 +14,10 @@ from rsidiff_kedro.provenance.records import Record, Records, chain, flat
 from rsidiff_kedro.provenance.retention import RECORDS
 from rsidiff_kedro.reporting.values import Metrics, accepted_round
 
-_ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
-_FINAL = "report"
-"""The dataset that completes a run of the whole method."""
+ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
+"""Names of the datasets that hold the adapters of rounds."""
+REPORT = "report"
+"""The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
 
 
@@ -56,7 +57,7 @@ class Run:
     @property
     def rounds(self) -> int:
         """Return the number of the last round that has an adapter."""
-        return max(int(match[1]) for match in map(_ADAPTER.fullmatch, self.versions) if match is not None)
+        return max(int(match[1]) for match in map(ADAPTER.fullmatch, self.versions) if match is not None)
 
     def load(self, name: str) -> Any:
         """Load a dataset; raise RunError if the run has none of that name."""
@@ -199,4 +200,4 @@ class Runs:
         for record in reversed(records):  # what the run itself made or reused counts more than what that came from
             made |= dict.fromkeys(record.outputs, record.version)
         made |= {name: each.version for each in own for name in each.outputs} | dict(used)
-        return Run(version, _FINAL in made, made, records, self._config)
+        return Run(version, REPORT in made, made, records, self._config)

@@ -66,11 +66,6 @@ def check_known(base: str, prompts: Sequence[str]) -> None:
         )
 
 
-def is_folder_name(base: str) -> bool:
-    """Tell a path from a hub id (`owner/name`)."""
-    return is_path(base)
-
-
 def find_index(base: str, revision: str | None) -> Path:
     """Return the path of a base model's model_index.json, downloaded from the hub if need be, or raise ModelError."""
     source = model_source(base)
@@ -82,7 +77,7 @@ def find_index(base: str, revision: str | None) -> Path:
             f"model.base: {source!r} has no model_index.json, so it is no diffusers pipeline; "
             "give the folder that save_pretrained wrote"
         )
-    if base in BASES or is_folder_name(base):
+    if base in BASES or is_path(base):
         raise ModelError(
             f"model.base: there is no folder {source!r}; give a folder that save_pretrained wrote, "
             f"a Hugging Face model id, or a shipped model ({', '.join(BASES.names)})"

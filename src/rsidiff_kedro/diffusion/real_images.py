@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from PIL import Image, ImageOps
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import prompt_id, writable
@@ -40,7 +40,7 @@ class SftSettings(Section):
         steps: optimizer steps; all other settings are those of `finetune`.
     """
 
-    images: Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
+    images: Path
     text_column: str = Field(default="text", min_length=1)
     steps: int = Field(default=600, ge=1)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.devices import free_memory
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.families import load_model
@@ -34,9 +35,10 @@ def sample_side_by_side(
     table = prompt_table(prompts, "command line")
     size = min(sampler.micro_batch_size, len(table) * samples_per_prompt)
     sampler = sampler.model_copy(update={"micro_batch_size": size})
-    return {
-        name: sample_images(
+    made: dict[str, ImageSet] = {}
+    for name, adapter in adapters.items():
+        free_memory()  # of the model before
+        made[name] = sample_images(
             load_model(model), adapter, table, samples_per_prompt, sampler, seed, PURPOSE, f"generating: {name}"
         )
-        for name, adapter in adapters.items()
-    }
+    return made

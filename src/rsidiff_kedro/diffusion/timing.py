@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.devices import free_memory
 from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
@@ -33,7 +34,9 @@ class Speed(NamedTuple):
 
 def measure_speed(model: ModelSettings, sampler: SamplerSettings, settings: FinetuneSettings) -> Speed:
     """Generate and train on one micro-batch of each kind, which is as large as a run's."""
-    return Speed(*_generating(load_model(model), sampler), _training(load_model(model), settings))
+    step, image = _generating(load_model(model), sampler)
+    free_memory()  # of the first model, before the second is opened
+    return Speed(step, image, _training(load_model(model), settings))
 
 
 def _generating(model: DiffusionModel, sampler: SamplerSettings) -> tuple[float, float]:

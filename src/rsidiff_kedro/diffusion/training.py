@@ -78,8 +78,6 @@ def finetune(
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train the parent adapter, or a fresh one if `adapter: restart`, on a training set.
 
-    Raise TrainingError if the training set is empty or the loss is not finite.
-
     Args:
         model: settings may be opened by the workers of the run's engine; an opened model trains here.
         unfinished: a folder that keeps the training's state every `checkpoint_every` steps; a later call continues
@@ -87,6 +85,9 @@ def finetune(
 
     Returns:
         The adapter, and a table with the columns step, loss (weighted, of one batch) and learning_rate.
+
+    Raises:
+        TrainingError: the training set is empty, or the loss is not finite.
     """
     if len(training_set) == 0:
         raise TrainingError(

@@ -80,12 +80,11 @@ def monitored_changes(rounds: Sequence[Metrics], selecting: Collection[str] = ()
     if len(rounds) < 2:
         return []
     last = rounds[-1]
+    ends = {f"{key}{end}" for key in last for end in ("_low", "_high")}
     held_out = [
         _Monitor(key, f"held-out reward {key.removeprefix('test/reward/')}", 1, _TRAIN_LESS)
-        for key in sorted(last)
-        if key.startswith("test/reward/")
-        and not key.endswith(("_low", "_high"))
-        and key.removeprefix("test/reward/") not in selecting
+        for key in sorted(last.keys() - ends)
+        if key.startswith("test/reward/") and key.removeprefix("test/reward/") not in selecting
     ]
     found = [_fall(rounds, monitor) for monitor in (*_MONITORS, *held_out)]
     found += [_diversity(last), _gap(last), *(_drift(rounds, key, name) for key, name in _DRIFTING.items())]

@@ -8,23 +8,6 @@ import pandas as pd
 from sklearn.preprocessing import normalize
 
 
-def vendi_score(features: np.ndarray) -> float:
-    """Return the effective number of different images, in [1, n], by cosine similarity of features [n, d].
-
-    It is the exponential of the entropy of the similarity matrix's eigenvalues (Friedman and Dieng, arXiv 2210.02410).
-
-    Raises:
-        ValueError: there is no image, or a value is not finite.
-    """
-    features = np.asarray(features, dtype=np.float64)
-    if not features.size or not np.isfinite(features).all():
-        raise ValueError(f"features of shape {features.shape} must be finite and of one image at least")
-    # The squared singular values of the rows are the eigenvalues of their similarity matrix.
-    eigenvalues = np.linalg.svd(normalize(features), compute_uv=False) ** 2
-    shares = eigenvalues[eigenvalues > 1e-12] / eigenvalues.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 1.0
-
-
 def embedding_spread(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -> pd.Series:
     """Return the mean pairwise cosine distance of features [n, d], in [0, 2], within each prompt, by prompt_id.
 
@@ -44,13 +27,15 @@ def open_diversity(verdicts: pd.DataFrame) -> pd.Series:
     """Return how much the right samples of a prompt differ in attributes that it leaves open, in [0, 1], by prompt_id.
 
     It is the share of open attributes in which two right samples of the prompt differ, averaged over all pairs (a
-    Gini-Simpson index). Prompts with fewer than two right samples are left out. Wrong samples do not count, because
-    they would differ most. `verdicts` has prompt_id and the columns of `judging.Judge`.
+    Gini-Simpson index). An attribute that one sample has and the other lacks counts as a difference. Prompts with fewer
+    than two right samples are left out, and so are those of which no sample has an open attribute. Wrong samples do not
+    count, because they would differ most. `verdicts` has prompt_id and the columns of `judging.Judge`.
     """
     right = verdicts[verdicts["correct"].fillna(False).astype(bool)]
     values = {}
     for prompt_id, shown in right.groupby("prompt_id")["left_open"]:
         pairs = list(itertools.combinations(map(json.loads, shown), 2))
-        if pairs:
-            values[prompt_id] = float(np.mean([one[key] != other[key] for one, other in pairs for key in one]))
+        differs = [one.get(key) != other.get(key) for one, other in pairs for key in one.keys() | other.keys()]
+        if differs:
+            values[prompt_id] = float(np.mean(differs))
     return pd.Series(values, name="open_diversity", dtype=float).rename_axis("prompt_id")

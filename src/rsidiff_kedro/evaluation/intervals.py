@@ -28,6 +28,16 @@ class Interval(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
+def ratio_text(ratio: Interval) -> str:
+    """Write a ratio and its interval."""
+    return f"x {ratio.mean:.2f} " + ("no interval" if math.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]")
+
+
+def ratio_verdict(ratio: Interval) -> str:
+    """Return "better" or "worse" if the interval excludes one, else "no clear change"; a higher ratio is better."""
+    return "better" if ratio.low > 1 else "worse" if ratio.high < 1 else "no clear change"
+
+
 def bootstrap_mean(values: Numbers, clusters: Numbers, n_resamples: int, seed: int) -> Interval:
     """Return the mean of all values with its 95 % percentile interval from resampled prompts.
 

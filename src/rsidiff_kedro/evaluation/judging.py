@@ -1,6 +1,7 @@
 """Judge whether images show what their prompts say; judges only measure, they never select, weight or train."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
 
 import numpy as np
@@ -70,6 +71,8 @@ def judge_readable(name: str, images: Sequence[Image.Image], prompts: Sequence[s
         )
     for column, most in _HIGHEST.items():
         _check_values(name, verdicts, column, most)
+    if "left_open" in verdicts:
+        _check_left_open(name, verdicts["left_open"][pd.to_numeric(verdicts["correct"]).astype(bool)])
     verdicts.index = pd.Index(rows)
     return verdicts if len(rows) == len(prompts) else verdicts.reindex(np.arange(len(prompts)))
 
@@ -88,6 +91,20 @@ def _check_values(name: str, verdicts: pd.DataFrame, column: str, most: float) -
             f"evaluation.judge {name!r} returned {column} = {str(wrong)[:40]} for an image; return {kind} from 0"
             + (f" to {most:g}" if most < np.inf else "")
         )
+
+
+def _check_left_open(name: str, of_right: Iterable[object]) -> None:
+    """Raise JudgeError unless each is a JSON object; those of wrong images are not used."""
+    for text in of_right:
+        try:
+            found = json.loads(cast(str, text))
+        except (TypeError, ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise JudgeError(
+                f"evaluation.judge {name!r} returned left_open = {str(text)[:40]} for a right image; return a JSON "
+                'object, such as {"size": "small"}, or no such column'
+            )
 
 
 def unreadable(name: str, prompt: str) -> JudgeError:

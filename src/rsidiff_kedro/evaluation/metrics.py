@@ -108,7 +108,7 @@ def image_metrics(images: ImageSet) -> Values:
 
 
 class Embedded(NamedTuple):
-    """Return an embedding's measures: the spread within each prompt, of a round and of the base, and their distance."""
+    """Hold an embedding's measures: the spread within each prompt, of a round and of the base, and their distance."""
 
     spread: pd.Series
     base_spread: pd.Series

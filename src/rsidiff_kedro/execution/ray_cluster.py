@@ -179,10 +179,25 @@ def _set_environment(data: Path, alone: bool) -> None:
         return
     path = data.absolute() / TOKEN
     if not path.exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(secrets.token_hex(32))
+        _make_token(path)
     os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(path))
+
+
+def _make_token(path: Path) -> None:
+    """Write a token that only this user can read, whole from the first moment; keep that of a run that came first."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

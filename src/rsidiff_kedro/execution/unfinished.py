@@ -5,16 +5,25 @@ long step asks for it (`unfinished_folder`) and hands it to the domain code as a
 """
 
 import shutil
+import time
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 from filelock import BaseFileLock
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import is_locked, take_lock
 
 LOCK_NAME = ".lock"
+PATIENCE = 1.0
+"""Seconds for which a lock is tried."""
 RUN = "run"
 """Takes the place of a step's key in the folder that marks a run as active."""
+
+
+class UnfinishedError(InputError):
+    """Unfinished work that another process uses, although it belongs to this run."""
 
 
 class Unfinished:
@@ -34,25 +43,43 @@ class Unfinished:
 
     @property
     def folder(self) -> Path:
-        """Return the folder, locked until this process ends or `remove` is called."""
+        """Return the folder, locked until this process ends or `remove` is called.
+
+        Raises:
+            UnfinishedError: another process holds the lock of this run's own folder.
+        """
         if self._lock is None:
             left = sorted(self._root.glob(f"{self._key}_*"), reverse=True) if self._resume else []
-            self._lock = next(filter(None, map(self._acquire, [*left, self._folder])), None)
+            self._lock = next(filter(None, map(self._acquire, [*left, self._own])))
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
 
     def _acquire(self, folder: Path) -> BaseFileLock | None:
-        """Lock a folder and return the lock; return None if an active run holds it, or it is another user's."""
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = take_lock(folder / LOCK_NAME)
-        except PermissionError:
-            if folder == self._own:
-                raise
-            return None
-        if lock is not None:
-            self._folder = folder
-        return lock
+        """Lock a folder and return the lock; return None if an active run holds it, or it is another user's.
+
+        Whoever looks whether a lock is held takes it for a moment, so it is tried for a while.
+        """
+        end = time.monotonic() + PATIENCE
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = take_lock(folder / LOCK_NAME)
+            except PermissionError:
+                if folder == self._own:
+                    raise
+                return None
+            if lock is not None:
+                self._folder = folder
+                return lock
+            if time.monotonic() > end:
+                break
+            time.sleep(0.02)
+        if folder == self._own:
+            raise UnfinishedError(
+                f"{folder / LOCK_NAME} is held by another process, but it is this run's own; end that process (`fuser "
+                f"{folder / LOCK_NAME}` shows its number), and start the run again"
+            )
+        return None
 
     def release(self) -> None:
         """Let another run continue in the folder."""
@@ -70,8 +97,11 @@ class Unfinished:
 def begin_run(root: Path, version: str) -> Unfinished:
     """Return a folder that is locked as long as a run is active; delete those of runs that were killed."""
     for folder in root.glob(f"{RUN}_*"):
-        if not is_in_use(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another user's, or gone
+            lock = take_lock(folder / LOCK_NAME)
+            if lock is not None:  # and no run can begin in it meanwhile
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()
     active = Unfinished(root, RUN, version, resume=False)
     _ = active.folder
     return active

@@ -161,6 +161,11 @@ def _kind(section: Mapping[str, Any], default: Mapping[str, Any]) -> Any:
     return section.get("kind", default.get("kind"))
 
 
+def environment_of(env: str | None) -> str:
+    """Return the name of a run's environment: the one that is given, or the default."""
+    return env or str(settings.CONFIG_LOADER_ARGS["default_run_env"])
+
+
 def _check_locale(conf: Path) -> None:
     """Raise click.UsageError if the locale cannot express the folder's name, so that no library could open it."""
     try:

@@ -36,7 +36,6 @@ class ExecutionHooks:
         Raises:
             ExecutionError: Ray is not installed.
         """
-        self._threads = torch.get_num_threads()
         if self._settings.threads is not None:
             torch.set_num_threads(self._settings.threads)
         self._engine = make_engine(self._settings, self._data, self._on_gpu)

@@ -33,19 +33,24 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def disk_fault(error: BaseException) -> str | None:
-    """Say what to do if a disk is full, fails or cannot be written, or has another kind of file there; else None."""
+    """Say what to do if a disk is full, fails or cannot be used, or has another kind of file there; else None.
+
+    An InputError says itself what is wrong with a file, so of its causes only the machine's own faults are told.
+    """
     for each in causes(error):
         number = each.errno if isinstance(each, OSError) else None
         if number in _FULL or any(os.strerror(code) in str(each) for code in _FULL):
             return f"the disk is full ({each}); free some (`kedro rsi runs` shows what runs take): {GO_ON}"
-        if number in _REFUSED or os.strerror(errno.EROFS) in str(each):
-            return f"a file cannot be written ({each}); make the folder writable: {GO_ON}"
-        if number == errno.ENAMETOOLONG:
-            return f"a path is longer than the file system allows ({each}); give a shorter one"
         if number in _BROKEN:
             return f"the disk or the network file system fails ({each}); check it: {GO_ON}"
         if number in _TOO_MANY:
             return f"too many files are open ({each}); allow more (`ulimit -n 4096`): {GO_ON}"
+        if isinstance(error, InputError):
+            continue
+        if number in _REFUSED or os.strerror(errno.EROFS) in str(each):
+            return f"a file cannot be read or written ({each}); make the file readable and its folder writable: {GO_ON}"
+        if number == errno.ENAMETOOLONG:
+            return f"a path is longer than the file system allows ({each}); give a shorter one"
         if number in _NO_FOLDER and each in (error, error.__cause__):
             return f"a file or a link to nothing lies where a folder belongs, or a folder for a file ({each}); move it"
     return None

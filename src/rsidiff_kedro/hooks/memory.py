@@ -3,11 +3,11 @@
 import gc
 import sys
 
-import torch
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline.node import Node
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from rsidiff_kedro.core.devices import free_memory
 from rsidiff_kedro.hooks.failures import OutOfMemory, is_out_of_memory
 from rsidiff_kedro.pipelines import stages
 
@@ -48,12 +48,10 @@ class MemoryHooks:
             self._collect()
 
     def _collect(self) -> None:
-        gc.collect()
+        free_memory()
         if len(sys.modules) > self._imported:
             gc.freeze()
         self._opened, self._imported = False, len(sys.modules)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
     @hook_impl(trylast=True)
     def on_node_error(self, error: Exception, node: Node) -> None:

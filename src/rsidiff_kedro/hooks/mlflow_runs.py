@@ -191,12 +191,8 @@ RECORDERS: dict[str, Callable[[RoundRuns, int, Any], None]] = {
 
 
 def selecting_rewards(parameters: Mapping[str, str]) -> list[str]:
-    """Return the rewards that select, of parameters by their path with dots; one of weight 0 does not."""
-    return [key.removeprefix(SELECTING) for key, weight in parameters.items() if _selects(key, weight)]
-
-
-def _selects(key: str, weight: str) -> bool:
-    return key.startswith(SELECTING) and float(weight) > 0
+    """Return the rewards that select, of a run's parameters by their path with dots."""
+    return [key.removeprefix(SELECTING) for key in parameters if key.startswith(SELECTING)]
 
 
 def arm_of(parameters: Mapping[str, str]) -> str:

@@ -95,16 +95,27 @@ def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
 
 
 def _check_store(uri: str) -> None:
-    """Raise an error at once if SQLite cannot open the store or a server does not answer; MLflow tries for minutes."""
+    """Raise an error at once if SQLite cannot open the store or a server does not answer; MLflow tries for minutes.
+
+    Raises:
+        TrackingError: the address cannot be read.
+    """
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
     if uri.startswith(_SQLITE) and Path(uri.removeprefix(_SQLITE)).exists():
         with closing(sqlite3.connect(uri.removeprefix(_SQLITE), timeout=2 * NOTICED)) as store:
             store.execute("PRAGMA schema_version")
-    address = urlsplit(uri)
-    if address.scheme in ("http", "https") and address.hostname:
+    try:
+        address = urlsplit(uri)
         port = address.port or (443 if address.scheme == "https" else 80)
+    except ValueError:
+        raise TrackingError(
+            f"the address of MLflow's store is {without_credentials(uri)!r}, whose host or port cannot be read; "
+            "correct tracking.tracking_uri in conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI to http://host:port, with a "
+            "port from 1 to 65535, or sqlite:///file"
+        ) from None  # the cause may show a part of its password
+    if address.scheme in ("http", "https") and address.hostname:
         socket.create_connection((address.hostname, port), timeout=10).close()
         options = {"max_retries": 0, "timeout": ANSWERS, "raise_on_status": False}
         http_request(get_default_host_creds(uri), "/health", "GET", **options)

@@ -9,12 +9,12 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.datasets.runs import REPORT
 from rsidiff_kedro.diffusion.footprint import fetch_configs
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines.plan import plan_lines
 
 logger = logging.getLogger(__name__)
-REPORT = "report"
 
 
 class PlanHooks:

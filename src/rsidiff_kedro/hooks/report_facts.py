@@ -1,30 +1,25 @@
 """Tell the steps of the report which run they belong to and what it cost."""
 
 import platform
-import re
 import shlex
 import sys
 from pathlib import Path
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
 from rsidiff_kedro import __version__
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.datasets.runs import ADAPTER, REPORT
 from rsidiff_kedro.execution.run_facts import Change, RunFacts, set_run_facts
-from rsidiff_kedro.hooks.configuration import RsiConfigLoader
-from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.hooks.configuration import RsiConfigLoader, environment_of
+from rsidiff_kedro.hooks.stage_times import recorded_seconds
 from rsidiff_kedro.provenance.code_digest import library_versions
 from rsidiff_kedro.provenance.records import Record, Records, chain
 from rsidiff_kedro.provenance.retention import RECORDS
-
-REPORT = "report"
-"""The stage that is told."""
-_ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
 
 
 class RunFactsHooks:
@@ -42,7 +37,7 @@ class RunFactsHooks:
         loader = context.config_loader
         self._root = Path(context.project_path)
         self._records = Records(self._root / loader["globals"]["data"] / RECORDS)
-        self._environment = str(context.env or "local")
+        self._environment = environment_of(context.env)
         self._changed = loader.changed_parameters() if isinstance(loader, RsiConfigLoader) else {}
 
     @hook_impl
@@ -58,7 +53,7 @@ class RunFactsHooks:
                 environment=self._environment,
                 changed=self._changed,
                 versions={"rsidiff_kedro": __version__, **library_versions(), "python": platform.python_version()},
-                seconds=_seconds(made),
+                seconds=recorded_seconds(made),
                 adapters=self._adapters(made, catalog),
             )
         )
@@ -84,28 +79,12 @@ class RunFactsHooks:
         folders: dict[int, str] = {}
         for record in made:
             for name in record.outputs:
-                match, dataset = _ADAPTER.fullmatch(name), catalog.get(name)
+                match, dataset = ADAPTER.fullmatch(name), catalog.get(name)
                 if match is not None and isinstance(dataset, AbstractVersionedDataset):
                     folder = Path(dataset._get_versioned_path(record.version))
                     inside = folder.is_relative_to(self._root)
                     folders[int(match[1])] = str(folder.relative_to(self._root) if inside else folder)
         return folders
-
-
-def _seconds(made: list[Record]) -> dict[str, float]:
-    """Add up what the steps of each stage took; nothing if an earlier version recorded no time."""
-    stage_of = {
-        node.name: stage.name
-        for pipeline in dict(pipelines).values()
-        for node in pipeline.nodes
-        for stage in stages()
-        if stage.name in node.tags
-    }
-    found = dict.fromkeys((stage.name for stage in stages()), 0.0)
-    for record in made:
-        if record.step in stage_of:
-            found[stage_of[record.step]] += record.seconds
-    return {name: seconds for name, seconds in found.items() if seconds}
 
 
 def command() -> str:

@@ -19,6 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.hooks.configuration import environment_of
 from rsidiff_kedro.hooks.mlflow_runs import CHILD_PARAMETERS, RECORDERS, RoundRuns, flattened, run_name
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_settings, store_errors
 from rsidiff_kedro.hooks.stage_times import stage_seconds
@@ -70,7 +71,7 @@ class TrackingHooks:
         tags = {
             "mlflow.source.name": "kedro run",
             "kedro.run_id": str(run_params["run_id"]),
-            "kedro.env": str(run_params.get("env") or "base"),
+            "kedro.env": environment_of(run_params.get("env")),
             "kedro.pipelines": ", ".join(run_params.get("pipeline_names") or ["__default__"]),
         }
         name = run_name(parameters, supervised=not any(each.startswith(f"{METHOD}.") for each in made))
@@ -96,14 +97,12 @@ class TrackingHooks:
         self._round = number
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Record a dataset as soon as it exists."""
         self._record(dataset_name, lambda: data)
 
     @hook_impl
-    def after_pipeline_run(
-        self, run_params: dict[str, Any], run_result: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> None:
+    def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
         """Record the reused datasets and the time outside rounds, and close the runs."""
         if self._runs is None:
             return
@@ -146,9 +145,7 @@ class TrackingHooks:
             self._recorded.add(what)
 
     @hook_impl
-    def on_pipeline_error(
-        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> None:
+    def on_pipeline_error(self, error: Exception) -> None:
         """Close the runs as FAILED, with the error's message."""
         if self._runs is None:
             return

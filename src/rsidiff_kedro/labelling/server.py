@@ -100,9 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"the vote was not kept: {error}")
         else:
-            self._answer_state(finished=path == "finish")
-            if path == "finish":  # only now, because the process may end at once
-                self.server.finished.set()
+            try:
+                self._answer_state(finished=path == "finish")
+            finally:  # the browser may have closed the connection
+                if path == "finish":  # only now, because the process may end at once
+                    self.server.finished.set()
 
     def _do(self, path: str, content: dict[str, Any]) -> None:
         session = self.server.session

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsidiff_kedro.core.files import size_of
+from rsidiff_kedro.core.files import size_of, size_text
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.families import family_of
 from rsidiff_kedro.diffusion.model import find_device
 from rsidiff_kedro.diffusion.quantization import BYTES
 from rsidiff_kedro.diffusion.timing import Speed
 from rsidiff_kedro.evaluation.metrics import rounds_to_test
-from rsidiff_kedro.pipelines.requirements import size_text
+from rsidiff_kedro.reporting.values import duration
 
 if TYPE_CHECKING:
     from rsidiff_kedro.parameters import Parameters
@@ -38,7 +38,10 @@ def count_images(parameters: "Parameters") -> Counts:
     curation, rounds = parameters.prompt_curation, parameters.rounds
     tested = curation.test_size * parameters.evaluation.samples_per_prompt
     validated = curation.validation_size * parameters.gate.samples_per_prompt
-    candidates = curation.source.expected or getattr(curation.source, "limit", None) or 2 * curation.pool_size
+    given = curation.source.expected or getattr(curation.source, "limit", None)
+    separate = curation.evaluation_source is not None or curation.source.expected_evaluation is not None
+    held_out = 0 if separate else curation.validation_size + curation.test_size
+    candidates = max(0, given - held_out) if given else 2 * curation.pool_size
     window, base = parameters.replay.rounds + 1, parameters.replay.base
     sets = sum(min(number, window) + (base and number > window) for number in range(1, rounds + 1))
     return Counts(
@@ -76,10 +79,11 @@ def held_bytes(parameters: "Parameters", folder: Path) -> dict[str, int]:
     """Estimate the weights that each stage holds; activations grow with micro_batch_size and resolution."""
     width = 4 if parameters.model.dtype == "float32" else 2
     counts = footprint.component_parameters(folder, parameters.model)
-    kind, few = parameters.model.text_encoder_quantization, family_of(parameters.model).quantizable(parameters.model)
+    family = family_of(parameters.model)
+    kind, few = parameters.model.text_encoder_quantization, family.quantizable(parameters.model)
     small = BYTES.get(kind or "", width)
     model = int(sum(count * (small if name in few else width) for name, count in counts.items()))
-    denoiser = counts.get("unet", 0) + counts.get("transformer", 0)
+    denoiser = counts.get(family.denoiser_name, 0)
     trained = trained_parameters(parameters, folder) * footprint.OPTIMIZER_BYTES
     held = {
         "synthesis, gate, evaluation": model,
@@ -111,7 +115,7 @@ def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed 
     device, side = find_device(parameters.model.device).type, image_side(parameters, folder)
     time = "`kedro rsi plan` measures it"
     if speed is not None:
-        time = f"about {_duration(run_seconds(parameters, speed))} of generating and training; scoring comes on top"
+        time = f"about {duration(run_seconds(parameters, speed))} of generating and training; scoring comes on top"
     rounds = "1 round" if parameters.rounds == 1 else f"{parameters.rounds} rounds"
     return [
         f"Plan: {rounds} on {device} in {parameters.model.dtype}; {counts.images:,} images of {side} "
@@ -120,10 +124,3 @@ def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed 
         f"{size_text(max(held_bytes(parameters, folder).values()))} of weights, and activations",
         f"Time: {time}",
     ]
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} seconds"
-    return f"{minutes} minutes" if minutes < 120 else f"{seconds / 3600:.1f} hours"

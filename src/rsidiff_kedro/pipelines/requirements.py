@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.files import size_of
+from rsidiff_kedro.core.files import size_of, size_text
 from rsidiff_kedro.core.votes import read_votes
 from rsidiff_kedro.diffusion.families import (
     check_lora,
@@ -166,7 +166,7 @@ def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters") ->
         scores: of its images.
         parameters: of the run.
     """
-    selecting = [reward for reward, weight in parameters.preference_selection.rewards.items() if weight]
+    selecting = [*parameters.preference_selection.rewards]
     if name.endswith(".round_0.test_scores"):
         compared = [*parameters.evaluation.rewards, *selecting]
         advice = f"add {name.rpartition('.')[0]} to --namespaces, with --only-missing-outputs"
@@ -218,8 +218,3 @@ def check_readable(parameters: "Parameters", rewards: Iterable[str], prompts: li
                 f"the reward {name!r} cannot read the prompt {wrong[:60]!r}; use another reward, or "
                 "prompts of the kind that it was trained on"
             )
-
-
-def size_text(size: float) -> str:
-    """Write a number of bytes in MB or GB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

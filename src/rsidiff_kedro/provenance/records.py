@@ -128,13 +128,14 @@ def differences(old: Record, new: Record) -> Iterator[str]:
         yield "the networks that come with the package changed"
     pairs = ((old.libraries, new.libraries), (old.parameters, new.parameters), (old.catalog, new.catalog))
     for before, after in ((flat(before), flat(after)) for before, after in pairs):
-        for name in _changed(before, after):
+        for name in changed_names(before, after):
             yield f"{name} is {after.get(name)}, was {before.get(name)}"
-    for name in _changed(old.inputs, new.inputs):
+    for name in changed_names(old.inputs, new.inputs):
         yield f"{INPUT} {name} is different"
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """List the names whose values differ; a missing one counts as None."""
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 

@@ -4,18 +4,19 @@ A run needs the artifacts that it made and those of earlier runs that it reused.
 whichever run made it. Pruned artifacts keep their metadata and record; a later run that needs one makes it again.
 """
 
+import os
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from rsidiff_kedro.core.files import delete, size_of
+from rsidiff_kedro.core.files import FileId, delete, files_of, size_of
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.execution.unfinished import RUN, is_in_use
 from rsidiff_kedro.provenance.records import Records, chain
@@ -68,12 +69,20 @@ class RunUse:
 
 @dataclass(frozen=True)
 class Deletable:
-    """Files that may be deleted: the large files of a dataset's version or, without a dataset, all of `path`."""
+    """Files that may be deleted: the large files of a dataset's version or, without a dataset, all of `path`.
+
+    `size` is what this frees once all that is listed before it is deleted, too.
+    """
 
     path: Path
-    size: int
     reason: str
     dataset: Prunable | None = None
+    size: int = 0
+
+    @property
+    def parts(self) -> list[Path]:
+        """Return the files and folders that go."""
+        return [self.path / name for name in self.dataset.large_files] if self.dataset is not None else [self.path]
 
     def delete(self) -> None:
         """Delete the files."""
@@ -100,14 +109,17 @@ class Disk:
         self._finished = versions | {version for version, used in self._used.items() if used.keys() & {*finals}}
 
     def runs(self) -> list[RunUse]:
-        """List every run that has something on disk, or only reused what others made, oldest first."""
+        """List every run that has something on disk, or only reused what others made, oldest first.
+
+        A file that several runs have, each under a name of its own, counts for the oldest.
+        """
         found: dict[str, RunUse] = {}
-        for folder in self.data.glob("0*/**/*Z"):
-            if VERSION.fullmatch(folder.name):
-                found.setdefault(folder.name, RunUse(folder.name)).sizes[_kind(folder)] += size_of(folder)
+        counted: set[FileId] = set()
+        for folder in sorted(self._below(VERSION.fullmatch), key=lambda each: (each.name, each)):
+            found.setdefault(folder.name, RunUse(folder.name)).sizes[_kind(folder)] += size_of(folder, counted)
         for folder in self._unfinished():
             use = found.setdefault(_version(folder), RunUse(_version(folder)))
-            use.sizes["unfinished"] += size_of(folder)
+            use.sizes["unfinished"] += size_of(folder, counted)
             use.state = "running" if is_in_use(folder) else use.state
         outputs = [(record.version, record.outputs) for record in self._records]
         made = {version for version, _ in outputs}
@@ -140,7 +152,7 @@ class Disk:
             dataset = find(name)
             if isinstance(dataset, Prunable) and dataset.large_files:
                 found += self._of_dataset(name, dataset, needed, reached, oldest)
-        return [*found, *self._left_over(oldest)]
+        return _with_sizes([*found, *self._left_over(oldest)])
 
     def _needed(self, keep: KeepSettings, prunable: re.Pattern[str]) -> tuple[_Artifacts, _Artifacts, str]:
         """Return what must stay; what kept runs were made from, old rounds included; the oldest kept version."""
@@ -170,14 +182,13 @@ class Disk:
     ) -> Iterator[Deletable]:
         for folder in dataset.version_folder("*").parent.parent.glob("*Z/*"):
             version = folder.parent.name
-            size = sum(size_of(folder / file) for file in dataset.large_files)
             is_version = VERSION.fullmatch(version) and not folder.name.startswith(".")
             if not is_version or dataset.version_is_pruned(version):
                 continue
             if (name, version) in reached - needed:
-                yield Deletable(folder, size, f"training images of an old round ({name})", dataset)
+                yield Deletable(folder, f"training images of an old round ({name})", dataset)
             elif (name, version) not in needed and version < oldest:
-                yield Deletable(folder, size, "no run that is kept needs it", dataset)
+                yield Deletable(folder, "no run that is kept needs it", dataset)
 
     def _left_over(self, oldest: str) -> Iterator[Deletable]:
         keys = {record.key for record in self._records}
@@ -185,16 +196,35 @@ class Disk:
             if is_in_use(folder) or folder.name.startswith(RUN):
                 continue
             if folder.name.split("_")[0] in keys:
-                yield Deletable(folder, size_of(folder), "unfinished work that another run has finished")
+                yield Deletable(folder, "unfinished work that another run has finished")
             elif _version(folder) < oldest:
-                yield Deletable(folder, size_of(folder), "unfinished work of an old run")
-        for path in self.data.glob("0*/**/.*.partial"):
+                yield Deletable(folder, "unfinished work of an old run")
+        for path in self._below(re.compile(r"\..*\.partial").fullmatch):
             with suppress(FileNotFoundError):  # a run has given it its name since
                 if time.time() - path.stat().st_mtime > LEFT_OVER:
-                    yield Deletable(path, size_of(path), "half-written by a run that was killed")
+                    yield Deletable(path, "half-written by a run that was killed")
+
+    def _below(self, wanted: Callable[[str], object]) -> Iterator[Path]:
+        """Yield the files and folders of the datasets whose name is wanted; folders may vanish meanwhile."""
+        for layer in self.data.glob("0*"):
+            for folder, folders, files in os.walk(layer):
+                yield from (Path(folder, name) for name in (*folders, *files) if wanted(name))
 
     def _unfinished(self) -> list[Path]:
         return [folder for folder in (self.data / UNFINISHED).glob("*_*") if folder.is_dir()]
+
+
+def _with_sizes(found: list[Deletable]) -> list[Deletable]:
+    """Set the sizes; a file with several names is freed by what has the last of them, and only if all of them go."""
+    names = Counter[FileId]()
+    sized: list[Deletable] = []
+    for each in found:
+        size = 0
+        for file, state in (file for part in each.parts for file in files_of(part)):
+            names[file] += 1
+            size += state.st_size if names[file] == state.st_nlink else 0
+        sized.append(replace(each, size=size))
+    return sized
 
 
 def _version(folder: Path) -> str:

@@ -32,16 +32,19 @@ def labelled_grid(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Im
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
     for number, (label, images) in enumerate(rows):
         top = GAP + number * (height + GAP)
-        lines = [
-            line
-            for part in label.split("\n")
-            for line in textwrap.wrap(drawable(part), int(LABEL_WIDTH / (0.56 * FONT_SIZE))) or [""]
-        ]
-        fitting = max(1, height // _LINE)
-        if len(lines) > fitting:
-            lines = [*lines[: fitting - 1], f"{lines[fitting - 1][:-4]} ..."]
+        lines = fitted(label, max(1, height // _LINE))
         draw.multiline_text((GAP, top), "\n".join(lines), fill="black", font=font, spacing=_LINE - FONT_SIZE)
         for column, image in enumerate(images):
             shown = resized(image, scale) if image.size == every[0].size else image.resize((width, height))
             sheet.paste(shown, (LABEL_WIDTH + GAP + column * (width + GAP), top))
     return sheet
+
+
+def fitted(label: str, most: int) -> list[str]:
+    """Break a label into lines that fit beside the images, at most this many; what is cut ends in " ..."."""
+    characters = int(LABEL_WIDTH / (0.56 * FONT_SIZE))
+    lines = [line for part in label.split("\n") for line in textwrap.wrap(drawable(part), characters) or [""]]
+    if len(lines) > most:
+        rest = " ".join(lines[most - 1 :])
+        lines[most - 1 :] = textwrap.wrap(rest, characters, max_lines=1, placeholder=" ...")
+    return lines

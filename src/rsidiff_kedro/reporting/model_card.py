@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from rsidiff_kedro import __version__
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.evaluation.intervals import ratio_text
 from rsidiff_kedro.provenance.records import Record
 from rsidiff_kedro.reporting.labels import role
 from rsidiff_kedro.reporting.summary import Comparison, compare_rounds, diversity_change
@@ -171,8 +172,7 @@ def _diversity(facts: CardFacts) -> list[dict[str, str]]:
     if found is None:
         return []
     before, after, ratio, verdict = found
-    interval = "no interval" if math.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
-    row = {"base": f"{before:.3f}", "last": f"{after:.3f}", "difference": f"x {ratio.mean:.2f} {interval}"}
+    row = {"base": f"{before:.3f}", "last": f"{after:.3f}", "difference": ratio_text(ratio)}
     return [{"name": "diversity within a prompt", **row, "verdict": verdict}]
 
 

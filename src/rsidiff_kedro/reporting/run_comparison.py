@@ -11,7 +11,8 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.evaluation.diversity import open_diversity
-from rsidiff_kedro.evaluation.intervals import ratio_of_means
+from rsidiff_kedro.evaluation.intervals import ratio_of_means, ratio_text, ratio_verdict
+from rsidiff_kedro.provenance.records import changed_names
 from rsidiff_kedro.reporting.labels import reward_label
 from rsidiff_kedro.reporting.summary import Comparison, compare_rounds
 
@@ -39,8 +40,7 @@ class Side:
 
 def changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the parameters whose values differ, by path; None where a run read no such parameter."""
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    return {name: (old.get(name), new.get(name)) for name in names}
+    return {name: (old.get(name), new.get(name)) for name in changed_names(old, new)}
 
 
 def shared_images(old: pd.DataFrame, new: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -111,9 +111,8 @@ def _diversity(old: pd.DataFrame, new: pd.DataFrame, n_resamples: int, seed: int
     ratio = ratio_of_means(after, before, n_resamples, seed)
     if math.isnan(ratio.mean):
         return []
-    interval = "no interval" if math.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
-    verdict = "better" if ratio.low > 1 else "worse" if ratio.high < 1 else "no clear change"
-    return [("diversity", f"{before.mean():.3f}", f"{after.mean():.3f}", f"x {ratio.mean:.2f} {interval}", verdict)]
+    means = f"{before.mean():.3f}", f"{after.mean():.3f}"
+    return [("diversity", *means, ratio_text(ratio), ratio_verdict(ratio))]
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

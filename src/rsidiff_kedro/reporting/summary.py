@@ -8,7 +8,7 @@ import pandas as pd
 
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.collapse import signs_of_collapse
-from rsidiff_kedro.evaluation.intervals import Interval, paired_difference
+from rsidiff_kedro.evaluation.intervals import Interval, paired_difference, ratio_text, ratio_verdict
 from rsidiff_kedro.reporting.labels import diversity_meaning, reward_label, role
 from rsidiff_kedro.reporting.values import (
     Metrics,
@@ -47,8 +47,7 @@ def diversity_change(rounds: Sequence[Metrics]) -> tuple[float, float, Interval,
     ratio = intervals_of(rounds, "test/diversity_over_base")[-1]
     if not np.isfinite([base, last, ratio.mean]).all():
         return None
-    verdict = "better" if ratio.low > 1 else "worse" if ratio.high < 1 else "no clear change"
-    return base, last, ratio, verdict
+    return base, last, ratio, ratio_verdict(ratio)
 
 
 def compare_rounds(
@@ -131,8 +130,7 @@ def summary_text(
     diversity = diversity_change(rounds)
     if diversity is not None:
         before, after, ratio, verdict = diversity
-        interval = "no interval" if np.isnan(ratio.low) else f"[{ratio.low:.2f}, {ratio.high:.2f}]"
-        lines.append(f"  {'diversity':{width}} {before:8.3f}  {after:8.3f}   x {ratio.mean:.2f} {interval}  {verdict}")
+        lines.append(f"  {'diversity':{width}} {before:8.3f}  {after:8.3f}   {ratio_text(ratio)}  {verdict}")
         lines.append(f"Diversity, with its ratio to the base's: {diversity_meaning(rounds)}")
     lines += [*_rewards(rounds, selecting), *by_category, *_untested(rounds), *_gate(rounds, adapters or {})]
     lines += [*_warnings(comparisons, selecting), *_collapse(rounds, selecting)]

@@ -92,7 +92,6 @@ def run_project(root: Path) -> Run:
     """Return what makes the runs of the project in a folder, as processes of one thread."""
 
     def run(job: Job, log: Path) -> int:
-        _prepare(job, root)
         paths = [str(root / "src"), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
             "OMP_NUM_THREADS": "1",
@@ -100,6 +99,7 @@ def run_project(root: Path) -> Run:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         with _locked(job.folder) as lock, log.open("w", encoding="utf-8") as written:
+            _prepare(job, root)
             for command in job.commands():
                 # The process inherits the lock, so that it is held as long as the run lives, also without this one.
                 ended = subprocess.run(

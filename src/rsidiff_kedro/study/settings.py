@@ -1,6 +1,7 @@
 """Read a study: the YAML file that names its arms, which are variants of the method, and its seeds."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -186,7 +187,7 @@ def nested(params: Mapping[str, Any], arm: str) -> dict[str, Any]:
 
 def _put(place: dict[str, Any], key: str, value: Any, name: str, arm: str) -> None:
     if key not in place:
-        place[key] = dict(value) if isinstance(value, Mapping) else value
+        place[key] = deepcopy(value)  # what follows may add to it
     elif isinstance(place[key], dict) and isinstance(value, Mapping):
         for part, inner in value.items():
             _put(place[key], part, inner, f"{name}.{part}", arm)

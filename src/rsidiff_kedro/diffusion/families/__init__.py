@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -74,7 +75,7 @@ def check_model(model: ModelSettings) -> None:
     )
     index = find_index(model.base, model.revision)
     found, wanted = read_object(index).get("_class_name", ""), family.pipeline_class.__name__
-    families = {FAMILIES.load(name).pipeline_class.__name__: name for name in FAMILIES.names}
+    families = _by_pipeline()
     if not isinstance(found, str):
         raise ModelError(
             f"model.base: {str(index)!r} names its pipeline {found!r}; code that comes with a model is not run: give a "
@@ -92,6 +93,15 @@ def check_model(model: ModelSettings) -> None:
         family.check_folder(index.parent, model)
     else:
         family.components_of(index.parent, model)
+
+
+def _by_pipeline() -> dict[str, str]:
+    """Map the names of pipelines to the families that generate with them, as far as these can be imported."""
+    families: dict[str, str] = {}
+    for name in FAMILIES.names:
+        with suppress(PluginError):
+            families[FAMILIES.load(name).pipeline_class.__name__] = name
+    return families
 
 
 def check_loss(model: ModelSettings, settings: LossSettings) -> None:
@@ -167,7 +177,7 @@ def load_model(model: ModelSettings) -> DiffusionModel:
 
 
 def embed_prompts(model: ModelSettings, texts: Sequence[str]) -> np.ndarray:
-    """Return the mean of the text encoder's embeddings of each prompt's tokens: float32 [n, d]."""
+    """Return the text encoder's states, averaged over all tokens including padding (Sana masks it): float32 [n, d]."""
     opened, parts = load_model(model), []
     for row in range(0, len(texts), _PROMPTS_AT_ONCE):
         read = opened.conditioning([*texts[row : row + _PROMPTS_AT_ONCE]])

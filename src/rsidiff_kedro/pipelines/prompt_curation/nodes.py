@@ -36,11 +36,7 @@ def filter_prompts(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Drop prompts that the text encoder cannot read, that are blocked, or that repeat another."""
     tokenizer = open_tokenizer(ModelSettings(family=family, base=base, revision=revision))
-    used = [each for each in _sources(source, evaluation_source) if each is not None]
-
-    def canonical(text: str) -> str | None:
-        return next((found for each in used if (found := each.canonical(text)) is not None), None)
-
+    canonical = sources.canonical_of(*filter(None, _sources(source, evaluation_source)))
     return filters.filter_prompts(collected, settings, tokenizer.count, tokenizer.max_tokens, canonical)
 
 

@@ -1,6 +1,6 @@
 """Register the prompt sources, one module per kind, and collect their prompts; the parameter `kind` names a source."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import pandas as pd
@@ -38,6 +38,15 @@ def _parse(value: Any) -> Any:
 
 PromptSource = Annotated[SerializeAsAny[Source], BeforeValidator(_parse)]
 """A field for a source of any kind."""
+
+
+def canonical_of(*used: Source) -> Callable[[str], str | None]:
+    """Return what gives one text for all prompts that mean the same to the first of these sources that can tell."""
+
+    def canonical(text: str) -> str | None:
+        return next((found for each in used if (found := each.canonical(text)) is not None), None)
+
+    return canonical
 
 
 _kept: dict[str, pd.DataFrame] = {}

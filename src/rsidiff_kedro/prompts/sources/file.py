@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import pandas as pd
 
@@ -41,9 +41,6 @@ class FileSource(Source):
     path: Path
     column: str | None = None
     category_column: str | None = None
-
-    def within(self, folder: Path) -> Self:
-        return self.model_copy(update={"path": folder / os.path.expanduser(self.path)})
 
     def collect(self, seed: int) -> pd.DataFrame:
         """Return all prompts in their order, those of a folder in the order of the files' names."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 
-def _is_folder(text: str, root: Path = Path()) -> bool:
+def _is_existing_folder(text: str, root: Path = Path()) -> bool:
     return text.startswith((".", "/", "~")) or os.path.isdir(root / text)
 
 
@@ -27,7 +27,7 @@ class HubSource(Source):
     No code of a data set is run, and no file outside of it is read. With HF_HUB_OFFLINE=1 only the local cache is read.
 
     Attributes:
-        dataset: id on the hub, such as nateraw/parti-prompts, or a folder.
+        dataset: id on the hub, such as nateraw/parti-prompts, or a folder, written ./data/captions.
         revision: commit or tag of a data set on the hub; `main` is the newest.
         config_name: one configuration of a data set with several.
         split: of the data set; all of it goes through this project's own split.
@@ -37,7 +37,9 @@ class HubSource(Source):
     """
 
     kind: Literal["hub"] = "hub"
-    dataset: Annotated[str, Location(revision="revision", hub="dataset", is_path=_is_folder)] = Field(min_length=1)
+    dataset: Annotated[str, Location(revision="revision", hub="dataset", is_path=_is_existing_folder)] = Field(
+        min_length=1
+    )
     revision: str | None = None
     config_name: str | None = None
     split: str = "train"
@@ -54,7 +56,7 @@ class HubSource(Source):
         if self.revision is None and not self._is_folder:
             raise ValueError(
                 f"revision of {self.dataset!r} is not given; give a commit or tag of the data set, so that a rerun "
-                "reads the same prompts (main is whatever is newest)"
+                "reads the same prompts (main is whatever is newest), or write a folder as ./data/captions"
             )
         return self
 

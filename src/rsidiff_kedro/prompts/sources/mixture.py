@@ -1,6 +1,5 @@
 """Collect prompts from several sources, with a share of each."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -66,10 +65,6 @@ class MixtureSource(Source):
         """Return the canonical text of the first source that has one."""
         found = (part.source.canonical(text) for part in self.sources)
         return next((each for each in found if each is not None), None)
-
-    def within(self, folder: Path) -> Self:
-        parts = tuple(part.model_copy(update={"source": part.source.within(folder)}) for part in self.sources)
-        return self.model_copy(update={"sources": parts})
 
     def check(self, seed: int) -> None:
         """Check every source, and that those that cost nothing can give their share."""
