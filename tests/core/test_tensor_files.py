@@ -1,5 +1,6 @@
 """A tensor file that a power cut has torn is not read, also where only its values have become zeros."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,16 @@ TORN: dict[str, Callable[[bytes], bytes]] = {
     "its last byte is zero": lambda whole: whole[:-1] + b"\0",
     "its start is zeros": lambda whole: bytes(64) + whole[64:],
 }
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007, 0o077])
+def test_others_may_read_a_file_as_the_umask_says(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_tensors(TENSORS, tmp_path / "file")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:

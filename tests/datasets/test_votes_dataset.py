@@ -1,5 +1,6 @@
 """Votes as a versioned dataset of Kedro."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from kedro.io.core import Version
 from time_machine import travel
 
-from rsidiff_kedro.core.votes import Votes, VotesError
+from rsidiff_kedro.core.votes import Votes, VotesError, newest_votes
 from rsidiff_kedro.datasets import VotesDataset
 from rsidiff_kedro.datasets.folder import FolderError
 
@@ -29,6 +30,16 @@ def test_a_version_without_an_image_is_not_loaded(give_votes: GiveVotes) -> None
     next((folder / "images").iterdir()).unlink()
     with pytest.raises(FolderError, match="lacks 1 of the 4 images"):
         VotesDataset(filepath=folder).load()
+
+
+def test_a_copy_beside_the_versions_is_none(give_votes: GiveVotes) -> None:
+    folder = give_votes(None, 1, "2026-06-01T00.00.00.000Z").folder
+    place = folder.parents[1]
+    shutil.copytree(folder.parent, place / "backup")
+    assert newest_votes(place) == folder
+    assert VotesDataset(filepath=place, version=Version(None, None)).resolve_load_version() == folder.parent.name
+    with travel("2026-06-02T12:00:00Z", tick=False):
+        assert VotesDataset(filepath=place, version=Version(None, None)).new_version().parents[1] == place
 
 
 def test_a_version_that_would_not_be_the_newest_does_not_begin(give_votes: GiveVotes) -> None:

@@ -96,6 +96,10 @@ def test_a_table_with_another_separator_has_no_column_of_prompts(tmp_path, conte
     assert f"no column 'text'; there are {name}" in refused(tmp_path / "p.csv", content)
 
 
+def test_semicolons_of_a_table_are_named_where_a_prompt_holds_a_comma(tmp_path):
+    assert "separate by commas, not semicolons" in refused(tmp_path / "p.csv", b"text;style\na fox, red;a\n")
+
+
 @pytest.mark.parametrize("content", ["a red fox\na blue hare\n", "fox\nhare\n", "a red fox\t1\na hare\t2\n"])
 def test_a_table_without_a_header_loses_no_prompt(tmp_path, content):
     name = content.split("\n")[0].split("\t")[0]

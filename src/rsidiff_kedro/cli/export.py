@@ -82,9 +82,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parameters", form: str, title: str) -> None:
     """Write the weights, the images and the card."""
-    from safetensors.torch import save_file
-
     from rsidiff_kedro.core.adapter import WEIGHTS_NAME, check_base
+    from rsidiff_kedro.core.tensor_files import write_safetensors
     from rsidiff_kedro.datasets.adapter_folder import save_weights
     from rsidiff_kedro.diffusion.families import family_of
     from rsidiff_kedro.diffusion.kohya import kohya_weights
@@ -95,7 +94,8 @@ def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parame
     file = f"{title}.safetensors" if form == "kohya" else WEIGHTS_NAME
     if form == "kohya":
         weights = kohya_weights(adapter, family_of(parameters.model).denoiser_class)
-        save_file({key: value.contiguous() for key, value in sorted(weights.items())}, folder / file, {"format": "pt"})
+        weights = {key: value.contiguous() for key, value in sorted(weights.items())}
+        write_safetensors(weights, folder / file, {"format": "pt"})
     else:
         save_weights(adapter, folder / file)
     examples = _images(run, run.tested_round(number), folder)

@@ -1,6 +1,7 @@
 """Write files that are never half written under their own name."""
 
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -8,6 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+
+VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
+"""A version of a dataset: the time at which its run began."""
+
+
+def age(version: str) -> tuple[bool, str]:
+    """Return a key that sorts versions from old to new; a folder with another name, such as a copy, comes first."""
+    return VERSION.fullmatch(version) is not None, version
 
 
 @contextmanager
@@ -31,6 +40,13 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def share(path: Path) -> None:
+    """Let those read and write a file whom the umask lets; safetensors writes files for this user alone."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.files import replacing, share
 
 _DIGEST = "digest"
 
@@ -24,11 +24,17 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file that others may read, as the umask says."""
+    save_file(dict(tensors), path, dict(metadata) if metadata is not None else None)
+    share(path)
+
+
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all, with the digest of the tensors and further notes in its header."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as partial:
-        save_file(stored, partial, {**(notes or {}), _DIGEST: digest_of(stored)})
+        write_safetensors(stored, partial, {**(notes or {}), _DIGEST: digest_of(stored)})
 
 
 def load_tensors(path: Path, notes: Mapping[str, str] | None = None) -> dict[str, Tensor] | None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import is_locked
-from rsidiff_kedro.core.files import link_or_copy, replacing
+from rsidiff_kedro.core.files import age, link_or_copy, replacing
 from rsidiff_kedro.core.image_set import ImageFiles
 from rsidiff_kedro.core.untrusted.tables import TableError, read_parquet
 
@@ -92,8 +92,8 @@ def newest_votes(path: Path) -> Path:
     """Return the folder of the newest version of a versioned dataset of votes, or the path itself if there is none."""
     if (path / TABLE).is_file():
         return path
-    found = sorted(path.glob(f"*/{glob.escape(path.name)}/{TABLE}"))
-    return found[-1].parent if found else path
+    found = [each.parent for each in path.glob(f"*/{glob.escape(path.name)}/{TABLE}")]
+    return max(found, key=lambda each: age(each.parent.name), default=path)
 
 
 def read_votes(folder: Path) -> Votes:

@@ -7,9 +7,10 @@ from typing import Any
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from kedro_datasets._typing import ImagePreview
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
+from rsidiff_kedro.core.tensor_files import write_safetensors
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
 from rsidiff_kedro.datasets.image_folder import ImageSetDataset
 
@@ -66,7 +67,7 @@ def save_weights(adapter: Adapter, path: Path) -> None:
     header = {"format": "pt"}
     if adapter.info.get("lora"):
         header[LORA_ADAPTER_METADATA_KEY] = json.dumps(adapter.lora_metadata, indent=2, sort_keys=True)
-    save_file(weights, path, metadata=header)
+    write_safetensors(weights, path, header)
 
 
 def adapter_json(adapter: Adapter) -> str:

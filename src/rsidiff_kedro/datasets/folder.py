@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
-from rsidiff_kedro.core.files import delete
+from rsidiff_kedro.core.files import age, delete
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.provenance.content_digest import PRUNED
 
@@ -30,7 +30,8 @@ class LocalVersions:
 
     def _get_versions(self) -> list[str]:
         folder = Path(self._filepath)  # type: ignore[attr-defined]
-        return sorted(map(str, folder.glob(f"*/{glob.escape(folder.name)}")), reverse=True)
+        found = folder.glob(f"*/{glob.escape(folder.name)}")
+        return list(map(str, sorted(found, key=lambda each: age(each.parent.name), reverse=True)))
 
 
 class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):

@@ -11,6 +11,7 @@ from kedro.io.core import Version
 from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import share
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
 from rsidiff_kedro.diffusion.model_folder import left_out
@@ -50,6 +51,8 @@ class PretrainedDataset(FolderDataset[Any]):
             floats = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
             stored = weights | {name: tensor.to(self._stored_dtype) for name, tensor in floats.items()}
             save_file(stored, path, {"format": "pt"})
+        for path in folder.rglob("*.safetensors"):
+            share(path)
 
     def _read(self, folder: Path) -> Any:
         module, _, name = self._class_name.rpartition(".")

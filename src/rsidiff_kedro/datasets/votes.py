@@ -7,6 +7,7 @@ from typing import Any
 from kedro.io import DataCatalog
 from kedro.io.core import generate_timestamp
 
+from rsidiff_kedro.core.files import age
 from rsidiff_kedro.core.votes import Votes, VotesError, read_votes, write_votes
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
 
@@ -35,8 +36,8 @@ class VotesDataset(FolderDataset[Votes]):
         Raises:
             VotesError: a version is newer, so the new one would not be read.
         """
-        version, newest = generate_timestamp(), max(map(_version, self._get_versions()), default="")
-        if version <= newest:
+        version, newest = generate_timestamp(), max(map(_version, self._get_versions()), key=age, default="")
+        if age(version) <= age(newest):
             raise VotesError(f"the clock says {version}, but there are votes of {newest}; set the clock")
         return self.version_folder(version)
 

@@ -16,12 +16,11 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from rsidiff_kedro.core.files import FileId, delete, files_of, size_of
+from rsidiff_kedro.core.files import VERSION, FileId, delete, files_of, size_of
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.execution.unfinished import RUN, is_in_use
 from rsidiff_kedro.provenance.records import Records, chain
 
-VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 LEFT_OVER = 86_400
 """Seconds after which the partial files of a killed run count as left over."""
 RECORDS, UNFINISHED = "lineage", "unfinished"

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from rsidiff_kedro.core.image_set import to_rgb
 from rsidiff_kedro.core.untrusted.images import ImageReadError, read_header, read_image
@@ -159,6 +159,38 @@ def without(content, start, end):
     """Return content in which some bytes are zeros, as a file system leaves those that it never wrote."""
     end = min(end, len(content))
     return content[:start] + bytes(end - start) + content[end:]
+
+
+def profile_of(space):
+    """Return a profile of RGB with other primaries, or of gray with a gamma of 1, as lcms makes them."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+
+
+def wide(profile):
+    """Return an sRGB profile with red and green primaries swapped, under a name that is not sRGB's."""
+    red, green = (profile.index(tag) for tag in (b"rXYZ", b"gXYZ"))
+    places = [int.from_bytes(profile[at + 4 : at + 8]) for at in (red, green)]
+    content = bytearray(profile.replace(b"s\0R\0G\0B", b"o\0w\0n\0 ").replace(b"sRGB", b"own "))
+    first, second = (profile[at : at + 20] for at in places)
+    content[places[0] : places[0] + 20], content[places[1] : places[1] + 20] = second, first
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_colors_are_those_that_the_profile_means(tmp_path, kind):
+    image = Image.new("RGB", (40, 40), (200, 40, 40))
+    plain = corner(saved(tmp_path / "plain", image, format=kind))[0]
+    same = corner(saved(tmp_path / "same", image, format=kind, icc_profile=profile_of("sRGB")))[0]
+    other = corner(saved(tmp_path / "other", image, format=kind, icc_profile=wide(profile_of("sRGB"))))[0]
+    broken = corner(saved(tmp_path / "broken", image, format=kind, icc_profile=b"no profile" * 60))[0]
+    assert same == plain == broken
+    assert other[0] < 80 < 160 < other[1]
+
+
+def test_white_behind_transparency_stays_white_whatever_the_profile(tmp_path):
+    image = framed("RGBA", (200, 40, 40, 255), (0, 0, 0, 0))
+    at_corner, center = corner(saved(tmp_path / "a.png", image, icc_profile=wide(profile_of("sRGB"))))
+    assert at_corner == (255, 255, 255) and center[1] > 160
 
 
 PAGES = ("one page", "the second half", "the last page")

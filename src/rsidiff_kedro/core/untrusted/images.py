@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -98,13 +98,34 @@ def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | No
 
 def _see(opened: Image.Image) -> Image.Image:
     has_16_bits = opened.mode.startswith("I;16") or ";16" in str(getattr(opened, "tile", ""))
-    image = on_white(ImageOps.exif_transpose(opened))
+    image = _in_srgb(ImageOps.exif_transpose(opened), opened.info.get("icc_profile"))
     brightest = int(np.asarray(image).max())
     if has_16_bits and brightest < 16:
         raise ValueError(
             f"its brightest value is {brightest} of 255, as where values of 12 bits are saved in 16 without scaling"
         )
     return image
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return an image on white, with the colors of its profile converted to sRGB; a broken profile says nothing."""
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
+        if given is None or "sRGB" in (given.profile.profile_description or ""):
+            return on_white(image)
+        space, bands = given.profile.xcolor_space.strip(), image.getbands()
+        if space == "CMYK" and image.mode == "CMYK":
+            read = image
+        elif space == "GRAY" and bands[0] in ("1", "L", "I"):
+            read = on_white(image).convert("L")
+        elif space == "RGB":
+            read = on_white(image)
+        else:
+            return on_white(image)
+        converted = ImageCms.profileToProfile(read, given, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return on_white(image) if converted is None else converted
+    except (ImageCms.PyCMSError, OSError):
+        return on_white(image)
 
 
 def read_header(path: Path) -> ImageHeader:

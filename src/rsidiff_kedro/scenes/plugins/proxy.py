@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsidiff_kedro.core.tensor_files import write_safetensors
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, read_weights
 from rsidiff_kedro.rewards.encoding import in_micro_batches
 from rsidiff_kedro.scenes import PROXY_FOLDER
@@ -98,7 +98,8 @@ class ProxyModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        write_safetensors(weights, folder / "model.safetensors")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, use_safetensors: Literal[True] = True) -> "ProxyModel":
