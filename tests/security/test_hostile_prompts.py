@@ -199,7 +199,7 @@ def test_the_command_that_shows_lineage(project: Path, hostile: str) -> None:
     assert all(line.isprintable() for line in result.output.splitlines())
 
 
-def track(root: Path, store: Path, run: Callable[[TrackingHooks, dict[str, Any]], None], **parameters: Any) -> Any:
+def track(root: Path, store: Path, run: Callable[[TrackingHooks], None], **parameters: Any) -> Any:
     """The parent and the child of a run that the hooks record."""
     shutil.copy(store, root / "mlflow.db")
     for name in ("base", "scenes", "local"):
@@ -211,9 +211,8 @@ def track(root: Path, store: Path, run: Callable[[TrackingHooks, dict[str, Any]]
     hooks.after_context_created(SimpleNamespace(config_loader=loader, project_path=root))  # type: ignore[arg-type]
     pipeline = Pipeline([node(lambda: {}, None, "rsi.round_1.metrics", name="n")])
     catalog = DataCatalog({"parameters": MemoryDataset(parameters)})
-    shared = {"run_params": {"run_id": "now"}, "pipeline": pipeline, "catalog": catalog}
-    hooks.before_pipeline_run(**shared)
-    run(hooks, shared)
+    hooks.before_pipeline_run({"run_id": "now"}, pipeline, catalog)
+    run(hooks)
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
     return next(each for each in runs if "round" not in each.data.tags)
@@ -222,12 +221,11 @@ def track(root: Path, store: Path, run: Callable[[TrackingHooks, dict[str, Any]]
 def test_mlflow(tmp_path: Path, monkeypatch, empty_store: Path, hostile: str, draw) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def run(hooks: TrackingHooks, shared: dict[str, Any]) -> None:
-        (step,) = shared["pipeline"].nodes
-        hooks.after_dataset_saved("rsi.round_1.test_images", draw(hostile, HARMLESS), step)
-        hooks.after_dataset_saved("rsi.round_1.adapter", Adapter({}, {"base_model": hostile}), step)
-        hooks.after_dataset_saved("summary", hostile, step)
-        hooks.on_pipeline_error(error=RuntimeError(hostile), **shared)
+    def run(hooks: TrackingHooks) -> None:
+        hooks.after_dataset_saved("rsi.round_1.test_images", draw(hostile, HARMLESS))
+        hooks.after_dataset_saved("rsi.round_1.adapter", Adapter({}, {"base_model": hostile}))
+        hooks.after_dataset_saved("summary", hostile)
+        hooks.on_pipeline_error(RuntimeError(hostile))
 
     parent = track(tmp_path, empty_store, run, words={"color": [hostile]}, text=hostile)
     assert parent.info.status == "FAILED"
