@@ -142,6 +142,16 @@ def test_a_scheduler_that_makes_other_images_is_refused(family_folder, tmp_path,
         check_model(ModelSettings(family=family, base=base, resolution=32))
 
 
+def test_an_entry_that_a_scheduler_does_not_read_is_no_fault(family_folder, tmp_path):
+    copy = edited(
+        family_folder("stable_diffusion_xl"), tmp_path, SCHEDULER, {"clip_sample": True, "thresholding": True}
+    )
+    index = Path(copy, INDEX)
+    content = json.loads(index.read_text(encoding="utf-8")) | {"scheduler": ["diffusers", "EulerDiscreteScheduler"]}
+    index.write_text(json.dumps(content), encoding="utf-8")
+    check_model(ModelSettings(family="stable_diffusion_xl", base=copy, resolution=32))
+
+
 def test_a_scheduler_without_enough_noise_levels_ends_in_one_line(family_folder, tmp_path):
     base = edited(family_folder("stable_diffusion_3"), tmp_path, SCHEDULER, {"num_train_timesteps": 1})
     model = load_model(ModelSettings(family="stable_diffusion_3", base=base, resolution=32))

@@ -460,6 +460,7 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('<|START_THINKING|> maybe ["a draft"]', [], "a reply that is not JSON"),
         ('```\n["a draft"]\n```\nBetter:\n```\n["one", "two",]\n```', [], "a last block of code that is not JSON"),
         ('{"prompts": ["a", "b"], "avoid_prompts": ["c"]}', ["a", "b"], "an entry of a further list"),
+        ('[{"negative_prompt": "blurry"}, {"prompt": "a fox"}]', ["a fox"], "an entry that is not text"),
         ('As ["one", ...]:\n["a fox"]', ["a fox"], "a list that is not JSON"),
         ('```\n["one", "two"]\n```\nStyles: ["oil"]', ["one", "two"], "an entry of a further list"),
     ],

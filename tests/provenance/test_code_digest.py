@@ -7,6 +7,7 @@ import textwrap
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,9 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def forget() -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("plant", "garden", "shed", "plot")]:
+        for name in [
+            name for name in sys.modules if name.partition(".")[0] in ("plant", "garden", "shed", "plot", "stones")
+        ]:
             del sys.modules[name]
         importlib.invalidate_caches()
         code._parse.cache_clear()
@@ -370,6 +373,23 @@ UNUSUAL = {
     ),
     "a module with the name of one of Python's": (
         {"./plot.py": "import sched\n", "./sched.py": "SIZE = 1\n"},
+        ("SIZE = 1\n", "SIZE = 2\n"),
+    ),
+    "a compiled module beside its source": (
+        {
+            "./plot.py": "import stones.rock\n",
+            "stones/__init__.py": "",
+            "stones/rock.py": "SIZE = 0\n",
+            f"stones/rock{EXTENSION_SUFFIXES[0]}": "built 1",
+        },
+        ("built 1", "built 2"),
+    ),
+    "a submodule that a star imports": (
+        {
+            "./plot.py": "from stones import *\n",
+            "stones/__init__.py": "__all__ = ['rock']\n",
+            "stones/rock.py": "SIZE = 1\n",
+        },
         ("SIZE = 1\n", "SIZE = 2\n"),
     ),
     "a package that extends its path": (

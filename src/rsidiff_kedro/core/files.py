@@ -46,7 +46,8 @@ def share(path: Path) -> None:
     """Let those read and write a file whom the umask lets; safetensors writes files for this user alone."""
     umask = os.umask(0o077)
     os.umask(umask)
-    path.chmod(0o666 & ~umask)
+    with suppress(OSError):  # a file system whose files belong to somebody else
+        path.chmod(0o666 & ~umask)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

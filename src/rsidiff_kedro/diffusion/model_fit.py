@@ -1,5 +1,6 @@
 """Refuse base models that the method cannot sample or train as they were trained, from their configs alone."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -98,7 +99,9 @@ def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, 
         packed: pixels of latents that the denoiser reads as one.
     """
     parts = {name: config_of(folder, name, components[name]) for name in (denoiser, "vae", "scheduler")}
-    configs = Configs(parts[denoiser], parts["vae"], parts["scheduler"], components["scheduler"].__name__)
+    read = inspect.signature(components["scheduler"].__init__).parameters  # a scheduler leaves entries of others unread
+    scheduler = {name: value for name, value in parts["scheduler"].items() if name in read}
+    configs = Configs(parts[denoiser], parts["vae"], scheduler, components["scheduler"].__name__)
     problem = (
         _misfit_of_latents(configs, packed)
         or _misfit_of_denoiser(configs)

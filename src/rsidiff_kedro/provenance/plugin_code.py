@@ -8,14 +8,18 @@ import ast
 import hashlib
 import importlib.util
 import sysconfig
+import zipfile
 from collections.abc import Collection, Iterator
-from importlib.machinery import all_suffixes
+from contextlib import suppress
+from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 from typing import NamedTuple
 
 from rsidiff_kedro.provenance.syntax import Place
 
 PACKAGE = Path(__file__).parents[1].name
+_SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
+"""In the order in which Python looks for a module's file."""
 _INSTALLED = {"site-packages", "dist-packages"}
 _PYTHONS = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
 
@@ -80,7 +84,7 @@ def _source_of(module: str, owner: str) -> Path | None:
         found = [Path(spec.origin)] if spec.origin and not rest else []
     else:
         stems = [stem for folder in folders for stem in _stems(folder, rest)]
-        found = [stem.with_name(stem.name + suffix) for stem in stems for suffix in all_suffixes()]
+        found = [stem.with_name(stem.name + suffix) for stem in stems for suffix in _SUFFIXES]
     for path in (_archive_of(each) or each for each in found):
         if path.is_file() and (_is_own(path) or (top == owner and not _is_pythons(path))):
             return path
@@ -122,15 +126,38 @@ def _read(path: Path, module: str) -> tuple[str, frozenset[Place]]:
     """
     content = path.read_bytes()
     if path.suffix != ".py":
-        return hashlib.sha256(content).hexdigest(), frozenset()
+        return hashlib.sha256(content).hexdigest(), _imports_beside(path, module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: frozenset[Place] = frozenset()
     try:
         tree = ast.parse(content)
-        found = frozenset(each for node in ast.walk(tree) for each in imports(node, package))
+        found = frozenset(each for node in ast.walk(tree) for each in (*imports(node, package), *_listed(node, module)))
         return ast.dump(tree), found
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return hashlib.sha256(content).hexdigest(), found
+
+
+def _imports_beside(path: Path, module: str) -> frozenset[Place]:
+    """Return the imports of the source that lies beside a compiled module, or in an archive."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            sources = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
+    else:
+        source = path.with_name(f"{path.name.partition('.')[0]}.py")
+        sources = {module.replace(".", "/"): source.read_bytes()} if source.is_file() else {}
+    found: set[Place] = set()
+    for name, content in sources.items():
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            nodes = ast.walk(ast.parse(content))
+            found |= {each for node in nodes for each in imports(node, name.rpartition("/")[0].replace("/", "."))}
+    return frozenset(found)
+
+
+def _listed(node: ast.AST, module: str) -> Iterator[Place]:
+    """Yield what a module lists in `__all__`, which may be submodules that an import of `*` imports."""
+    if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "__all__" for to in node.targets):
+        texts = (each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant))
+        yield from (Place(module, text) for text in texts if isinstance(text, str))
 
 
 def imports(node: ast.AST, package: str) -> Iterator[Place]:

@@ -166,11 +166,11 @@ def profile_of(space):
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
 
 
-def wide(profile):
-    """Return an sRGB profile with red and green primaries swapped, under a name that is not sRGB's."""
+def wide(profile, name=b"o\0w\0n\0 "):
+    """Return an sRGB profile with red and green primaries swapped, which may keep sRGB's name."""
     red, green = (profile.index(tag) for tag in (b"rXYZ", b"gXYZ"))
     places = [int.from_bytes(profile[at + 4 : at + 8]) for at in (red, green)]
-    content = bytearray(profile.replace(b"s\0R\0G\0B", b"o\0w\0n\0 ").replace(b"sRGB", b"own "))
+    content = bytearray(profile.replace(b"s\0R\0G\0B", name))
     first, second = (profile[at : at + 20] for at in places)
     content[places[0] : places[0] + 20], content[places[1] : places[1] + 20] = second, first
     return bytes(content)
@@ -185,6 +185,8 @@ def test_colors_are_those_that_the_profile_means(tmp_path, kind):
     broken = corner(saved(tmp_path / "broken", image, format=kind, icc_profile=b"no profile" * 60))[0]
     assert same == plain == broken
     assert other[0] < 80 < 160 < other[1]
+    named = wide(profile_of("sRGB"), b"s\0R\0G\0B")  # as "Display P3 Gamut with sRGB Transfer" is
+    assert corner(saved(tmp_path / "named", image, format=kind, icc_profile=named))[0] == other
 
 
 def test_white_behind_transparency_stays_white_whatever_the_profile(tmp_path):

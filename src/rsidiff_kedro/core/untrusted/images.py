@@ -98,20 +98,24 @@ def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | No
 
 def _see(opened: Image.Image) -> Image.Image:
     has_16_bits = opened.mode.startswith("I;16") or ";16" in str(getattr(opened, "tile", ""))
-    image = _in_srgb(ImageOps.exif_transpose(opened), opened.info.get("icc_profile"))
-    brightest = int(np.asarray(image).max())
-    if has_16_bits and brightest < 16:
+    image = ImageOps.exif_transpose(opened)
+    brightest = int(np.asarray(on_white(image)).max()) if has_16_bits else 255
+    if brightest < 16:
         raise ValueError(
             f"its brightest value is {brightest} of 255, as where values of 12 bits are saved in 16 without scaling"
         )
-    return image
+    return _in_srgb(image, opened.info.get("icc_profile"))
+
+
+_ROUNDING = 2
+"""Of 255; by so much a conversion from sRGB to sRGB changes values."""
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return an image on white, with the colors of its profile converted to sRGB; a broken profile says nothing."""
     try:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
-        if given is None or "sRGB" in (given.profile.profile_description or ""):
+        if given is None:
             return on_white(image)
         space, bands = given.profile.xcolor_space.strip(), image.getbands()
         if space == "CMYK" and image.mode == "CMYK":
@@ -123,7 +127,10 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         else:
             return on_white(image)
         converted = ImageCms.profileToProfile(read, given, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        return on_white(image) if converted is None else converted
+        plain = on_white(image)
+        if converted is None or abs(np.asarray(converted, np.int16) - np.asarray(plain, np.int16)).max() <= _ROUNDING:
+            return plain
+        return converted
     except (ImageCms.PyCMSError, OSError):
         return on_white(image)
 

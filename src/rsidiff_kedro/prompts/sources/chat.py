@@ -56,7 +56,20 @@ _OWN_NAMES = {"prompt", "caption"}
 """Names of a text that make an object a prompt, whatever lists it also has."""
 _ABOUT = {"tags", "tag", "keywords", "labels", "styles", "categories", "topics", "themes", "colors", "objects", "notes"}
 """Names of lists that tell about prompts and hold none."""
-_NO_PROMPT = {"error", "message", "detail", "details", "reason", "refusal", "status", "topic", "category", "theme"}
+_NO_PROMPT = {
+    "negative",
+    "negative_prompt",
+    "error",
+    "message",
+    "detail",
+    "details",
+    "reason",
+    "refusal",
+    "status",
+    "topic",
+    "category",
+    "theme",
+}
 """Names of texts with which a model or a server says that it gives no prompt, or what its prompts are about."""
 
 
