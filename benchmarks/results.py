@@ -19,7 +19,7 @@ from rsidiff_kedro.study.tables import Tables, load_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
-STUDIES = ("claims", "hopeless", "sample_size", "beyond", "second_family")
+STUDIES = ("claims", "strategies", "hopeless", "sample_size", "beyond", "second_family")
 """Those that were run, in the order of their claims."""
 BLOCK = re.compile(r"(<!-- made by benchmarks/results\.py: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
