@@ -12,7 +12,7 @@ from pathlib import Path
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.study.claims import judge
 from rsidiff_kedro.study.comparisons import Measure, measures_of
-from rsidiff_kedro.study.page import compared, markdown_table, write_page
+from rsidiff_kedro.study.page import compared, markdown_table, p_value, write_page
 from rsidiff_kedro.study.settings import ACCURACY, StudySettings, read_study
 from rsidiff_kedro.study.statistics import mean
 from rsidiff_kedro.study.tables import Tables, load_tables
@@ -60,7 +60,7 @@ def claims_table(*studies: str) -> Iterator[str]:
             figure = f"{first:.3f} and {second:.3f}: {compared(each.found, each.measure)}"
             about = "" if each.measure.label == ACCURACY else f"{each.measure.label} "
             seeds = each.measure.of(*each.claim.of).index.get_level_values("seed").nunique()
-            rows.append((each.claim.says, f"**{each.verdict}**", about + figure, f"{each.p:.3f}", seeds, page_of(name)))
+            rows.append((each.claim.says, f"**{each.verdict}**", about + figure, p_value(each.p), seeds, page_of(name)))
     head = ("claim", "verdict", "accuracy, or what is named: both, and what the first has more", "p", "seeds", "study")
     yield from markdown_table(head, rows)
 

@@ -91,7 +91,7 @@ def _claims(settings: StudySettings, measures: Sequence[Measure]) -> Iterator[st
             f"**{each.verdict}**",
             f"{each.measure.label} {compared(each.found, each.measure)}",
             f"{_run(each.claim.of)} {'/' if each.measure.is_ratio else 'minus'} {_run(each.claim.over)}",
-            _p(each.p),
+            p_value(each.p),
         )
         for each in judge(settings.claims, measures)
     ]
@@ -125,7 +125,7 @@ def _gaps(
             each.pair.after,
             measure.label,
             compared(each.gap, measure),
-            _p(each.p),
+            p_value(each.p),
             f"{each.seeds}, {each.prompts}",
         )
         for measure in measures
@@ -181,7 +181,8 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """Write a p-value."""
     return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
