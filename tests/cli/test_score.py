@@ -25,7 +25,7 @@ def test_the_rewards_of_a_run_score_the_image(project: Path, score: Callable[...
     result = score("red.png", PROMPT)
     assert result.exit_code == 0, result.output
     expected = load_reward("proxy").score([Image.open(project / "red.png")], [PROMPT])[0]
-    assert result.output == f"proxy  {expected:.4f}  (selects in a run)\n"
+    assert result.stdout == f"proxy  {expected:.4f}  (selects in a run)\n"
 
 
 def test_a_reward_that_only_has_a_floor_is_one_of_a_run(project: Path, score: Callable[..., Result]) -> None:
@@ -40,7 +40,7 @@ def test_named_rewards_score_it_and_nothing_else(
     monkeypatch.syspath_prepend(project / "src")
     result = score("red.png", PROMPT, "--reward=oracle", "--reward=my_rewards_of_score:redness")
     assert result.exit_code == 0, result.output
-    assert [line.split()[0] for line in result.output.splitlines()] == ["oracle", "my_rewards_of_score:redness"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["oracle", "my_rewards_of_score:redness"]
     assert "200.0000  (held out in a run)" in result.output
 
 
