@@ -61,7 +61,14 @@ def claims_table(*studies: str) -> Iterator[str]:
             about = "" if each.measure.label == ACCURACY else f"{each.measure.label} "
             seeds = each.measure.of(*each.claim.of).index.get_level_values("seed").nunique()
             rows.append((each.claim.says, f"**{each.verdict}**", about + figure, p_value(each.p), seeds, page_of(name)))
-    head = ("claim", "verdict", "accuracy, or what is named: both, and what the first has more", "p", "seeds", "study")
+    head = (
+        "claim",
+        "verdict",
+        "accuracy, or the measure that is named: both, and their difference or ratio",
+        "p",
+        "seeds",
+        "study",
+    )
     yield from markdown_table(head, rows)
 
 

@@ -340,8 +340,8 @@ class DiffusionModel(ABC):
             ).images
         except (IndexError, ZeroDivisionError) as error:
             raise ModelError(
-                f"model.base: its scheduler makes no {sampler.num_inference_steps} noise levels ({error}); correct its "
-                "scheduler_config.json"
+                f"model.base: sampling fails in {sampler.num_inference_steps} steps ({error}), as where a scheduler "
+                "has too few noise levels; correct its scheduler_config.json, or set another num_inference_steps"
             ) from error
         return self.unpack(latents, noise.shape[-1])
 

@@ -112,27 +112,27 @@ _ROUNDING = 2
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an image on white, with the colors of its profile converted to sRGB; a broken profile says nothing."""
+    """Return an image on white, with the colors of its profile converted to sRGB; a broken profile is ignored."""
+    plain = on_white(image)
+    if not profile:
+        return plain
     try:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
-        if given is None:
-            return on_white(image)
-        space, bands = given.profile.xcolor_space.strip(), image.getbands()
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = given.profile.xcolor_space.strip()
         if space == "CMYK" and image.mode == "CMYK":
-            read = image
-        elif space == "GRAY" and bands[0] in ("1", "L", "I"):
-            read = on_white(image).convert("L")
+            source = image
+        elif space == "GRAY" and image.getbands()[0] in ("1", "L", "I"):
+            source = plain.convert("L")
         elif space == "RGB":
-            read = on_white(image)
+            source = plain
         else:
-            return on_white(image)
-        converted = ImageCms.profileToProfile(read, given, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        plain = on_white(image)
-        if converted is None or abs(np.asarray(converted, np.int16) - np.asarray(plain, np.int16)).max() <= _ROUNDING:
             return plain
-        return converted
+        converted = ImageCms.profileToProfile(source, given, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
-        return on_white(image)
+        return plain
+    if converted is None or abs(np.asarray(converted, np.int16) - np.asarray(plain, np.int16)).max() <= _ROUNDING:
+        return plain
+    return converted
 
 
 def read_header(path: Path) -> ImageHeader:

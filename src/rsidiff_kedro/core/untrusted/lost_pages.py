@@ -7,7 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -118,13 +118,10 @@ def coded_part(content: bytes, kind: str) -> bytes:
     """Return an image's bytes in which all is overwritten that is no compressed pixels, as far as its format tells."""
     parts: list[tuple[int, int]] = []
     if kind == "WEBP":
-        start = _RIFF_START
-        while start + 8 <= min(len(content), 8 + int.from_bytes(content[4:8], "little")):
-            end = start + 8 + int.from_bytes(content[start + 4 : start + 8], "little")
-            kind_of_alpha = content[start + 8] & 3 if content[start : start + 4] == b"ALPH" and start + 8 < end else 0
-            if content[start : start + 4] in _WEBP_PIXELS or kind_of_alpha == 1:  # 0 is without compression
+        for name, start, end in _webp_chunks(content):
+            compression = content[start + 8] & 3 if name == b"ALPH" and start + 8 < end else 0
+            if name in _WEBP_PIXELS or compression == 1:  # 0 is without compression
                 parts.append((start, end))
-            start = end + end % 2
     elif kind == "JPEG2000":
         start, end = content.find(_JP2_START), content.rfind(_JPEG_END)
         parts.append((start, end + 2 if end > start else len(content)))
@@ -138,13 +135,19 @@ def coded_part(content: bytes, kind: str) -> bytes:
 
 def find_lost_name(webp: bytes) -> tuple[int, int] | None:
     """Return where a WebP's first chunk lies whose name is none; None if all have names."""
+    for name, start, end in _webp_chunks(webp):
+        if not all(0x20 <= letter < 0x7F for letter in name):
+            return start, min(end, len(webp))
+    return None
+
+
+def _webp_chunks(webp: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each chunk of a WebP, and where the chunk starts and ends."""
     start, size = _RIFF_START, 8 + int.from_bytes(webp[4:8], "little")
     while start + 8 <= min(len(webp), size):
         end = start + 8 + int.from_bytes(webp[start + 4 : start + 8], "little")
-        if not all(0x20 <= letter < 0x7F for letter in webp[start : start + 4]):
-            return start, min(end, len(webp))
+        yield webp[start : start + 4], start, end
         start = end + end % 2
-    return None
 
 
 def find_zeros(content: bytes) -> tuple[int, int] | None:

@@ -120,12 +120,12 @@ def _only_column(values: list[Any], wanted: Sequence[str]) -> Rows:
 def _parse_separated(text: str, suffix: str, wanted: Sequence[str], separator: str) -> Rows:
     lines, notes = _tab_separated(text) if separator == "\t" else _quoted(text, separator)
     header, rows = lines[0].fields, lines[1:]
-    is_other = separator == "," and len(header) == 1 and ";" in header[0]
+    by_semicolons = separator == "," and len(header) == 1 and ";" in header[0]
     for line in rows:
         if len(line.fields) > len(header):
             raise TableError(
                 f"not a valid {suffix[1:]} file (line {line.first} has {len(line.fields)} fields, but the header "
-                f"{len(header)}); {'separate by commas, not semicolons' if is_other else _QUOTE}"
+                f"{len(header)}); {'separate by commas, not semicolons' if by_semicolons else _QUOTE}"
             )
         if line.fields == header:
             raise TableError(f"line {line.first} repeats the header, as where files were joined; remove it")

@@ -118,9 +118,9 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     What a reasoning model thinks before its answer is left out. The array can stand in a block of code or between
     sentences, and be the only list of an object. It holds texts, or objects with one text each or a text named
     `prompt`, `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing
-    but space between them are one; of other arrays, and of objects that each are a prompt, the last counts that is no
-    mere note: it has half as many entries as the longest, of half as many words. Blocks of code come before what is
-    outside of them, unless a list after the last block is as long as theirs.
+    but space between them are one. Of other arrays, and of objects that each are a prompt, the last counts that is no
+    note; a note has less than half of the entries, or of the words per entry, of another one. Blocks of code count
+    before what is outside of them, unless an array after the last block is as long as theirs.
     """
     cut = _CUTS.search(reply.finish_reason) is not None
     if cut and not reply.content.rstrip(" \t\r\n`").endswith(_CLOSING):  # before the cut only drafts can have ended
