@@ -12,6 +12,8 @@ from transformers import CLIPTokenizer
 from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, load_model
 from rsidiff_kedro.diffusion.losses import LossSettings
 from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.model_fit import check_fit
+from rsidiff_kedro.diffusion.model_folder import check_components, component_class
 
 UNET, VAE, SCHEDULER, INDEX = (
     "unet/config.json",
@@ -130,7 +132,11 @@ def test_a_tokenizer_that_was_saved_without_its_vocabulary_is_refused(family_fol
 @pytest.mark.parametrize(
     ("family", "entries", "said"),
     [
-        ("stable_diffusion_3", {"stochastic_sampling": True}, "adds noise that the images' seeds do not make"),
+        (
+            "stable_diffusion_3",
+            {"stochastic_sampling": True},
+            "FlowMatchEuler.* with stochastic_sampling=True adds noise",
+        ),
         ("stable_diffusion_3", {"shift": -1.0}, "shift is -1.0; it lies between 0 and 1000"),
         ("sana", {"flow_shift": 0.0}, "flow_shift is 0.0"),
         ("stable_diffusion_xl", {"clip_sample": True}, r"cuts latents to values between -1 and 1 \(clip_sample\)"),
@@ -140,6 +146,74 @@ def test_a_scheduler_that_makes_other_images_is_refused(family_folder, tmp_path,
     base = edited(family_folder(family), tmp_path, SCHEDULER, entries)
     with pytest.raises(ModelError, match=said):
         check_model(ModelSettings(family=family, base=base, resolution=32))
+
+
+FLOW_SDE = {"algorithm_type": "sde-dpmsolver++", "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+
+@pytest.mark.parametrize(
+    ("family", "scheduler", "entries", "repeats"),
+    [
+        ("stable_diffusion", "EulerAncestralDiscreteScheduler", {}, True),
+        ("stable_diffusion", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, True),
+        ("stable_diffusion_xl", "LCMScheduler", {"clip_sample": False}, True),
+        ("sana", "DPMSolverMultistepScheduler", FLOW_SDE, True),
+        ("sana", "FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}, True),
+        ("stable_diffusion_3", "DPMSolverMultistepScheduler", FLOW_SDE, False),
+        ("stable_diffusion_3", "FlowMatchLCMScheduler", {}, False),
+        ("flux", "FlowMatchLCMScheduler", {"use_dynamic_shifting": False}, False),
+    ],
+)
+def test_a_scheduler_is_refused_exactly_if_its_noise_is_not_of_the_images_seeds(
+    family_folder, tmp_path, family, scheduler, entries, repeats
+):
+    """Stable Diffusion 3's and Flux's pipelines do not hand the seeds' generators on to their schedulers."""
+    base = edited(family_folder(family), tmp_path, SCHEDULER, entries)
+    index = json.loads(Path(base, INDEX).read_text(encoding="utf-8"))
+    Path(base, INDEX).write_text(json.dumps(index | {"scheduler": ["diffusers", scheduler]}), encoding="utf-8")
+    settings = ModelSettings(family=family, base=base, resolution=32)
+    if not repeats:
+        with pytest.raises(ModelError, match=f"its {scheduler}.* adds noise that the images' seeds do not make"):
+            check_model(settings)
+        return
+    model, images = load_model(settings), []
+    for chance in (0, 1):
+        torch.manual_seed(chance)
+        noise, generators = torch.ones(1, *model.latent_shape), [torch.Generator().manual_seed(0)]
+        conditioning = model.conditioning(["a red circle"])
+        images.append(model.generate(noise, conditioning, SamplerSettings(num_inference_steps=3), generators))
+    assert torch.equal(*images)
+
+
+class _OwnNoise(DDPMScheduler):
+    """As DPMSolverSDEScheduler, whose library has noise of its own."""
+
+    def step(self, model_output, timestep, sample, return_dict=True):
+        return super().step(model_output, timestep, sample, return_dict=return_dict)
+
+
+def test_a_scheduler_with_noise_of_its_own_is_refused(family_folder):
+    folder, family = family_folder("stable_diffusion"), FAMILIES.load("stable_diffusion")
+    components = family.components_of(folder, ModelSettings(base=str(folder))) | {"scheduler": _OwnNoise}
+    with pytest.raises(ModelError, match="its _OwnNoise adds noise that the images' seeds do not make"):
+        check_fit(folder, components, family.pipeline_class, "unet", flow=False, packed=1)
+
+
+WIDTHS = {"stable_diffusion_3": ("text_encoder", "projection_dim"), "flux": ("text_encoder_2", "d_model")}
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
+def test_a_text_encoder_of_another_width_is_refused(family_folder, tmp_path, family):
+    """As where the denoiser of another model was put into a folder."""
+    copy = shutil.copytree(family_folder(family), tmp_path / "model")
+    name, width = WIDTHS.get(family, ("text_encoder", "hidden_size"))
+    kind = component_class(name, *check_components(copy)[name])
+    config = kind.config_class.from_pretrained(copy / name)
+    setattr(config, width, getattr(config, width) * 2)
+    shutil.rmtree(copy / name)
+    kind(config).save_pretrained(copy / name)
+    with pytest.raises(ModelError, match="cannot read what the text encoders return"):
+        load_model(ModelSettings(family=family, base=str(copy), resolution=32))
 
 
 def test_an_entry_that_a_scheduler_does_not_read_is_no_fault(family_folder, tmp_path):

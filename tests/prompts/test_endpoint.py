@@ -442,6 +442,11 @@ LIST = json.dumps(PROMPTS)
         f'{LIST}\n\nNotes: I avoided ["artists", "brands", "names"].',
         f"```json\n{LIST}\n```\nEach one varies {json.dumps(['light'] * len(PROMPTS))}.",
         f'```json\n{LIST}\n```\nThemes:\n```json\n["animals"]\n```',
+        json.dumps([f"**Prompt {number}: {prompt}**" for number, prompt in enumerate(PROMPTS)]),
+        json.dumps([f"{number}. {prompt}" for number, prompt in enumerate(PROMPTS, start=1)]),
+        json.dumps([f"{number}) **{prompt}**" for number, prompt in enumerate(PROMPTS, start=4)]),
+        json.dumps([{"positive_prompt": prompt, "negative_prompt": "blurry"} for prompt in PROMPTS]),
+        f'{LIST}\n\n<reflection>Better than ["a draft"].</reflection>\nI hope they help.',
     ],
 )
 def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, content):
@@ -463,6 +468,10 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('[{"negative_prompt": "blurry"}, {"prompt": "a fox"}]', ["a fox"], "an entry that is not text"),
         ('As ["one", ...]:\n["a fox"]', ["a fox"], "a list that is not JSON"),
         ('```\n["one", "two"]\n```\nStyles: ["oil"]', ["one", "two"], "an entry of a further list"),
+        ('["1. a fox", "3. Liga"]', ["1. a fox", "3. Liga"], None),
+        ('["1: 4 foxes"]', ["1: 4 foxes"], None),
+        ('["a draft"]</think>', [], "a reply that is not JSON"),
+        ('<think>["a draft"]</think> I cannot do that.', [], "a reply that is not JSON"),
     ],
 )
 def test_what_a_whole_reply_holds_is_read_or_counted(content, texts, reason):

@@ -136,8 +136,13 @@ PLANT: dict[str, str] = {
 
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
-    """`digest(files, plugins=(), step="step")`: writes the package `plant`, digests a step as a new process would."""
+    """`digest(files, plugins=(), step="step", module="plant.steps")`: digests a step as a new process would.
+
+    The package `plant` stands for this project, others for a user's own.
+    """
     monkeypatch.syspath_prepend(tmp_path)
+    is_own = code.is_own
+    monkeypatch.setattr(code, "is_own", lambda module: not module.startswith("plant.") and is_own(module))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def forget() -> None:
@@ -149,13 +154,15 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
         code._parse.cache_clear()
         code._closure.cache_clear()
 
-    def digest(files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step") -> str:
+    def digest(
+        files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step", module: str = "plant.steps"
+    ) -> str:
         for name, text in files.items():
             path = tmp_path / (name if "/" in name else f"plant/{name}.py")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(text))
         forget()
-        return code_digest([Place("plant.steps", step)], plugins)
+        return code_digest([Place(module, step)], plugins)
 
     yield digest
     forget()
@@ -355,6 +362,14 @@ def test_a_plug_in_from_elsewhere_counts_with_all_that_it_imports_and_is_not_ins
     assert (digest(changed, named) != digest(files, named)) == (name != "./unread.py")
     assert digest(changed) == digest(files)
     assert digest(files | {name: files[name] + "\n\n# A comment.\n"}, named) == digest(files, named)
+
+
+@pytest.mark.parametrize("name", GARDEN)
+def test_a_users_own_dataset_counts_with_all_that_it_imports_and_is_not_installed(digest: Digest, name: str) -> None:
+    """A catalog's class, or a node's function, from elsewhere counts as plug-ins do."""
+    changed = GARDEN | {name: GARDEN[name].replace("1", "2") if "1" in GARDEN[name] else GARDEN[name] + "NEW = 1\n"}
+    own = partial(digest, step="Mine", module="garden.mine")
+    assert (own(changed) != own(GARDEN)) == (name != "./unread.py")
 
 
 def test_nothing_of_a_plug_in_is_executed_and_what_cannot_be_parsed_counts_by_its_bytes(digest: Digest) -> None:

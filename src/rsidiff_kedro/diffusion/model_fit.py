@@ -1,14 +1,16 @@
-"""Refuse base models that the method cannot sample or train as they were trained, from their configs alone."""
+"""Refuse base models that the method cannot sample or train as they were trained, from configs and in short trials."""
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
-from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.loading import DAMAGE, loading, reason
 from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary
 from rsidiff_kedro.diffusion.model_folder import ModelError, config_of, read_object
 
@@ -18,6 +20,8 @@ _MOST_LATENTS = 1024
 """Per side; 128 are usual for 1024 pixels."""
 _LEAST_PIXELS = 32
 """Per side, as in model.resolution."""
+_TRIED = 16
+"""Latents per side with which a denoiser is tried."""
 _POSITIONS = "max_position_embeddings"
 
 
@@ -89,18 +93,47 @@ def check_vocabulary(components: Mapping[str, Any]) -> None:
             )
 
 
-def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, flow: bool, packed: int) -> None:
+@torch.no_grad()
+def check_conditioning(model: Any) -> None:
+    """Raise ModelError if text encoders tell no prompts apart, or the denoiser cannot read what they return.
+
+    Args:
+        model: an opened `DiffusionModel`.
+    """
+    read = model.conditioning(["a", "a cat on a chair"])
+    if any(torch.equal(*two) for name, two in read.tensors.items() if "mask" not in name):
+        raise ModelError(
+            "model.base: a text encoder returns the same embeddings for all prompts; its weights or its tokenizer "
+            "are broken, so save or download them again"
+        )
+    channels, *sides = model.latent_shape
+    noisy = torch.zeros(len(read), channels, *(min(side, _TRIED) for side in sides)).to(model.device, model.dtype)
+    try:
+        model.denoise(noisy, torch.zeros(len(read), device=model.device), read)
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ModelError(
+            f"model.base: the {model.denoiser_name} cannot read what the text encoders return ({reason(error)}), as "
+            "where they are of different models; put in those that it was trained with"
+        ) from error
+
+
+def check_fit(
+    folder: Path, components: Mapping[str, type[Any]], pipeline: type[Any], denoiser: str, flow: bool, packed: int
+) -> None:
     """Raise ModelError if the method cannot sample and train a pipeline as it was trained.
 
     Args:
         components: the class of each component.
+        pipeline: its class.
         denoiser: the component that adapters change.
         flow: the family is trained by flow matching; otherwise it predicts noise or velocity.
         packed: pixels of latents that the denoiser reads as one.
     """
     parts = {name: config_of(folder, name, components[name]) for name in (denoiser, "vae", "scheduler")}
     read = inspect.signature(components["scheduler"].__init__).parameters  # a scheduler leaves entries of others unread
-    scheduler = {name: value for name, value in parts["scheduler"].items() if name in read}
+    scheduler = {name: value for name, value in parts["scheduler"].items() if name in read and name != "self"}
     configs = Configs(parts[denoiser], parts["vae"], scheduler, components["scheduler"].__name__)
     problem = (
         _misfit_of_latents(configs, packed)
@@ -108,6 +141,7 @@ def check_fit(folder: Path, components: Mapping[str, type[Any]], denoiser: str, 
         or _misfit_of_noise(configs, flow)
         or _misfit_of_schedule(configs.scheduler)
         or _misfit_of_sampling(configs.scheduler, is_xl="text_encoder_2" in components and not flow)
+        or _misfit_of_chance(components["scheduler"], configs.scheduler, pipeline)
     )
     if problem is not None:
         raise ModelError(f"model.base: {str(folder)!r} does not fit: {problem} (docs/models.md)")
@@ -178,9 +212,7 @@ def _misfit_of_schedule(scheduler: Mapping[str, Any]) -> str | None:
 
 
 def _misfit_of_sampling(scheduler: Mapping[str, Any], is_xl: bool) -> str | None:
-    """Say which entry of a scheduler makes images that no seed repeats, or none that a model is trained for."""
-    if scheduler.get("stochastic_sampling"):
-        return "its scheduler adds noise that the images' seeds do not make (stochastic_sampling); set it to false"
+    """Say which entry of a scheduler makes images that no model is trained for."""
     if is_xl and scheduler.get("clip_sample"):  # diffusers corrects it for Stable Diffusion 1.x
         return "its scheduler cuts latents to values between -1 and 1 (clip_sample), as for pixels; set it to false"
     for name in ("shift", "flow_shift"):
@@ -192,6 +224,46 @@ def _misfit_of_sampling(scheduler: Mapping[str, Any], is_xl: bool) -> str | None
     return None
 
 
+def _misfit_of_chance(kind: type[Any], config: Mapping[str, Any], pipeline: type[Any]) -> str | None:
+    """Try whether a scheduler adds noise that the images' seeds do not make, so that none of them repeats an image.
+
+    Some have their own source of noise, and some pipelines do not hand the seeds' generators on. What cannot be tried,
+    other checks refuse.
+    """
+    takes = hasattr(pipeline, _GIVES_GENERATORS) and "generator" in inspect.signature(kind.step).parameters
+    samples = []
+    with suppress(*DAMAGE):
+        for chance in (0, 1):
+            scheduler = kind.from_config(dict(config))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(chance)
+                given = {"generator": [torch.Generator().manual_seed(0)]} if takes else {}
+                samples.append(_try_to_sample(scheduler, given))
+        if not torch.equal(*samples):
+            which = next((f"{name}={config[name]}" for name in _NOISY if config.get(name)), "")
+            return (
+                f"its {kind.__name__}{which and f' with {which}'} adds noise that the images' seeds do not make, so no "
+                "run could repeat an image; save the model with another scheduler, or with this one without noise"
+            )
+    return None
+
+
+def _try_to_sample(scheduler: Any, given: Mapping[str, Any]) -> torch.Tensor:
+    """Return what a few steps make of a sample of ones, where a network always predicts the same."""
+    shift = {"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}
+    scheduler.set_timesteps(min(4, scheduler.config.num_train_timesteps), **shift)
+    sample = torch.ones(1, 4, 8, 8)
+    for timestep in scheduler.timesteps:
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(sample, timestep)
+        sample = scheduler.step(torch.full_like(sample, 0.1), timestep, sample, **given, return_dict=False)[0]
+    return sample
+
+
+_GIVES_GENERATORS = "prepare_extra_step_kwargs"
+"""The method of pipelines that hand generators on to a scheduler that takes them."""
+_NOISY = ("stochastic_sampling", "algorithm_type")
+"""Entries that make a scheduler add noise."""
 _MOST_SHIFT = 1000
 _SPACINGS = ("leading", "trailing", "linspace")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rsidiff_kedro.core.registry import PluginError, Registry
-from rsidiff_kedro.provenance.plugin_code import read_plugin
+from rsidiff_kedro.provenance.plugin_code import is_own, read_plugin
 from rsidiff_kedro.provenance.syntax import Place, is_docstring, normalized
 
 PACKAGE = Path(__file__).parents[1]
@@ -64,10 +64,13 @@ def code_digest(places: Collection[Place], plugins: Collection[str] = ()) -> str
 @cache
 def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, str]:
     """Return the normalized source of everything that these places need, by place."""
-    packages = {PACKAGE.name, *map(_package, places)}
+    own = {place for place in places if is_own(place.module)}
+    packages = {PACKAGE.name, *map(_package, places - own)}
     found: dict[Place, str] = {}
     seen: set[Place] = set()
-    waiting = list(places)
+    waiting = list(places - own)
+    for place in own:
+        _add_plugin(place, found, waiting)
     while waiting:
         place = _defined_at(waiting.pop(), packages)
         if place in seen or _package(place) not in packages:
@@ -85,9 +88,7 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
                 if _package(plugin) in packages:
                     waiting.append(plugin)
                     continue
-                code = read_plugin(plugin.module)
-                found |= {plugin: "", **{Place(name): source for name, source in code.sources.items()}}
-                waiting += code.imported
+                _add_plugin(plugin, found, waiting)
             continue
         found[Place(place.module)] = module.rest
         if place.name:
@@ -97,6 +98,13 @@ def _closure(places: frozenset[Place], plugins: frozenset[str]) -> dict[Place, s
         chains = {*module.references.get("", ()), *module.references.get(place.name, ())}
         waiting += [each for chain in chains for each in _resolve(place.module, chain, packages)]
     return found
+
+
+def _add_plugin(place: Place, found: dict[Place, str], waiting: list[Place]) -> None:
+    """Add the modules of a plug-in to what was found, and what they import to what waits."""
+    code = read_plugin(place.module)
+    found |= {place: "", **{Place(name): source for name, source in code.sources.items()}}
+    waiting += code.imported
 
 
 def _package(place: Place) -> str:

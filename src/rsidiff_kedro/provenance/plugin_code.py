@@ -65,6 +65,11 @@ def read_plugin(module: str) -> Plugin:
     return Plugin(sources, frozenset(imported))
 
 
+def is_own(module: str) -> bool:
+    """Tell whether a module is a user's own: not of this project, not Python's, not installed."""
+    return _source_of(module, owner="") is not None
+
+
 def _source_of(module: str, owner: str) -> Path | None:
     """Return a module's file; None for this project, Python's own modules, and installed ones but the plug-in's.
 

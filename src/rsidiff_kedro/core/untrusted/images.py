@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
+from rsidiff_kedro.core.untrusted.exif import from_adobe_rgb, is_adobe_rgb, turned_upright
 from rsidiff_kedro.core.untrusted.lost_pages import (
     COMPRESSED,
     UNCOMPRESSED,
@@ -98,13 +99,14 @@ def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | No
 
 def _see(opened: Image.Image) -> Image.Image:
     has_16_bits = opened.mode.startswith("I;16") or ";16" in str(getattr(opened, "tile", ""))
-    image = ImageOps.exif_transpose(opened)
+    image = turned_upright(opened)
     brightest = int(np.asarray(on_white(image)).max()) if has_16_bits else 255
     if brightest < 16:
         raise ValueError(
             f"its brightest value is {brightest} of 255, as where values of 12 bits are saved in 16 without scaling"
         )
-    return _in_srgb(image, opened.info.get("icc_profile"))
+    profile = opened.info.get("icc_profile")
+    return from_adobe_rgb(on_white(image)) if not profile and is_adobe_rgb(opened) else _in_srgb(image, profile)
 
 
 _ROUNDING = 2

@@ -39,6 +39,7 @@ _END = (
 )
 _THOUGHT = re.compile(rf"^.*{_END}", re.DOTALL | re.IGNORECASE)
 """A model's thoughts, up to the last end of them; some servers leave out their beginning."""
+_MARK = re.compile(rf"(?P<start>{_START})|{_END}", re.IGNORECASE)
 _UNFINISHED = re.compile(rf"^\s*(?:<\|start\|>\s*assistant\s*)?{_START}.*", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 """A block of code; the last may lack its end."""
@@ -51,8 +52,10 @@ _MOST_EFFORT, _CHARACTERS = 100, 10_000
 """Places of a reply that are tried in vain as the beginning of JSON; this many characters count as a further place."""
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
-_NAMES = ("prompt", "text", "caption", "description")
-_OWN_NAMES = {"prompt", "caption"}
+_ENTRY_NUMBER = re.compile(r"(?:prompt\s*)?#?(\d{1,4})\s*[.):]\s*", re.IGNORECASE)
+_BOLD = re.compile(r"(\*\*|__)(.+)\1", re.DOTALL)
+_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "description")
+_OWN_NAMES = {"prompt", "positive_prompt", "positive", "caption"}
 """Names of a text that make an object a prompt, whatever lists it also has."""
 _ABOUT = {"tags", "tag", "keywords", "labels", "styles", "categories", "topics", "themes", "colors", "objects", "notes"}
 """Names of lists that tell about prompts and hold none."""
@@ -115,12 +118,12 @@ _NOT_JSON = "a list that is not JSON"
 def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     """Return the prompts of a reply that holds a JSON array, and count the parts that are none, by reason.
 
-    What a reasoning model thinks before its answer is left out. The array can stand in a block of code or between
-    sentences, and be the only list of an object. It holds texts, or objects with one text each or a text named
-    `prompt`, `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing
-    but space between them are one. Of other arrays, and of objects that each are a prompt, the last counts that is no
-    note; a note has less than half of the entries, or of the words per entry, of another one. Blocks of code count
-    before what is outside of them, unless an array after the last block is as long as theirs.
+    What a reasoning model thinks is left out. The array can stand in a block of code or between sentences, and be the
+    only list of an object. It holds texts, or objects with one text each or a text named `prompt`, `positive_prompt`,
+    `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing but space
+    between them are one. Of other arrays, and of objects that each are a prompt, the last counts that is no note; a
+    note has less than half of the entries, or of the words per entry, of another one. Blocks of code count before what
+    is outside of them, unless an array after the last block is as long as theirs. Numbers in the texts are left out.
     """
     cut = _CUTS.search(reply.finish_reason) is not None
     if cut and not reply.content.rstrip(" \t\r\n`").endswith(_CLOSING):  # before the cut only drafts can have ended
@@ -136,7 +139,26 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     others = sum(map(len, read)) - len(read[chosen])
     no_text = len(lists[chosen]) - len(read[chosen])
     counts = Counter({"an entry that is not text": no_text, "an entry of a further list": others})
-    return read[chosen], +(counts + Counter(unread))
+    return _without_marks(read[chosen]), +(counts + Counter(unread))
+
+
+def _without_marks(texts: list[str]) -> list[str]:
+    """Return prompts without the numbers and the stars of bold type around them, if all of them have these."""
+    return _without_bold(_without_numbers(_without_bold(texts)))
+
+
+def _without_bold(texts: list[str]) -> list[str]:
+    plain = [str(found[2]).strip() for text in texts if (found := _BOLD.fullmatch(text))]
+    return plain if len(plain) == len(texts) else texts
+
+
+def _without_numbers(texts: list[str]) -> list[str]:
+    starts = [found for text in texts if (found := _ENTRY_NUMBER.match(text))]
+    numbers = [int(each[1]) for each in starts]
+    if len(numbers) < 2 or numbers != list(range(numbers[0], numbers[0] + len(texts))):
+        return texts
+    rest = [each.string[each.end() :] for each in starts]
+    return rest if all(rest) else texts
 
 
 def _choose(lists: list[list[str]]) -> int:
@@ -183,6 +205,8 @@ def _group(item: Any) -> Any:
 def _json_values(content: str) -> tuple[list[Any], list[str]]:
     """Return the JSON of a reply, with the lists that count last at the end, and what of it cannot be read."""
     answer = _UNFINISHED.sub("", _THOUGHT.sub("", content))
+    if not _BRACKET.search(answer):
+        answer = _without_thoughts(content) or answer
     for text in (content, answer):
         if (values := _parse_all(text)) is not None:
             return values, []
@@ -199,6 +223,18 @@ def _json_values(content: str) -> tuple[list[Any], list[str]]:
     if max(map(_length, following), default=0) >= max(map(_length, in_blocks)):
         return [*outside, *in_blocks, *following], unread + more_unread
     return [*outside, *following, *in_blocks], unread + more_unread
+
+
+def _without_thoughts(content: str) -> str:
+    """Return what stands around a reply's thoughts, as where they follow the answer; none if marks lack."""
+    kept, place, within = [], 0, False
+    for mark in _MARK.finditer(content):
+        if within == (mark["start"] is not None):
+            return ""
+        if not within:
+            kept.append(content[place : mark.start()])
+        place, within = mark.end(), not within
+    return "" if within else "".join([*kept, content[place:]])
 
 
 def _length(value: Any) -> int:
