@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsidiff_kedro.study.claims import CONFIRMED, CONTRADICTED, NOT_OBSERVED, judge
+from rsidiff_kedro.study.claims import CONFIRMED, CONTRADICTED, NOT_OBSERVED, Judged, judge
 from rsidiff_kedro.study.comparisons import Measure
 from rsidiff_kedro.study.page import write_page
 from rsidiff_kedro.study.settings import Claim, StudyError, StudySettings, read_study
-from rsidiff_kedro.study.statistics import ratio
+from rsidiff_kedro.study.statistics import Estimate, ratio
 from rsidiff_kedro.study.tables import joined, round_tables
 
 PROMPTS = 60
@@ -54,6 +54,18 @@ def test_the_interval_decides(measure: Measure, of: tuple, over: tuple, expected
 def test_what_was_not_measured_is_not_observed() -> None:
     claim = Claim(says="A claim.", of=("method", 3), over=("method", 0), expected="no lower")
     assert judge([claim], [ACCURACY])[0].verdict == NOT_OBSERVED
+
+
+@pytest.mark.parametrize(("p", "verdict"), [(0.04, CONFIRMED), (0.06, NOT_OBSERVED)])
+@pytest.mark.parametrize("expected", ["higher", "lower"])
+def test_a_difference_that_is_not_clear_among_so_many_claims_is_not_observed(p: float, verdict: str, expected) -> None:
+    sign = 1 if expected == "higher" else -1
+    claim = Claim(says="A claim.", of=("method", 6), over=("naive", 6), expected=expected)
+    found = Estimate(0.02 * sign, *sorted((0.001 * sign, 0.04 * sign)), p=0.01)
+    other = {"higher": "lower", "lower": "higher"}[expected]
+    assert Judged(claim, ACCURACY, found, p).verdict == verdict
+    opposite = Judged(claim.model_copy(update={"expected": other}), ACCURACY, found, p).verdict
+    assert opposite == (CONTRADICTED if verdict == CONFIRMED else NOT_OBSERVED)
 
 
 def test_p_values_are_corrected_for_the_number_of_claims() -> None:

@@ -10,6 +10,9 @@ from rsidiff_kedro.study.statistics import Estimate, holm
 
 CONFIRMED, CONTRADICTED, NOT_OBSERVED = "confirmed", "contradicted", "not observed"
 
+SIGNIFICANCE = 0.05
+"""The largest p-value of a clear difference, after Holm's correction over a study's claims."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -29,12 +32,16 @@ class Judged:
 
     @property
     def verdict(self) -> str:
-        """Return what the 95 % interval says: it lies on the claimed side, on the other, or on both."""
+        """Return what is clear: the 95 % interval lies on one side, and the corrected p is below 0.05.
+
+        "No lower" is confirmed already by an interval that does not lie below.
+        """
         none = 1.0 if self.measure.is_ratio else 0.0
         if math.isnan(self.found.low):
             return NOT_OBSERVED
-        above, below = self.found.low > none, self.found.high < none
-        sides = {"higher": (above, below), "lower": (below, above), "no lower": (not below, below)}
+        clear = self.p < SIGNIFICANCE
+        above, below = self.found.low > none and clear, self.found.high < none and clear
+        sides = {"higher": (above, below), "lower": (below, above), "no lower": (self.found.high >= none, below)}
         right, wrong = sides[self.claim.expected]
         return CONFIRMED if right else CONTRADICTED if wrong else NOT_OBSERVED
 
