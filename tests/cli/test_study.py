@@ -46,7 +46,7 @@ def made(finished_project: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         shutil.copytree(finished_project / "data" / "test", job.folder / "data" / "test")
         return 0
 
-    monkeypatch.setattr(runs, "run_project", lambda root: run)
+    monkeypatch.setattr(runs, "run_project", lambda *given: run)
     return found
 
 
@@ -136,7 +136,7 @@ def test_a_failed_run_ends_the_command_with_code_one(study: Study, monkeypatch: 
         log.write_text("no such thing\n", encoding="utf-8")
         return 2
 
-    monkeypatch.setattr(runs, "run_project", lambda root: run)
+    monkeypatch.setattr(runs, "run_project", lambda *given: run)
     result = study("{}")
     assert result.exit_code == 1
     assert "  no such thing" in result.output and "2 of 2 runs failed (one seed 0, two seed 0)" in result.output

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rsidiff_kedro.datasets.runs import RunError, Runs
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.datasets.runs import RunError, Runs, catalog_config
 from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.provenance.retention import RECORDS
 
@@ -101,6 +102,19 @@ def test_a_run_is_found_by_how_its_version_begins(data: Path) -> None:
 def test_without_a_run_the_command_that_makes_one_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="kedro run --pipeline=rsi makes one"):
         runs(tmp_path).newest()
+
+
+@pytest.mark.parametrize(
+    "entry", [None, {}, {"filepath": "a"}, {"type": 5}, {"type": "rsidiff_kedro.datasets.JSONDataset", "filepath": 5}]
+)
+def test_an_entry_of_the_catalog_without_type_or_path_is_named(tmp_path: Path, entry: object) -> None:
+    with pytest.raises(InputError, match=r"the catalog's entry 'notes' has no text as its (type|filepath); correct it"):
+        catalog_config(tmp_path, {"catalog": {"notes": entry}})
+
+
+def test_a_dataset_of_another_package_is_named(data: Path) -> None:
+    with pytest.raises(RunError, match=r"gives rsi.round_0.metrics a type of another package, which this command"):
+        Runs(data, {}).newest().load("rsi.round_0.metrics")
 
 
 def test_what_a_run_did_not_make_is_said(data: Path) -> None:

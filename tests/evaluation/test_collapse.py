@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,6 +44,31 @@ def first_sign(arm: str, seed: int) -> int | None:
     """Return the first round with a sign of collapse."""
     measured = measured_in(arm, seed)
     return next((number for number in range(len(measured)) if names(measured[: number + 1], "proxy")), None)
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after", "monitor"),
+    [
+        ("test/prompt_accuracy", 1.0, 0.0, "accuracy"),
+        ("test/hallucination_rate", 0.0, 1.0, "hallucination rate"),
+        ("test/diversity_over_base", 1.0, 0.0, "diversity"),
+        ("test/prompt_accuracy", 0.0, 1.0, None),
+        ("test/prompt_accuracy", 1.0, 1.0, None),
+        ("test/diversity_over_base", 1.0, 1.0, None),
+    ],
+)
+def test_a_collapse_of_every_prompt_is_a_sign_although_it_has_no_noise(
+    key: str, before: float, after: float, monitor: str | None
+) -> None:
+    first, last = ({key: value, f"{key}_low": value, f"{key}_high": value} for value in (before, after))
+    assert names([first, last]) == ([monitor] if monitor else [])
+    assert all(np.isfinite(each.size) for each in monitored_changes([first, last]))
+
+
+def test_what_has_no_interval_is_not_monitored() -> None:
+    key = "test/prompt_accuracy"
+    alone = [{key: value, f"{key}_low": np.nan, f"{key}_high": np.nan} for value in (1.0, 0.0)]
+    assert monitored_changes(alone) == []
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])

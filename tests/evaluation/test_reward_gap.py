@@ -29,6 +29,16 @@ def test_the_gap_is_in_standard_deviations_of_the_base() -> None:
     assert gap.excludes_zero
 
 
+def test_a_measure_that_is_the_same_for_all_images_of_the_base_has_the_spread_of_both() -> None:
+    later, base = scores_of(chosen=0.0, held=0.0)
+    base["held"] = 1.0
+    later["held"] = (later["prompt_id"] != "p0").astype(float)
+    gap = reward_gap(later, base, {"chosen": 1.0}, ["held"], 50, 0)
+    assert gap.mean == pytest.approx(2 / 40 / np.std([0.0] * 2 + [1.0] * 78))
+    later["held"] = 1.0
+    assert reward_gap(later, base, {"chosen": 1.0}, ["held"], 50, 0) == pytest.approx((0, 0, 0))
+
+
 def test_rewards_that_select_count_by_their_weights() -> None:
     gap = reward_gap(*scores_of(one=4.0, other=0.0, held=0.0), {"one": 3.0, "other": 1.0}, ["held"], 50, 0)
     assert gap.mean == pytest.approx(1.5)

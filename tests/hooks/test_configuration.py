@@ -140,6 +140,26 @@ def test_sections_of_another_kind_are_replaced_by_a_command_line_too(project: Pa
     assert load(prompt_curation={"source": {"count": 300}})["prompt_curation"]["source"]["two_objects"] == 0.4
 
 
+@pytest.mark.parametrize("extends", [["test", "scenes"], 5])
+def test_an_environment_extends_one_other(project: Path, extends: Any) -> None:
+    add(project, "mine", extends=extends)
+    with pytest.raises(click.UsageError, match=r"'extends' in the globals.yml of 'mine' is .*; name one environment"):
+        load("mine")
+
+
+def test_the_home_folder_may_be_named_in_globals_and_catalog(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    own = {"type": "pandas.ParquetDataset", "filepath": "~/own.parquet"}
+    add(project, "mine", globals={"extends": "test", "data": "~/rsi"}, catalog={"own": own})
+    catalog = load("mine", "catalog")
+    assert load("mine", "globals")["data"] == f"{tmp_path}/rsi"
+    assert catalog["own"]["filepath"] == f"{tmp_path}/own.parquet"
+    assert catalog["prompt_pool"]["filepath"].startswith(f"{tmp_path}/rsi/")
+    assert load("mine")["rewards"]["votes"]["votes"].startswith(f"{tmp_path}/rsi/")
+
+
 def test_environments_that_extend_each_other_in_a_circle_are_refused(project: Path) -> None:
     add(project, "one", extends="two")
     add(project, "two", extends="three")

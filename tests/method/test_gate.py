@@ -33,6 +33,17 @@ def test_a_better_candidate_goes_on_with_its_scores() -> None:
     assert gate["reward_difference"] == pytest.approx(0.25)
 
 
+def test_a_reward_that_every_image_of_the_parent_has_alike_counts_in_its_own_spread() -> None:
+    """As a 0/1 reward that all of them pass: one image that fails is no loss of millions of standard deviations."""
+    old = np.random.default_rng(0).normal(size=120).tolist()
+    parent, candidate = table(old, safe=[1.0] * 120), table([each + 0.5 for each in old], safe=[0.0] + [1.0] * 119)
+    found = compare_with_parent(candidate, parent, {"proxy": 1.0, "safe": 0.1}, 50, 0)
+    lost = 1 / 120 / np.std([0.0] + [1.0] * 239)
+    assert found["reward_difference"] == pytest.approx((0.5 / np.std(old) - 0.1 * lost) / 1.1)
+    same = compare_with_parent(parent, parent, {"proxy": 1.0, "safe": 0.1}, 50, 0)
+    assert same["reward_difference"] == 0.0
+
+
 def test_an_open_gate_does_not_compare_scores_of_other_rewards_or_votes() -> None:
     fitted, other = ({"rewards": {"proxy": {"fitted_on": {"sha256": each}}}} for each in "ab")
     for parent, attrs in (

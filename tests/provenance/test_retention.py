@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from kedro.framework.context import KedroContext
 from kedro.io import DatasetError
@@ -250,6 +251,29 @@ def test_what_a_kept_run_reused_stays(made: Runs) -> None:
     listed = prune("--params=keep.runs=1", "--delete")
     assert "Nothing to delete" in listed
     assert made.load(OLD, "rsi.round_1.adapter")
+
+
+def test_images_on_another_disk_are_pruned_too(
+    project: Path, load_context: Callable[..., KedroContext], scene_images: Callable[..., ImageSet], tmp_path: Path
+) -> None:
+    entry = {"type": "rsidiff_kedro.datasets.ImageSetDataset", "versioned": True}
+    place = tmp_path / "another disk"
+    catalog = {"{method}.round_{n}.images": entry | {"filepath": f"{place}/{{method}}/round_{{n}}/images"}}
+    (project / "conf" / "test" / "catalog.yml").write_text(yaml.safe_dump(catalog))
+    made = Runs(project, load_context, scene_images([parse_caption("a red circle")], 2))
+    for version in (OLD, NEW):
+        made.make(version, "report", made.make(version, "rsi.round_1.images"))
+    listed = prune("--params=keep.runs=1", "--delete")
+    assert f"{place}/rsi/round_1/images/{OLD}" in listed and "Deleted" in listed
+    assert not list(place.glob(f"rsi/round_1/images/{OLD}/images/**/*.png"))
+    assert list(place.glob(f"rsi/round_1/images/{NEW}/images/**/*.png"))
+
+
+def test_a_broken_entry_of_the_catalog_is_named_in_one_line(project: Path) -> None:
+    (project / "conf" / "test" / "catalog.yml").write_text("notes:\n")
+    result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test"])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert "the catalog's entry 'notes' has no text as its type" in result.output
 
 
 def test_a_bad_rule_is_said() -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job, _locked, _prepare, check_data, run_jobs, run_project
 
 
@@ -41,52 +42,52 @@ class Runs:
 
 def test_what_is_done_is_not_run_again(jobs: list[Job]) -> None:
     first, second = Runs(), Runs()
-    assert run_jobs(jobs, first, 2, lambda line: None) == []
-    run_jobs(jobs, second, 2, lambda line: None)
+    assert run_jobs(jobs, first, 2, lambda line: None, threading.Event()) == []
+    run_jobs(jobs, second, 2, lambda line: None, threading.Event())
     assert sorted(first.made) == sorted(job.name for job in jobs) and second.made == []
 
 
 def test_a_run_of_other_content_is_run_again(jobs: list[Job]) -> None:
-    run_jobs(jobs, Runs(), 2, lambda line: None)
+    run_jobs(jobs, Runs(), 2, lambda line: None, threading.Event())
     changed = [replace(jobs[0], content={"parameters": {"arm": "other"}}), *jobs[1:]]
     again = Runs()
-    run_jobs(changed, again, 1, lambda line: None)
+    run_jobs(changed, again, 1, lambda line: None, threading.Event())
     assert again.made == [jobs[0].name]
 
 
 def test_a_failed_run_is_told_with_the_end_of_its_log_and_the_others_go_on(jobs: list[Job]) -> None:
     said: list[str] = []
-    failed = run_jobs(jobs, Runs(["naive seed 3"]), 1, said.append)
+    failed = run_jobs(jobs, Runs(["naive seed 3"]), 1, said.append, threading.Event())
     assert [job.name for job in failed] == ["naive seed 3"]
     text = "\n".join(said)
     assert "naive seed 3: FAILED" in text and "  exit code 1; " in text and "  last line" in text
     assert "\\x1b" in text and "\x1b" not in text
     assert [job.is_done for job in jobs] == [True, False, True, True]
     again = Runs()
-    assert run_jobs(jobs, again, 1, said.append) == [] and again.made == ["naive seed 3"]
+    assert run_jobs(jobs, again, 1, said.append, threading.Event()) == [] and again.made == ["naive seed 3"]
 
 
 def test_each_finished_run_has_a_line_with_the_time_left(jobs: list[Job]) -> None:
     said: list[str] = []
-    run_jobs(jobs, Runs(), 1, said.append)
+    run_jobs(jobs, Runs(), 1, said.append, threading.Event())
     assert said[0].startswith("method seed 3: done in ") and "(1 of 4, about " in said[0]
     assert said[-1].endswith("(4 of 4)")
 
 
 def test_what_ends_the_study_ends_its_waiting_runs(jobs: list[Job]) -> None:
-    runs = Runs()
+    counted = Runs()
 
     def interrupt(line: str) -> None:
         raise KeyboardInterrupt
 
     def slow(job: Job, log: Path) -> int:
-        if runs.made:
+        if counted.made:
             time.sleep(0.5)
-        return runs(job, log)
+        return counted(job, log)
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(jobs, slow, 1, interrupt)
-    assert len(runs.made) < len(jobs)
+        run_jobs(jobs, slow, 1, interrupt, threading.Event())
+    assert len(counted.made) < len(jobs)
 
 
 def test_a_run_gets_its_parameters_and_shares_the_configuration(jobs: list[Job], tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_supervised_fine_tuning_runs_the_base_first(jobs: list[Job]) -> None:
 
 def test_a_run_waits_for_a_process_that_still_makes_it(tmp_path: Path) -> None:
     code = "import sys; print(flush=True); sys.stdin.read()"
-    with _locked(tmp_path) as lock:
+    with _locked(tmp_path, print, threading.Event()) as lock:
         child = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[lock]
         )
@@ -146,13 +147,34 @@ def test_a_run_that_is_being_made_keeps_its_parameters(jobs: list[Job], monkeypa
     job.folder.mkdir(parents=True)
     parameters = job.folder / "parameters.yml"
     parameters.write_text("those of the run that is being made")
-    other = threading.Thread(target=run_project(root), args=(job, job.folder / "log.txt"))
-    with _locked(job.folder):
+    other = threading.Thread(target=run_project(root, print, threading.Event()), args=(job, job.folder / "log.txt"))
+    with _locked(job.folder, print, threading.Event()):
         other.start()
         time.sleep(0.3)
         assert parameters.read_text() == "those of the run that is being made"
     other.join()
     assert yaml.safe_load(parameters.read_text()) == {"run": {"params": {"seed": 3}}}
+
+
+def test_who_waits_says_so_once_and_ctrl_c_ends_it(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_SILENT", 0.0)
+    job, stopped, said = jobs[0], threading.Event(), list[str]()
+    job.folder.mkdir(parents=True)
+    run = run_project(job.folder.parent, said.append, stopped)
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    def first_ends(each: Job, log: Path) -> int:
+        if each is not job:
+            time.sleep(1)
+            return 0
+        return run(job, log)
+
+    with _locked(job.folder, print, threading.Event()), pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs[:2], first_ends, 2, interrupt, stopped)
+    assert len(said) == 1 and "another process makes this run, and is waited for (`fuser " in said[0]
+    assert _is_free(job.folder)
 
 
 def _is_free(folder: Path) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.cli.project import in_one_line
 from rsidiff_kedro.core.files import size_text
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.pipelines import finals
@@ -31,6 +32,7 @@ def runs(env: str | None) -> None:
 @env_option
 @params_option
 @click.option("--delete", is_flag=True, help="Delete the listed files; without this nothing is deleted.")
+@in_one_line
 def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     """List images and adapters of old runs and rounds that the rules of `keep` give up; delete them with --delete.
 
@@ -49,7 +51,8 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
         raise click.ClickException(f"run {active[0]} is active and may need these files; wait until it ends")
     found, kept = disk.deletable(keep, *_open_catalog(env)), []
     for each in found:
-        click.echo(f"{size_text(each.size):>9}  {each.path.relative_to(disk.data)}: {each.reason}")
+        place = each.path.relative_to(disk.data) if each.path.is_relative_to(disk.data) else each.path
+        click.echo(f"{size_text(each.size):>9}  {place}: {each.reason}")
         if delete:
             try:
                 each.delete()

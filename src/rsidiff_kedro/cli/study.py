@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
     if dry_run:
         _list(jobs)
         return
-    failed = run_jobs(jobs, run_project(root), settings.workers, click.echo)
+    stopped = threading.Event()
+    failed = run_jobs(jobs, run_project(root, click.echo, stopped), settings.workers, click.echo, stopped)
     measured = [each for job in jobs if job not in failed for each in _measured(job, settings)]
     if measured:
         found = joined(measured)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractVersionedDataset, DataCatalog
+from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetNotFoundError
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
@@ -19,12 +19,28 @@ ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
 REPORT = "report"
 """The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
+_OWN = "rsidiff_kedro."
+"""Begins the types of this package's datasets."""
 
 
 def catalog_config(root: Path, loader: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the catalog's datasets of this package with absolute paths, from a project's configuration."""
-    own = {name: each for name, each in loader["catalog"].items() if each["type"].startswith("rsidiff_kedro.")}
+    """Return the catalog's datasets of this package with absolute paths, from a project's configuration.
+
+    Raises:
+        InputError: an entry of the catalog lacks its type or its path.
+    """
+    own = {name: each for name, each in loader["catalog"].items() if _text(name, each, "type").startswith(_OWN)}
+    for name, each in own.items():
+        _text(name, each, "filepath")
     return {name: each | {"filepath": (root / each["filepath"]).as_posix()} for name, each in own.items()}
+
+
+def _text(name: str, entry: Any, key: str) -> str:
+    """Return what an entry of the catalog says under a key."""
+    value = entry.get(key) if isinstance(entry, Mapping) else None
+    if not isinstance(value, str) or not value:
+        raise InputError(f"the catalog's entry {name!r} has no text as its {key}; correct it in catalog.yml")
+    return value
 
 
 def open_runs(root: Path, loader: Mapping[str, Any]) -> "Runs":
@@ -70,9 +86,14 @@ class Run:
         return Path(self._dataset(name)._get_load_path())
 
     def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any]:
-        found = DataCatalog.from_config(
-            {each: dict(value) for each, value in self.config.items()}, load_versions={name: self.versions[name]}
-        ).get(name)
+        config = {each: dict(value) for each, value in self.config.items()}
+        try:
+            found = DataCatalog.from_config(config, load_versions={name: self.versions[name]}).get(name)
+        except DatasetNotFoundError:
+            raise RunError(
+                f"the catalog gives {name} a type of another package, which this command does not read; give it a type "
+                f"of {_OWN}datasets in catalog.yml"
+            ) from None
         assert isinstance(found, AbstractVersionedDataset)
         return found
 

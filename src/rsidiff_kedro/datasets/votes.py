@@ -47,7 +47,12 @@ def _version(path: str) -> str:
 
 
 def votes_dataset(config: Mapping[str, Any]) -> VotesDataset:
-    """Return the dataset of votes of a project's catalog; see `catalog_config`."""
-    found = DataCatalog.from_config({NAME: dict(config[NAME])}).get(NAME)
-    assert isinstance(found, VotesDataset)
+    """Return the dataset of votes of a project's catalog; see `catalog_config`.
+
+    Raises:
+        VotesError: it is of another type.
+    """
+    found = DataCatalog.from_config({NAME: dict(config[NAME])}).get(NAME) if NAME in config else None
+    if not isinstance(found, VotesDataset):
+        raise VotesError(f"the catalog's {NAME} is no rsidiff_kedro.datasets.VotesDataset; correct it in catalog.yml")
     return found

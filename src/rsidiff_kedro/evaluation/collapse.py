@@ -17,6 +17,8 @@ DRIFT = 3.5
 KEPT = 0.9
 """Share of the base's diversity that a run may go down to."""
 _WIDTH = 2 * 1.96
+_MOST = 99.0
+"""Standard errors of a change without noise, as where no image is right any more."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _fall(rounds: Sequence[Metrics], monitor: _Monitor) -> Change:
     error = _error(rounds[-1], monitor.paired) if monitor.paired else math.nan
     if math.isnan(error):
         error = math.hypot(_error(rounds[-1], monitor.key), _error(rounds[best], monitor.key))
-    size = monitor.sign * (values[best] - values[-1]) / error if error else math.nan
+    size = _in_errors(monitor.sign * (values[best] - values[-1]), error)
     change = f"{values[-1]:.3f} after {values[best]:.3f} in round {best}"
     return Change(monitor.name, change, size, size > CLEAR, monitor.advice)
 
@@ -111,13 +113,13 @@ def _diversity(last: Metrics) -> Change:
     advice = (
         "set replay.base=true, raise preference_selection.keep_per_prompt, or lower synthesis.sampler.guidance_scale"
     )
-    size, clear = ((1 - ratio) / error, (KEPT - ratio) / error > 1.96) if error else (math.nan, False)
-    return Change("diversity", f"x {ratio:.2f} of the base's", size, clear, advice)
+    size, below = _in_errors(1 - ratio, error), _in_errors(KEPT - ratio, error)
+    return Change("diversity", f"x {ratio:.2f} of the base's", size, below > 1.96, advice)
 
 
 def _gap(last: Metrics) -> Change:
     gap, error = _value(last, "test/reward_gap"), _error(last, "test/reward_gap")
-    size = gap / error if error else math.nan
+    size = _in_errors(gap, error)
     advice = "the model learns to please what selects: add a reward to preference_selection.rewards, or a max_gap"
     return Change("gap between what selects and what is held out", f"{gap:+.2f}", size, size > CLEAR, advice)
 
@@ -126,9 +128,18 @@ def _drift(rounds: Sequence[Metrics], key: str, name: str) -> Change:
     """Compare the last round with the base."""
     before, after = _value(rounds[0], key), _value(rounds[-1], key)
     error = math.hypot(_error(rounds[0], key), _error(rounds[-1], key))
-    size = abs(after - before) / error if error else math.nan
+    size = _in_errors(abs(after - before), error)
     advice = "look at the images; set replay.base=true, or lower finetune.learning_rate"
     return Change(name, f"{after:.3f} after the base's {before:.3f}", size, size > DRIFT, advice)
+
+
+def _in_errors(change: float, error: float) -> float:
+    """Return a change in standard errors, at most `_MOST` in either direction; NaN if its noise was not measured."""
+    if math.isnan(change) or math.isnan(error):
+        return math.nan
+    if not error:
+        return math.copysign(_MOST, change) if change else 0.0
+    return max(-_MOST, min(change / error, _MOST))
 
 
 def _value(metrics: Metrics, key: str) -> float:

@@ -12,10 +12,26 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
 
+ROUNDING = 1e-9
+"""A spread of at most this much is none."""
+
 
 def held_out_columns(scores: pd.DataFrame, rewards: Sequence[str], selecting: Mapping[str, float]) -> list[str]:
     """List the columns of measures that never select: other rewards, and the judge's verdict where there is one."""
     return [name for name in rewards if name not in selecting] + [name for name in ("correct",) if name in scores]
+
+
+def scale_of(before: pd.Series, after: pd.Series) -> float:
+    """Return the unit of a measure's change: its standard deviation before.
+
+    Where it is the same for all images before, as a 0/1 reward that all of them pass, it has none; then that of both
+    together counts, and 1 if nothing differs at all.
+    """
+    for values in (before, pd.concat([before, after])):
+        spread = float(values.astype(float).std(ddof=0))
+        if spread > ROUNDING:
+            return spread
+    return 1.0
 
 
 def reward_gap(
@@ -29,7 +45,7 @@ def reward_gap(
     """Return how much more the rewards that select gained over the base than what is held out, with its interval.
 
     Each measure's gain, image by image of the same prompts and seeds, is divided by the standard deviation of the
-    base's images. Those that select are averaged by weight, those held out evenly.
+    base's images, see `scale_of`. Those that select are averaged by weight, those held out evenly.
 
     Args:
         scores: the round's test scores.
@@ -43,7 +59,7 @@ def reward_gap(
 
     def gain(name: str) -> np.ndarray:
         before, after = theirs[name].astype(float), ours[name].astype(float)
-        return ((after - before) / max(float(before.std(ddof=0)), 1e-9)).to_numpy()
+        return ((after - before) / scale_of(before, after)).to_numpy()
 
     wanted = np.average([gain(name) for name in selecting], axis=0, weights=list(selecting.values()))
     others = pd.DataFrame({name: gain(name) for name in held_out}).mean(axis="columns").to_numpy()

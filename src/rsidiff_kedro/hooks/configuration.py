@@ -65,7 +65,9 @@ class RsiConfigLoader(OmegaConfigLoader):
             merged = merge(merged, layer) if key in MERGED else {**merged, **layer}
         if not merged and key not in OPTIONAL:
             raise click.UsageError(f"there is no {key}.yml in {self._conf / self.base_env}; put the file back")
-        return merge(merged, self.runtime_params or {}) if key == "parameters" else merged
+        if key == "parameters":
+            return merge(merged, self.runtime_params or {})
+        return _with_home(merged) if key in ("globals", "catalog") else merged
 
     def changed_parameters(self) -> dict[str, Change]:
         """Return what the default run environment (`conf/local`) and `--params` change, by the parameter's path."""
@@ -90,9 +92,12 @@ class RsiConfigLoader(OmegaConfigLoader):
                 )
             _check_environment(self._conf, environment)
             found.append(environment)
-            environment = self._read("globals", environment).get("extends") or (
-                DEFAULT if environment == self.default_run_env else None
-            )
+            below = self._read("globals", environment).get("extends")
+            if below is not None and not isinstance(below, str):
+                raise click.UsageError(
+                    f"'extends' in the globals.yml of {environment!r} is {below!r}; name one environment"
+                )
+            environment = below or (DEFAULT if environment == self.default_run_env else None)
         return [self.base_env, *reversed(found)]
 
     def _layer(self, key: str, environment: str) -> dict[str, Any]:
@@ -155,6 +160,20 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         same_kind = isinstance(old, Mapping) and isinstance(value, Mapping) and _kind(value, old) == _kind(old, old)
         merged[name] = merge(old, value) if same_kind else value  # type: ignore[arg-type]
     return merged
+
+
+def _with_home(content: dict[str, Any]) -> dict[str, Any]:
+    """Replace `~` in the folder of all datasets and in the paths of datasets, at their beginning."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            value = {key: _expanded(each) if key == "filepath" else each for key, each in value.items()}
+        found[name] = _expanded(value) if name == "data" else value
+    return found
+
+
+def _expanded(path: Any) -> Any:
+    return os.path.expanduser(path) if isinstance(path, str) else path
 
 
 def _kind(section: Mapping[str, Any], default: Mapping[str, Any]) -> Any:

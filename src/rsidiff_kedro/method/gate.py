@@ -13,6 +13,7 @@ from pydantic import Field
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.evaluation.intervals import paired_difference
+from rsidiff_kedro.evaluation.reward_gap import scale_of
 from rsidiff_kedro.rewards.protocol import FITTED_ON
 
 OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
@@ -39,7 +40,7 @@ def compare_with_parent(
 ) -> dict[str, float]:
     """Return the mean selection rewards and their paired difference, candidate minus parent, with its interval.
 
-    Several rewards are first divided by the parent's standard deviation, then averaged by weight.
+    Several rewards are first divided by the parent's standard deviation, see `scale_of`, then averaged by weight.
 
     Args:
         candidate: scores of the validation images, with prompt_id, sample_index and the rewards.
@@ -52,7 +53,7 @@ def compare_with_parent(
     factors = dict.fromkeys(rewards, 1.0)
     if len(rewards) > 1:
         total = sum(rewards.values())
-        factors = {name: weight / total / max(float(theirs[name].std()), 1e-9) for name, weight in rewards.items()}
+        factors = {name: weight / total / scale_of(theirs[name], ours[name]) for name, weight in rewards.items()}
     new, old = (sum(part[name].astype(float) * factor for name, factor in factors.items()) for part in (ours, theirs))
     difference = paired_difference(new, old, ours.index.get_level_values("prompt_id").to_numpy(), n_resamples, seed)
     return {

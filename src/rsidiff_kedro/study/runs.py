@@ -8,10 +8,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ STEPS = {
 """The runs of `kedro run` that an arm of each pipeline needs; supervised fine-tuning is compared with the base."""
 LINES = 6
 """Last lines of a failed run's log that are shown."""
+_SILENT = 5.0
+"""Seconds that a run waits for another process before it says so."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,14 @@ Run = Callable[[Job, Path], int]
 """Make a run, with a file for what it says, and return its exit code."""
 
 
-def run_project(root: Path) -> Run:
-    """Return what makes the runs of the project in a folder, as processes of one thread."""
+def run_project(root: Path, say: Callable[[str], None], stopped: threading.Event) -> Run:
+    """Return what makes the runs of the project in a folder, as processes of one thread.
+
+    Args:
+        root: the folder.
+        say: shows a line, where a run waits for another process.
+        stopped: ends this waiting.
+    """
 
     def run(job: Job, log: Path) -> int:
         paths = [str(root / "src"), os.environ.get("PYTHONPATH", "")]
@@ -98,7 +107,7 @@ def run_project(root: Path) -> Run:
             "MLFLOW_TRACKING_URI": f"sqlite:///{job.folder}/mlflow.db",
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
-        with _locked(job.folder) as lock, log.open("w", encoding="utf-8") as written:
+        with _locked(job.folder, say, stopped) as lock, log.open("w", encoding="utf-8") as written:
             _prepare(job, root)
             for command in job.commands():
                 # The process inherits the lock, so that it is held as long as the run lives, also without this one.
@@ -139,18 +148,40 @@ def _share(target: Path, link: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Wait until no process makes this run; yield the descriptor that holds its lock."""
+def _locked(folder: Path, say: Callable[[str], None], stopped: threading.Event) -> Iterator[int]:
+    """Wait until no process makes this run; yield the descriptor that holds its lock.
+
+    Raises:
+        CancelledError: the study was stopped meanwhile.
+    """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        begun, told = time.monotonic(), False
+        while not _take(descriptor):
+            if not told and time.monotonic() - begun > _SILENT:
+                told = True
+                say(f"{folder}: another process makes this run, and is waited for (`fuser {folder / LOCK}` shows it)")
+            if stopped.wait(0.2):
+                raise CancelledError
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def run_jobs(jobs: Sequence[Job], run: Run, workers: int, say: Callable[[str], None]) -> list[Job]:
+def _take(descriptor: int) -> bool:
+    """Take a lock; tell whether no other process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def run_jobs(
+    jobs: Sequence[Job], run: Run, workers: int, say: Callable[[str], None], stopped: threading.Event
+) -> list[Job]:
     """Make the runs that are not done, some side by side; say a line after each.
 
     Args:
@@ -158,6 +189,7 @@ def run_jobs(jobs: Sequence[Job], run: Run, workers: int, say: Callable[[str], N
         run: see `Run`.
         workers: how many at once.
         say: shows a line.
+        stopped: is set where the study ends early, as by Ctrl-C.
 
     Returns:
         Those that failed.
@@ -179,6 +211,7 @@ def run_jobs(jobs: Sequence[Job], run: Run, workers: int, say: Callable[[str], N
                     failed.append(job)
                     say(problem)
         except BaseException:  # also Ctrl-C: begin no further run
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failed
