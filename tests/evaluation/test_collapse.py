@@ -65,6 +65,22 @@ def test_a_collapse_of_every_prompt_is_a_sign_although_it_has_no_noise(
     assert all(np.isfinite(each.size) for each in monitored_changes([first, last]))
 
 
+def test_a_lucky_round_before_one_that_is_nearly_the_base_is_no_sign() -> None:
+    """The gains over the base are nearly without noise then, but their difference has that of the lucky round."""
+    key, gain = "test/prompt_accuracy", "test/prompt_accuracy_gain_over_base"
+
+    def measured(accuracy: float, error: float) -> Round:
+        value, half = accuracy - 0.6, 1.96 * error
+        return {
+            **{key: accuracy, f"{key}_low": accuracy - 0.05, f"{key}_high": accuracy + 0.05},
+            **{gain: value, f"{gain}_low": value - half, f"{gain}_high": value + half},
+        }
+
+    rounds_of_luck = [measured(0.6, 0.0), measured(0.615, 0.008), measured(0.6, 0.0035)]
+    assert names(rounds_of_luck) == []
+    assert names([*rounds_of_luck[:2], measured(0.5, 0.02)]) == ["accuracy"]
+
+
 def test_what_has_no_interval_is_not_monitored() -> None:
     key = "test/prompt_accuracy"
     alone = [{key: value, f"{key}_low": np.nan, f"{key}_high": np.nan} for value in (1.0, 0.0)]
@@ -112,7 +128,9 @@ def test_every_monitor_says_how_far_it_moved_for_the_worse() -> None:
 def test_a_paired_interval_sees_smaller_changes() -> None:
     measured = rounds({"test/prompt_accuracy": (0.6, 0.7, 0.65)})
     assert names(measured) == []
-    measured[-1] |= {"test/prompt_accuracy_gain_over_base_low": 0.04, "test/prompt_accuracy_gain_over_base_high": 0.06}
+    for metrics, gain in zip(measured[1:], (0.1, 0.05)):
+        key = "test/prompt_accuracy_gain_over_base"
+        metrics |= {f"{key}_low": gain - 0.01, f"{key}_high": gain + 0.01}
     assert names(measured) == ["accuracy"]
 
 

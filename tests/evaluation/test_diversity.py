@@ -39,6 +39,10 @@ def test_frechet_distance_is_zero_to_itself_symmetric_and_grows_with_a_shift():
     assert frechet_distance(a, a + 3) == pytest.approx(5 * 9)
 
 
+def test_frechet_distance_of_a_single_image_is_unknown():
+    assert np.isnan(frechet_distance(np.ones((1, 3)), np.ones((1, 3))))
+
+
 def test_frechet_distance_refuses_features_of_two_widths():
     with pytest.raises(ValueError, match="one width"):
         frechet_distance(np.ones((4, 3)), np.ones((4, 2)))

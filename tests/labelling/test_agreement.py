@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from rsidiff_kedro.core.votes import Votes
+from rsidiff_kedro.labelling import agreement as agreement_module
 from rsidiff_kedro.labelling.agreement import (
     agreement,
     agreement_text,
@@ -83,6 +84,14 @@ def test_the_judge_prefers_the_image_in_which_more_is_right(give_votes: GiveVote
     found = judge_agreement(give_votes(brightness, 30), "scenes", 100, 0)
     assert found is not None and found.share.low > 0.5  # darkened colors are taken for others
     assert 0 < found.undecided < found.compared
+
+
+def test_a_judge_may_count_in_small_whole_numbers(give_votes: GiveVotes, monkeypatch: pytest.MonkeyPatch) -> None:
+    votes, judge = give_votes(brightness, 30), agreement_module.judge_readable
+    wanted = judge_agreement(votes, "scenes", 100, 0)
+    small = {"hallucinations": "uint8"}
+    monkeypatch.setattr(agreement_module, "judge_readable", lambda *given: judge(*given).dropna().astype(small))
+    assert judge_agreement(votes, "scenes", 100, 0) == wanted
 
 
 def test_the_text_counts_votes_and_says_what_has_no_preference(give_votes: GiveVotes) -> None:

@@ -44,6 +44,14 @@ def test_a_reward_that_every_image_of_the_parent_has_alike_counts_in_its_own_spr
     assert same["reward_difference"] == 0.0
 
 
+def test_a_reward_that_differs_by_the_rounding_of_float32_alone_is_constant() -> None:
+    rng = np.random.default_rng(0)
+    old, safe = rng.normal(size=120), (1 - rng.uniform(0, 2e-7, (2, 120))).astype(np.float32)
+    parent, candidate = table(old.tolist(), safe=safe[0]), table((old + 0.5).tolist(), safe=safe[1])
+    found = compare_with_parent(candidate, parent, {"proxy": 1.0, "safe": 1.0}, 50, 0)
+    assert found["reward_difference"] == pytest.approx(0.25 / np.std(old), abs=1e-6)
+
+
 def test_an_open_gate_does_not_compare_scores_of_other_rewards_or_votes() -> None:
     fitted, other = ({"rewards": {"proxy": {"fitted_on": {"sha256": each}}}} for each in "ab")
     for parent, attrs in (

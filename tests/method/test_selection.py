@@ -154,6 +154,12 @@ def test_several_rewards_may_be_combined_by_their_ranks_within_the_prompt():
     np.testing.assert_allclose(selection["score"], [0.5625, 0.6875, 0.25, 0.5])  # one of 3, ties half, alone 0.5
 
 
+def test_a_reward_that_differs_by_the_rounding_of_float32_alone_does_not_count():
+    table = scores([0.1, 0.2, 0.3, 0.4], "pppp").assign(safe=np.float32([1, 1 - 6e-8, 1, 1 - 1.2e-7])[[1, 0, 3, 2]])
+    chosen = select_samples(table, SelectionSettings(rewards={"proxy": 1.0, "safe": 5.0}), seed=0)
+    assert chosen["rank"].tolist() == [4, 3, 2, 1]
+
+
 def test_one_reward_is_its_own_score_however_several_would_be_combined():
     chosen = [select_samples(scores([0.1, 0.4], "pp"), by_proxy(combine=way), 0) for way in ("rank", "standardize")]
     pd.testing.assert_frame_equal(*chosen)

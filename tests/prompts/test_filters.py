@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, REJECT_COLUMNS, prompt_id, prompt_table
+from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, REJECT_COLUMNS, normalize_text, prompt_id, prompt_table
 from rsidiff_kedro.prompts.filters import RULES, FilterSettings, filter_prompts
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
@@ -82,6 +82,19 @@ def test_settings_tighten_but_never_widen_the_text_encoders_limit():
 def test_blocked_words_are_whole_words_in_any_case(text, rule):
     assert rule_of(text, blocked_words=["bloody", "Knife fight"]) == rule
     assert rule_of(text, blocked_words=["bl\u200doody", "Knife\u00ad fight"]) == rule
+
+
+def test_vowels_and_tones_that_are_marks_belong_to_words():
+    """As in Hindi (a boy and a girl, a stallion and a mare; tomorrow and art) and Thai (rice and news)."""
+    pairs = [
+        ("एक लड़का खेत में", "एक लड़की खेत में"),
+        ("घास पर काला घोड़ा", "घास पर काली घोड़ी"),
+        ("รูปของข้าวบนโต๊ะ", "รูปของข่าวบนโต๊ะ"),
+    ]
+    texts = [normalize_text(text) for pair in pairs for text in pair]
+    assert find_near_duplicates(texts, 1.0, [[False] * len(texts)]).tolist() == [-1] * len(texts)
+    assert rule_of("दीवार पर सुंदर कला", blocked_words=["कल"]) == ""
+    assert rule_of("कल का सुंदर शहर", blocked_words=["कल"]) == "blocked_word"
 
 
 def test_a_blocked_word_that_no_reader_sees_is_refused():

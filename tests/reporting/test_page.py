@@ -65,6 +65,16 @@ def test_axe_finds_nothing_serious(show: Show, size: tuple[int, int], scheme: st
         assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
 
 
+def test_prompts_without_a_category_are_shown_by_themselves(show: Show, contents: Contents) -> None:
+    few = [{**row, "category": "animals" if number else ""} for number, row in enumerate(contents.gallery["rows"][:4])]
+    page = show(shown=replace(contents, gallery={**contents.gallery, "rows": few}))
+    found = {}
+    for label in ("all", "none", "animals"):
+        page.locator("select[name=category]").select_option(label=label)
+        found[label] = rows(page)
+    assert found == {"all": 4, "none": 1, "animals": 3}
+
+
 def test_the_keyboard_alone_filters_by_change_and_by_category(show: Show) -> None:
     page = show()
     assert rows(page) == 20

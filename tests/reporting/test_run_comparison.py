@@ -68,6 +68,23 @@ def test_diversity_of_a_judge_is_compared_as_a_ratio(scores) -> None:
     assert cells[1:5] == ["1.000", "0.500", "x", "0.50"] and cells[-1] == "worse"
 
 
+def test_scores_that_were_fitted_on_other_votes_are_not_subtracted(scores) -> None:
+    sides = []
+    for table, votes in zip(scores, "ab"):
+        each = side(table.assign(votes=np.arange(20.0)))
+        each.scores.attrs["rewards"] = {"proxy": {}, "votes": {"fitted_on": {"sha256": votes}}}
+        sides.append(each)
+    text = comparison_text(*sides, 20, 0)
+    assert "Left out, because the runs fitted it on other votes: votes\n" in text
+    assert "reward votes" not in text and "reward proxy" in text
+    assert "reward votes" in comparison_text(sides[0], sides[0], 20, 0)
+
+
+def test_a_measure_that_no_shared_image_has_is_left_out(scores) -> None:
+    text = comparison_text(side(scores[0].assign(correct=np.nan)), side(scores[1]), 20, 0)
+    assert "prompt accuracy" not in text and "reward proxy" in text
+
+
 def test_runs_with_different_rewards_show_the_ones_that_both_have(scores) -> None:
     other = side(scores[1].drop(columns="proxy").assign(mine=np.arange(20.0)))
     text = comparison_text(side(scores[0]), other, 20, 0)

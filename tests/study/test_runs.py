@@ -67,6 +67,25 @@ def test_a_failed_run_is_told_with_the_end_of_its_log_and_the_others_go_on(jobs:
     assert run_jobs(jobs, again, 1, said.append, threading.Event()) == [] and again.made == ["naive seed 3"]
 
 
+def test_a_run_that_raises_is_told_as_failed_and_the_others_go_on(jobs: list[Job]) -> None:
+    made, said = Runs(), list[str]()
+
+    def run(job: Job, log: Path) -> int:
+        if job is jobs[0]:
+            raise InputError("conf is a copy; remove it")
+        return made(job, log)
+
+    assert run_jobs(jobs, run, 1, said.append, threading.Event()) == [jobs[0]]
+    assert len(made.made) == 3 and "  conf is a copy; remove it" in said
+
+
+def test_a_run_that_fails_is_no_longer_done(jobs: list[Job]) -> None:
+    run_jobs(jobs[:1], Runs(), 1, lambda line: None, threading.Event())
+    changed = [replace(jobs[0], content={"parameters": {"arm": "other"}})]
+    run_jobs(changed, Runs([jobs[0].name]), 1, lambda line: None, threading.Event())
+    assert not jobs[0].is_done
+
+
 def test_each_finished_run_has_a_line_with_the_time_left(jobs: list[Job]) -> None:
     said: list[str] = []
     run_jobs(jobs, Runs(), 1, said.append, threading.Event())

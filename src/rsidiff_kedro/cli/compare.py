@@ -39,11 +39,9 @@ def side_of(run: "Run", name: str) -> "Side":
     number, known = run.round_number(name), schema().model_fields
     best = " (best: the last that the gate accepted)" if name == "best" else ""
     read = {path: value for path, value in run.parameters().items() if path.split(".")[0] in known}
-    prefix = "preference_selection.rewards."
-    selecting = {path.removeprefix(prefix): value for path, value in read.items() if path.startswith(prefix)}
     return Side(
         name=f"run {run.version}, round {number} of {run.rounds}{best}",
         parameters={"rounds": run.rounds, **read},
         scores=run.load(f"rsi.round_{run.tested_round(number)}.test_scores"),
-        selecting=selecting,
+        selecting=run.selecting(),
     )

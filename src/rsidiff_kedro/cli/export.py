@@ -137,7 +137,7 @@ def _facts(
         base_scores=run.load("rsi.round_0.test_scores"),
         scores=run.load(f"rsi.round_{tested}.test_scores"),
         tested=tested,
-        selecting=parameters.preference_selection.rewards,
+        selecting=run.selecting(),
         parameters=run.parameters(),
         run=run.version,
         records=chain(run.records, maker),

@@ -19,6 +19,7 @@ ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
 REPORT = "report"
 """The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
+_REWARDS = "preference_selection.rewards."
 _OWN = "rsidiff_kedro."
 """Begins the types of this package's datasets."""
 
@@ -147,6 +148,11 @@ class Run:
         for record in reversed(self.records):  # the run's own steps last
             found |= flat(record.parameters)
         return found
+
+    def selecting(self) -> dict[str, float]:
+        """Return the weight of each reward that selected."""
+        read = self.parameters().items()
+        return {path.removeprefix(_REWARDS): value for path, value in read if path.startswith(_REWARDS)}
 
 
 class Runs:

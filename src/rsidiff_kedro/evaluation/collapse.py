@@ -98,7 +98,9 @@ def _fall(rounds: Sequence[Metrics], monitor: _Monitor) -> Change:
     values = [_value(metrics, monitor.key) for metrics in rounds]
     before = [number for number in range(len(rounds) - 1) if math.isfinite(values[number])]
     best = max(before, key=lambda number: monitor.sign * values[number], default=0)
-    error = _error(rounds[-1], monitor.paired) if monitor.paired else math.nan
+    # A round's gain is paired with the base, so the noise between two rounds is that of both gains.
+    gains = [_error(rounds[number], monitor.paired) for number in {best, len(rounds) - 1} - {0} if monitor.paired]
+    error = math.hypot(*gains) if gains else math.nan
     if math.isnan(error):
         error = math.hypot(_error(rounds[-1], monitor.key), _error(rounds[best], monitor.key))
     size = _in_errors(monitor.sign * (values[best] - values[-1]), error)

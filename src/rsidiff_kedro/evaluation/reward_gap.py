@@ -12,8 +12,8 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
 
-ROUNDING = 1e-9
-"""A spread of at most this much is none."""
+ROUNDING = 1e-6
+"""A spread of at most this share of the largest value is none: scores are float32."""
 
 
 def held_out_columns(scores: pd.DataFrame, rewards: Sequence[str], selecting: Mapping[str, float]) -> list[str]:
@@ -29,7 +29,7 @@ def scale_of(before: pd.Series, after: pd.Series) -> float:
     """
     for values in (before, pd.concat([before, after])):
         spread = float(values.astype(float).std(ddof=0))
-        if spread > ROUNDING:
+        if spread > ROUNDING * float(values.abs().max()):
             return spread
     return 1.0
 

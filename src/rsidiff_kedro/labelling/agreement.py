@@ -77,7 +77,8 @@ def judge_agreement(votes: Votes, name: str, n_resamples: int, seed: int) -> Agr
     """
     pictures, images = votes.pictures()
     verdicts = judge_readable(name, images, pictures["text"].tolist())
-    grades = verdicts[["correct", "attribute_accuracy"]].astype(float).assign(sound=-verdicts["hallucinations"])
+    grades = verdicts[["correct", "attribute_accuracy"]].astype(float)
+    grades["sound"] = -verdicts["hallucinations"].astype(float)
     ranks = grades.groupby([*grades]).ngroup().where(grades.notna().all(axis="columns"))  # in their order
     return _of_scores(votes, pictures, ranks, n_resamples, seed)
 

@@ -7,6 +7,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
+from rsidiff_kedro.prompts.letters import word_signs
+
 CHUNK = 1000
 PAIRS = 100_000
 """Pairs that are compared at once."""
@@ -30,7 +32,8 @@ def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequenc
         return twin
     grams = CountVectorizer(analyzer="char_wb", ngram_range=(3, 3), binary=True, dtype=np.int32)
     # A text of nothing but punctuation is compared by that.
-    words = [re.sub(r"[^\w\s]", " ", text) if re.search(r"\w", text) else text for text in texts]
+    punctuation = re.compile(rf"[^\s{word_signs()}]")
+    words = [punctuation.sub(" ", text) if re.search(r"\w", text) else text for text in texts]
     rows = grams.fit_transform(words)
     sizes = np.diff(rows.indptr)
     for later, earlier in _candidates(rows, sizes, threshold):

@@ -12,6 +12,7 @@ from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.evaluation.diversity import open_diversity
 from rsidiff_kedro.evaluation.intervals import ratio_of_means, ratio_text, ratio_verdict
+from rsidiff_kedro.method.gate import scored_alike
 from rsidiff_kedro.provenance.records import changed_names
 from rsidiff_kedro.reporting.labels import reward_label
 from rsidiff_kedro.reporting.summary import Comparison, compare_rounds
@@ -66,7 +67,11 @@ def comparison_text(old: Side, new: Side, n_resamples: int, seed: int) -> str:
     prompts, left_out = ours["prompt_id"].nunique(), (len(old.scores) - len(ours), len(new.scores) - len(ours))
     by = "by prompt" if "seed" in changed else "by prompt and noise"
     lines.append(f"{prompts} test prompts, {len(ours)} images, paired {by}" + _left_out(*left_out))
-    rewards = [name for name in ours.attrs.get("rewards", old.scores.attrs.get("rewards", {})) if name in theirs]
+    known = [name for name in ours.attrs.get("rewards", old.scores.attrs.get("rewards", {})) if name in theirs]
+    rewards = [name for name in known if scored_alike(old.scores, new.scores, [name])]
+    if len(rewards) < len(known):
+        others = ", ".join(name for name in known if name not in rewards)
+        lines.append(f"Left out, because the runs fitted it on other votes: {others}")
     compared = compare_rounds(ours, theirs, rewards, n_resamples, seed)
     rows: list[tuple[str, ...]] = [
         (_label(each, old, new), f"{each.base:.3f}", f"{each.last:.3f}", _difference(each), each.verdict)

@@ -74,6 +74,8 @@ def compare_rounds(
             continue
         both = pairs[[f"{column}_base", f"{column}_last"]].astype(float).to_numpy()
         judged = np.isfinite(both).all(axis=1)
+        if not judged.any():
+            continue
         # Hallucinations count once per image, as in the hallucination rate.
         before, after = (both[judged] > 0 if column == "hallucinations" else both[judged]).T
         difference = paired_difference(after, before, clusters[judged], n_resamples, seed)

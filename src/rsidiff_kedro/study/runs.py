@@ -218,11 +218,14 @@ def run_jobs(
 
 
 def _finish(job: Job, run: Run) -> tuple[str, float]:
-    """Make a run and note that it is done; return the end of its log if it failed, and its seconds."""
-    begun = time.monotonic()
-    job.folder.mkdir(parents=True, exist_ok=True)
-    log = job.folder / LOG
-    code = run(job, log)
+    """Make a run and note that it is done; return why it failed, if it did, and its seconds."""
+    begun, log = time.monotonic(), job.folder / LOG
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / DONE).unlink(missing_ok=True)  # of other content
+        code = run(job, log)
+    except (InputError, OSError) as error:
+        return f"  {printable(str(error))}", time.monotonic() - begun
     if code:
         return f"  exit code {code}; {log} ends with\n{_last_lines(log)}", time.monotonic() - begun
     with replacing(job.folder / DONE) as partial:

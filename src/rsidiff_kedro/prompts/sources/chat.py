@@ -52,8 +52,8 @@ _MOST_EFFORT, _CHARACTERS = 100, 10_000
 """Places of a reply that are tried in vain as the beginning of JSON; this many characters count as a further place."""
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
-_ENTRY_NUMBER = re.compile(r"(?:prompt\s*)?#?(\d{1,4})\s*[.):]\s*", re.IGNORECASE)
-_BOLD = re.compile(r"(\*\*|__)(.+)\1", re.DOTALL)
+_ENTRY_NUMBER = re.compile(r"(?:prompt\s*)?#?(\d{1,3})\s*[.):]\s+", re.IGNORECASE)
+_BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1", re.DOTALL)
 _NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "description")
 _OWN_NAMES = {"prompt", "positive_prompt", "positive", "caption"}
 """Names of a text that make an object a prompt, whatever lists it also has."""

@@ -102,7 +102,7 @@ function showGallery() {
   const rounds = filters.other.value ? [0, other] : gallery.rounds.map((_, round) => round);
   const category = filters.category?.value ?? "";
   const wanted = filters.change?.value ?? "all";
-  const inCategory = gallery.rows.filter((row) => !category || row.category === category);
+  const inCategory = gallery.rows.filter((row) => !category || `=${row.category}` === category);
   const counts = { all: inCategory.length, rose: 0, fell: 0, same: 0 };
   const found = inCategory.filter((row) => {
     if (gallery.measure == null) return true;
