@@ -1,4 +1,4 @@
-"""How weighting acts on features of many dimensions: python benchmarks/weights_in_many_dimensions.py
+"""Measure how weighting acts on features of many dimensions: python benchmarks/weights_in_many_dimensions.py
 
 Features are drawn from one Gaussian whose spectrum decays, as embeddings' spectra do, and brought to length one. A
 quarter of the samples is odd: noise in the minor components is added to them. Prints a Markdown table.

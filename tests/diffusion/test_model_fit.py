@@ -202,6 +202,19 @@ def test_a_scheduler_with_noise_of_its_own_is_refused(family_folder):
 WIDTHS = {"stable_diffusion_3": ("text_encoder", "projection_dim"), "flux": ("text_encoder_2", "d_model")}
 
 
+class _NoNumbers(DDPMScheduler):
+    """As schedulers that divide zero by zero in a few steps; sampling itself refuses them."""
+
+    def step(self, model_output, timestep, sample, return_dict=True):
+        return (sample * torch.nan,)
+
+
+def test_a_scheduler_that_gives_no_numbers_is_not_said_to_add_noise(family_folder):
+    folder, family = family_folder("stable_diffusion"), FAMILIES.load("stable_diffusion")
+    components = family.components_of(folder, ModelSettings(base=str(folder))) | {"scheduler": _NoNumbers}
+    check_fit(folder, components, family.pipeline_class, "unet", flow=False, packed=1)
+
+
 @pytest.mark.parametrize("family", FAMILIES.names)
 def test_a_text_encoder_of_another_width_is_refused(family_folder, tmp_path, family):
     """As where the denoiser of another model was put into a folder."""

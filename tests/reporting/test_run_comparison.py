@@ -75,7 +75,7 @@ def test_scores_that_were_fitted_on_other_votes_are_not_subtracted(scores) -> No
         each.scores.attrs["rewards"] = {"proxy": {}, "votes": {"fitted_on": {"sha256": votes}}}
         sides.append(each)
     text = comparison_text(*sides, 20, 0)
-    assert "Left out, because the runs fitted it on other votes: votes\n" in text
+    assert "Left out, because each run fitted them on other data: votes\n" in text
     assert "reward votes" not in text and "reward proxy" in text
     assert "reward votes" in comparison_text(sides[0], sides[0], 20, 0)
 

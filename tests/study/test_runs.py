@@ -192,7 +192,7 @@ def test_who_waits_says_so_once_and_ctrl_c_ends_it(jobs: list[Job], monkeypatch:
 
     with _locked(job.folder, print, threading.Event()), pytest.raises(KeyboardInterrupt):
         run_jobs(jobs[:2], first_ends, 2, interrupt, stopped)
-    assert len(said) == 1 and "another process makes this run, and is waited for (`fuser " in said[0]
+    assert len(said) == 1 and "waiting for another process that makes this run; `fuser " in said[0]
     assert _is_free(job.folder)
 
 

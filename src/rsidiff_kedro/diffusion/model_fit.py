@@ -225,10 +225,10 @@ def _misfit_of_sampling(scheduler: Mapping[str, Any], is_xl: bool) -> str | None
 
 
 def _misfit_of_chance(kind: type[Any], config: Mapping[str, Any], pipeline: type[Any]) -> str | None:
-    """Try whether a scheduler adds noise that the images' seeds do not make, so that none of them repeats an image.
+    """Say whether a scheduler adds noise that the images' seeds do not make, by a short trial.
 
-    Some have their own source of noise, and some pipelines do not hand the seeds' generators on. What cannot be tried,
-    other checks refuse.
+    Some schedulers have their own source of noise, and some pipelines do not hand the seeds' generators on. Other
+    checks refuse what cannot be tried.
     """
     takes = hasattr(pipeline, _GIVES_GENERATORS) and "generator" in inspect.signature(kind.step).parameters
     samples = []

@@ -12,8 +12,8 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
 
-ROUNDING = 1e-6
-"""A spread of at most this share of the largest value is none: scores are float32."""
+FLOAT32_ROUNDING = 1e-6
+"""A spread of at most this share of the largest value comes from the rounding of float32 scores alone."""
 
 
 def held_out_columns(scores: pd.DataFrame, rewards: Sequence[str], selecting: Mapping[str, float]) -> list[str]:
@@ -27,9 +27,9 @@ def scale_of(before: pd.Series, after: pd.Series) -> float:
     Where it is the same for all images before, as a 0/1 reward that all of them pass, it has none; then that of both
     together counts, and 1 if nothing differs at all.
     """
-    for values in (before, pd.concat([before, after])):
-        spread = float(values.astype(float).std(ddof=0))
-        if spread > ROUNDING * float(values.abs().max()):
+    for values in (before.astype(float), pd.concat([before, after]).astype(float)):
+        spread = float(values.std(ddof=0))
+        if spread > FLOAT32_ROUNDING * float(values.abs().max()):
             return spread
     return 1.0
 

@@ -19,8 +19,8 @@ from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, Embed, PromptCountEr
 from rsidiff_kedro.core.random_order import random_order
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.prompts.characters import word_characters
 from rsidiff_kedro.prompts.filters import FilterSettings
-from rsidiff_kedro.prompts.letters import word_signs
 from rsidiff_kedro.prompts.sources import PromptSource
 from rsidiff_kedro.rewards.protocol import RewardName
 
@@ -218,7 +218,8 @@ def choose_diverse(texts: list[str], size: int, embed: Embed | None = None) -> n
     `embed`, texts are compared by TF-IDF of their words.
     """
     if embed is None:
-        vectors = TfidfVectorizer(token_pattern=rf"[{word_signs()}]+|[^\s{word_signs()}]").fit_transform(texts)
+        inside = word_characters()
+        vectors = TfidfVectorizer(token_pattern=rf"[{inside}]+|[^\s{inside}]").fit_transform(texts)
     else:
         vectors = normalize(np.asarray(embed(texts), dtype=np.float64))
     chosen = [0]

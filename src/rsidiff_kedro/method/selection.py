@@ -20,13 +20,12 @@ from pydantic import Field, field_validator
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.random_order import random_order
 from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.evaluation.reward_gap import FLOAT32_ROUNDING
 from rsidiff_kedro.rewards.protocol import RewardName
 
 logger = logging.getLogger(__name__)
 
 ROUNDING = 1e-9
-SAME = 1e-6
-"""Share of a prompt's largest reward that a spread must exceed to count."""
 """A margin or gap may miss its limit by this much, because the mean of equal scores is not exactly their value."""
 
 
@@ -131,10 +130,8 @@ def combined_score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Serie
         comparable = ((groups.rank() - 1) / others).where(others > 0, 0.5)
     else:
         offsets, spread = rewards - groups.transform("mean"), groups.transform("std", ddof=0)
-        # Scores are float32: what differs by their rounding alone is the same.
-        comparable = (offsets / spread).where(
-            spread > SAME * rewards.abs().groupby(table["prompt_id"]).transform("max"), 0.0
-        )
+        largest = rewards.abs().groupby(table["prompt_id"]).transform("max")
+        comparable = (offsets / spread).where(spread > FLOAT32_ROUNDING * largest, 0.0)
     weights = pd.Series(settings.rewards)
     return comparable.mul(weights).sum(axis=1) / weights.sum()
 

@@ -34,7 +34,7 @@ from sklearn.preprocessing import StandardScaler
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import Embed
 from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.prompts.letters import word_signs
+from rsidiff_kedro.prompts.characters import word_characters
 from rsidiff_kedro.rewards.protocol import RewardName
 
 PENALTIES = (1e5, 1e4, 1e3, 100.0, 10.0, 1.0)
@@ -121,7 +121,8 @@ def weigh_samples(
 def describe_by_words(reference: Sequence[str]) -> Embed:
     """Return a function that tells which words and word pairs of the reference's prompts a prompt has."""
     # Runs of other characters count as words, so no prompt is without one.
-    tokens = rf"[{word_signs()}]+|[^\s{word_signs()}]+"
+    inside = word_characters()
+    tokens = rf"[{inside}]+|[^\s{inside}]+"
     words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=tokens, max_features=2000)
     words.fit(reference)
     return lambda prompts: words.transform(prompts).toarray()

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, normalize_text
 from rsidiff_kedro.core.section import Section, Text
-from rsidiff_kedro.prompts.letters import word_signs
+from rsidiff_kedro.prompts.characters import word_characters
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
 
 LONG_TEXT, CUT_TEXT = 10_000, 200
@@ -84,8 +84,8 @@ def filter_prompts(
     table["n_tokens"] = pd.Series(count_tokens(texts) if texts else [], dtype="int64")
     limit = min(max_tokens, settings.max_tokens or max_tokens)
     blocked = [re.escape(normalize_text(_visible(word))) for word in settings.blocked_words]
-    signs = word_signs() if blocked else ""
-    pattern = re.compile(rf"(?<![{signs}])(?:{'|'.join(blocked)})(?![{signs}])") if blocked else None
+    inside = word_characters() if blocked else ""
+    pattern = re.compile(rf"(?<![{inside}])(?:{'|'.join(blocked)})(?![{inside}])") if blocked else None
     benchmark = settings.model_copy(update={"min_words": 1, "min_letter_share": 0.0, "allow_markup": True})
     broken = [
         _broken_rule(text, n_tokens, limit, benchmark if split == "evaluation" else settings, pattern)

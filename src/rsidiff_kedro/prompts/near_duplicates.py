@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-from rsidiff_kedro.prompts.letters import word_signs
+from rsidiff_kedro.prompts.characters import word_characters
 
 CHUNK = 1000
 PAIRS = 100_000
@@ -32,7 +32,7 @@ def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequenc
         return twin
     grams = CountVectorizer(analyzer="char_wb", ngram_range=(3, 3), binary=True, dtype=np.int32)
     # A text of nothing but punctuation is compared by that.
-    punctuation = re.compile(rf"[^\s{word_signs()}]")
+    punctuation = re.compile(rf"[^\s{word_characters()}]")
     words = [punctuation.sub(" ", text) if re.search(r"\w", text) else text for text in texts]
     rows = grams.fit_transform(words)
     sizes = np.diff(rows.indptr)

@@ -71,7 +71,7 @@ def comparison_text(old: Side, new: Side, n_resamples: int, seed: int) -> str:
     rewards = [name for name in known if scored_alike(old.scores, new.scores, [name])]
     if len(rewards) < len(known):
         others = ", ".join(name for name in known if name not in rewards)
-        lines.append(f"Left out, because the runs fitted it on other votes: {others}")
+        lines.append(f"Left out, because each run fitted them on other data: {others}")
     compared = compare_rounds(ours, theirs, rewards, n_resamples, seed)
     rows: list[tuple[str, ...]] = [
         (_label(each, old, new), f"{each.base:.3f}", f"{each.last:.3f}", _difference(each), each.verdict)

@@ -9,7 +9,6 @@ from rsidiff_kedro.study.settings import Claim, StudyError
 from rsidiff_kedro.study.statistics import Estimate, holm
 
 CONFIRMED, CONTRADICTED, NOT_OBSERVED = "confirmed", "contradicted", "not observed"
-
 SIGNIFICANCE = 0.05
 """The largest p-value of a clear difference, after Holm's correction over a study's claims."""
 

@@ -160,7 +160,8 @@ def _locked(folder: Path, say: Callable[[str], None], stopped: threading.Event) 
         while not _take(descriptor):
             if not told and time.monotonic() - begun > _SILENT:
                 told = True
-                say(f"{folder}: another process makes this run, and is waited for (`fuser {folder / LOCK}` shows it)")
+                lock = folder / LOCK
+                say(f"{folder}: waiting for another process that makes this run; `fuser {lock}` shows its number")
             if stopped.wait(0.2):
                 raise CancelledError
         yield descriptor

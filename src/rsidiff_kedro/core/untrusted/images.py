@@ -106,7 +106,9 @@ def _see(opened: Image.Image) -> Image.Image:
             f"its brightest value is {brightest} of 255, as where values of 12 bits are saved in 16 without scaling"
         )
     profile = opened.info.get("icc_profile")
-    return from_adobe_rgb(on_white(image)) if not profile and is_adobe_rgb(opened) else _in_srgb(image, profile)
+    if not profile and is_adobe_rgb(opened):
+        return from_adobe_rgb(on_white(image))
+    return _in_srgb(image, profile)
 
 
 _ROUNDING = 2

@@ -123,7 +123,7 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     `text`, `caption` or `description`, or objects with a list of these under `prompts`. Arrays with nothing but space
     between them are one. Of other arrays, and of objects that each are a prompt, the last counts that is no note; a
     note has less than half of the entries, or of the words per entry, of another one. Blocks of code count before what
-    is outside of them, unless an array after the last block is as long as theirs. Numbers in the texts are left out.
+    is outside of them, unless an array after the last block is as long as theirs. Numbers before the texts go.
     """
     cut = _CUTS.search(reply.finish_reason) is not None
     if cut and not reply.content.rstrip(" \t\r\n`").endswith(_CLOSING):  # before the cut only drafts can have ended
@@ -226,7 +226,7 @@ def _json_values(content: str) -> tuple[list[Any], list[str]]:
 
 
 def _without_thoughts(content: str) -> str:
-    """Return what stands around a reply's thoughts, as where they follow the answer; none if marks lack."""
+    """Return what stands around a reply's thoughts, as where they follow the answer; "" if a mark lacks its partner."""
     kept, place, within = [], 0, False
     for mark in _MARK.finditer(content):
         if within == (mark["start"] is not None):

@@ -1,0 +1,15 @@
+"""Say which characters words are made of, in every script."""
+
+import sys
+import unicodedata
+from functools import cache
+
+
+@cache
+def word_characters() -> str:
+    r"""Return the inside of a regular expression's class of the characters of words: `\w`, and marks.
+
+    Python's `\w` leaves marks out, with which Hindi, Thai and other scripts write vowels and tones.
+    """
+    characters = map(chr, range(sys.maxunicode + 1))
+    return r"\w" + "".join(each for each in characters if unicodedata.category(each)[0] == "M")
