@@ -17,9 +17,10 @@ import torch
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings, find_device
+from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings, find_device
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent / "rehearsal"))

@@ -34,11 +34,12 @@ from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.datasets import ImageSetDataset
 from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
 from rsidiff_kedro.diffusion.families.stable_diffusion_3 import StableDiffusion3
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.lora import lora_config
+from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import initial_adapter
 
 sys.path[:0] = [str(Path(__file__).with_name("rehearsal")), str(Path(__file__).with_name("parity"))]
 import models  # noqa: E402
@@ -271,7 +272,7 @@ class Bench:
     def train_plain(self, layers: LoraSettings, size: int, steps: int) -> None:
         """Train as diffusers' examples do: each step encodes its images and prompts."""
         denoiser = self.model.denoiser
-        denoiser.add_adapter(layers.config(self.model.lora_targets["attention"]), adapter_name="plain")
+        denoiser.add_adapter(lora_config(layers, self.model.lora_targets["attention"]), adapter_name="plain")
         if self.dtype != torch.float32:
             cast_training_params(denoiser, dtype=torch.float32)
         trained = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]

@@ -14,8 +14,8 @@ from PIL import Image
 from transformers import CLIPTokenizer
 
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 sys.path[:0] = [str(Path(__file__).with_name(name)) for name in ("rehearsal", "parity")]
 import models  # noqa: E402

@@ -20,8 +20,8 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from sklearn.metrics import roc_auc_score
 
+from rsidiff_kedro.core.training_set import effective_sample_size
 from rsidiff_kedro.evaluation.judging import judge_readable
-from rsidiff_kedro.method.weighting import effective_sample_size
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,14 +26,13 @@ from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.sampler import Runtime
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
-from rsidiff_kedro.rewards.registry import RewardsSettings, load_reward
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings, Runtime, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
+from rsidiff_kedro.rewards.registry import load_reward
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes import BASE_FOLDER
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 

@@ -34,8 +34,8 @@ from torch import Tensor
 
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.families.stable_diffusion_3 import StableDiffusion3
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.scenes import BASE_FOLDER
 from rsidiff_kedro.scenes.pretraining import autoencoder, corpus, denoiser
 from rsidiff_kedro.scenes.pretraining.cards import accuracy

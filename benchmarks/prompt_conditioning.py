@@ -17,11 +17,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from rsidiff_kedro.core.prompt_table import Embed, prompt_table
-from rsidiff_kedro.diffusion.families import embed_prompts, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.core.training_set import effective_sample_size
+from rsidiff_kedro.diffusion.opening import embed_prompts, load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.evaluation.judging import judge_readable
-from rsidiff_kedro.method.weighting import WeightingSettings, effective_sample_size, weigh_samples
+from rsidiff_kedro.method.settings import WeightingSettings
+from rsidiff_kedro.method.weighting import weigh_samples
 from rsidiff_kedro.rewards.registry import load_features
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 

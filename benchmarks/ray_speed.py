@@ -17,13 +17,13 @@ import pandas as pd
 import torch
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.execution.engine import Engine, ExecutionSettings, set_engine
 from rsidiff_kedro.execution.local import LocalEngine
 from rsidiff_kedro.execution.ray_engine import RayEngine
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 MODEL, SAMPLER = ModelSettings(base="scenes", device="cpu"), SamplerSettings()
 COUNT = 16

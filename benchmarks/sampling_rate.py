@@ -5,9 +5,9 @@ import sys
 import time
 
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 
 

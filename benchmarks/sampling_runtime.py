@@ -16,11 +16,10 @@ import torch
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
-from rsidiff_kedro.diffusion.sampler import Runtime, SamplerSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, Runtime, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 

@@ -23,15 +23,16 @@ from PIL import Image
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.training_set import TrainingSet, join_training_sets
-from rsidiff_kedro.diffusion.families import load_model
 from rsidiff_kedro.diffusion.families.flow_matching import JOINT_ATTENTION
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.evaluation.diversity import open_diversity
 from rsidiff_kedro.evaluation.judging import judge_readable
-from rsidiff_kedro.method.selection import SelectionSettings, select_samples
-from rsidiff_kedro.method.weighting import WeightingSettings, weigh_samples
+from rsidiff_kedro.method.selection import select_samples
+from rsidiff_kedro.method.settings import SelectionSettings, WeightingSettings
+from rsidiff_kedro.method.weighting import weigh_samples
 from rsidiff_kedro.prompts.splits import split_prompts
 from rsidiff_kedro.rewards.registry import load_features
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource

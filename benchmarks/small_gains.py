@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from rsidiff_kedro.core.image_set import PNG
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 

@@ -18,10 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.rewards.registry import load_reward
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 

@@ -9,7 +9,9 @@ import sys
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from rsidiff_kedro.method.weighting import WeightingSettings, effective_sample_size, weigh_samples
+from rsidiff_kedro.core.training_set import effective_sample_size
+from rsidiff_kedro.method.settings import WeightingSettings
+from rsidiff_kedro.method.weighting import weigh_samples
 
 SIZES = ((768, 800), (768, 2400), (64, 600), (16, 600))
 """Dimensions, of which CLIP's embeddings have 768, and samples."""

@@ -12,20 +12,25 @@ from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import holds_credential
 from rsidiff_kedro.core.validation import explain
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.real_images import SftSettings
-from rsidiff_kedro.diffusion.sampling import SynthesisSettings
-from rsidiff_kedro.diffusion.training import FinetuneSettings
-from rsidiff_kedro.evaluation.metrics import EvaluationSettings
+from rsidiff_kedro.diffusion.settings import (
+    FinetuneSettings,
+    ModelSettings,
+    SamplerSettings,
+    SftSettings,
+    SynthesisSettings,
+)
+from rsidiff_kedro.evaluation.settings import EvaluationSettings
 from rsidiff_kedro.execution.engine import ExecutionSettings
-from rsidiff_kedro.method.curation import CurationSettings
-from rsidiff_kedro.method.gate import GateSettings
-from rsidiff_kedro.method.replay import ReplaySettings
-from rsidiff_kedro.method.selection import SelectionSettings
-from rsidiff_kedro.method.weighting import WeightingSettings
+from rsidiff_kedro.method.settings import (
+    CurationSettings,
+    GateSettings,
+    ReplaySettings,
+    SelectionSettings,
+    WeightingSettings,
+)
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.provenance.retention import KeepSettings
-from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 MAX_ROUNDS = 100
 

@@ -4,7 +4,7 @@ import click
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
 
-from rsidiff_kedro.evaluation.metrics import rounds_to_test
+from rsidiff_kedro.evaluation.settings import rounds_to_test
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import ParameterError, parse_parameters
 from rsidiff_kedro.pipelines import stages

@@ -1,5 +1,6 @@
 """Kedro's settings of this project; see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
+import gc
 import io
 import sys
 import warnings
@@ -11,6 +12,10 @@ from rsidiff_kedro.hooks.session import RsiSession
 
 if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error, what the locale cannot express is no error
     sys.stdout.reconfigure(errors="backslashreplace")
+
+# A start only makes objects that stay; looking for garbage among them took a tenth of it. What networks leave is
+# collected when a step has opened some (hooks/memory.py).
+gc.set_threshold(20_000)
 
 # Report nothing to anybody; the file .telemetry stops the plug-in's command hook, which runs before this.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

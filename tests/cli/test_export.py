@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME
 from rsidiff_kedro.core.registry import Registry
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 Rsi = Callable[..., Result]
 

@@ -1,4 +1,4 @@
-"""Commands that compute nothing start without the libraries that compute."""
+"""Commands that compute nothing start without the libraries that compute, and runs are planned without most of them."""
 
 import subprocess
 import sys
@@ -30,3 +30,21 @@ def test_the_command_line_starts_without_torch(project: Path, words: list[str], 
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
     assert said in done.stdout
     assert done.stdout.strip().endswith("[]")
+
+
+PLANNING = """
+import sys
+from kedro.framework.startup import bootstrap_project
+from kedro.framework.project import pipelines, settings
+from pathlib import Path
+bootstrap_project(Path.cwd())
+hooks, nodes = [*settings.HOOKS], pipelines["rsi"].nodes
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+
+
+def test_a_run_is_planned_without_the_libraries_that_only_compute(project: Path) -> None:
+    heavy = ("diffusers", "transformers", "peft", "sklearn", "scipy", "mlflow", "matplotlib")
+    command = [sys.executable, "-W", "ignore", "-c", PLANNING.format(heavy=heavy)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.scenes.pretraining.autoencoder import build_autoencoder
 from rsidiff_kedro.scenes.pretraining.denoiser import build_tokenizer
 from rsidiff_kedro.scenes.pretraining.unet import UNetDenoiser, UNetSizes

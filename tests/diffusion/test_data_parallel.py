@@ -11,9 +11,9 @@ import torch
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.training import FinetuneSettings, TrainingError, finetune, initial_adapter
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
+from rsidiff_kedro.diffusion.training import TrainingError, finetune, initial_adapter
 from rsidiff_kedro.execution.engine import ExecutionError, Opening, WorkerLost, set_engine
 from rsidiff_kedro.execution.local import LocalEngine
 

@@ -25,10 +25,12 @@ from rsidiff_kedro.core.adapter import WEIGHTS_NAME
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.datasets.adapter_folder import save_weights
-from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import check_loss, check_model, load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 SAMPLER = SamplerSettings(num_inference_steps=3, guidance_scale=3.0, micro_batch_size=2)
 PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb"], "text": ["a red circle", "a blue square"]})

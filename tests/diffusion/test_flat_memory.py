@@ -15,9 +15,10 @@ from PIL import Image
 
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets.image_folder import ImageSetDataset, TrainingSetDataset
-from rsidiff_kedro.diffusion.model import SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.method.replay import ReplaySettings, weighted_images, with_replay
+from rsidiff_kedro.diffusion.settings import SamplerSettings
+from rsidiff_kedro.method.replay import weighted_images, with_replay
+from rsidiff_kedro.method.settings import ReplaySettings
 
 MEGABYTE = 2**20
 SAMPLER = SamplerSettings(num_inference_steps=1, guidance_scale=1.0, micro_batch_size=500)

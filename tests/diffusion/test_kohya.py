@@ -16,10 +16,11 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from rsidiff_kedro.core.adapter import Adapter, AdapterError
-from rsidiff_kedro.diffusion.families import FAMILIES, load_model
+from rsidiff_kedro.diffusion.families import FAMILIES
 from rsidiff_kedro.diffusion.kohya import kohya_weights
-from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.lora import add_lora
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings
 
 SD1 = {
     "cross_attention_dim": 768,

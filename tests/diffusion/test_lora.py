@@ -12,10 +12,9 @@ from safetensors import safe_open
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME, Adapter, AdapterError
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.datasets.adapter_folder import AdapterDataset
-from rsidiff_kedro.diffusion.families import check_lora, load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.opening import check_lora, load_model
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 SETTINGS = FinetuneSettings(rank=4, layers="attention", steps=2, batch_size=4, learning_rate=1e-2)
 SCALES = [

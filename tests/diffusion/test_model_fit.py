@@ -9,11 +9,12 @@ import torch
 from diffusers import DDPMScheduler
 from transformers import CLIPTokenizer
 
-from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, load_model
-from rsidiff_kedro.diffusion.losses import LossSettings
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.families import FAMILIES
 from rsidiff_kedro.diffusion.model_fit import check_fit
 from rsidiff_kedro.diffusion.model_folder import check_components, component_class
+from rsidiff_kedro.diffusion.opening import check_loss, check_model, load_model
+from rsidiff_kedro.diffusion.settings import LossSettings, ModelSettings, SamplerSettings
 
 UNET, VAE, SCHEDULER, INDEX = (
     "unet/config.json",

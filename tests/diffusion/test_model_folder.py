@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
-from rsidiff_kedro.diffusion.families import check_model, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError, check_known
+from rsidiff_kedro.diffusion.bases import ModelError, check_known
+from rsidiff_kedro.diffusion.opening import check_model, load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_a_pickle_in_place_of_safetensors_is_named(copy):
 
 def load_offline(cache):
     code = (
-        "from rsidiff_kedro.diffusion.families import load_model\n"
+        "from rsidiff_kedro.diffusion.opening import load_model\n"
         "from rsidiff_kedro.diffusion.model import ModelSettings\n"
         "print(load_model(ModelSettings(base='someone/small')).latent_shape)"
     )

@@ -10,10 +10,11 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, RobertaConfig, RobertaModel, T5EncoderModel
 
-from rsidiff_kedro.diffusion.families import check_model
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, weight_files
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.model_folder import check_components, component_class, weight_files
 from rsidiff_kedro.diffusion.model_weights import check_network
+from rsidiff_kedro.diffusion.opening import check_model
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.scenes import BASE_FOLDER
 
 NETWORKS = {

@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rsidiff_kedro.diffusion.families import FAMILIES, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.output_checks import WorthlessImages
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
 SAMPLER = SamplerSettings(num_inference_steps=1, guidance_scale=2.0, micro_batch_size=2)
 

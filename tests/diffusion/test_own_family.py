@@ -9,10 +9,12 @@ import pytest
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion import families
-from rsidiff_kedro.diffusion.families import FAMILIES, ModelError, check_loss, check_model, family_of, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import check_loss, check_model, family_of, load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 OWN = """
     from rsidiff_kedro.core.section import Section

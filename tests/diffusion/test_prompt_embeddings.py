@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from rsidiff_kedro.diffusion.families import FAMILIES, embed_prompts
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import embed_prompts
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 PROMPTS = ["a red circle", "a blue circle, a green circle and a red circle"]
 

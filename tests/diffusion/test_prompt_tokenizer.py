@@ -6,10 +6,11 @@ import shutil
 import pytest
 from transformers import GemmaTokenizer
 
-from rsidiff_kedro.diffusion.families import FAMILIES, load_model, open_tokenizer
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import load_model, open_tokenizer
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer, open_named_tokenizer, open_prompt_tokenizer
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 TEXTS = ["a red circle", "", "a " * 40, "a large blue square left of a cat", "красный круг, «1:2»"]
 

@@ -7,10 +7,11 @@ import torch
 from transformers import BitsAndBytesConfig
 
 from rsidiff_kedro.diffusion import quantization
-from rsidiff_kedro.diffusion.families import FAMILIES, check_model, family_of
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import check_model, family_of
 from rsidiff_kedro.diffusion.quantization import check_quantization, quantization_config
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 LARGE = {"stable_diffusion_3": "text_encoder_3", "flux": "text_encoder_2", "sana": "text_encoder"}
 GPU = torch.device("cuda")

@@ -13,11 +13,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from rsidiff_kedro.diffusion.families import FAMILIES, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
 from rsidiff_kedro.diffusion.real_images import RealImageError, check_pairs, encode_pairs, read_pairs
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 
 @pytest.fixture

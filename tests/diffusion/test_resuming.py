@@ -12,12 +12,13 @@ from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.real_images import encode_pairs
 from rsidiff_kedro.diffusion.replica import Replica
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb", "cc"], "text": ["a red circle", "a blue square", "a cat"]})
 SAMPLER = SamplerSettings(num_inference_steps=2, micro_batch_size=4)  # three micro-batches, the last filled up

@@ -13,14 +13,12 @@ from torch import nn
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion import runtime
-from rsidiff_kedro.diffusion.families import check_runtimes, load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.opening import check_runtimes, load_model
 from rsidiff_kedro.diffusion.runtime import OnnxForward, check_runtime, use_runtime
-from rsidiff_kedro.diffusion.sampler import SamplerSettings
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.provenance.code_digest import library_versions
 

@@ -9,11 +9,10 @@ from safetensors.torch import save_file
 
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import image_seed, sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 
 SAMPLER = SamplerSettings(num_inference_steps=2, guidance_scale=2.0, micro_batch_size=4)
 PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb", "cc"], "text": ["a red circle", "a blue square", "a cat, running"]})

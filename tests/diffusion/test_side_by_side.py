@@ -11,11 +11,10 @@ import torch
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.diffusion import side_by_side, timing
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.side_by_side import sample_side_by_side
-from rsidiff_kedro.diffusion.training import FinetuneSettings
 
 
 def test_one_model_is_gone_before_the_next_is_opened(

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.training import FinetuneSettings, TrainingError, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, SamplerSettings
+from rsidiff_kedro.diffusion.training import TrainingError, finetune, initial_adapter
 
 SETTINGS = FinetuneSettings(rank=2, steps=3, batch_size=4, learning_rate=1e-2)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.evaluation.judging import JUDGES, JudgeError, judge_readable, load_judge
 from rsidiff_kedro.pipelines.common import score_images
-from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.world.grammar import parse_caption
 
 SOURCE = '''

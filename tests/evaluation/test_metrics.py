@@ -9,16 +9,15 @@ from PIL import Image
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.evaluation.metrics import (
     Embedded,
-    EvaluationSettings,
     comparison_metrics,
     diversity_metrics,
-    rounds_to_test,
     score_metrics,
     with_intervals,
 )
+from rsidiff_kedro.evaluation.settings import EvaluationSettings, rounds_to_test
 from rsidiff_kedro.pipelines.common import score_images
 from rsidiff_kedro.pipelines.evaluation.nodes import measure, measure_validation
-from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.world.grammar import parse_caption
 
 SETTINGS = EvaluationSettings(rewards=["proxy"], judge="scenes", features="proxy", bootstrap_resamples=20)

@@ -23,15 +23,16 @@ from ray_work import MODEL, Troubled, generate
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion.families import load_model
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.real_images import encode_pairs
-from rsidiff_kedro.diffusion.training import FinetuneSettings, finetune, initial_adapter
+from rsidiff_kedro.diffusion.settings import FinetuneSettings
+from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.execution.engine import ExecutionError, ExecutionSettings, run_shards, set_engine
 from rsidiff_kedro.execution.local import split
 from rsidiff_kedro.execution.ray_engine import RayEngine
 from rsidiff_kedro.rewards.embedding import embed_sets
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 MISSING = importlib.util.find_spec("ray") is None
 pytestmark = pytest.mark.skipif(MISSING, reason="needs the extra `ray`: pip install 'rsidiff_kedro[ray]'")

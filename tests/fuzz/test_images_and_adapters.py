@@ -18,9 +18,9 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageFileError, ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset, TrainingSetDataset
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 
 def small_image_set() -> ImageSet:

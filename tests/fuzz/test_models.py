@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 
 from rsidiff_kedro.datasets import PretrainedDataset
-from rsidiff_kedro.diffusion.families import ModelError, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, check_weights, read_config, read_weights
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer, open_clip_tokenizer

@@ -11,7 +11,7 @@ import pytest
 
 from rsidiff_kedro import pipeline_registry
 from rsidiff_kedro.core.hub import commit_of
-from rsidiff_kedro.diffusion.model_folder import model_source
+from rsidiff_kedro.diffusion.bases import model_source
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.parameters import Parameters, parse_parameters

@@ -16,8 +16,7 @@ from rsidiff_kedro.labelling.agreement import (
     judge_agreement,
     reward_agreements,
 )
-from rsidiff_kedro.rewards.registry import RewardsSettings
-from rsidiff_kedro.rewards.vote_settings import VotesSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings, VotesSettings
 
 GiveVotes = Callable[..., Votes]
 SETTINGS = RewardsSettings(votes=VotesSettings(features="proxy", penalty=1.0))

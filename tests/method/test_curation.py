@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, REJECT_COLUMNS, PromptCountError, prompt_table
-from rsidiff_kedro.method.curation import CurationSettings, choose_diverse, select_pool
+from rsidiff_kedro.method.curation import choose_diverse, select_pool
+from rsidiff_kedro.method.settings import CurationSettings
 
 SAMPLER = {"num_inference_steps": 2, "guidance_scale": 1.0, "micro_batch_size": 4}
 

@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.method.gate import GateSettings, compare_with_parent
+from rsidiff_kedro.method.gate import compare_with_parent
+from rsidiff_kedro.method.settings import GateSettings
 from rsidiff_kedro.pipelines.gate.nodes import pass_gate
 
 CANDIDATE, PARENT = Adapter({}, {"round": 1}), Adapter({}, {"round": 0})

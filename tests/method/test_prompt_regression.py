@@ -5,13 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rsidiff_kedro.method.weighting import (
-    PromptRegression,
-    WeightingSettings,
-    describe_by_embedding,
-    describe_by_words,
-    weigh_samples,
-)
+from rsidiff_kedro.method.settings import WeightingSettings
+from rsidiff_kedro.method.weighting import PromptRegression, describe_by_embedding, describe_by_words, weigh_samples
 
 COLORS = {"red": (1.0, 0.0), "green": (0.0, 1.0), "blue": (0.5, 0.5)}
 

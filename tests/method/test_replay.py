@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TRAINING_COLUMNS, TrainingSet
-from rsidiff_kedro.method.replay import ReplaySettings, weighted_images, with_replay
+from rsidiff_kedro.method.replay import weighted_images, with_replay
+from rsidiff_kedro.method.settings import ReplaySettings
 
 PIXEL = Image.new("RGB", (1, 1))
 

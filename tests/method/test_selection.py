@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rsidiff_kedro.method.selection import ROUNDING, SelectionError, SelectionSettings, select_samples
+from rsidiff_kedro.method.selection import ROUNDING, SelectionError, select_samples
+from rsidiff_kedro.method.settings import SelectionSettings
 
 reward = st.floats(-3, 3, width=32)
 tables = st.lists(st.tuples(st.sampled_from("pqr"), reward, reward), min_size=2, max_size=24).map(

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
+from rsidiff_kedro.core.training_set import effective_sample_size
+from rsidiff_kedro.method.settings import WeightingSettings
 from rsidiff_kedro.method.weighting import (
     ReferenceDistribution,
     WeightError,
-    WeightingSettings,
-    effective_sample_size,
     weights_of_distances,
 )
 

@@ -9,13 +9,12 @@ from PIL import Image
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
 from rsidiff_kedro.pipelines.common import generate_images, score_images
 from rsidiff_kedro.pipelines.evaluation.nodes import generate_images_unless_kept, score_images_unless_kept
-from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 MODEL = ModelSettings(base="scenes")
 QUICK = SamplerSettings(num_inference_steps=1, guidance_scale=2.0, micro_batch_size=2)

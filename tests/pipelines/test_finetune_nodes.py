@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from rsidiff_kedro.method.replay import ReplaySettings, weighted_images
+from rsidiff_kedro.method.replay import weighted_images
+from rsidiff_kedro.method.settings import ReplaySettings
 from rsidiff_kedro.pipelines.finetune.nodes import build_training_set, measure_training
 
 

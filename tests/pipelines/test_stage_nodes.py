@@ -7,19 +7,16 @@ import pytest
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.sampling import SynthesisSettings
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, SamplerSettings, SynthesisSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
-from rsidiff_kedro.method.curation import ProbeSettings
-from rsidiff_kedro.method.weighting import WeightingSettings
+from rsidiff_kedro.method.settings import ProbeSettings, WeightingSettings
 from rsidiff_kedro.pipelines.preference_selection.nodes import score_images
 from rsidiff_kedro.pipelines.prompt_curation import nodes as curation
 from rsidiff_kedro.pipelines.synthesis.nodes import generate_images
 from rsidiff_kedro.pipelines.weighting.nodes import kept_images, weigh_kept_images
-from rsidiff_kedro.prompts.filters import FilterSettings
-from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.prompts.settings import FilterSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.world.grammar import sample_scene
 from rsidiff_kedro.scenes.world.renderer import add_stray
 

@@ -14,8 +14,8 @@ from PIL import Image
 from rsidiff_kedro.core.votes import Votes
 from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.pipelines.requirements import RequirementError
-from rsidiff_kedro.rewards.registry import RewardsSettings, load_reward
-from rsidiff_kedro.rewards.vote_settings import VotesSettings
+from rsidiff_kedro.rewards.registry import load_reward
+from rsidiff_kedro.rewards.settings import RewardsSettings, VotesSettings
 
 GiveVotes = Callable[..., Votes]
 SETTINGS = {"features": "proxy", "min_votes": 10}

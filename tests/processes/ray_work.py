@@ -12,9 +12,8 @@ import torch
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.sampler import Runtime
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, Runtime, SamplerSettings
 from rsidiff_kedro.execution.engine import ExecutionSettings, Task, set_engine
 from rsidiff_kedro.execution.local import Shard
 from rsidiff_kedro.execution.partial_results import PartialResults

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, REJECT_COLUMNS, normalize_text, prompt_id, prompt_table
-from rsidiff_kedro.prompts.filters import RULES, FilterSettings, filter_prompts
+from rsidiff_kedro.prompts.filters import RULES, filter_prompts
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
+from rsidiff_kedro.prompts.settings import FilterSettings
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.evaluation.categories import category_scores
 from rsidiff_kedro.execution.run_facts import Change, RunFacts
-from rsidiff_kedro.method.selection import SelectionSettings, select_samples
+from rsidiff_kedro.method.selection import select_samples
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.reporting.category_table import category_html
 from rsidiff_kedro.reporting.figures import loss_figure
 from rsidiff_kedro.reporting.funnel import funnel

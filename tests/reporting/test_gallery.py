@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.method.selection import SelectionSettings
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.reporting.gallery import gallery, spread_rows
 from rsidiff_kedro.reporting.thumbnails import Thumbnails
 

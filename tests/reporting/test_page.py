@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.method.selection import SelectionSettings
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.reporting.gallery import gallery
 from rsidiff_kedro.reporting.report import Contents, report_html
 

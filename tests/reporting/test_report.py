@@ -12,7 +12,8 @@ from kedro.runner import SequentialRunner
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.execution.run_facts import RunFacts
-from rsidiff_kedro.method.selection import SelectionSettings, select_samples
+from rsidiff_kedro.method.selection import select_samples
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.pipelines.report import stage
 from rsidiff_kedro.provenance.content_digest import RUN_FACTS
 from rsidiff_kedro.reporting import figures

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.method.selection import SelectionSettings, select_samples
+from rsidiff_kedro.method.selection import select_samples
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.reporting.figures import loss_figure
 from rsidiff_kedro.reporting.funnel import funnel
 from rsidiff_kedro.reporting.training_samples import training_samples

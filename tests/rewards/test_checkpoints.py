@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
-from rsidiff_kedro.rewards.encoding import DeviceError
 from rsidiff_kedro.rewards.registry import check_reward, load_reward
+from rsidiff_kedro.rewards.settings import DeviceError
 
 FILES = {"hpsv2_1": "HPS_v2.1_compressed.pt", "image_reward": "ImageReward.pt"}
 

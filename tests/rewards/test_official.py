@@ -19,7 +19,8 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.rewards import official
 from rsidiff_kedro.rewards.official import OfficialError, Worker
-from rsidiff_kedro.rewards.registry import RewardsSettings, check_reward, load_features, load_reward
+from rsidiff_kedro.rewards.registry import check_reward, load_features, load_reward
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "data/parity/official/bin/python"

@@ -11,14 +11,9 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.rewards import scoring
 from rsidiff_kedro.rewards.protocol import PromptReward, as_reward, as_vectors
-from rsidiff_kedro.rewards.registry import (
-    RewardsSettings,
-    check_features,
-    check_reward,
-    load_features,
-    load_reward,
-)
+from rsidiff_kedro.rewards.registry import check_features, check_reward, load_features, load_reward
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 OWN = """
     import numpy as np

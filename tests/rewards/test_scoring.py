@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.rewards import scoring
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.plugins.proxy import ProxyReward
 
 TABLE = pd.DataFrame({"image_id": ["a", "b"], "prompt_id": ["p", "p"], "text": ["a red dog"] * 2})

@@ -14,8 +14,8 @@ from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.votes import LOCK, Votes, VotesError, write_table
 from rsidiff_kedro.rewards.bradley_terry import PENALTIES, fit_head, held_out_margins
-from rsidiff_kedro.rewards.registry import RewardsSettings, check_reward, load_reward
-from rsidiff_kedro.rewards.vote_settings import VotesSettings
+from rsidiff_kedro.rewards.registry import check_reward, load_reward
+from rsidiff_kedro.rewards.settings import RewardsSettings, VotesSettings
 
 GiveVotes = Callable[..., Votes]
 

@@ -6,9 +6,8 @@ from diffusers import StableDiffusion3Pipeline
 from torch import nn
 
 from rsidiff_kedro.datasets import PretrainedDataset
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.losses import LossSettings
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.settings import LossSettings, ModelSettings
 from rsidiff_kedro.scenes.pretraining.autoencoder import build_autoencoder
 from rsidiff_kedro.scenes.pretraining.denoiser import LatentPairs, Phase, build_tokenizer, tokenize, train_phase
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule, StackedMuon

@@ -32,7 +32,7 @@ from rsidiff_kedro.evaluation.categories import category_scores
 from rsidiff_kedro.execution.run_facts import Change, RunFacts
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.tracking import TrackingHooks
-from rsidiff_kedro.method.selection import SelectionSettings
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.pipelines.report.nodes import summarize
 from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError

@@ -21,9 +21,10 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageFileError
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset, PretrainedDataset
-from rsidiff_kedro.diffusion.families import ModelError, check_model, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.opening import check_model, load_model
 from rsidiff_kedro.diffusion.real_images import RealImageError, encode_pairs, read_pairs
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.hub import HubSource

@@ -12,10 +12,11 @@ from PIL import Image
 
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.datasets import ImageSetDataset
-from rsidiff_kedro.diffusion.families import ModelError, check_model, load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.opening import check_model, load_model
 from rsidiff_kedro.diffusion.real_images import RealImageError, read_pairs
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache
 from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.scenes import BASE_FOLDER

@@ -15,8 +15,9 @@ from transformers import CLIPConfig
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageFileError
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
-from rsidiff_kedro.diffusion.families import ModelError, check_model
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.opening import check_model
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, read_config
 from rsidiff_kedro.scenes import BASE_FOLDER, PROXY_FOLDER

@@ -19,7 +19,7 @@ from rsidiff_kedro.core.devices import computes_on_gpu
 from rsidiff_kedro.core.files import size_text
 from rsidiff_kedro.core.locations import is_path
 from rsidiff_kedro.diffusion import footprint
-from rsidiff_kedro.diffusion.model import find_device
+from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.engine import ExecutionError
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters

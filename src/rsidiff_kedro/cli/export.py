@@ -85,8 +85,8 @@ def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parame
     from rsidiff_kedro.core.adapter import WEIGHTS_NAME, check_base
     from rsidiff_kedro.core.tensor_files import write_safetensors
     from rsidiff_kedro.datasets.adapter_folder import save_weights
-    from rsidiff_kedro.diffusion.families import family_of
     from rsidiff_kedro.diffusion.kohya import kohya_weights
+    from rsidiff_kedro.diffusion.opening import family_of
     from rsidiff_kedro.reporting.model_card import model_card
 
     adapter = run.adapter(number)
@@ -115,7 +115,7 @@ def _facts(
     usage: Callable[[str], str],
 ) -> "CardFacts":
     from rsidiff_kedro.core.locations import is_path
-    from rsidiff_kedro.diffusion.model_folder import BASES, shipped_folder
+    from rsidiff_kedro.diffusion.bases import BASES, shipped_folder
     from rsidiff_kedro.provenance.records import chain
     from rsidiff_kedro.reporting.model_card import CardFacts
 

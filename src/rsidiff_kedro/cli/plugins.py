@@ -93,7 +93,7 @@ def _place(source: str) -> str:
     """Say where a path, a shipped model or a hub id is."""
     from rsidiff_kedro.core.hub import is_cached
     from rsidiff_kedro.core.locations import is_path
-    from rsidiff_kedro.diffusion.model_folder import shipped_folder
+    from rsidiff_kedro.diffusion.bases import shipped_folder
 
     if shipped_folder(source) is not None:
         return "with its package"

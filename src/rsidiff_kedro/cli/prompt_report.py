@@ -12,7 +12,7 @@ import pandas as pd
 from rsidiff_kedro.cli.arguments import env_option
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.diffusion.families import open_tokenizer
+from rsidiff_kedro.diffusion.opening import open_tokenizer
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import parse_parameters

@@ -46,3 +46,8 @@ def join_training_sets(sets: Iterable[TrainingSet]) -> TrainingSet:
     parts = list(sets)
     metadata = pd.concat([part.metadata for part in parts], ignore_index=True)
     return TrainingSet(metadata, TensorRows.join([part.latents for part in parts]))
+
+
+def effective_sample_size(weights: np.ndarray) -> float:
+    """Return Kish's effective sample size as a share of n, in (0, 1]; it is one if all weights are equal."""
+    return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from kedro_datasets._typing import ImagePreview
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -62,6 +61,8 @@ class AdapterDataset(FolderDataset[Adapter]):
 
 def save_weights(adapter: Adapter, path: Path) -> None:
     """Write an adapter's weights as diffusers does; the header says their scale unless it is one."""
+    from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+
     # Sorted, so equal adapters are equal byte for byte.
     weights = {name: adapter.weights[name].detach().cpu().contiguous() for name in sorted(adapter.weights)}
     header = {"format": "pt"}

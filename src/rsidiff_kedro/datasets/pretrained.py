@@ -14,8 +14,6 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import share
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
-from rsidiff_kedro.diffusion.model_folder import left_out
-from rsidiff_kedro.diffusion.model_weights import check_pretrained
 
 
 class PretrainedDataset(FolderDataset[Any]):
@@ -55,6 +53,9 @@ class PretrainedDataset(FolderDataset[Any]):
             share(path)
 
     def _read(self, folder: Path) -> Any:
+        from rsidiff_kedro.diffusion.model_folder import left_out
+        from rsidiff_kedro.diffusion.model_weights import check_pretrained
+
         module, _, name = self._class_name.rpartition(".")
 
         def refuse(error: Exception) -> FolderError:

@@ -13,11 +13,11 @@ import numpy as np
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.portable_adapter import PortableAdapter
 from rsidiff_kedro.diffusion.replica import Gradients, Plan, Replica, TrainingRows
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.execution.engine import Replicas
 
 _ROWS, _TEXTS = "training_set.safetensors", "training_texts.json"

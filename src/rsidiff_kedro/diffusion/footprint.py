@@ -11,11 +11,12 @@ from torch import nn
 
 from rsidiff_kedro.core.files import size_of
 from rsidiff_kedro.core.hub import pinned
-from rsidiff_kedro.diffusion.families import family_of
-from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import model_source, weight_files
+from rsidiff_kedro.diffusion.bases import model_source
+from rsidiff_kedro.diffusion.lora import add_lora
+from rsidiff_kedro.diffusion.model_folder import weight_files
 from rsidiff_kedro.diffusion.model_weights import stored_tensors
+from rsidiff_kedro.diffusion.opening import family_of
+from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings
 
 OPTIMIZER_BYTES = 20
 """Per trained parameter: itself, its gradient, AdamW's two moments and the moving average, float32 each."""

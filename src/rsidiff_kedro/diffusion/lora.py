@@ -1,75 +1,34 @@
 """Describe a LoRA adapter under peft's names, and check that a network has the layers that it is to change."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from annotated_types import Len
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
 from peft.utils import set_peft_model_state_dict
-from pydantic import AfterValidator, Field
 from torch import nn
 
 from rsidiff_kedro.core.adapter import Adapter, AdapterError, check_layers
-from rsidiff_kedro.core.section import Section, Text
 from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.diffusion.settings import LoraSettings
 
 SHOWN = 20
 """Names of layers in an error."""
 
 
-def _is_pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is no regular expression ({error})") from None
-    return text
-
-
-class LoraSettings(Section):
-    """Settings of a LoRA adapter, named as peft's except `rank` (peft's r) and `layers`.
-
-    The update of a layer is its factors' product times lora_alpha / rank, or lora_alpha / sqrt(rank) if `use_rslora`.
-
-    Attributes:
-        rank: of the LoRA factors.
-        layers: that get an adapter: attention, or all (attention, feed-forward and convolutions).
-        target_modules: names of layers, or one regular expression on whole names, in place of `layers`.
-        lora_alpha: None for the rank.
-        lora_dropout: share of a layer's inputs that its adapter does not see in training.
-        use_dora: also train the length of each output's weights (DoRA, arXiv 2402.09353); slower.
-        use_rslora: divide by the root of the rank (rsLoRA, arXiv 2312.03732).
-    """
-
-    rank: int = Field(16, ge=1, le=512)
-    layers: Literal["attention", "all"] = "all"
-    target_modules: Annotated[Text, AfterValidator(_is_pattern)] | Annotated[tuple[Text, ...], Len(1)] | None = None
-    lora_alpha: float | None = Field(default=None, gt=0, le=4096)
-    lora_dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    use_dora: bool = False
-    use_rslora: bool = False
-
-    def config(self, targets: str) -> LoraConfig:
-        """Describe a LoRA whose second factor starts at zero, on `target_modules` or else these targets."""
-        chosen = self.target_modules if self.target_modules is not None else targets
-        return LoraConfig(
-            r=self.rank,
-            lora_alpha=self.rank if self.lora_alpha is None else self.lora_alpha,  # type: ignore[arg-type]
-            lora_dropout=self.lora_dropout,
-            use_dora=self.use_dora,
-            use_rslora=self.use_rslora,
-            init_lora_weights="gaussian",
-            target_modules=chosen if isinstance(chosen, str) else list(chosen),
-        )
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Return what an adapter's weights do not tell; nothing for a plain one of scale one on a family's layers."""
-        alpha = float(self.rank if self.lora_alpha is None else self.lora_alpha)
-        found = {"lora_alpha": alpha, "use_dora": self.use_dora, "use_rslora": self.use_rslora}
-        plain = self.target_modules is None and found == {"lora_alpha": self.rank, "use_dora": 0, "use_rslora": 0}
-        return {} if plain else {"lora": found}
+def lora_config(settings: LoraSettings, targets: str) -> LoraConfig:
+    """Describe a LoRA whose second factor starts at zero, on `target_modules` or else these targets."""
+    chosen = settings.target_modules if settings.target_modules is not None else targets
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.rank if settings.lora_alpha is None else settings.lora_alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.lora_dropout,
+        use_dora=settings.use_dora,
+        use_rslora=settings.use_rslora,
+        init_lora_weights="gaussian",
+        target_modules=chosen if isinstance(chosen, str) else list(chosen),
+    )
 
 
 def add_lora(denoiser: Any, settings: LoraSettings, targets: str) -> None:
@@ -83,7 +42,7 @@ def add_lora(denoiser: Any, settings: LoraSettings, targets: str) -> None:
         AdapterError: a layer of `target_modules` does not exist, or is of a kind that can have no adapter.
     """
     if settings.target_modules is None:
-        denoiser.add_adapter(settings.config(targets), adapter_name="default")
+        denoiser.add_adapter(lora_config(settings, targets), adapter_name="default")
         return
     layers = [name for name, layer in denoiser.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     ends = dict.fromkeys(re.sub(r"^.*\.(?=\D)", "", name) for name in layers)
@@ -96,7 +55,7 @@ def add_lora(denoiser: Any, settings: LoraSettings, targets: str) -> None:
                 f"finetune.target_modules: {target!r} is no linear layer or convolution of the {kind}; {advice}"
             )
     with loading(lambda error: AdapterError(f"finetune.target_modules: {reason(error)}; {advice}")):
-        denoiser.add_adapter(settings.config(targets), adapter_name="default")
+        denoiser.add_adapter(lora_config(settings, targets), adapter_name="default")
 
 
 def load_lora(denoiser: Any, adapter: Adapter, component: str, dropout: float = 0.0) -> None:

@@ -8,24 +8,10 @@ from collections.abc import Callable
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_snr
-from pydantic import Field
 from torch import Tensor
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.section import Section
-
-
-class LossSettings(Section):
-    """Options of the training loss.
-
-    Attributes:
-        min_snr_gamma: of Min-SNR loss weighting (5 is usual); None for none.
-        logit_mean: mean of logit-normal timesteps, -3 (clean) to 3 (noisy); None for the family's own.
-    """
-
-    min_snr_gamma: float | None = Field(None, gt=0)
-    logit_mean: float | None = Field(None, ge=-3.0, le=3.0)
-
+from rsidiff_kedro.diffusion.settings import LossSettings
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """Predict [n, c, h, w] from noisy latents [n, c, h, w] at timesteps [n]."""

@@ -5,26 +5,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_type_hints
+from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.core.devices import usable_devices
 from rsidiff_kedro.core.hub import pinned
-from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.diffusion.bases import ModelError, model_source
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.lora import LoraSettings, add_lora, load_lora, restore_lora
-from rsidiff_kedro.diffusion.losses import LossSettings, denoising_loss
+from rsidiff_kedro.diffusion.lora import add_lora, load_lora, restore_lora
+from rsidiff_kedro.diffusion.losses import denoising_loss
 from rsidiff_kedro.diffusion.model_fit import (
     check_conditioning,
     check_fit,
@@ -32,44 +30,12 @@ from rsidiff_kedro.diffusion.model_fit import (
     check_tokens,
     check_vocabulary,
 )
-from rsidiff_kedro.diffusion.model_folder import (
-    ModelError,
-    check_components,
-    check_files,
-    component_class,
-    left_out,
-    model_source,
-    shipped_folder,
-)
+from rsidiff_kedro.diffusion.model_folder import check_components, check_files, component_class, left_out
 from rsidiff_kedro.diffusion.model_weights import check_network
 from rsidiff_kedro.diffusion.output_checks import check_finite, is_flat
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
-from rsidiff_kedro.diffusion.quantization import Quantization, quantization_config
-from rsidiff_kedro.diffusion.sampler import SamplerSettings
-
-
-class ModelSettings(Section):
-    """Choice of the base model and of the device that it computes on.
-
-    Attributes:
-        family: a registered name, or `package.module:Class` of your own (docs/models.md).
-        base: "scenes" for the shipped model, a folder that `save_pretrained` wrote, or a Hugging Face id.
-        revision: branch, tag or commit of a Hugging Face id.
-        resolution: pixels per side; None for the resolution that the model was trained for.
-        options: settings of this family alone, such as `{t5: false}` of Stable Diffusion 3.
-        device: "auto" takes a GPU if there is one.
-        text_encoder_quantization: 8 or 4 bits for T5 or Gemma, on a CUDA GPU; None keeps `dtype`.
-        dtype: of the weights; adapters are trained and stored in float32 either way.
-    """
-
-    family: str = "stable_diffusion"
-    base: Annotated[str, Location(revision="revision", shipped=shipped_folder)] = Field(min_length=1)
-    revision: str | None = None
-    resolution: int | None = Field(default=None, ge=32, le=4096, multiple_of=16)
-    options: Annotated[dict[str, Any], OwnSettings()] = Field(default={})
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], NoResult()] = "auto"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    text_encoder_quantization: Quantization | None = None
+from rsidiff_kedro.diffusion.quantization import quantization_config
+from rsidiff_kedro.diffusion.settings import LoraSettings, LossSettings, ModelSettings, SamplerSettings, find_device
 
 
 class DiffusionModel(ABC):
@@ -386,11 +352,3 @@ class DiffusionModel(ABC):
         both = torch.tensor([mean, deviation], device=self.device, dtype=self.pipeline.vae.dtype)
         mean, deviation = both[:, None, :, None, None]
         return mean, config.scaling_factor / deviation
-
-
-def find_device(name: str) -> torch.device:
-    """Return the device that `model.device` means, or raise ModelError if torch cannot use it here."""
-    usable = usable_devices()
-    if name not in ("auto", *usable):
-        raise ModelError(f"model.device is {name!r}, but torch {torch.__version__} has only {', '.join(usable)} here")
-    return torch.device(usable[0] if name == "auto" else name)

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from rsidiff_kedro.core.untrusted.loading import DAMAGE, loading, reason
 from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary
-from rsidiff_kedro.diffusion.model_folder import ModelError, config_of, read_object
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.model_folder import config_of, read_object
 
 PURPOSES = {9: "inpainting", 8: "editing images by instructions", 7: "upscaling", 5: "generating from depth"}
 """The use of a UNet that generates latents of four channels, by the channels that it reads."""

@@ -18,14 +18,8 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
 from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero, lost_weights
-from rsidiff_kedro.diffusion.model_folder import (
-    ModelError,
-    check_components,
-    component_class,
-    parts_of,
-    weight_files,
-    weight_index,
-)
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.model_folder import check_components, component_class, parts_of, weight_files, weight_index
 
 _NOT_READ = re.compile(r"(^|\.)position_ids$")
 """Of whole numbers; text encoders stored them once, and the libraries ignore them."""

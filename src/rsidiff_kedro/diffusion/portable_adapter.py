@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.bases import ModelError
 
 
 class PortableAdapter(NamedTuple):

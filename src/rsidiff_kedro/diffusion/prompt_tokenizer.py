@@ -10,7 +10,8 @@ from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
 from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary
-from rsidiff_kedro.diffusion.model_folder import ModelError, check_components, component_class, model_source
+from rsidiff_kedro.diffusion.bases import ModelError, model_source
+from rsidiff_kedro.diffusion.model_folder import check_components, component_class
 
 
 class PromptTokenizer:

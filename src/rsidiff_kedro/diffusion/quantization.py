@@ -2,16 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from importlib.util import find_spec
-from typing import Literal
 
 import torch
 from diffusers import PipelineQuantizationConfig
 from transformers import BitsAndBytesConfig
 
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.settings import Quantization
 
-Quantization = Literal["bitsandbytes_8bit", "bitsandbytes_4bit"]
-"""Kinds by diffusers' names of its quantization backends."""
 BYTES: dict[str, float] = {"bitsandbytes_8bit": 1.0, "bitsandbytes_4bit": 0.5}
 """Per weight."""
 SETTING = "model.text_encoder_quantization"

@@ -11,38 +11,23 @@ from typing import Any
 import pandas as pd
 import torch
 from PIL import Image, ImageOps
-from pydantic import Field
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import prompt_id, writable
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.core.untrusted.images import ImageReadError, image_suffixes, read_header, read_image
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.tables import MissingColumnError, TableError, read_rows
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.prompt_tokenizer import PromptTokenizer
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 
 logger = logging.getLogger(__name__)
-
-
-class SftSettings(Section):
-    """Supervised fine-tuning on real pairs.
-
-    Attributes:
-        images: a folder in imagefolder layout; ~ is the home folder.
-        text_column: the table's column of captions.
-        steps: optimizer steps; all other settings are those of `finetune`.
-    """
-
-    images: Path
-    text_column: str = Field(default="text", min_length=1)
-    steps: int = Field(default=600, ge=1)
 
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

@@ -24,7 +24,7 @@ from rsidiff_kedro.diffusion.runtime import use_runtime
 from rsidiff_kedro.diffusion.training_state import TrainingState
 
 if TYPE_CHECKING:
-    from rsidiff_kedro.diffusion.training import FinetuneSettings
+    from rsidiff_kedro.diffusion.settings import FinetuneSettings
 
 
 class TrainingRows(NamedTuple):

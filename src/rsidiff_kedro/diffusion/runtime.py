@@ -14,8 +14,8 @@ import torch
 from diffusers import SanaTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from rsidiff_kedro.diffusion.model_folder import ModelError
-from rsidiff_kedro.diffusion.sampler import Runtime
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.settings import Runtime
 
 EXPORTED = (UNet2DConditionModel, SD3Transformer2DModel, SanaTransformer2DModel)
 """Denoisers that torch's exporter translates to ONNX; Flux' has an operator that it does not know (rms_norm)."""

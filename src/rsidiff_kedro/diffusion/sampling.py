@@ -10,32 +10,19 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from pydantic import Field
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.tensor_rows import ShardFile, TensorRows
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.output_checks import WorthlessImages, check_finite
 from rsidiff_kedro.diffusion.portable_adapter import PortableAdapter
 from rsidiff_kedro.diffusion.runtime import check_runtime, use_runtime
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import VALUES, PartialResults
-
-
-class SynthesisSettings(Section):
-    """Settings for generating a round's training images.
-
-    Attributes:
-        samples_per_prompt: images per prompt, of which preference selection keeps some.
-        sampler: how they are generated.
-    """
-
-    samples_per_prompt: int = Field(ge=1)
-    sampler: SamplerSettings
 
 
 def image_seed(seed: int, purpose: str, prompt_id: str, sample_index: int) -> int:

@@ -6,9 +6,9 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.devices import free_memory
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 
 PURPOSE = "sample"
 """Part of the seeds, so these images share no noise with those of a run."""

@@ -9,11 +9,11 @@ import torch
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.devices import free_memory
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
 from rsidiff_kedro.diffusion.sampling import Generating
-from rsidiff_kedro.diffusion.training import FinetuneSettings
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.execution.local import split
 
 FEW, MANY = 2, 6

@@ -4,55 +4,23 @@ import logging
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
 
 import pandas as pd
 import torch
-from pydantic import Field
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.data_parallel import DataParallel, Training
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.losses import LossSettings
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings
 from rsidiff_kedro.diffusion.training_state import saved_steps
 from rsidiff_kedro.execution.engine import ATTEMPTS, ExecutionError, WorkerLost, current_engine
 from rsidiff_kedro.execution.progress import progress_bar
 
 logger = logging.getLogger(__name__)
-
-
-class FinetuneSettings(LossSettings, LoraSettings):
-    """Settings for training a round's LoRA adapter.
-
-    Attributes:
-        learning_rate: AdamW's, constant.
-        steps: optimizer steps per round.
-        batch_size: images per step.
-        micro_batch_size: images computed at once; None for the whole batch.
-        condition_dropout: share of images trained without a prompt, for classifier-free guidance.
-        checkpoint_every: steps between checkpoints; a killed run continues from the last one.
-        ema_decay: per step, of the moving average of the weights, the round's result; 0 keeps the last weights.
-        gradient_checkpointing: less memory, more time.
-        runtime: torch's own passes, or compiled ones (docs/models.md#runtimes).
-        adapter: continue the parent's adapter, or restart from the base each round.
-    """
-
-    learning_rate: float = Field(2e-4, gt=0, le=1.0)
-    steps: int = Field(60, ge=1)
-    batch_size: int = Field(32, ge=1)
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    condition_dropout: float = Field(0.1, ge=0.0, lt=1.0)
-    checkpoint_every: Annotated[int, NoResult()] = Field(25, ge=1)
-    ema_decay: float = Field(0.0, ge=0.0, lt=1.0)
-    gradient_checkpointing: bool = False
-    runtime: Literal["torch", "compile"] = "torch"
-    adapter: Literal["continue", "restart"] = "continue"
 
 
 class TrainingError(InputError):

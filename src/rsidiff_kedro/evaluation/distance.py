@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from sklearn.covariance import ledoit_wolf
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -15,6 +14,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     Raises:
         ValueError: the features differ in width.
     """
+    from sklearn.covariance import ledoit_wolf
+
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"need features of one width, not {a.shape} and {b.shape}")

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import normalize
 
 
 def embedding_spread(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -> pd.Series:
@@ -14,6 +13,8 @@ def embedding_spread(features: np.ndarray, prompt_ids: pd.Series | np.ndarray) -
     Wrong samples differ most, so it also falls as a model gets better. Unlike a Vendi score it does not depend on the
     number of samples per prompt. It is NaN for a single sample.
     """
+    from sklearn.preprocessing import normalize
+
     rows = pd.DataFrame(normalize(np.asarray(features, dtype=np.float64)))
     groups = rows.groupby(pd.Index(prompt_ids, name="prompt_id"))
     counts = groups.size()

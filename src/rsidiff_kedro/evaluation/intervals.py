@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy.stats import DegenerateDataWarning, bootstrap
 
 Numbers: TypeAlias = pd.Series | np.ndarray
 
@@ -73,6 +72,8 @@ def ratio_of_means(a: pd.Series, b: pd.Series, n_resamples: int, seed: int) -> I
     The two may have values for different prompts; a resampled prompt brings what it has of both. The ratio is NaN if
     one has no value or the mean of `b` is 0, and the interval is NaN if a resample may be such a case.
     """
+    from scipy.stats import DegenerateDataWarning
+
     both = pd.concat([a.rename("a"), b.rename("b")], axis="columns").sort_index().astype(float)
     sums, counts = both.fillna(0.0).to_numpy().T, both.notna().to_numpy(float).T
 
@@ -93,6 +94,8 @@ def _resample(
     parts: tuple[np.ndarray, ...], of_sums: Callable[..., Any], n_resamples: int, seed: int
 ) -> tuple[float, float]:
     """Return the ends of the 95 % interval of a function of sums over prompts; each part has a number per prompt."""
+    from scipy.stats import bootstrap
+
     ends = bootstrap(
         parts,
         lambda *resampled, axis: of_sums(*(part.sum(axis=axis) for part in resampled)),

@@ -13,6 +13,7 @@ from kedro.pipeline import Pipeline
 from rsidiff_kedro.core.adapter import Adapter, check_base
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.hooks.reuse import is_complete
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.requirements import check_scores
@@ -40,6 +41,8 @@ class InputHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Check the requirements of the stages that run, and load each input once; images are only listed.
 
+        A run that reuses every step needs nothing.
+
         Raises:
             click.UsageError: a requirement is not met.
             MissingInputError: an input is missing.
@@ -47,6 +50,8 @@ class InputHooks:
             RequirementError: scores of another run cannot be compared with.
         """
         assert self._parameters is not None
+        if is_complete():
+            return
         tags = {tag for node in pipeline.nodes for tag in node.tags}
         used = [stage for stage in stages() if stage.name in tags]
         try:

@@ -1,8 +1,6 @@
 """Import the hooks when the first session begins; commands that compute nothing do not wait for torch."""
 
-import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from kedro.utils import load_obj
@@ -17,19 +15,5 @@ class LazyHooks:
 
     def __iter__(self) -> Iterator[Any]:
         if not self._made:
-            with _no_garbage():
-                self._made = [load_obj(f"{__package__}.{path}")() for path in self._paths]
+            self._made = [load_obj(f"{__package__}.{path}")() for path in self._paths]
         return iter(self._made)
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Keep Python from looking for garbage again and again among modules that only grow in number."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-        gc.freeze()

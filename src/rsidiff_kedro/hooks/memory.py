@@ -29,7 +29,7 @@ class MemoryHooks:
     @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:
         """Free what earlier runs of this process left, and set apart what is still in use."""
-        self._collect()
+        self._collect(free=self._opened)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -47,8 +47,9 @@ class MemoryHooks:
         if self._opened:
             self._collect()
 
-    def _collect(self) -> None:
-        free_memory()
+    def _collect(self, free: bool = True) -> None:
+        if free:
+            free_memory()
         if len(sys.modules) > self._imported:
             gc.freeze()
         self._opened, self._imported = False, len(sys.modules)

@@ -10,9 +10,7 @@ from kedro.pipeline import Pipeline
 
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.datasets.runs import REPORT
-from rsidiff_kedro.diffusion.footprint import fetch_configs
 from rsidiff_kedro.parameters import parse_parameters
-from rsidiff_kedro.pipelines.plan import plan_lines
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +34,9 @@ class PlanHooks:
         whole = {REPORT, "rsi.round_1.candidate"} <= pipeline.all_outputs()
         if self._context is None or not whole or run_params["only_missing_outputs"]:
             return
+        from rsidiff_kedro.diffusion.footprint import fetch_configs
+        from rsidiff_kedro.pipelines.plan import plan_lines
+
         loader, root = self._context.config_loader, Path(self._context.project_path)
         parameters = parse_parameters(loader["parameters"]).within(root)
         try:

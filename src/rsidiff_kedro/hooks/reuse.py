@@ -26,7 +26,7 @@ from tqdm import tqdm
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.datasets.folder import FolderDataset
-from rsidiff_kedro.diffusion.model import find_device
+from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
 from rsidiff_kedro.hooks.dataset_options import options_of
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
@@ -50,6 +50,19 @@ class ClockError(InputError):
 NEVER = "it was never made"
 SHOWN = 3
 """Differences named for each step that runs again."""
+
+
+_complete = False
+
+
+def is_complete() -> bool:
+    """Tell whether the run that begins has nothing to compute, because every step is reused."""
+    return _complete
+
+
+def _set_complete(complete: bool) -> None:
+    global _complete
+    _complete = complete
 
 
 class ReuseHooks:
@@ -114,6 +127,7 @@ class ReuseHooks:
         self._find_inputs(pipeline, load_versions)
         for node in pipeline.nodes:
             self._pin(node.outputs, self._run_id)
+        _set_complete(False)
         if self._reuse:
             self._preview(pipeline)
 
@@ -200,6 +214,7 @@ class ReuseHooks:
                 again[node.name] = problems or _reasons(record, earlier.get(node.name, []))
         self._reported, self._foreseen = set(again), len(pipeline.nodes) - len(again) - waiting
         _report(again, waiting)
+        _set_complete(self._foreseen == len(pipeline.nodes))
         logger.info("%d of %d steps are reused", self._foreseen, len(pipeline.nodes))
 
     @hook_impl

@@ -11,8 +11,8 @@ from rsidiff_kedro.core.votes import LEFT, Votes
 from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
 from rsidiff_kedro.evaluation.judging import judge_readable
 from rsidiff_kedro.rewards.bradley_terry import FOLDS
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.rewards.votes import margins_without_own_prompt
 
 VOTES = "votes"

@@ -6,134 +6,16 @@
 3. Take a diverse subset of the rest as the pool from which rounds choose their prompts.
 """
 
-from typing import Literal, Self
-
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import linear_kernel
 from sklearn.preprocessing import normalize
 
 from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, Embed, PromptCountError
 from rsidiff_kedro.core.random_order import random_order
-from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.method.settings import CurationSettings, ProbeSettings
 from rsidiff_kedro.prompts.characters import word_characters
-from rsidiff_kedro.prompts.filters import FilterSettings
-from rsidiff_kedro.prompts.sources import PromptSource
-from rsidiff_kedro.rewards.protocol import RewardName
-
-
-class ProbeSettings(Section):
-    """The probe: a few images of the base model per prompt.
-
-    Attributes:
-        reward: scores the images.
-        samples_per_prompt: images per prompt.
-        sampler: how they are generated; cheap is enough.
-        drop_lowest: the share of prompts with the lowest mean reward to drop as hopeless, in [0, 1).
-        drop_highest: the share with the highest to drop as solved, in [0, 1); both together are below 1.
-    """
-
-    reward: RewardName
-    samples_per_prompt: int = Field(default=2, ge=1)
-    sampler: SamplerSettings
-    drop_lowest: float = Field(default=0.25, ge=0, lt=1)
-    drop_highest: float = Field(default=0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> Self:
-        if self.drop_lowest + self.drop_highest >= 1:
-            raise ValueError(
-                f"drop_lowest ({self.drop_lowest}) and drop_highest ({self.drop_highest}) leave no prompt; "
-                "make their sum less than 1"
-            )
-        return self
-
-    def dropped(self, n_prompts: int) -> tuple[int, int]:
-        """Return how many of so many prompts the probe drops at the low and at the high end."""
-        return int(n_prompts * self.drop_lowest), int(n_prompts * self.drop_highest)
-
-
-class CurationSettings(Section):
-    """Prompt curation.
-
-    Attributes:
-        enabled: off skips the probe and the diverse subset: the pool is random.
-        source: where prompts come from.
-        evaluation_source: where validation and test prompts come from; None for the same source. Training prompts
-            that equal one of them, or nearly, are dropped.
-        filters: rules that every prompt must pass.
-        probe: see `ProbeSettings`.
-        diversity: what a diverse subset covers: the prompts' words (TF-IDF), or the model's own text embeddings,
-            averaged over tokens.
-        pool_size: training prompts, from which rounds take theirs.
-        prompts_per_round: prompts of a round.
-        validation_size: prompts on which the gate compares adapters.
-        test_size: prompts for reporting only.
-    """
-
-    enabled: bool = True
-    source: PromptSource
-    evaluation_source: PromptSource | None = None
-    filters: FilterSettings = FilterSettings()
-    probe: ProbeSettings
-    diversity: Literal["words", "text_encoder"] = "words"
-    pool_size: int = Field(default=200, ge=1)
-    prompts_per_round: int = Field(default=100, ge=1)
-    validation_size: int = Field(default=60, ge=1)
-    test_size: int = Field(default=200, ge=1)
-
-    @model_validator(mode="after")
-    def _enough_prompts(self) -> Self:
-        if self.prompts_per_round > self.pool_size:
-            raise ValueError(
-                f"prompts_per_round ({self.prompts_per_round}) is more than pool_size ({self.pool_size}); "
-                "lower the one or raise the other"
-            )
-        evaluation, held_out = self.evaluation_source, self.validation_size + self.test_size
-        name, separate = ("source", self.source) if evaluation is None else ("evaluation_source", evaluation)
-        if separate.expected_evaluation is not None and separate.expected_evaluation < held_out:
-            raise ValueError(
-                f"{name}.evaluation_count ({separate.expected_evaluation}) is less than validation_size and test_size "
-                f"together ({held_out}); raise it"
-            )
-        count = self.source.expected
-        if count is None:
-            return self
-        if self.source.expected_evaluation is None:
-            self.check_counts(count, evaluation.expected if evaluation else None)
-            return self
-        left = count - (sum(self.probe.dropped(count)) if self.enabled else 0)
-        if left < self.pool_size:
-            raise ValueError(
-                f"source.count ({count}) leaves {left} prompts for a pool_size of {self.pool_size}; "
-                "raise count, or lower pool_size or the shares that the probe drops"
-            )
-        return self
-
-    def check_counts(self, prompts: int, evaluation_prompts: int | None) -> None:
-        """Raise PromptCountError if the sources hold too few prompts, before any is filtered.
-
-        Args:
-            prompts: of `source`.
-            evaluation_prompts: of `evaluation_source`; None if there is none, or if the number is unknown.
-        """
-        pool, held_out = f"pool_size ({self.pool_size})", self.validation_size + self.test_size
-        evaluation = f"validation_size ({self.validation_size}) and test_size ({self.test_size})"
-        needs = [
-            ("source", prompts, self.pool_size, pool),
-            ("evaluation_source", evaluation_prompts, held_out, evaluation),
-        ]
-        if self.evaluation_source is None:
-            needs = [("source", prompts, self.pool_size + held_out, f"{pool}, {evaluation}")]
-        for name, available, needed, sizes in needs:
-            if available is not None and available < needed:
-                raise PromptCountError(
-                    f"{name} holds {available} different prompts, but {sizes} need {needed}; add prompts or lower "
-                    "these parameters of prompt_curation"
-                )
 
 
 def select_pool(

@@ -8,31 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
-from pydantic import Field
 
 from rsidiff_kedro.core.image_set import PAIR
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.evaluation.intervals import paired_difference
 from rsidiff_kedro.evaluation.reward_gap import scale_of
+from rsidiff_kedro.method.settings import GateSettings
 from rsidiff_kedro.rewards.protocol import FITTED_ON
 
 OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
 """The figures of a round without a gate."""
-
-
-class GateSettings(Section):
-    """Conditions under which a round's candidate becomes its adapter.
-
-    Attributes:
-        enabled: off accepts every candidate.
-        tolerance: how much mean selection reward a candidate may lose to its parent, in the reward's unit, or in
-            standard deviations if several rewards select.
-        samples_per_prompt: images per validation prompt.
-    """
-
-    enabled: bool = True
-    tolerance: float = Field(default=0.0, ge=0)
-    samples_per_prompt: int = Field(default=2, ge=1)
 
 
 def compare_with_parent(

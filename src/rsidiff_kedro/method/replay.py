@@ -5,24 +5,11 @@ round 1. Each image keeps the weight that its own round gave it.
 """
 
 import pandas as pd
-from pydantic import Field
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.tensor_rows import select_rows
 from rsidiff_kedro.core.training_set import TrainingSet, join_training_sets
-
-
-class ReplaySettings(Section):
-    """Choice of the earlier rounds to train on again.
-
-    Attributes:
-        rounds: earlier rounds whose kept images are replayed; 0 trains only on this round's.
-        base: replay round 1's kept images, which the base model generated, in every round.
-    """
-
-    rounds: int = Field(default=5, ge=0, le=100)
-    base: bool = False
+from rsidiff_kedro.method.settings import ReplaySettings
 
 
 def weighted_images(images: ImageSet, weights: pd.DataFrame, round_number: int) -> TrainingSet:

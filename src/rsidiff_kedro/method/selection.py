@@ -11,17 +11,14 @@ clearly.
 """
 
 import logging
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.random_order import random_order
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.evaluation.reward_gap import FLOAT32_ROUNDING
-from rsidiff_kedro.rewards.protocol import RewardName
+from rsidiff_kedro.method.settings import SelectionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -31,39 +28,6 @@ ROUNDING = 1e-9
 
 class SelectionError(InputError):
     """The scores leave nothing sound to select; the message says what to change."""
-
-
-class SelectionSettings(Section):
-    """Rules for keeping samples of a prompt.
-
-    Attributes:
-        enabled: off keeps `keep_per_prompt` random samples per prompt instead.
-        rewards: the weight of each reward in the score; 0 removes a reward that another layer of configuration set.
-        combine: how several rewards become one score: the weighted mean of each "standardize"d within the prompt, or
-            of each one's "rank" in it (the share of the prompt's other samples that it beats, ties counting half),
-            which outliers do not move.
-        keep_per_prompt: samples kept per prompt, at most.
-        max_gap: how far below its prompt's best score a kept sample may be; None for no limit. The unit is the
-            reward's, or for several rewards standard deviations within the prompt or shares of its other samples.
-        min_margin: how far above its prompt's mean score a kept sample must be, in the same unit; None for no limit.
-        floors: the least value of a reward that a kept sample may have, in the reward's unit.
-    """
-
-    enabled: bool = True
-    rewards: dict[RewardName, float]
-    combine: Literal["standardize", "rank"] = "standardize"
-    keep_per_prompt: int = Field(default=1, ge=1)
-    max_gap: float | None = Field(default=None, ge=0)
-    min_margin: float | None = None
-    floors: dict[RewardName, float] = Field(default={})
-
-    @field_validator("rewards")
-    @classmethod
-    def _without_zeros(cls, rewards: dict[str, float]) -> dict[str, float]:
-        weighted = {name: weight for name, weight in rewards.items() if weight > 0}
-        if any(weight < 0 for weight in rewards.values()) or not weighted:
-            raise ValueError(f"weights must be 0 or more, and at least one above 0, but they are {rewards}")
-        return weighted
 
 
 def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int) -> pd.DataFrame:

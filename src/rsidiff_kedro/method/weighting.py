@@ -18,11 +18,10 @@ RSIDiff (arXiv 2502.09963) names the idea; the formula is this project's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 from scipy.optimize import brentq
 from sklearn.covariance import LedoitWolf, ShrunkCovariance
 from sklearn.decomposition import PCA
@@ -33,9 +32,8 @@ from sklearn.preprocessing import StandardScaler
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import Embed
-from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.method.settings import WeightingSettings
 from rsidiff_kedro.prompts.characters import word_characters
-from rsidiff_kedro.rewards.protocol import RewardName
 
 PENALTIES = (1e5, 1e4, 1e3, 100.0, 10.0, 1.0)
 """Of the ridge regression. Cross-validation chooses; of equally good ones the first, which explains least."""
@@ -44,39 +42,6 @@ FOLDS = 5
 
 class WeightError(InputError):
     """The features or settings give no sound weights; the message says what to change."""
-
-
-class WeightingSettings(Section):
-    """Settings for weighting samples by their distance to the reference distribution.
-
-    Attributes:
-        enabled: off gives every sample the weight one.
-        features: the embedding, a name of the features registry.
-        condition_on_prompts: subtract from the features what the images' prompts explain, by their words or by the text
-            encoder's embedding of them; None subtracts nothing.
-        reference: "round" for all images of the round, "base" for the base model's, "both" for all of them.
-        ignored_variance: leave out the leading principal components of the reference that together explain at most
-            this share of its variance, in [0, 1); 0 leaves none out.
-        support_fraction: the share of the reference, nearest first, that the Gaussian is fitted to again, in (0, 1].
-        shrinkage: of the covariance towards a multiple of the identity, in [0, 1]; None for Ledoit and Wolf's.
-        quantile: of the support's own d²; samples up to it keep their full weight.
-        temperature: in standard deviations of the support's d²: at 1, a sample two of them past the quantile
-            weighs exp(-1) of a typical one. Higher is milder.
-        min_weight: the least weight.
-        max_weight: the greatest weight.
-    """
-
-    enabled: bool = True
-    features: RewardName
-    condition_on_prompts: Literal["words", "text_encoder"] | None = None
-    reference: Literal["round", "base", "both"] = "both"
-    ignored_variance: float = Field(default=0.0, ge=0, lt=1)
-    support_fraction: float = Field(default=0.7, gt=0, le=1)
-    shrinkage: float | None = Field(default=None, ge=0, le=1)
-    quantile: float = Field(default=0.75, ge=0, le=1)
-    temperature: float = Field(default=0.5, gt=0)
-    min_weight: float = Field(default=0.0, ge=0, le=1)
-    max_weight: float = Field(default=5.0, ge=1)
 
 
 def weigh_samples(
@@ -279,8 +244,3 @@ def _scale_to_mean_one(raw: np.ndarray, settings: WeightingSettings) -> np.ndarr
     if reachable <= 1:
         return clipped(top)
     return clipped(brentq(lambda scale: clipped(scale).mean() - 1, 0.0, top, xtol=1e-14))
-
-
-def effective_sample_size(weights: np.ndarray) -> float:
-    """Return Kish's effective sample size as a share of n, in (0, 1]; it is one if all weights are equal."""
-    return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))

@@ -5,13 +5,12 @@ from kedro.pipeline import Node, node
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
-from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.evaluation.judging import judge_readable
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.pipelines.stage import bind
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 SCORED = ["image_id", "prompt_id", "text", "sample_index"]
 """Columns of an image set that a table of scores keeps."""
@@ -31,6 +30,8 @@ def generate_images(
 
     They have no latents, because nothing trains on them.
     """
+    from rsidiff_kedro.diffusion.sampling import sample_images
+
     title, kept = f"generating {purpose} images", unfinished_folder()
     made = sample_images(model, adapter, prompts, samples_per_prompt, sampler, seed, purpose, title, kept)
     return made.without_latents()

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.files import size_of, size_text
 from rsidiff_kedro.diffusion import footprint
-from rsidiff_kedro.diffusion.families import family_of
-from rsidiff_kedro.diffusion.model import find_device
+from rsidiff_kedro.diffusion.opening import family_of
 from rsidiff_kedro.diffusion.quantization import BYTES
+from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.diffusion.timing import Speed
-from rsidiff_kedro.evaluation.metrics import rounds_to_test
+from rsidiff_kedro.evaluation.settings import rounds_to_test
 from rsidiff_kedro.reporting.values import duration
 
 if TYPE_CHECKING:

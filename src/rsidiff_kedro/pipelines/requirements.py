@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of, size_text
 from rsidiff_kedro.core.votes import read_votes
-from rsidiff_kedro.diffusion.families import (
-    check_lora,
-    check_loss,
-    check_model,
-    check_runtimes,
-    check_steps,
-    open_tokenizer,
-)
-from rsidiff_kedro.diffusion.model import SamplerSettings
-from rsidiff_kedro.diffusion.model_folder import check_known
-from rsidiff_kedro.diffusion.real_images import check_pairs
+from rsidiff_kedro.diffusion.bases import check_known
+from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
 from rsidiff_kedro.rewards.protocol import FITTED_ON
@@ -52,6 +43,8 @@ def model_requirement(parameters: "Parameters") -> Requirement:
     """Require the base model, complete and of the family that is set."""
 
     def check() -> str:
+        from rsidiff_kedro.diffusion.opening import check_lora, check_loss, check_model, check_runtimes, check_steps
+
         model = parameters.model
         check_model(model)
         check_loss(model, parameters.finetune)
@@ -113,6 +106,9 @@ def pairs_requirement(parameters: "Parameters") -> Requirement:
     """Require the real images of supervised fine-tuning."""
 
     def check() -> str:
+        from rsidiff_kedro.diffusion.opening import open_tokenizer
+        from rsidiff_kedro.diffusion.real_images import check_pairs
+
         model, sft = parameters.model, parameters.sft
         found = check_pairs(sft.images, sft.text_column, open_tokenizer(model))
         return f"{sft.images}, {found}"
@@ -189,6 +185,8 @@ def check_prompts(parameters: "Parameters", prompts: list[str], example: str) ->
 
     `example` is a prompt that they can read.
     """
+    from rsidiff_kedro.diffusion.opening import open_tokenizer
+
     tokenizer = open_tokenizer(parameters.model)
     for prompt, count in zip(prompts, tokenizer.count(prompts)):
         if count > tokenizer.max_tokens:

@@ -13,3 +13,8 @@ def word_characters() -> str:
     """
     characters = map(chr, range(sys.maxunicode + 1))
     return r"\w" + "".join(each for each in characters if unicodedata.category(each)[0] == "M")
+
+
+def visible(text: str) -> str:
+    """Remove format characters, such as U+200B, which no reader sees."""
+    return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")

@@ -5,12 +5,11 @@ import unicodedata
 from collections.abc import Callable
 
 import pandas as pd
-from pydantic import Field, field_validator
 
 from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, normalize_text
-from rsidiff_kedro.core.section import Section, Text
-from rsidiff_kedro.prompts.characters import word_characters
+from rsidiff_kedro.prompts.characters import visible, word_characters
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
+from rsidiff_kedro.prompts.settings import FilterSettings
 
 LONG_TEXT, CUT_TEXT = 10_000, 200
 """The table of dropped prompts cuts texts of `LONG_TEXT` characters or more to `CUT_TEXT`."""
@@ -29,35 +28,6 @@ RULES = (
 )
 _MARKUP = re.compile(r"https?://\S|www\.\w|</?[a-z][^<>]*>|(?<!\S)--[a-z]", re.IGNORECASE)
 """A web address, a tag or a switch."""
-
-
-class FilterSettings(Section):
-    """Settings of the filters.
-
-    Attributes:
-        min_words: words, separated by blanks.
-        min_letter_share: share of the characters, spaces aside, that are letters of any script, in [0, 1].
-        allow_markup: allow web addresses, tags such as <lora:x:1>, and switches such as --ar 16:9.
-        max_tokens: None for as many as the text encoder reads, which is the limit anyway.
-        blocked_words: whole words or phrases that no prompt may hold, in any case, with or without format characters
-            (U+200B) in them.
-        near_duplicate_threshold: Jaccard similarity of character trigrams, in (0, 1], from which two prompts count
-            as the same; 1 drops only texts with the very same trigrams.
-    """
-
-    min_words: int = Field(default=2, ge=1)
-    min_letter_share: float = Field(default=0.5, ge=0, le=1)
-    allow_markup: bool = False
-    max_tokens: int | None = Field(default=None, ge=1)
-    blocked_words: tuple[Text, ...] = ()
-    near_duplicate_threshold: float = Field(default=0.9, gt=0, le=1)
-
-    @field_validator("blocked_words")
-    @classmethod
-    def _seen(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_visible(word).strip() for word in words):
-            raise ValueError(f"blocked_words holds a word of characters that no reader sees: {words!a}; remove it")
-        return words
 
 
 def filter_prompts(
@@ -83,7 +53,7 @@ def filter_prompts(
     texts = table["text"].tolist()
     table["n_tokens"] = pd.Series(count_tokens(texts) if texts else [], dtype="int64")
     limit = min(max_tokens, settings.max_tokens or max_tokens)
-    blocked = [re.escape(normalize_text(_visible(word))) for word in settings.blocked_words]
+    blocked = [re.escape(normalize_text(visible(word))) for word in settings.blocked_words]
     inside = word_characters() if blocked else ""
     pattern = re.compile(rf"(?<![{inside}])(?:{'|'.join(blocked)})(?![{inside}])") if blocked else None
     benchmark = settings.model_copy(update={"min_words": 1, "min_letter_share": 0.0, "allow_markup": True})
@@ -97,11 +67,6 @@ def filter_prompts(
     rejected = table[table["rule"] != ""][list(REJECT_COLUMNS)].reset_index(drop=True)
     rejected["text"] = [text if len(text) < LONG_TEXT else text[:CUT_TEXT] for text in rejected["text"]]
     return kept.reset_index(drop=True), rejected
-
-
-def _visible(text: str) -> str:
-    """Remove format characters, such as U+200B, which no reader sees."""
-    return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
 
 
 def _broken_rule(
@@ -127,7 +92,7 @@ def _broken_rule(
     if len(words) < settings.min_words:
         return "too_short", f"{len(words)} words; at least {settings.min_words} are needed"
     # A format character can be inside a word or between two, as U+200B is in Thai.
-    readings = (normalize_text(_visible(text)), normalize_text(text))
+    readings = (normalize_text(visible(text)), normalize_text(text))
     word = blocked.search(readings[0]) or blocked.search(readings[1]) if blocked else None
     return ("blocked_word", f"holds {word.group()!r}") if word else ("", "")
 

@@ -248,12 +248,14 @@ def _references(statement: ast.AST) -> Iterator[tuple[str, ...]]:
             yield (part.id, *chain)
 
 
-@cache
-def library_versions(named: frozenset[str] = frozenset()) -> dict[str, str]:
+def library_versions(named: Collection[str] = ()) -> dict[str, str]:
     """Return the versions of Python, of `LIBRARIES`, and of `OPTIONAL` ones among the texts of a step's parameters."""
     optional = [name for name in OPTIONAL.split() if name in named and importlib.util.find_spec(name)]
     python = ".".join(map(str, sys.version_info[:2]))
-    return {"python": python, **{name: importlib.metadata.version(name) for name in [*LIBRARIES.split(), *optional]}}
+    return {"python": python, **{name: _version(name) for name in [*LIBRARIES.split(), *optional]}}
+
+
+_version = cache(importlib.metadata.version)
 
 
 @cache

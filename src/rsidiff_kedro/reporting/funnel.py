@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from rsidiff_kedro.method.weighting import effective_sample_size
+from rsidiff_kedro.core.training_set import effective_sample_size
 
 EXPLANATIONS = {
     "near_duplicate_of_evaluation": "near duplicate of a validation or test prompt",

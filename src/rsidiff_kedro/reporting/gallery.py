@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.core.image_set import PAIR, ImageSet
-from rsidiff_kedro.method.selection import SelectionSettings, combined_score
+from rsidiff_kedro.method.selection import combined_score
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.reporting.labels import reward_label, role
 from rsidiff_kedro.reporting.thumbnails import Thumbnails
 

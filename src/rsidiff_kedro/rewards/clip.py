@@ -8,33 +8,26 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import ftfy
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from rsidiff_kedro.core.locations import expand
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards import checkpoints
-from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, Checkpoint, HubFolder, fetch, read_weights
+from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, fetch, read_weights
 from rsidiff_kedro.rewards.encoding import Cache, image_key, in_micro_batches
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.model import PreferenceModel
 from rsidiff_kedro.rewards.open_clip import from_open_clip, vit_h_14
 from rsidiff_kedro.rewards.preprocessing import longest_side_padded, shortest_side_cropped
+from rsidiff_kedro.rewards.settings import AESTHETIC_HEAD, HPSV2, PICK_SCORE, VIT_H_14, VIT_L_14
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
-
-VIT_H_14 = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
-VIT_L_14 = "openai/clip-vit-large-patch14"
-HPSV2 = "xswu/HPSv2"
-PICK_SCORE = "yuvalkirstain/PickScore_v1"
-AESTHETIC_HEAD = "trl-lib/ddpo-aesthetic-predictor"
 
 
 class ClipEncoder(PreferenceModel):
@@ -209,45 +202,3 @@ class AestheticReward(ClipEncoder):
         size, features = (self.computing.micro_batch_size, list(self.image_features(images)))
         scores = in_micro_batches(features, size, lambda batch: self.head(torch.stack(batch))[:, 0])
         return np.array([float(score) for score in scores], np.float32)
-
-
-class Hpsv2Settings(Section):
-    """HPSv2.1 and HPSv2.0, each with its own file from one source.
-
-    Attributes:
-        checkpoint: a folder with the official files, a file, or a Hugging Face id.
-        revision: of a Hugging Face id: branch, tag or commit.
-        tokenizer: of CLIP: a folder or a Hugging Face id.
-        antialias: how images are downscaled; scores with and without differ by up to 0.025.
-        implementation: native, or the official package in an environment of its own (`make official-rewards`).
-    """
-
-    checkpoint: Checkpoint = Field(default=HPSV2, min_length=1)
-    revision: str | None = None
-    tokenizer: HubFolder = Field(default=VIT_H_14, min_length=1)
-    antialias: bool = False
-    implementation: Literal["native", "official"] = "native"
-
-
-class PickScoreSettings(Section):
-    """PickScore, in transformers' format."""
-
-    checkpoint: Checkpoint = Field(default=PICK_SCORE, min_length=1)
-    revision: str | None = None
-    tokenizer: HubFolder = Field(default=VIT_H_14, min_length=1)
-
-
-class ClipScoreSettings(Section):
-    """CLIPScore, in transformers' format; the default tokenizer is the checkpoint's own."""
-
-    checkpoint: Checkpoint = Field(default=VIT_L_14, min_length=1)
-    revision: str | None = None
-    tokenizer: HubFolder | None = None
-
-
-class AestheticSettings(Section):
-    """LAION's aesthetic predictor: a head, and the CLIP model that it was trained on."""
-
-    checkpoint: Checkpoint = Field(default=AESTHETIC_HEAD, min_length=1)
-    revision: str | None = None
-    clip: HubFolder = Field(default=VIT_L_14, min_length=1)

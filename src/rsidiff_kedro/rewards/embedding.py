@@ -12,8 +12,9 @@ from rsidiff_kedro.execution.engine import run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 from rsidiff_kedro.rewards.protocol import as_vectors
-from rsidiff_kedro.rewards.registry import RewardsSettings, load_features
+from rsidiff_kedro.rewards.registry import load_features
 from rsidiff_kedro.rewards.scoring import OnPictures, Pictures, shard_size
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 
 class Embedding(OnPictures):

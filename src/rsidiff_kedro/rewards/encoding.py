@@ -2,52 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor
 
-from rsidiff_kedro.core.devices import usable_devices
-from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.locations import NoResult
-from rsidiff_kedro.core.section import Section
-
 Item = TypeVar("Item")
-
-
-class DeviceError(InputError):
-    """A device for preference models that torch does not have."""
-
-
-class Computing(Section):
-    """Device, precision and batch size of preference models.
-
-    Attributes:
-        device: "auto" takes a GPU if there is one.
-        dtype: of the network; scores are float32 in any case.
-        micro_batch_size: images or prompts computed at once. Scores of two sizes may differ in the last digits, so
-            their record includes it.
-    """
-
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], NoResult()] = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    micro_batch_size: int = Field(default=8, ge=1, le=1024)
-
-    @property
-    def place(self) -> torch.device:
-        """Return the device; "auto" is the fastest one.
-
-        Raises:
-            DeviceError: torch has no such device here.
-        """
-        usable = usable_devices()
-        if self.device not in ("auto", *usable):
-            raise DeviceError(
-                f"rewards.device is {self.device!r}, but torch has {', '.join(usable)} here; set one or auto"
-            )
-        return torch.device(usable[0] if self.device == "auto" else self.device)
 
 
 def in_micro_batches(

@@ -2,21 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import BlipConfig
 from transformers.models.blip.modeling_blip import BlipVisionModel
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards.checkpoints import (
-    Checkpoint,
-    HubFolder,
     config_beside,
     read_weights,
     rename,
@@ -26,10 +22,9 @@ from rsidiff_kedro.rewards.encoding import image_key, in_micro_batches
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.model import PreferenceModel
 from rsidiff_kedro.rewards.preprocessing import shortest_side_cropped
+from rsidiff_kedro.rewards.settings import BERT, IMAGE_REWARD
 from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer
 
-HUB_ID = "THUDM/ImageReward"
-BERT = "google-bert/bert-base-uncased"
 MEAN, STANDARD_DEVIATION = 0.16717362830052426, 1.0333394966054072
 """Of the head's output on the authors' data; scores are standardized by them."""
 
@@ -46,15 +41,6 @@ _NAMES = (
     (r"^mlp\.layers\.", "head.layers."),
 )
 """The official names and those of `ImageRewardNetwork`."""
-
-
-class ImageRewardSettings(Section):
-    """ImageReward; fields as in `Hpsv2Settings`, with BERT's tokenizer."""
-
-    checkpoint: Checkpoint = Field(default=HUB_ID, min_length=1)
-    revision: str | None = None
-    tokenizer: HubFolder = Field(default=BERT, min_length=1)
-    implementation: Literal["native", "official"] = "native"
 
 
 class ImageRewardNetwork(nn.Module):
@@ -77,7 +63,7 @@ def from_official(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor
 class ImageRewardReward(PreferenceModel):
     """Scores images and prompts together; scores are comparable within a prompt only."""
 
-    hub_id: ClassVar[str] = HUB_ID
+    hub_id: ClassVar[str] = IMAGE_REWARD
     tokenizer_id: ClassVar[str | None] = BERT
     file_name: ClassVar[str] = "ImageReward.pt"
     network_class: ClassVar[Any] = ImageRewardNetwork

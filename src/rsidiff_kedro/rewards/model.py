@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from rsidiff_kedro.rewards.checkpoints import build_network, check_source, check_weights, describe, fetch, read_weights
-from rsidiff_kedro.rewards.encoding import Computing
+from rsidiff_kedro.rewards.settings import Computing
 
 
 class PreferenceModel(ABC):

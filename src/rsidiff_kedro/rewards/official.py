@@ -20,9 +20,9 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, MED_CONFIG_FILE, check_source, describe, fetch
-from rsidiff_kedro.rewards.encoding import Computing
 from rsidiff_kedro.rewards.model import PreferenceModel
 from rsidiff_kedro.rewards.official_worker import LIMIT, PACKAGES, main
+from rsidiff_kedro.rewards.settings import Computing
 
 BUILD = "make official-rewards"
 AT_ONCE = 32

@@ -1,21 +1,15 @@
 """Open preference models and image embeddings by name: `load_reward(name).score(images, prompts)`."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.locations import NoResult, OwnSettings
 from rsidiff_kedro.core.registry import Registry
-from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.rewards.clip import AestheticSettings, ClipScoreSettings, Hpsv2Settings, PickScoreSettings
-from rsidiff_kedro.rewards.encoding import Computing
-from rsidiff_kedro.rewards.image_reward import ImageRewardSettings
 from rsidiff_kedro.rewards.official import OfficialReward
 from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind
-from rsidiff_kedro.rewards.vote_settings import VotesSettings
+from rsidiff_kedro.rewards.settings import (
+    Computing,
+)
 
 BUILT_IN = {
     "proxy": "rsidiff_kedro.scenes.plugins.proxy:ProxyReward",
@@ -34,37 +28,6 @@ FEATURES = Registry("features", "rsidiff_kedro.features", {name: BUILT_IN[name] 
 
 OFFICIAL = "official_python"
 """The option that an official package is opened with, and no native model."""
-
-
-class RewardsSettings(Computing):
-    """Checkpoints of preference models and how they compute; a run opens only those that it names.
-
-    Attributes:
-        official_python: of the environment that `make official-rewards` builds, for `implementation: official`.
-        custom: keyword arguments of your own rewards and features, by name.
-    """
-
-    official_python: Annotated[Path, NoResult()] = Path("data/parity/official/bin/python")
-    hpsv2: Hpsv2Settings = Hpsv2Settings()
-    image_reward: ImageRewardSettings = ImageRewardSettings()
-    pick_score: PickScoreSettings = PickScoreSettings()
-    clip_score: ClipScoreSettings = ClipScoreSettings()
-    aesthetic: AestheticSettings = AestheticSettings()
-    votes: VotesSettings = VotesSettings()
-    custom: Annotated[dict[str, dict[str, Any]], OwnSettings()] = Field(default={})
-
-    def options(self, name: str) -> dict[str, Any]:
-        """Return the keyword arguments of a reward or embedding; none for those of the scenes."""
-        if name in self.custom:
-            return self.custom[name]
-        section = getattr(self, "hpsv2" if name.startswith("hpsv2_") else name, None)
-        if not isinstance(section, Section):
-            return {}
-        if isinstance(section, VotesSettings):
-            return section.model_dump() | {"feature_options": self.options(section.features)}
-        options = section.model_dump() | self.model_dump(include=set(Computing.model_fields))
-        official = options.pop("implementation", "native") == "official"
-        return options | ({"official_python": self.official_python} if official else {})
 
 
 def load_reward(name: str, **options: Any) -> Reward:

@@ -19,7 +19,8 @@ from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 from rsidiff_kedro.rewards.protocol import ScoreError, as_scores
-from rsidiff_kedro.rewards.registry import RewardsSettings, compares_samples, load_reward
+from rsidiff_kedro.rewards.registry import compares_samples, load_reward
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 SHARD_SIZE = 128
 """Images whose scores are saved together, rounded up to whole micro-batches."""

@@ -6,9 +6,9 @@ import torch
 from diffusers import SanaPipeline, SanaTransformer2DModel
 from torch import Tensor
 
+from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.families.flow_matching import FlowMatchingModel
-from rsidiff_kedro.diffusion.model_folder import ModelError
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0"
 

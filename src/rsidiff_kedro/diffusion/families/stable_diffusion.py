@@ -7,7 +7,8 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0"
 _REST = r"proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_shortcut"

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor
 
 from rsidiff_kedro.core.section import Section
+from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.families.flow_matching import JOINT_ATTENTION, FlowMatchingModel
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.model_folder import ModelError
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 
 class StableDiffusion3Options(Section):

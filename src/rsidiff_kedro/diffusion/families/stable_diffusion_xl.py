@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rsidiff_kedro.diffusion.conditioning import Conditioning
 from rsidiff_kedro.diffusion.families.stable_diffusion import StableDiffusion
-from rsidiff_kedro.diffusion.model import DiffusionModel, ModelSettings
+from rsidiff_kedro.diffusion.model import DiffusionModel
+from rsidiff_kedro.diffusion.settings import ModelSettings
 
 
 class StableDiffusionXL(DiffusionModel):

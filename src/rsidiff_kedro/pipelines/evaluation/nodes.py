@@ -4,14 +4,14 @@ import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
 from rsidiff_kedro.evaluation import metrics
-from rsidiff_kedro.evaluation.metrics import EvaluationSettings
 from rsidiff_kedro.evaluation.reward_gap import held_out_columns, reward_gap
+from rsidiff_kedro.evaluation.settings import EvaluationSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.method.gate import OPEN_GATE
 from rsidiff_kedro.pipelines.common import generate_images, score_images
-from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 
 def generate_images_unless_kept(

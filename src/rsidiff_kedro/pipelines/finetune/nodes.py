@@ -6,19 +6,18 @@ import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.core.training_set import TrainingSet
-from rsidiff_kedro.diffusion import training
-from rsidiff_kedro.diffusion.families import load_model
-from rsidiff_kedro.diffusion.lora import LoraSettings
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.training import FinetuneSettings
+from rsidiff_kedro.core.training_set import TrainingSet, effective_sample_size
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
-from rsidiff_kedro.method.replay import ReplaySettings, weighted_images, with_replay
-from rsidiff_kedro.method.weighting import effective_sample_size
+from rsidiff_kedro.method.replay import weighted_images, with_replay
+from rsidiff_kedro.method.settings import ReplaySettings
 
 
 def start_adapter(model: ModelSettings, seed: int, **settings: Any) -> Adapter:
     """Make the adapter of round 0, with which the model generates as the base does; `settings` are `LoraSettings`."""
+    from rsidiff_kedro.diffusion import training
+    from rsidiff_kedro.diffusion.opening import load_model
+
     return training.initial_adapter(load_model(model), LoraSettings(**settings), seed)
 
 
@@ -38,6 +37,8 @@ def finetune(
     round_number: int,
 ) -> tuple[Adapter, pd.DataFrame]:
     """Train the round's candidate; also return the log of its steps."""
+    from rsidiff_kedro.diffusion import training
+
     return training.finetune(model, parent, training_set, settings, seed, round_number, unfinished_folder())
 
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from rsidiff_kedro.diffusion.lora import LoraSettings
+from rsidiff_kedro.diffusion.settings import LoraSettings
 from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.pipelines.finetune import nodes
 from rsidiff_kedro.pipelines.stage import TRAINS, bind

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.method.gate import OPEN_GATE, GateSettings, accepts, compare_with_parent, scored_alike
+from rsidiff_kedro.method.gate import OPEN_GATE, accepts, compare_with_parent, scored_alike
+from rsidiff_kedro.method.settings import GateSettings
 
 
 def pass_gate(

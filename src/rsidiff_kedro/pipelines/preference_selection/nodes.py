@@ -5,8 +5,8 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.pipelines.common import SCORED
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 
 def score_images(

@@ -7,17 +7,14 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.families import embed_prompts, open_tokenizer
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
-from rsidiff_kedro.method import curation
-from rsidiff_kedro.method.curation import CurationSettings, ProbeSettings
-from rsidiff_kedro.prompts import filters, sources
-from rsidiff_kedro.prompts.filters import FilterSettings
+from rsidiff_kedro.method.settings import CurationSettings, ProbeSettings
+from rsidiff_kedro.prompts import sources
+from rsidiff_kedro.prompts.settings import FilterSettings
 from rsidiff_kedro.prompts.sources.source import Source
-from rsidiff_kedro.rewards.registry import RewardsSettings
 from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 
 def collect_prompts(source: dict[str, Any], evaluation_source: dict[str, Any] | None, seed: int) -> pd.DataFrame:
@@ -35,6 +32,9 @@ def filter_prompts(
     revision: str | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Drop prompts that the text encoder cannot read, that are blocked, or that repeat another."""
+    from rsidiff_kedro.diffusion.opening import open_tokenizer
+    from rsidiff_kedro.prompts import filters
+
     tokenizer = open_tokenizer(ModelSettings(family=family, base=base, revision=revision))
     canonical = sources.canonical_of(*filter(None, _sources(source, evaluation_source)))
     return filters.filter_prompts(collected, settings, tokenizer.count, tokenizer.max_tokens, canonical)
@@ -44,6 +44,8 @@ def generate_probe_images(
     candidates: pd.DataFrame, enabled: bool, probe: ProbeSettings, model: ModelSettings, seed: int
 ) -> ImageSet:
     """Generate a few images per candidate with the base model, without latents; none if curation is off."""
+    from rsidiff_kedro.diffusion.sampling import sample_images
+
     probed, unfinished = candidates if enabled else candidates.head(0), unfinished_folder()
     samples, title = probe.samples_per_prompt, "probe: generating images"
     made = sample_images(model, None, probed, samples, probe.sampler, seed, "probe", title, unfinished)
@@ -60,6 +62,9 @@ def select_pool(
     candidates: pd.DataFrame, probe_scores: pd.DataFrame, settings: dict[str, Any], model: ModelSettings, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Choose a diverse pool of the prompts that the model can learn from."""
+    from rsidiff_kedro.diffusion.opening import embed_prompts
+    from rsidiff_kedro.method import curation
+
     embed = partial(embed_prompts, model)
     return curation.select_pool(candidates, probe_scores, CurationSettings.model_validate(settings), seed, embed)
 

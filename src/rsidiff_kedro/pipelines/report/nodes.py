@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from rsidiff_kedro.evaluation import categories
 from rsidiff_kedro.execution.run_facts import run_facts
-from rsidiff_kedro.method.selection import SelectionSettings
+from rsidiff_kedro.method.settings import SelectionSettings
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.category_table import category_html, category_text
 from rsidiff_kedro.reporting.funnel import funnel

@@ -4,8 +4,7 @@ import pandas as pd
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.model import ModelSettings
-from rsidiff_kedro.diffusion.sampling import SynthesisSettings, sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SynthesisSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 
 
@@ -18,6 +17,8 @@ def generate_images(
     round_number: int,
 ) -> ImageSet:
     """Generate the round's images; each round has its own seeds."""
+    from rsidiff_kedro.diffusion.sampling import sample_images
+
     samples, sampler = settings.samples_per_prompt, settings.sampler
     purpose, title = f"round_{round_number}", "generating images"
     return sample_images(model, parent, prompts, samples, sampler, seed, purpose, title, unfinished_folder())

@@ -6,14 +6,12 @@ from typing import Any
 import pandas as pd
 
 from rsidiff_kedro.core.image_set import ImageSet, concatenate
-from rsidiff_kedro.diffusion.families import embed_prompts
-from rsidiff_kedro.diffusion.model import ModelSettings
+from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
-from rsidiff_kedro.method import weighting
-from rsidiff_kedro.method.weighting import WeightingSettings
+from rsidiff_kedro.method.settings import WeightingSettings
 from rsidiff_kedro.reporting.training_samples import training_samples
 from rsidiff_kedro.rewards.embedding import embed_sets
-from rsidiff_kedro.rewards.registry import RewardsSettings
+from rsidiff_kedro.rewards.settings import RewardsSettings
 
 
 def weigh_kept_images(
@@ -25,6 +23,9 @@ def weigh_kept_images(
     model: ModelSettings,
 ) -> pd.DataFrame:
     """Weigh the kept images by their distance to the reference: columns image_id, distance and weight."""
+    from rsidiff_kedro.diffusion.opening import embed_prompts
+    from rsidiff_kedro.method import weighting
+
     kept, reference = kept_images(images, selection), _reference_images(images, base_images, settings)
     sets = {"reference": reference, "kept": kept}
     theirs, ours = embed_sets(settings.features, models, sets, unfinished_folder())

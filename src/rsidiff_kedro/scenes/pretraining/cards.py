@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.stats import spearmanr
 
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.diffusion.model import SamplerSettings
+from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.evaluation.intervals import bootstrap_mean
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel, ProxyReward
 from rsidiff_kedro.scenes.pretraining.autoencoder import reconstruct

@@ -1,25 +1,25 @@
 """Define the nodes that train and measure the embedded default; each training resumes after a kill."""
 
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
-from rsidiff_kedro.diffusion.families import family_of
-from rsidiff_kedro.diffusion.model import ModelSettings, SamplerSettings, find_device
-from rsidiff_kedro.diffusion.model_folder import model_source
-from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.bases import model_source
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings, find_device
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
-from rsidiff_kedro.scenes.pretraining import annotators, autoencoder, cards, corpus, denoiser, proxy
+from rsidiff_kedro.scenes.pretraining import annotators, corpus, proxy
 from rsidiff_kedro.scenes.pretraining.fitting import LOGGED_EVERY
 from rsidiff_kedro.scenes.pretraining.pretraining_settings import BaseModelSettings
 from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene
-from rsidiff_kedro.scenes.world.judge import judge_images
+
+Network: TypeAlias = Any
+"""An autoencoder or a pipeline of diffusers, which is imported only when a node needs it."""
 
 
 def draw_clean_corpus(settings: BaseModelSettings) -> pd.DataFrame:
@@ -34,8 +34,12 @@ def draw_noisy_corpus(settings: BaseModelSettings) -> pd.DataFrame:
     return corpus.draw_corpus(given.size, given.two_objects, given.noise, settings.seed)
 
 
-def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[AutoencoderKL, pd.DataFrame]:
+def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple[Network, pd.DataFrame]:
     """Train the autoencoder on the corpus's pictures, or open a shipped one; also return the training log."""
+    from diffusers import AutoencoderKL
+
+    from rsidiff_kedro.scenes.pretraining import autoencoder
+
     if settings.autoencoder.shipped is not None:
         source = model_source(settings.autoencoder.shipped)
         return AutoencoderKL.from_pretrained(source, subfolder="vae", use_safetensors=True), _log([])
@@ -48,10 +52,10 @@ def train_autoencoder(pairs: pd.DataFrame, settings: BaseModelSettings) -> tuple
 def train_denoiser(
     clean_pairs: pd.DataFrame,
     pairs: pd.DataFrame,
-    vae: AutoencoderKL,
+    vae: Network,
     settings: BaseModelSettings,
     model: ModelSettings,
-) -> tuple[DiffusionPipeline, DiffusionPipeline, pd.DataFrame]:
+) -> tuple[Network, Network, pd.DataFrame]:
     """Train text encoders and denoiser on latents and captions, on the device of `model`.
 
     Args:
@@ -61,6 +65,8 @@ def train_denoiser(
     Returns:
         the base; the state after its first phase; the training log.
     """
+    from rsidiff_kedro.scenes.pretraining import autoencoder, denoiser
+
     given, corpora, device = settings.denoiser, {}, find_device(model.device)
     for clean in {phase.clean for phase in given.phases}:
         used = clean_pairs if clean else pairs
@@ -76,7 +82,7 @@ def train_denoiser(
 
 
 def draw_held_out(
-    base: DiffusionPipeline, settings: BaseModelSettings, model: ModelSettings, sampler: SamplerSettings
+    base: Network, settings: BaseModelSettings, model: ModelSettings, sampler: SamplerSettings
 ) -> ImageSet:
     """Generate images for prompts that are not in the corpus."""
     given = settings.held_out
@@ -85,7 +91,7 @@ def draw_held_out(
 
 
 def draw_annotated(
-    base: DiffusionPipeline, settings: BaseModelSettings, model: ModelSettings, sampler: SamplerSettings
+    base: Network, settings: BaseModelSettings, model: ModelSettings, sampler: SamplerSettings
 ) -> ImageSet:
     """Generate several images for each prompt of the annotators."""
     given = settings.proxy.annotation
@@ -95,6 +101,8 @@ def draw_annotated(
 
 def judge(images: ImageSet) -> pd.DataFrame:
     """Judge each image."""
+    from rsidiff_kedro.scenes.world.judge import judge_images
+
     texts = images.metadata["text"].tolist()
     return images.metadata[["image_id", "prompt_id", "text", "sample_index"]].join(judge_images(images.images, texts))
 
@@ -134,9 +142,9 @@ def train_proxy(
 
 
 def measure(
-    base: DiffusionPipeline,
+    base: Network,
     log: pd.DataFrame,
-    vae: AutoencoderKL,
+    vae: Network,
     images: ImageSet,
     verdicts: pd.DataFrame,
     first_phase_verdicts: pd.DataFrame,
@@ -145,6 +153,9 @@ def measure(
     sampler: SamplerSettings,
 ) -> tuple[dict[str, float], str]:
     """Measure the base and write its model card."""
+    from rsidiff_kedro.diffusion.opening import family_of
+    from rsidiff_kedro.scenes.pretraining import cards
+
     figures = cards.measure_base(vae, images, verdicts, settings.seed)
     figures |= {f"first_phase/{name}": value for name, value in cards.accuracy(first_phase_verdicts).items()}
     denoiser_name = family_of(model).denoiser_name
@@ -156,12 +167,14 @@ def measure_proxy(
     model: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
 ) -> tuple[dict[str, float], str]:
     """Measure the preference model on held-out prompts and write its model card."""
+    from rsidiff_kedro.scenes.pretraining import cards
+
     figures = cards.measure_proxy(model, images, verdicts)
     return figures, cards.proxy_card(figures, settings)
 
 
 def _generate(
-    base: DiffusionPipeline,
+    base: Network,
     scenes: list[Scene],
     samples: int,
     model: ModelSettings,
@@ -169,6 +182,9 @@ def _generate(
     seed: int,
     purpose: str,
 ) -> ImageSet:
+    from rsidiff_kedro.diffusion.opening import family_of
+    from rsidiff_kedro.diffusion.sampling import sample_images
+
     settings = model.model_copy(update={"base": "base_model", "revision": None})
     opened = family_of(model)(base.to(find_device(model.device)), settings)
     prompts = prompt_table([scene.caption for scene in scenes], source="grammar")

@@ -3,18 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
-from transformers import CLIPTokenizer
 
 from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.scenes.pretraining.corpus import NoiseRates
-from rsidiff_kedro.scenes.pretraining.denoiser import Denoiser
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule
-from rsidiff_kedro.scenes.pretraining.mmdit import MMDiTDenoiser, MMDiTSizes
-from rsidiff_kedro.scenes.pretraining.unet import UNetDenoiser, UNetSizes
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+    from rsidiff_kedro.scenes.pretraining.denoiser import Denoiser
 
 
 class CorpusSettings(Section):
@@ -72,7 +73,7 @@ class DenoiserSettings(Section, ABC):
         return kinds.get(str(value.get("kind")), cls)
 
     @abstractmethod
-    def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
+    def build(self, tokenizer: "CLIPTokenizer", latent_shape: tuple[int, int, int]) -> "Denoiser":
         """Build the untrained networks."""
 
 
@@ -81,8 +82,10 @@ class UNetSettings(DenoiserSettings):
 
     channels: tuple[int, ...] = Field(min_length=1)
 
-    def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
+    def build(self, tokenizer: "CLIPTokenizer", latent_shape: tuple[int, int, int]) -> "Denoiser":
         """Build the untrained networks."""
+        from rsidiff_kedro.scenes.pretraining.unet import UNetDenoiser, UNetSizes
+
         return UNetDenoiser(UNetSizes(self.channels, self.text_width, self.text_layers), tokenizer, latent_shape)
 
 
@@ -94,8 +97,10 @@ class MMDiTSettings(DenoiserSettings):
     head_width: int = Field(ge=4, multiple_of=4)
     shift: float = Field(gt=0)
 
-    def build(self, tokenizer: CLIPTokenizer, latent_shape: tuple[int, int, int]) -> Denoiser:
+    def build(self, tokenizer: "CLIPTokenizer", latent_shape: tuple[int, int, int]) -> "Denoiser":
         """Build the untrained networks."""
+        from rsidiff_kedro.scenes.pretraining.mmdit import MMDiTDenoiser, MMDiTSizes
+
         sizes = self.model_dump(include={field.name for field in fields(MMDiTSizes)})
         return MMDiTDenoiser(MMDiTSizes(**sizes), tokenizer, latent_shape)
 
