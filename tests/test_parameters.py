@@ -40,8 +40,8 @@ def names_written_in(path: Path) -> set[str]:
         return "\n".join(f"{comment[1]}{name}: null" for name in comment[2].split(", "))
 
     text = path.read_text(encoding="utf-8")
-    # A section that holds nothing but such comments is written as `{}`, with the comment behind it or below.
-    text = re.sub(r"^( *)(\w+): \{\} +(# [a-z_, ]+: set)\b.*$", r"\1\2: {}\n\1  \3", text, flags=re.MULTILINE)
+    # A section that holds nothing but such comments is written as `{}` or null, with the comment behind it or below.
+    text = re.sub(r"^( *)(\w+): (?:\{\}|null) +(# [a-z_, ]+: set)\b.*$", r"\1\2: {}\n\1  \3", text, flags=re.MULTILINE)
     text = re.sub(r"^( *)# ([a-z_, ]+): set\b.*$", as_yaml, text, flags=re.MULTILINE)
     return names_in(yaml.safe_load(re.sub(r": \{\}(?=.*\n +[a-z])", ":", text)))
 

@@ -12,13 +12,7 @@ from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import holds_credential
 from rsidiff_kedro.core.validation import explain
-from rsidiff_kedro.diffusion.settings import (
-    FinetuneSettings,
-    ModelSettings,
-    SamplerSettings,
-    SftSettings,
-    SynthesisSettings,
-)
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings, SftSettings
 from rsidiff_kedro.evaluation.settings import EvaluationSettings
 from rsidiff_kedro.execution.engine import ExecutionSettings
 from rsidiff_kedro.method.settings import (
@@ -26,6 +20,7 @@ from rsidiff_kedro.method.settings import (
     GateSettings,
     ReplaySettings,
     SelectionSettings,
+    SynthesisSettings,
     WeightingSettings,
 )
 from rsidiff_kedro.pipelines import stages
@@ -64,7 +59,8 @@ class Parameters(Section):
         """Return every reward that a run opens."""
         selection = self.preference_selection
         names = {*self.evaluation.rewards, *selection.rewards, *selection.floors}
-        return names | ({self.prompt_curation.probe.reward} if self.prompt_curation.enabled else set())
+        names |= {self.prompt_curation.probe.reward} if self.prompt_curation.enabled else set()
+        return names | ({self.synthesis.early_dropping.reward} if self.synthesis.early_dropping else set())
 
     def within(self, root: Path) -> "Parameters":
         """Make relative paths absolute; like the catalog's, they are relative to the project's root."""

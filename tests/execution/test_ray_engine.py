@@ -23,6 +23,7 @@ from ray_work import MODEL, Troubled, generate
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.diffusion.early_dropping import EarlyDropping
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.real_images import encode_pairs
 from rsidiff_kedro.diffusion.settings import FinetuneSettings
@@ -31,7 +32,7 @@ from rsidiff_kedro.execution.engine import ExecutionError, ExecutionSettings, ru
 from rsidiff_kedro.execution.local import split
 from rsidiff_kedro.execution.ray_engine import RayEngine
 from rsidiff_kedro.rewards.embedding import embed_sets
-from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.scoring import RewardOpening, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
 MISSING = importlib.util.find_spec("ray") is None
@@ -79,6 +80,16 @@ def assert_equal(images: ImageSet, others: ImageSet) -> None:
     assert images.latents is not None and others.latents is not None
     assert torch.equal(images.latents[:], others.latents[:])
     assert [path.read_bytes() for path in images.images.paths] == [path.read_bytes() for path in others.images.paths]
+
+
+def test_workers_drop_the_samples_early_that_one_process_drops(ray_engine: RayEngine, tmp_path: Path) -> None:
+    dropping = EarlyDropping(2, RewardOpening("proxy", RewardsSettings()), 2)
+    (tmp_path / "workers").mkdir()
+    together = generate(tmp_path / "workers", samples=2, dropping=dropping)
+    set_engine(None)
+    (tmp_path / "one").mkdir()
+    assert_equal(together, generate(tmp_path / "one", samples=2, dropping=dropping))
+    assert together.metadata["dropped"].sum() == len(together) / 2
 
 
 def process_of(engine: RayEngine, place: int) -> int:

@@ -270,3 +270,12 @@ def test_the_quantization_of_text_encoders_counts_in_every_step_that_opens_the_m
 def test_the_option_device_of_ones_own_reward_counts(key: Key) -> None:
     one, other = (key("rewards", rewards={"custom": {"mine:R": {"device": each}}}) for each in ("cpu", "auto"))
     assert one != other
+
+
+def test_preference_models_count_only_where_the_step_names_one(key: Key) -> None:
+    """Synthesis opens one for early dropping alone."""
+    named = {"synthesis": {"early_dropping": {"after": 2, "reward": "proxy"}}}
+    named["synthesis"]["sampler"] = {"num_inference_steps": 4, "guidance_scale": 2.0, "micro_batch_size": 4}
+    names, one, other = ("synthesis", "rewards"), {"micro_batch_size": 3}, {"micro_batch_size": 4}
+    assert key(*names, rewards=one) == key(*names, rewards=other)
+    assert key(*names, rewards=one, **named) != key(*names, rewards=other, **named)

@@ -10,6 +10,26 @@ from pydantic import ValidationError
 from rsidiff_kedro.method.selection import ROUNDING, SelectionError, select_samples
 from rsidiff_kedro.method.settings import SelectionSettings
 
+EARLY = pd.DataFrame(
+    {
+        "image_id": ["a0", "a1", "a2", "a3", "b0", "b1"],
+        "prompt_id": ["a"] * 4 + ["b"] * 2,
+        "proxy": [9.0, 2.0, 1.0, 8.0, 0.0, 5.0],
+        "dropped": [True, False, False, True, False, True],
+    }
+)
+"""Those that were dropped early would win."""
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_samples_that_were_dropped_early_are_ranked_last_and_never_kept(enabled) -> None:
+    settings = SelectionSettings(enabled=enabled, rewards={"proxy": 1.0}, keep_per_prompt=3, max_gap=1.0)
+    table = select_samples(EARLY, settings, seed=0)
+    assert table["kept"].tolist() == [False, True, True, False, True, False]
+    assert table["reason"].tolist() == ["early", "", "", "early", "", "early"]
+    assert table["rank"].tolist() == [3, 1, 2, 4, 1, 2]
+
+
 reward = st.floats(-3, 3, width=32)
 tables = st.lists(st.tuples(st.sampled_from("pqr"), reward, reward), min_size=2, max_size=24).map(
     lambda rows: pd.DataFrame(

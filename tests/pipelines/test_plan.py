@@ -51,6 +51,13 @@ def test_time_follows_steps_and_rounds(project: Path) -> None:
     assert run_seconds(parameters(rounds=4), Speed(0.0, 0.0, 1.0)) == 4 * 3 * 4
 
 
+def test_early_dropping_saves_the_steps_of_half_of_the_samples(project: Path) -> None:
+    sampler = {"num_inference_steps": 6, "guidance_scale": 2.0, "micro_batch_size": 8}
+    synthesis = {"sampler": sampler, "early_dropping": {"after": 2, "reward": "proxy"}}
+    without = run_seconds(parameters(synthesis={"sampler": sampler}), Speed(1.0, 0.0, 0.0))
+    assert run_seconds(parameters(synthesis=synthesis), Speed(1.0, 0.0, 0.0)) == without - 24 / 2 * 4
+
+
 @pytest.mark.parametrize(
     ("speed", "said"),
     [(None, "Time: `kedro rsi plan` measures it"), (Speed(0.0, 0.0, 60.0), "Time: about 24 min 00 s of")],

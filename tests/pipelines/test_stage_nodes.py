@@ -3,14 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.opening import load_model
-from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, SamplerSettings, SynthesisSettings
+from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
-from rsidiff_kedro.method.settings import ProbeSettings, WeightingSettings
+from rsidiff_kedro.method.selection import select_samples
+from rsidiff_kedro.method.settings import (
+    EarlyDroppingSettings,
+    ProbeSettings,
+    SelectionSettings,
+    SynthesisSettings,
+    WeightingSettings,
+)
 from rsidiff_kedro.pipelines.preference_selection.nodes import score_images
 from rsidiff_kedro.pipelines.prompt_curation import nodes as curation
 from rsidiff_kedro.pipelines.synthesis.nodes import generate_images
@@ -65,15 +73,56 @@ def test_every_drop_is_in_one_table() -> None:
 
 
 def test_synthesis_generates_as_many_images_per_prompt_as_are_asked_for(adapter: Adapter) -> None:
-    images = generate_images(PROMPTS, adapter, MODEL, SynthesisSettings(samples_per_prompt=3, sampler=QUICK), 0, 2)
+    images = generate_images(
+        PROMPTS, adapter, MODEL, SynthesisSettings(samples_per_prompt=3, sampler=QUICK), REWARDS, 0, 2
+    )
     assert images.metadata["prompt_id"].value_counts().tolist() == [3, 3]
     assert images.metadata["image_id"].is_unique
     assert images.latents is not None and len(images.latents) == 6
 
 
+def test_early_dropping_goes_through_scoring_and_selection_and_is_no_reference(adapter: Adapter) -> None:
+    dropping = EarlyDroppingSettings(after=2, reward="proxy")
+    settings = SynthesisSettings(
+        samples_per_prompt=4,
+        sampler=QUICK.model_copy(update={"num_inference_steps": 4}),
+        early_dropping=dropping,
+    )
+    images = generate_images(PROMPTS, adapter, MODEL, settings, REWARDS, 0, 2)
+    dropped = images.metadata["dropped"]
+    early = images.metadata.groupby("prompt_id")["early_reward"].rank(ascending=False)
+    assert dropped.tolist() == (early > 2).tolist() and dropped.sum() == 4
+    scores = score_images(images, {"proxy": 1.0}, {}, REWARDS)
+    selection = select_samples(scores, SelectionSettings(rewards={"proxy": 1.0}, keep_per_prompt=4), 0)
+    assert selection["reason"].tolist() == ["early" if each else "" for each in dropped]
+    weighting = WeightingSettings(features="proxy", reference="round")
+    weights = weigh_kept_images(images, selection, images, weighting, REWARDS, MODEL)
+    done = images.select((~dropped).to_numpy().nonzero()[0])
+    alone = weigh_kept_images(done, selection[~dropped], done, weighting, REWARDS, MODEL)
+    pd.testing.assert_frame_equal(weights, alone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"samples_per_prompt": 1}, "samples_per_prompt is 1; raise it"),
+        ({"early_dropping": {"after": 4, "reward": "proxy"}}, r"early_dropping.after \(4\) must be less than"),
+        ({"samples_per_prompt": 3}, r"micro_batch_size \(4\) must be a multiple of samples_per_prompt \(3\)"),
+        ({"early_dropping": {"after": 1, "reward": "proxy"}}, "greater than or equal to 2"),
+    ],
+)
+def test_early_dropping_that_is_not_possible_is_refused(changes: dict[str, object], said: str) -> None:
+    sampler = QUICK.model_copy(update={"num_inference_steps": 4})
+    given = {"samples_per_prompt": 4, "sampler": sampler, "early_dropping": {"after": 2, "reward": "proxy"}}
+    with pytest.raises(ValidationError, match=said):
+        SynthesisSettings.model_validate(given | changes)
+
+
 def test_rounds_generate_with_other_noise(adapter: Adapter) -> None:
     settings = SynthesisSettings(samples_per_prompt=1, sampler=QUICK)
-    first, again, second = (generate_images(PROMPTS, adapter, MODEL, settings, 0, number) for number in (1, 1, 2))
+    first, again, second = (
+        generate_images(PROMPTS, adapter, MODEL, settings, REWARDS, 0, number) for number in (1, 1, 2)
+    )
     assert first.latents.equal(again.latents)
     assert not first.latents.equal(second.latents)
 

@@ -12,6 +12,7 @@ import torch
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.diffusion.early_dropping import EarlyDropping
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import ModelSettings, Runtime, SamplerSettings
 from rsidiff_kedro.execution.engine import ExecutionSettings, Task, set_engine
@@ -56,9 +57,11 @@ class Troubled(Task[str, torch.Tensor]):
         return self
 
 
-def generate(folder: Path | None, samples: int = 4, runtime: Runtime = "torch") -> ImageSet:
+def generate(
+    folder: Path | None, samples: int = 4, runtime: Runtime = "torch", dropping: EarlyDropping | None = None
+) -> ImageSet:
     sampler = SAMPLER.model_copy(update={"runtime": runtime})
-    return sample_images(MODEL, None, PROMPTS, samples, sampler, 0, "ray", "generating", folder)
+    return sample_images(MODEL, None, PROMPTS, samples, sampler, 0, "ray", "generating", folder, dropping)
 
 
 if __name__ == "__main__":

@@ -284,11 +284,17 @@ class DiffusionModel(ABC):
 
     @torch.no_grad()
     def generate(
-        self, noise: Tensor, conditioning: Conditioning, sampler: SamplerSettings, generators: list[torch.Generator]
+        self,
+        noise: Tensor,
+        conditioning: Conditioning,
+        sampler: SamplerSettings,
+        generators: list[torch.Generator],
+        after_step: Callable[..., dict[str, Tensor]] | None = None,
     ) -> Tensor:
         """Denoise noise [n, channels, height, width] with the pipeline's own scheduler to latents of the same shape.
 
-        `generators`, one per sample, made the noise; a scheduler that adds noise continues with them.
+        `generators`, one per sample, made the noise; a scheduler that adds noise continues with them. `after_step` is
+        the pipeline's `callback_on_step_end`.
         """
         inputs = dict(conditioning.tensors)
         if self.negative_prompt and sampler.guidance_scale > 1.0:
@@ -305,6 +311,7 @@ class DiffusionModel(ABC):
                 num_inference_steps=sampler.num_inference_steps,
                 guidance_scale=sampler.guidance_scale,
                 output_type="latent",
+                callback_on_step_end=after_step,
             ).images
         except (IndexError, ZeroDivisionError) as error:
             raise ModelError(

@@ -59,18 +59,6 @@ class SamplerSettings(Section):
     runtime: Runtime = "torch"
 
 
-class SynthesisSettings(Section):
-    """Settings for generating a round's training images.
-
-    Attributes:
-        samples_per_prompt: images per prompt, of which preference selection keeps some.
-        sampler: how they are generated.
-    """
-
-    samples_per_prompt: int = Field(ge=1)
-    sampler: SamplerSettings
-
-
 class LossSettings(Section):
     """Options of the training loss.
 

@@ -1,8 +1,9 @@
 """Keep the shards that a step has finished, in memory or in a folder from which a killed run continues."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from PIL import Image
@@ -23,12 +24,16 @@ class PartialResults:
 
     Args:
         folder: of unfinished work; None keeps everything in memory.
+
+    Attributes:
+        further: tensors of the shard that was loaded last, beside its values.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._images: list[Image.Image] = []
         self._paths: list[Path] = []
+        self.further: dict[str, Tensor] = {}
 
     @property
     def images(self) -> Sequence[Image.Image]:
@@ -49,12 +54,18 @@ class PartialResults:
         if found is None or VALUES not in found or len(found[VALUES]) != count:
             return None
         self._paths += paths
+        self.further = {name: tensor for name, tensor in found.items() if name != VALUES}
         return found[VALUES]
 
     def save(
-        self, key: str, values: Tensor, image_names: Sequence[str] = (), images: Sequence[Image.Image] = ()
+        self,
+        key: str,
+        values: Tensor,
+        image_names: Sequence[str] = (),
+        images: Sequence[Image.Image] = (),
+        further: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
-        """Keep a shard's values and images."""
+        """Keep a shard's values and images, and further tensors by their names unless they are empty."""
         if self._folder is None:
             self._images += images
             return
@@ -65,7 +76,8 @@ class PartialResults:
             # A worker of a run that was killed may still write the same. The digest shows what a power cut tears.
             with replacing(path, sync=False) as partial:
                 image.save(partial, **PNG)
-        save_tensors({VALUES: values}, _file(self._folder, key), _notes(paths))
+        tensors = {VALUES: values, **{name: tensor for name, tensor in further.items() if len(tensor)}}
+        save_tensors(tensors, _file(self._folder, key), _notes(paths))
         self._paths += paths
 
 

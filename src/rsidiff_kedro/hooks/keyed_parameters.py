@@ -11,6 +11,7 @@ from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.core.locations import Found, Location, NoResult, marked
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.provenance.content_digest import fingerprint
+from rsidiff_kedro.rewards.registry import FEATURES, REWARDS
 
 _REWARDS = "rewards"
 _PACKAGE = Path(rsidiff_kedro.__file__).parent
@@ -39,6 +40,8 @@ class KeyedParameters:
         models = plain.get(_REWARDS, {})
         for name in list(named):  # the features that a named reward reads are named by it
             named |= {*texts(models.get(_section_of(name)))}
+        if named and _REWARDS in plain and not any(map(_is_model, named)):  # the step opens none as it is set
+            plain[_REWARDS] = {}
         return {name: self._resolved(value, name, named) for name, value in plain.items()}
 
     def _resolved(self, value: Any, path: str, named: set[str]) -> Any:
@@ -83,6 +86,11 @@ def _is_read(path: str, named: set[str]) -> bool:
     """Tell whether a step that names these rewards opens what a parameter names; it may hold those of others too."""
     section, _, rest = path.partition(".")
     return section != _REWARDS or any(rest.startswith(f"{_section_of(name)}.") for name in named)
+
+
+def _is_model(text: str) -> bool:
+    """Tell whether a text may name a preference model or an embedding."""
+    return ":" in text or text in REWARDS or text in FEATURES
 
 
 def _section_of(reward: str) -> str:

@@ -1,8 +1,8 @@
 """Preference selection: keep the samples of each prompt that score about as well as its best sample.
 
 1. Score. A single reward is the score. Several are put on one scale within the prompt, then averaged by weight.
-2. Limits. Drop samples below a reward's floor (`floors`), less than `min_margin` above their prompt's mean score, or
-   more than `max_gap` below its best score.
+2. Limits. Drop samples that early dropping has not denoised to the end, that are below a reward's floor (`floors`),
+   less than `min_margin` above their prompt's mean score, or more than `max_gap` below its best score.
 3. Number. Keep the best `keep_per_prompt` of the rest.
 
 A preference model also ranks correct samples, by tastes such as a background or a size. Keeping only the best sample
@@ -11,6 +11,7 @@ clearly.
 """
 
 import logging
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -34,14 +35,16 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     """Decide for each sample whether it is kept, and why not.
 
     Args:
-        scores: one row per image, in any order: image_id, prompt_id and one column per reward.
+        scores: one row per image, in any order: image_id, prompt_id and one column per reward; `dropped`, if there is
+            such a column, marks samples that were not denoised to the end, which are ranked last and never kept.
         settings: see `SelectionSettings`.
         seed: of the random choice when selection is off.
 
     Returns:
         The rows of `scores` in their order, with `score`, `rank` (1 is the best of the prompt; ties go by image_id),
-        `margin` (score minus the prompt's mean score), `kept` and `reason`: "" if kept; "floor", "margin" or "gap" for
-        the first limit that the sample fails; "rank" if enough better ones pass; "not drawn" if selection is off.
+        `margin` (score minus the prompt's mean score), `kept` and `reason`: "" if kept; "early" if it was dropped
+        early; "floor", "margin" or "gap" for the first limit that the sample fails; "rank" if enough better ones pass;
+        "not drawn" if selection is off.
 
     Raises:
         SelectionError: a column is missing, an image appears twice, a reward is not finite or the same for every
@@ -51,9 +54,15 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     table = scores.reset_index(drop=True).sort_values(["prompt_id", "image_id"])
     table["score"] = combined_score(table, settings)
     table["margin"] = table["score"] - table.groupby("prompt_id")["score"].transform("mean")
-    table = table.sort_values(["prompt_id", "score", "image_id"], ascending=[True, False, True])
+    early = table["dropped"] if "dropped" in table else pd.Series(False, index=table.index)
+    table = table.assign(early=early).sort_values(
+        ["prompt_id", "early", "score", "image_id"], ascending=[True, True, False, True]
+    )
     table["rank"] = table.groupby("prompt_id").cumcount() + 1
-    table["reason"] = _apply_limits(table, settings) if settings.enabled else _choose_at_random(table, settings, seed)
+    done, choose = table[~table["early"]], _apply_limits
+    if not settings.enabled:
+        choose = partial(_choose_at_random, seed=seed)
+    table["reason"] = choose(done, settings).reindex(table.index, fill_value="early")
     table["kept"] = table["reason"] == ""
     if not table["kept"].any():
         raise SelectionError(_why_nothing_is_kept(table["reason"].value_counts().to_dict(), settings))

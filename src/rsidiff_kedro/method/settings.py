@@ -123,6 +123,51 @@ class CurationSettings(Section):
                 )
 
 
+class EarlyDroppingSettings(Section):
+    """Dropping the worse half of each prompt's samples before they are denoised to the end.
+
+    Attributes:
+        after: denoising steps after which the samples' images are predicted and scored.
+        reward: scores the predicted images.
+    """
+
+    after: int = Field(ge=2)
+    reward: RewardName
+
+
+class SynthesisSettings(Section):
+    """Settings for generating a round's training images.
+
+    Attributes:
+        samples_per_prompt: images per prompt, of which preference selection keeps some.
+        sampler: how they are generated.
+        early_dropping: None denoises all samples to the end.
+    """
+
+    samples_per_prompt: int = Field(ge=1)
+    sampler: SamplerSettings
+    early_dropping: EarlyDroppingSettings | None = None
+
+    @model_validator(mode="after")
+    def _can_drop(self) -> Self:
+        given, samples, sampler = self.early_dropping, self.samples_per_prompt, self.sampler
+        if given is None:
+            return self
+        if samples < 2:
+            raise ValueError(f"early_dropping halves a prompt's samples, and samples_per_prompt is {samples}; raise it")
+        if given.after >= sampler.num_inference_steps:
+            raise ValueError(
+                f"early_dropping.after ({given.after}) must be less than sampler.num_inference_steps "
+                f"({sampler.num_inference_steps})"
+            )
+        if sampler.micro_batch_size % samples:
+            raise ValueError(
+                f"early_dropping compares the samples of a prompt, so sampler.micro_batch_size "
+                f"({sampler.micro_batch_size}) must be a multiple of samples_per_prompt ({samples})"
+            )
+        return self
+
+
 class SelectionSettings(Section):
     """Rules for keeping samples of a prompt.
 

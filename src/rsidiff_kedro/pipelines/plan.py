@@ -12,6 +12,7 @@ from rsidiff_kedro.diffusion.quantization import BYTES
 from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.diffusion.timing import Speed
 from rsidiff_kedro.evaluation.settings import rounds_to_test
+from rsidiff_kedro.method.settings import SynthesisSettings
 from rsidiff_kedro.reporting.values import duration
 
 if TYPE_CHECKING:
@@ -102,11 +103,21 @@ def run_seconds(parameters: "Parameters", speed: Speed) -> float:
     counts, curation = count_images(parameters), parameters.prompt_curation
     image_steps = (
         counts.probed * curation.probe.sampler.num_inference_steps
-        + counts.generated * parameters.synthesis.sampler.num_inference_steps
+        + counts.generated * _mean_steps(parameters.synthesis)
         + counts.evaluated * parameters.sampler.num_inference_steps
     )
     trained = parameters.rounds * parameters.finetune.steps * parameters.finetune.batch_size
     return image_steps * speed.image_step + counts.images * speed.image + trained * speed.trained_image
+
+
+def _mean_steps(synthesis: SynthesisSettings) -> float:
+    """Return the denoising steps per sample, of which early dropping leaves out some."""
+    steps, samples, given = (
+        synthesis.sampler.num_inference_steps,
+        synthesis.samples_per_prompt,
+        synthesis.early_dropping,
+    )
+    return steps if given is None else steps - (steps - given.after) * (samples // 2) / samples
 
 
 def plan_lines(parameters: "Parameters", folder: Path, data: Path, speed: Speed | None = None) -> list[str]:

@@ -18,6 +18,7 @@ EXPLANATIONS = {
     "margin": "too near its prompt's mean (min_margin)",
     "floor": "below a reward's floor",
     "not drawn": "not in the random subset",
+    "early": "worse half of its prompt, dropped before it was denoised to the end (early_dropping)",
 }
 """Rules and reasons whose names do not say enough."""
 

@@ -69,6 +69,29 @@ def with_scores(
     return scored
 
 
+@dataclass(frozen=True)
+class RewardOpening:
+    """Opens a reward by its name, in this or another process, as a function of images and their prompts."""
+
+    name: str
+    settings: RewardsSettings
+
+    def open(self) -> Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]:
+        """Return what scores images: float32 [n]; it raises ScoreError if a score is not finite."""
+        reward = load_reward(self.name, **self.settings.options(self.name))
+
+        def score(images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+            scores = as_scores(reward.score(images, prompts), len(prompts), self.name)
+            if not np.isfinite(scores).all():
+                raise ScoreError(
+                    f"the reward {self.name!r} is NaN or infinite for a predicted image of {prompts[0][:60]!r}; look "
+                    "at the checkpoint, use rewards.dtype=float32, or set synthesis.early_dropping=null"
+                )
+            return scores
+
+        return score
+
+
 Pictures = tuple[Sequence[Image.Image], Sequence[str]]
 """Images and their prompts."""
 

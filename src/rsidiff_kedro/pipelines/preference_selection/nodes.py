@@ -13,4 +13,5 @@ def score_images(
     images: ImageSet, rewards: dict[str, float], floors: dict[str, float], models: RewardsSettings
 ) -> pd.DataFrame:
     """Score a round's images with every reward that selects or has a floor."""
-    return with_scores(images.metadata[SCORED], images.images, [*rewards, *floors], models, unfinished_folder())
+    columns = [*SCORED, *images.metadata.columns.intersection(["dropped"])]
+    return with_scores(images.metadata[columns], images.images, [*rewards, *floors], models, unfinished_folder())

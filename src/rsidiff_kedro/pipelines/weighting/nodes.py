@@ -43,10 +43,20 @@ def show_training_samples(
 
 
 def _reference_images(images: ImageSet, base_images: ImageSet, settings: WeightingSettings) -> ImageSet:
-    """Return the images that the kept ones are compared with; in round 1 the two sets are the same."""
+    """Return the images that the kept ones are compared with; in round 1 the two sets are the same.
+
+    Those that were dropped early are no images of the model.
+    """
+    images, base_images = _denoised(images), _denoised(base_images)
     if settings.reference == "round" or images.metadata.equals(base_images.metadata):
         return images
     return base_images if settings.reference == "base" else concatenate([base_images, images])
+
+
+def _denoised(images: ImageSet) -> ImageSet:
+    if "dropped" not in images.metadata:
+        return images
+    return images.select((~images.metadata["dropped"]).to_numpy().nonzero()[0])
 
 
 def kept_images(images: ImageSet, selection: pd.DataFrame) -> ImageSet:

@@ -1,0 +1,171 @@
+"""The worse half of a prompt's samples is denoised for some steps only; the others stay what they are without it."""
+
+from dataclasses import dataclass, field
+from functools import wraps
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
+
+from rsidiff_kedro.diffusion.bases import ModelError
+from rsidiff_kedro.diffusion.early_dropping import EarlyDropping, _moment, better_half, predicted_clean
+from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.sampling import sample_images
+from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings
+
+PROMPTS = pd.DataFrame({"prompt_id": ["aa", "bb", "cc"], "text": ["a red circle", "a blue square", "a cat"]})
+SAMPLER = SamplerSettings(num_inference_steps=4, guidance_scale=3.0, micro_batch_size=4)
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """A score, and the number of times that it was opened."""
+
+    opened: list[int] = field(default_factory=list)
+
+    def open(self):
+        self.opened.append(1)
+        return lambda images, prompts: np.array([np.asarray(image).mean() for image in images])
+
+
+def generate(model, score=None, folder=None, sampler=SAMPLER, after=2):
+    dropping = EarlyDropping(after, score, 2) if score is not None else None
+    return sample_images(model, None, PROMPTS, 2, sampler, 0, "test", "generating", folder, dropping)
+
+
+def pixels(images):
+    return np.stack([np.asarray(image) for image in images.images]).astype(int)
+
+
+@pytest.fixture
+def opened(family_folder, family):
+    return load_model(ModelSettings(family=family, base=str(family_folder(family)), resolution=32))
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_early_dropping_computes_half_of_the_samples_and_leaves_these_as_they_are(opened, guidance_scale, monkeypatch):
+    sampler = SAMPLER.model_copy(update={"guidance_scale": guidance_scale})
+    whole, rows = generate(opened, sampler=sampler), []
+    kind, forward = type(opened.denoiser), type(opened.denoiser).forward
+
+    @wraps(forward)
+    def count(module, *args, **kwargs):
+        rows.append(len(args[0] if args else kwargs["hidden_states"]))
+        return forward(module, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "forward", count)
+    images = generate(opened, Brightness(), sampler=sampler)
+    dropped = images.metadata["dropped"].to_numpy()
+    assert dropped.reshape(3, 2).sum(axis=1).tolist() == [1, 1, 1]
+    early = images.metadata["early_reward"].to_numpy().reshape(3, 2)
+    assert (dropped.reshape(3, 2) == (early < early.max(axis=1, keepdims=True))).all()
+    assert abs(pixels(images) - pixels(whole))[~dropped].max() <= 1
+    torch.testing.assert_close(images.latents[:][~dropped], whole.latents[:][~dropped], rtol=1e-3, atol=1e-3)
+    # The picture of a dropped sample is the one that was scored.
+    np.testing.assert_allclose(pixels(images).mean(axis=(1, 2, 3))[dropped], early.ravel()[dropped], atol=1e-3)
+    whole_batch = rows[0]  # twice the samples where guidance passes each twice
+    assert rows == [whole_batch, whole_batch, whole_batch // 2, whole_batch // 2] * 2
+    assert "forward" not in vars(opened.denoiser)  # as before
+
+
+def test_without_it_the_table_of_images_has_no_further_column(model):
+    assert not {"dropped", "early_reward"} & set(generate(load_model(model)).metadata.columns)
+
+
+def test_a_continued_run_knows_what_was_dropped_and_scores_nothing_again(model, tmp_path):
+    first, score = generate(load_model(model), Brightness(), tmp_path), Brightness()
+    again = generate(load_model(model), score, tmp_path)
+    pd.testing.assert_frame_equal(first.metadata, again.metadata)
+    assert (pixels(first) == pixels(again)).all() and score.opened == []
+    in_memory = generate(load_model(model), Brightness())
+    pd.testing.assert_frame_equal(first.metadata, in_memory.metadata)
+
+
+def test_the_denoiser_is_as_before_after_an_error(model):
+    def refuse(images, prompts):
+        raise OSError("no reward")
+
+    opened = load_model(model)
+    with pytest.raises(OSError, match="no reward"):
+        generate(opened, SimpleNamespace(open=lambda: refuse))
+    assert "forward" not in vars(opened.denoiser)
+
+
+@pytest.mark.parametrize(
+    ("scores", "samples", "kept"),
+    [
+        ([1, 2, 4, 3], 2, [0, 1, 1, 0]),
+        ([1, 1, 1, 1], 4, [1, 1, 0, 0]),
+        ([3, 1, 2], 3, [1, 0, 1]),
+        ([0, 5, 5, 5, 1], 5, [0, 1, 1, 1, 0]),
+    ],
+)
+def test_the_better_half_is_rounded_up_and_the_first_of_equal_samples_wins(scores, samples, kept):
+    assert better_half(np.array(scores, np.float32), samples).tolist() == list(map(bool, kept))
+
+
+LINEAR = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+SCHEDULERS = {
+    "ddim": DDIMScheduler(clip_sample=False, **LINEAR),
+    "euler": EulerDiscreteScheduler(**LINEAR),
+    "dpm solver": DPMSolverMultistepScheduler(**LINEAR),
+    "dpm solver of a flow": DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    ),
+    "unipc": UniPCMultistepScheduler(**LINEAR),
+    "deis": DEISMultistepScheduler(**LINEAR),
+    "lms": LMSDiscreteScheduler(**LINEAR),
+    "pndm": PNDMScheduler(skip_prk_steps=True, **LINEAR),
+    "flow matching": FlowMatchEulerDiscreteScheduler(shift=3.0),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_prediction_of_a_perfect_denoiser_is_the_clean_image(name):
+    """A denoiser that knows clean latents and noise moves along the straight line between them, in every scheduler."""
+    scheduler, flow = SCHEDULERS[name], "flow" in name
+    clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler.set_timesteps(8)
+    add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else None
+    first, moments = scheduler.timesteps[:1], []
+    latents = add(clean, first, noise) if add is not None else scheduler.add_noise(clean, noise, first)
+    for step, timestep in enumerate(scheduler.timesteps[:-1]):
+        if hasattr(scheduler, "scale_model_input"):  # some remember there that they were called
+            scheduler.scale_model_input(latents, timestep)
+        latents = scheduler.step(noise - clean if flow else noise, timestep, latents).prev_sample
+        moments.append(_moment(scheduler, step, latents))
+    for before, now in pairwise(moments[2:]):
+        torch.testing.assert_close(predicted_clean(before, now), clean, rtol=0, atol=2e-3)
+
+
+def test_two_moments_of_one_noise_level_predict_nothing_and_say_so(family_folder):
+    """PNDM, which Stable Diffusion 1.4 comes with, takes its second step from the noise level of the first again."""
+    opened = load_model(ModelSettings(base=str(family_folder("stable_diffusion")), resolution=32))
+    opened.pipeline.scheduler = PNDMScheduler(skip_prk_steps=True, steps_offset=1, **LINEAR)
+    with pytest.raises(ModelError, match=r"early_dropping\.after is 2.*set it higher"):
+        generate(opened, Brightness(), after=2)
+    images = generate(opened, Brightness(), after=3)
+    assert images.metadata["dropped"].sum() == 3
+
+
+def test_ddpm_is_a_scheduler_whose_noise_level_can_be_read_too():
+    scheduler = DDPMScheduler(**LINEAR)
+    scheduler.set_timesteps(10)
+    moment = _moment(scheduler, 0, torch.zeros(1))
+    assert moment.clean**2 + moment.noise**2 == pytest.approx(1, abs=1e-6)
