@@ -14,6 +14,7 @@ PARTS = {
     "A round beside the same work in plain diffusers and peft": "plain_round.py",
     "The same, sampling by ONNX Runtime": "plain_round.py --runtime onnxruntime --prompts 96 --pairs 2",
     "Generation": "sampling_rate.py",
+    "Early dropping": "early_dropping.py",
     "Two workers of Ray beside one process": "ray_speed.py --images 256 --repeats 3",
     "Start of the command line": "start_up.py --times 3",
     "What would gain little, and is not done": "small_gains.py",

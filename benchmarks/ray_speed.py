@@ -35,7 +35,7 @@ PROMPTS = pd.DataFrame(
 def main() -> None:
     """Print one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=256, help="to generate; 16 times as many are scored")
+    parser.add_argument("--images", type=int, default=256, help="to generate; 64 times as many are scored")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -45,7 +45,7 @@ def main() -> None:
         generate(two, len(PROMPTS), Path(folder, "warm"))
         print(f"starting Ray, and a first batch with imports: {time.monotonic() - began:.1f} s")  # noqa: T201
         images = generate(LocalEngine(), given.images, Path(folder, "images"))
-        many = images.select([*range(len(images))] * 16)
+        many = images.select([*range(len(images))] * 64)
         work: dict[str, Callable[[Engine, Path], object]] = {
             "generation": lambda engine, place: generate(engine, given.images, place),
             "scoring": lambda engine, place: score(engine, many, place),
