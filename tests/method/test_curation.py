@@ -92,6 +92,11 @@ def test_a_diverse_choice_reads_signs_that_are_no_words():
     assert sorted(choose_diverse(["?", "!", "? ?"], 2)) == [0, 1]
 
 
+def test_a_diverse_choice_takes_signs_that_look_alike_for_the_same():
+    assert sorted(choose_diverse(["\u2764", "\u2764\ufe0f", "\u2600"], 2)) == [0, 2]
+    assert sorted(choose_diverse(["red_fox", "red fox _", "fox"], 2)) == [0, 2]
+
+
 def test_a_diverse_choice_may_cover_embeddings_in_place_of_words():
     angles = {"a fox": 0.0, "two castles": 0.1, "a fox runs": 3.0, "green moss": 0.2}
 

@@ -45,6 +45,13 @@ def test_unknown_words_explain_nothing() -> None:
     np.testing.assert_array_equal(unknown, nothing)
 
 
+def test_marks_that_no_reader_sees_are_no_words() -> None:
+    prompts, features = colored(np.random.default_rng(0), 300)
+    fitted = fit_to_words(prompts, features)
+    hidden = [prompt.replace(" ", "\ufe0f ") for prompt in prompts]
+    np.testing.assert_array_equal(fitted.residuals(hidden, features), fitted.residuals(prompts, features))
+
+
 def test_prompts_without_a_letter_are_no_obstacle() -> None:
     features = np.random.default_rng(0).standard_normal((4, 2))
     fitted = fit_to_words(["!!", "??", "!!", "??"], features)

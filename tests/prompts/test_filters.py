@@ -78,11 +78,37 @@ def test_settings_tighten_but_never_widen_the_text_encoders_limit():
         ("a knife \u200b fi\u00adght", "blocked_word"),
         ("red\u200bbloody\u200bfox hunt", "blocked_word"),
         ("a blo\u200bodyish fox", ""),
+        ("a bloody\ufe0f fox", "blocked_word"),
+        ("a blo\u034fody fox", "blocked_word"),
+        ("a bloo\u180bdy\U000e0100 fox", "blocked_word"),
+        ("a bloody\u3164fox", "blocked_word"),
+        ("a blo\u3164ody fox", "blocked_word"),
+        ("a bloody\u20e3 fox", "blocked_word"),
+        ("a bloody\ufe0fish fox", ""),
+        ("fox, bloody_fur, snow", "blocked_word"),
+        ("fox, __knife_fight__", "blocked_word"),
+        ("fox, bloodyish_fur", ""),
+        ("a bloodý fox", ""),
+        ("a bloody\u0301 fox", ""),
     ],
 )
 def test_blocked_words_are_whole_words_in_any_case(text, rule):
     assert rule_of(text, blocked_words=["bloody", "Knife fight"]) == rule
     assert rule_of(text, blocked_words=["bl\u200doody", "Knife\u00ad fight"]) == rule
+
+
+@pytest.mark.parametrize("word", ["\u2620", "\u2620\ufe0f"])
+def test_a_blocked_sign_is_found_in_each_of_its_styles(word):
+    flags = ["a flag with \u2620 on it", "a flag with \u2620\ufe0f on it", "a flag \U0001f3f4\u200d\u2620\ufe0f flies"]
+    assert [rule_of(flag, blocked_words=[word]) for flag in flags] == ["blocked_word"] * 3
+
+
+def test_marks_that_no_reader_sees_tell_no_prompts_apart():
+    """Also where they are within a word, as in Mongolian."""
+    texts = ["a red heart \u2764", "a red heart \u2764\ufe0f", "\u182e\u1823\u1829\u180b\u182d", "\u182e\u1823\u1829\u182d"]
+    assert find_near_duplicates(texts, 1.0, []).tolist() == [-1, 0, -1, 2]
+    assert rule_of("\u182e\u1823\u1829\u180b\u182d \u182e", blocked_words=["\u182e\u1823\u1829"]) == ""
+    assert find_near_duplicates(["a red_fox", "a red fox"], 1.0, []).tolist() == [-1, 0]
 
 
 def test_vowels_and_tones_that_are_marks_belong_to_words():

@@ -15,7 +15,7 @@ from sklearn.preprocessing import normalize
 from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, Embed, PromptCountError
 from rsidiff_kedro.core.random_order import random_order
 from rsidiff_kedro.method.settings import CurationSettings, ProbeSettings
-from rsidiff_kedro.prompts.characters import word_characters
+from rsidiff_kedro.prompts.characters import without_unseen_marks, word_characters
 
 
 def select_pool(
@@ -101,7 +101,8 @@ def choose_diverse(texts: list[str], size: int, embed: Embed | None = None) -> n
     """
     if embed is None:
         inside = word_characters()
-        vectors = TfidfVectorizer(token_pattern=rf"[{inside}]+|[^\s{inside}]").fit_transform(texts)
+        words = TfidfVectorizer(token_pattern=rf"[{inside}]+|[^\s{inside}]")
+        vectors = words.fit_transform(map(without_unseen_marks, texts))
     else:
         vectors = normalize(np.asarray(embed(texts), dtype=np.float64))
     chosen = [0]

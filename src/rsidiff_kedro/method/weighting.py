@@ -33,7 +33,7 @@ from sklearn.preprocessing import StandardScaler
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import Embed
 from rsidiff_kedro.method.settings import WeightingSettings
-from rsidiff_kedro.prompts.characters import word_characters
+from rsidiff_kedro.prompts.characters import without_unseen_marks, word_characters
 
 PENALTIES = (1e5, 1e4, 1e3, 100.0, 10.0, 1.0)
 """Of the ridge regression. Cross-validation chooses; of equally good ones the first, which explains least."""
@@ -89,8 +89,8 @@ def describe_by_words(reference: Sequence[str]) -> Embed:
     inside = word_characters()
     tokens = rf"[{inside}]+|[^\s{inside}]+"
     words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=tokens, max_features=2000)
-    words.fit(reference)
-    return lambda prompts: words.transform(prompts).toarray()
+    words.fit(map(without_unseen_marks, reference))
+    return lambda prompts: words.transform(map(without_unseen_marks, prompts)).toarray()
 
 
 def describe_by_embedding(prompts: Sequence[str], embed: Embed | None) -> Embed:

@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, normalize_text
-from rsidiff_kedro.prompts.characters import visible, word_characters
+from rsidiff_kedro.prompts.characters import is_mark, visible, without_unseen_marks, word_characters
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
 from rsidiff_kedro.prompts.settings import FilterSettings
 
@@ -53,9 +53,7 @@ def filter_prompts(
     texts = table["text"].tolist()
     table["n_tokens"] = pd.Series(count_tokens(texts) if texts else [], dtype="int64")
     limit = min(max_tokens, settings.max_tokens or max_tokens)
-    blocked = [re.escape(normalize_text(visible(word))) for word in settings.blocked_words]
-    inside = word_characters() if blocked else ""
-    pattern = re.compile(rf"(?<![{inside}])(?:{'|'.join(blocked)})(?![{inside}])") if blocked else None
+    pattern = _pattern(settings.blocked_words) if settings.blocked_words else None
     benchmark = settings.model_copy(update={"min_words": 1, "min_letter_share": 0.0, "allow_markup": True})
     broken = [
         _broken_rule(text, n_tokens, limit, benchmark if split == "evaluation" else settings, pattern)
@@ -67,6 +65,13 @@ def filter_prompts(
     rejected = table[table["rule"] != ""][list(REJECT_COLUMNS)].reset_index(drop=True)
     rejected["text"] = [text if len(text) < LONG_TEXT else text[:CUT_TEXT] for text in rejected["text"]]
     return kept.reset_index(drop=True), rejected
+
+
+def _pattern(blocked_words: Sequence[str]) -> re.Pattern[str]:
+    """Return what finds these words and phrases in a normalized text; their words can be parted by `_`, too."""
+    inside = word_characters()
+    phrases = [map(re.escape, normalize_text(visible(phrase)).split()) for phrase in blocked_words]
+    return re.compile(rf"(?<![{inside}])(?:{'|'.join(map('[ _]+'.join, phrases))})(?![{inside}])")
 
 
 def _broken_rule(
@@ -92,7 +97,7 @@ def _broken_rule(
     if len(words) < settings.min_words:
         return "too_short", f"{len(words)} words; at least {settings.min_words} are needed"
     # A format character can be inside a word or between two, as U+200B is in Thai.
-    readings = (normalize_text(visible(text)), normalize_text(text))
+    readings = (normalize_text(visible(text)), normalize_text(without_unseen_marks(text)))
     word = blocked.search(readings[0]) or blocked.search(readings[1]) if blocked else None
     return ("blocked_word", f"holds {word.group()!r}") if word else ("", "")
 

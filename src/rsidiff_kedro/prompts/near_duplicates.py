@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-from rsidiff_kedro.prompts.characters import word_characters
+from rsidiff_kedro.prompts.characters import without_unseen_marks, word_characters
 
 CHUNK = 1000
 PAIRS = 100_000
@@ -32,8 +32,9 @@ def find_near_duplicates(texts: Sequence[str], threshold: float, exempt: Sequenc
         return twin
     grams = CountVectorizer(analyzer="char_wb", ngram_range=(3, 3), binary=True, dtype=np.int32)
     # A text of nothing but punctuation is compared by that.
-    punctuation = re.compile(rf"[^\s{word_characters()}]")
-    words = [punctuation.sub(" ", text) if re.search(r"\w", text) else text for text in texts]
+    inside = word_characters()
+    punctuation, letter = re.compile(rf"[^\s{inside}]"), re.compile(rf"[{inside}]")
+    words = [punctuation.sub(" ", text) if letter.search(text) else text for text in map(without_unseen_marks, texts)]
     rows = grams.fit_transform(words)
     sizes = np.diff(rows.indptr)
     for later, earlier in _candidates(rows, sizes, threshold):
