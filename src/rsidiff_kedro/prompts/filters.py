@@ -80,16 +80,16 @@ def _broken_rule(
     """Return the first rule that the text alone breaks and why, or two empty texts."""
     words = text.split()
     signs = "".join(words)
-    if not signs:
+    seen = visible(signs)
+    if not seen:
         return "empty", "no text"
     for sign in signs:
         if sign == "\ufffd" or unicodedata.category(sign) in ("Cc", "Co", "Cs"):
             return "unreadable", f"holds the character U+{ord(sign):04X}"
     if n_tokens > limit:
         return "too_long", f"{n_tokens} tokens, {len(text)} characters; at most {limit} tokens are read"
-    share = sum(unicodedata.category(sign)[0] in "LM" for sign in signs) / len(signs)
-    least = settings.min_letter_share
-    if share < least:  # marks, such as vowels of Hindi and Thai, count as letters
+    share, least = _letters(seen) / len(seen), settings.min_letter_share
+    if share < least:
         return "not_text", f"{share:.0%} of its characters are letters; at least {least:.0%} must be"
     markup = None if settings.allow_markup else _MARKUP.search(text)
     if markup:
@@ -100,6 +100,15 @@ def _broken_rule(
     readings = (normalize_text(visible(text)), normalize_text(without_unseen_marks(text)))
     word = blocked.search(readings[0]) or blocked.search(readings[1]) if blocked else None
     return ("blocked_word", f"holds {word.group()!r}") if word else ("", "")
+
+
+def _letters(text: str) -> int:
+    """Count a text's letters, with the marks that follow one, such as vowels of Hindi and Thai."""
+    count, follows = 0, False
+    for sign in text:
+        follows = unicodedata.category(sign)[0] == "L" or (follows and is_mark(sign))
+        count += follows
+    return count
 
 
 def _mark_duplicates(table: pd.DataFrame, threshold: float, canonical: Callable[[str], str | None]) -> None:

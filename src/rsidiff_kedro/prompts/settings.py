@@ -11,7 +11,8 @@ class FilterSettings(Section):
 
     Attributes:
         min_words: words, separated by blanks.
-        min_letter_share: share of the characters, spaces aside, that are letters of any script, in [0, 1].
+        min_letter_share: share of the characters that a reader sees, spaces aside, that are letters of any script or
+            marks after one, in [0, 1].
         allow_markup: allow web addresses, tags such as <lora:x:1>, and switches such as --ar 16:9.
         max_tokens: None for as many as the text encoder reads, which is the limit anyway.
         blocked_words: whole words or phrases that no prompt may hold, in any case, parted by blanks or `_`, with or
