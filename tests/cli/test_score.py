@@ -30,7 +30,8 @@ def test_the_rewards_of_a_run_score_the_image(project: Path, score: Callable[...
 
 def test_a_reward_that_only_has_a_floor_is_one_of_a_run(project: Path, score: Callable[..., Result]) -> None:
     result = score("red.png", PROMPT, "--params=preference_selection.floors={oracle: 0}")
-    assert re.findall(r"(\w+) +-?\d+\.\d{4}  \(", result.output) == ["proxy", "oracle"], result.output
+    found = re.findall(r"(\w+) +-?\d+\.\d{4}  \((\w+)", result.output)
+    assert found == [("proxy", "selects"), ("oracle", "selects")], result.output
 
 
 def test_named_rewards_score_it_and_nothing_else(

@@ -82,14 +82,15 @@ def test_a_run_has_what_it_reused(data: Path) -> None:
 
 
 def test_a_run_knows_the_rewards_that_it_selected_by_whatever_the_configuration_says_now(tmp_path: Path) -> None:
-    chosen = {"preference_selection": {"rewards": {"pick_score": 1.0, "my.module:Reward": 0.5}, "max_gap": 1.0}}
+    rewards = {"pick_score": 1.0, "my.module:Reward": 0.5}
+    chosen = {"preference_selection": {"rewards": rewards, "floors": {"aesthetic": 5.0, "pick_score": 20.0}}}
     step = Record(
         step="select", version=OLD, outputs={"selection": "d"}, code="c", assets="a", libraries={},
         parameters=chosen, inputs={}, origins={},
     )  # fmt: skip
     Records(tmp_path / RECORDS).write(step)
     make(tmp_path, OLD, [*ROUND, "report"], {"selection": OLD})
-    assert runs(tmp_path).newest().selecting() == {"pick_score": 1.0, "my.module:Reward": 0.5}
+    assert runs(tmp_path).newest().selecting() == rewards | {"aesthetic": 0.0}
 
 
 def test_best_is_the_last_round_that_the_gate_accepted(data: Path) -> None:

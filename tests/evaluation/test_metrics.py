@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
@@ -39,7 +40,7 @@ def scores_of(images: ImageSet) -> pd.DataFrame:
 def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_no_image_shows(scene_images) -> None:
     base, later = noise_of(scene_images, 0), noise_of(scene_images, 1)
     base_scores, scores = scores_of(base), scores_of(later)
-    settings = ({"proxy": 1.0}, SETTINGS, RewardsSettings(), 0)
+    settings = ({"proxy": 1.0}, {}, SETTINGS, RewardsSettings(), 0)
     of_base = measure(base, base_scores, base_scores, *settings)
     of_round = measure(later, scores, scores, *settings, base, base_scores, GATE)
     of_no_gate = measure(later, scores, scores, *settings, base, base_scores)
@@ -57,6 +58,21 @@ def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_n
     assert of_base["test/distance_to_base"] < 1e-9 < of_round["test/distance_to_base"]
     assert of_round["test/win_rate_over_base/proxy"] != 0.5
     assert (of_round["gate/reward_difference"], of_no_gate["gate/reward_difference"]) == (0.1, 0.0)
+
+
+def test_a_reward_that_selects_by_a_floor_is_not_held_out(scene_images) -> None:
+    base, later = noise_of(scene_images, 0), noise_of(scene_images, 1)
+    settings = SETTINGS.model_copy(update={"rewards": ("proxy", "other"), "judge": None})
+    base_scores, scores = (scores_of(images)[["prompt_id", "sample_index", "proxy"]] for images in (base, later))
+    tables = (table.assign(other=table["proxy"] * 2) for table in (scores, scores, base_scores))
+    scores, validation, base_scores = tables
+
+    def gap(floors: dict[str, float]) -> float | None:
+        given = ({"proxy": 1.0}, floors, settings, RewardsSettings(), 0, base, base_scores, GATE)
+        return measure(later, scores, validation, *given).get("test/reward_gap")
+
+    assert gap({}) == pytest.approx(0.0)
+    assert gap({"other": 0.5}) is None  # nothing is held out any more
 
 
 def test_every_mean_lies_in_its_interval() -> None:

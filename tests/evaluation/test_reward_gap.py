@@ -56,3 +56,4 @@ def test_held_out_are_the_other_rewards_and_the_judge() -> None:
     scores = pd.DataFrame(columns=["hpsv2_1", "pick_score", "correct"])
     assert held_out_columns(scores, ["hpsv2_1", "pick_score"], {"hpsv2_1": 1.0}) == ["pick_score", "correct"]
     assert held_out_columns(scores.drop(columns="correct"), ["hpsv2_1"], {"hpsv2_1": 1.0}) == []
+    assert held_out_columns(scores, ["hpsv2_1", "pick_score"], {"hpsv2_1", "pick_score"}) == ["correct"]

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -22,10 +22,12 @@ ROUNDS = [
 ]
 
 
-def run(pipeline: Pipeline, catalog: DataCatalog | None = None, rounds: int = 2) -> None:
+def run(
+    pipeline: Pipeline, catalog: DataCatalog | None = None, rounds: int = 2, floors: Mapping[str, float] | None = None
+) -> None:
     catalog, manager = catalog or DataCatalog(), _create_hook_manager()
     manager.register(ProgressHooks())
-    selection = {"rewards": {"proxy": 1.0}}
+    selection = {"rewards": {"proxy": 1.0}, "floors": floors or {}}
     catalog["parameters"] = MemoryDataset({"rounds": rounds, "preference_selection": selection})
     shared: dict[str, Any] = {"pipeline": pipeline, "catalog": catalog, "run_params": {}}
     manager.hook.before_pipeline_run(**shared)
@@ -70,6 +72,14 @@ def test_each_round_ends_with_its_result_the_gate_and_the_time_left(lines) -> No
 def test_without_a_judge_the_reward_that_selects_is_named(lines) -> None:
     run(measured([{**metrics, "test/reward/held_out": 9.0, "test/prompt_accuracy": NAN} for metrics in ROUNDS[:2]]))
     assert "Round 1/2: reward proxy 1.500 (+0.500), candidate accepted" in lines()[1]
+
+
+@pytest.mark.parametrize(("floors", "signs"), [({}, 1), ({"clip": 0.1}, 0)])
+def test_a_reward_with_a_floor_is_no_held_out_one_whose_fall_is_a_sign_of_collapse(lines, floors, signs) -> None:
+    key = "test/reward/clip"
+    falls = [{key: mean, f"{key}_low": mean - 0.1, f"{key}_high": mean + 0.1} for mean in (2.0, 1.0)]
+    run(measured([{**metrics, **fall} for metrics, fall in zip(ROUNDS, falls)]), floors=floors)
+    assert sum("sign of collapse: held-out reward clip" in line for line in lines()) == signs
 
 
 def test_the_change_is_from_the_round_before_also_where_that_was_reused(lines) -> None:

@@ -28,7 +28,7 @@ from PIL import Image
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
-from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name
+from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name, selecting_rewards
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
@@ -145,6 +145,13 @@ def test_collapse_is_monitored_on_the_parent_and_its_signs_are_a_tag_of_their_ro
     signs = {name: child.data.tags.get("signs_of_collapse", "") for name, child in children.items()}
     assert [name for name, text in signs.items() if text] == ["round_2"]
     assert signs["round_2"].startswith("hallucination rate 0.400 after 0.100 in round 1")
+
+
+def test_rewards_select_by_their_weights_and_by_floors() -> None:
+    selection = {"rewards": {"proxy": 1.0}, "floors": {"clip": 0.5, "proxy": 0.1}, "max_gap": 1.0}
+    assert selecting_rewards(dict(flattened({"preference_selection": selection}))) == ["proxy", "clip"]
+    without = {"preference_selection": {**selection, "floors": {}}}
+    assert selecting_rewards(dict(flattened(without))) == ["proxy"]
 
 
 def test_a_failed_run_and_its_open_round_are_marked_as_failed(root: Path) -> None:

@@ -54,6 +54,8 @@ def test_without_a_judge_a_change_is_told_by_a_reward_that_is_held_out(
     found = gallery(images, tables, prompts, ["proxy", "pick_score"], SELECTION)
     assert found["measure"] == {"name": "pick_score (held out)", "reward": 1}
     assert {cell["right"] for row in found["rows"] for cell in row["cells"]} == {None}
+    floors = SELECTION.model_copy(update={"floors": {"pick_score": 0.5}})
+    assert gallery(images, tables, prompts, ["pick_score"], floors)["rewards"] == ["pick_score (selects)"]
     assert gallery(images, scores, prompts, ["proxy"], SELECTION)["measure"]["name"] == "the judge"
 
 

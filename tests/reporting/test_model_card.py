@@ -56,6 +56,14 @@ def test_the_table_names_roles_and_the_gate(metrics, scores) -> None:
     assert "the gate kept the adapter of round 1" in kept
 
 
+def test_a_reward_that_selects_by_a_floor_is_said_to_select(metrics, scores) -> None:
+    more = [{**each, "test/reward/clip": 1.0} for each in metrics]
+    tables = [table.assign(clip=1.0) for table in scores]
+    text = card(more, tables, selecting={"proxy": 1.0, "clip": 0.0}).text
+    assert "| reward clip (selects) |" in text
+    assert "- Rewards that selected the training images: proxy with weight 1, clip by a floor." in text
+
+
 def test_a_hostile_prompt_stays_text(metrics, scores) -> None:
     made = card(metrics, scores, examples=[Example(HOSTILE, "images/0_base.png", "images/0_adapter.png")])
     assert "<script>" not in made.text and "](javascript" not in made.text and "hf_abc" not in str(made)

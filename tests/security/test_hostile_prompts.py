@@ -139,6 +139,7 @@ def test_the_log_of_a_summary(hostile: str, caplog: pytest.LogCaptureFixture, mo
             10,
             0,
             {"proxy": 1.0},
+            {},
             category_scores(prompts, [scores, scores], ["proxy"], 10, 0),
             scores,
             scores,

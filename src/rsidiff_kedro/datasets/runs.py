@@ -19,7 +19,7 @@ ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
 REPORT = "report"
 """The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
-_REWARDS = "preference_selection.rewards."
+_REWARDS, _FLOORS = "preference_selection.rewards.", "preference_selection.floors."
 _OWN = "rsidiff_kedro."
 """Begins the types of this package's datasets."""
 
@@ -150,9 +150,11 @@ class Run:
         return found
 
     def selecting(self) -> dict[str, float]:
-        """Return the weight of each reward that selected."""
-        read = self.parameters().items()
-        return {path.removeprefix(_REWARDS): value for path, value in read if path.startswith(_REWARDS)}
+        """Return the weight of each reward that selected, 0 for one that did so only by a floor."""
+        read = self.parameters()
+        by_floor = {path.removeprefix(_FLOORS): 0.0 for path in read if path.startswith(_FLOORS)}
+        weights = {path.removeprefix(_REWARDS): value for path, value in read.items() if path.startswith(_REWARDS)}
+        return weights | {name: weight for name, weight in by_floor.items() if name not in weights}
 
 
 class Runs:

@@ -4,7 +4,7 @@ A model that learns to please the rewards that select its samples gains by them,
 Gains are in standard deviations of the base's images, so rewards of any scale and a judge's verdicts can be compared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,11 @@ FLOAT32_ROUNDING = 1e-6
 """A spread of at most this share of the largest value comes from the rounding of float32 scores alone."""
 
 
-def held_out_columns(scores: pd.DataFrame, rewards: Sequence[str], selecting: Mapping[str, float]) -> list[str]:
-    """List the columns of measures that never select: other rewards, and the judge's verdict where there is one."""
+def held_out_columns(scores: pd.DataFrame, rewards: Sequence[str], selecting: Collection[str]) -> list[str]:
+    """List the columns of measures that never select: other rewards, and the judge's verdict where there is one.
+
+    `selecting` are the rewards that select, by their weight or by a floor.
+    """
     return [name for name in rewards if name not in selecting] + [name for name in ("correct",) if name in scores]
 
 
@@ -50,7 +53,7 @@ def reward_gap(
     Args:
         scores: the round's test scores.
         base: the base's.
-        selecting: the weight of each reward that selects.
+        selecting: the weight of each reward that selects by one; those of floors are in neither part of the gap.
         held_out: columns of measures that do not, at least one; images that a judge could not read are left out of it.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.

@@ -40,14 +40,14 @@ STRATEGIES = {
     "weighting.enabled": "weighting",
 }
 """The method's three strategies, by the parameter that switches each."""
-SELECTING = "preference_selection.rewards."
+SELECTING = ("preference_selection.rewards.", "preference_selection.floors.")
 CHILD_PARAMETERS = (
     "seed.",
     "model.family.",
     "model.base.",
     *(f"{key}." for key in STRATEGIES),
     "gate.enabled.",
-    SELECTING,
+    *SELECTING,
     "prompt_curation.prompts_per_round.",
     "synthesis.samples_per_prompt.",
     "preference_selection.keep_per_prompt.",
@@ -191,8 +191,9 @@ RECORDERS: dict[str, Callable[[RoundRuns, int, Any], None]] = {
 
 
 def selecting_rewards(parameters: Mapping[str, str]) -> list[str]:
-    """Return the rewards that select, of a run's parameters by their path with dots."""
-    return [key.removeprefix(SELECTING) for key in parameters if key.startswith(SELECTING)]
+    """Return the rewards that select, by their weight or by a floor, of a run's parameters by their path with dots."""
+    found = [key.removeprefix(prefix) for prefix in SELECTING for key in parameters if key.startswith(prefix)]
+    return list(dict.fromkeys(found))
 
 
 def arm_of(parameters: Mapping[str, str]) -> str:

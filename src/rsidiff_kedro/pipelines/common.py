@@ -14,7 +14,8 @@ from rsidiff_kedro.rewards.settings import RewardsSettings
 
 SCORED = ["image_id", "prompt_id", "text", "sample_index"]
 """Columns of an image set that a table of scores keeps."""
-REWARDS = "params:preference_selection.rewards"
+REWARDS, FLOORS = "params:preference_selection.rewards", "params:preference_selection.floors"
+"""What selects: the weight and the floor of each reward."""
 
 
 def generate_images(

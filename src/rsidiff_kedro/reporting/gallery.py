@@ -60,7 +60,7 @@ def gallery(
     ]
     return {
         "rounds": [f"round {number}" if number else "base" for number in numbers],
-        "rewards": [reward_label(name, selection.rewards) for name in rewards],
+        "rewards": [reward_label(name, selection.selecting) for name in rewards],
         "measure": _measure(test_scores, rewards, selection),
         **thumbnails.size(),
         "rows": [row | {"cells": list(cells)} for row, cells in zip(rows, zip(*columns))],
@@ -105,10 +105,10 @@ def _measure(
     """Return by what a change from the base is told: "the judge", or a reward and its place; None for nothing."""
     if "correct" in test_scores[0]:
         return {"name": "the judge", "reward": None}
-    ordered = sorted(rewards, key=lambda name: role(name, selection.rewards) == "selects")
+    ordered = sorted(rewards, key=lambda name: role(name, selection.selecting) == "selects")
     if not ordered:
         return None
-    return {"name": reward_label(ordered[0], selection.rewards), "reward": list(rewards).index(ordered[0])}
+    return {"name": reward_label(ordered[0], selection.selecting), "reward": list(rewards).index(ordered[0])}
 
 
 def short(value: float) -> float | None:

@@ -9,7 +9,7 @@ SPREAD = "test/embedding_spread"
 
 
 def role(reward: str, selecting: Collection[str]) -> str:
-    """Return whether a reward selects training samples or is held out to measure them."""
+    """Return whether a reward selects training samples, by weight or floor, or is held out to measure them."""
     return "selects" if reward in selecting else "held out"
 
 

@@ -48,7 +48,7 @@ class CardFacts:
         base_scores: test scores of the base.
         scores: test scores of the round `tested`.
         tested: the round, or a tested one with the same adapter.
-        selecting: the weight of each reward that selects.
+        selecting: the weight of each reward that selects, 0 for one that does so only by a floor.
         parameters: of the run, by path.
         run: its version.
         records: of the steps that led to the adapter, the last one first.
@@ -202,7 +202,8 @@ def _prompts(parameters: Mapping[str, Any]) -> str:
 def _reward(name: str, weight: float, scores: pd.DataFrame) -> str:
     record = scores.attrs.get("rewards", {}).get(name) or {}
     found = ", ".join(f"{key} {plain(Path(str(record[key])).name)}" for key in ("file", "sha256") if record.get(key))
-    return f"{plain(name)} with weight {weight:g}" + (f" ({found})" if found else "")
+    how = f"with weight {weight:g}" if weight else "by a floor"
+    return f"{plain(name)} {how}" + (f" ({found})" if found else "")
 
 
 def _training(info: Mapping[str, Any]) -> list[str]:

@@ -51,6 +51,7 @@ def measure(
     scores: pd.DataFrame,
     validation_scores: pd.DataFrame,
     selection_rewards: dict[str, float],
+    floors: dict[str, float],
     settings: EvaluationSettings,
     models: RewardsSettings,
     seed: int,
@@ -64,7 +65,8 @@ def measure(
         images: the round's test images.
         scores: their scores.
         validation_scores: scores of the round's validation images.
-        selection_rewards: the weight of each reward that selects.
+        selection_rewards: the weight of each reward that selects by one.
+        floors: the floor of each reward that selects by one; it is not held out either.
         settings: see `EvaluationSettings`.
         models: where preference models are.
         seed: of the bootstrap.
@@ -86,7 +88,7 @@ def measure(
     values = {f"test/{name}": value for name, value in test.items()}
     values |= _of_validation(validation_scores, rewards)
     measured = metrics.with_intervals(values, *bootstrap) | metrics.named("test/diversity_over_base", over_base)
-    held_out = held_out_columns(scores, rewards, selection_rewards)
+    held_out = held_out_columns(scores, rewards, {*selection_rewards, *floors})
     if held_out:
         gap = reward_gap(scores, base_scores, selection_rewards, held_out, *bootstrap)
         measured |= metrics.named("test/reward_gap", gap)

@@ -21,9 +21,9 @@ from rsidiff_kedro.reporting.values import Metrics, accepted_round, reward_names
 logger = logging.getLogger("rsidiff_kedro")
 
 
-def plot_rewards(selection_rewards: dict[str, float], *metrics: Metrics) -> go.Figure:
+def plot_rewards(selection_rewards: dict[str, float], floors: dict[str, float], *metrics: Metrics) -> go.Figure:
     """Plot each reward, marked as one that selects or is held out."""
-    return figures.reward_figure(*metrics, selecting=selection_rewards)
+    return figures.reward_figure(*metrics, selecting={*selection_rewards, *floors})
 
 
 def score_categories(
@@ -53,17 +53,19 @@ def summarize(
     n_resamples: int,
     seed: int,
     selection_rewards: dict[str, float],
+    floors: dict[str, float],
     by_category: pd.DataFrame,
     base_scores: pd.DataFrame,
     last_scores: pd.DataFrame,
     *metrics: Metrics,
 ) -> str:
     """Say what improved from the base to the last round, with intervals, and log it."""
-    lines = category_text(by_category, selection_rewards)
+    selecting = {*selection_rewards, *floors}
+    lines = category_text(by_category, selecting)
     adapters = run_facts().adapters
     # Versions differ between runs that make the same, so the summary names the folder that holds them.
     folders = {number: Path(folder).parents[1].as_posix() for number, folder in adapters.items()}
-    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selection_rewards, folders)
+    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selecting, folders)
     logger.info("%s", summary)
     used = adapters.get(accepted_round(metrics))
     if used is not None:
@@ -92,9 +94,9 @@ def make_report(
     contents = Contents(
         rounds=metrics,
         summary=summary,
-        selecting=selection.rewards,
+        selecting=selection.selecting,
         gallery=gallery(images, scores, test_prompts, reward_names(metrics), selection, tested),
-        categories=category_html(by_category, selection.rewards),
+        categories=category_html(by_category, selection.selecting),
         training=training,
         funnel=kept,
         loss=loss,

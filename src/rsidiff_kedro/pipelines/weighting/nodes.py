@@ -36,10 +36,14 @@ def weigh_kept_images(
 
 
 def show_training_samples(
-    images: ImageSet, selection: pd.DataFrame, weights: pd.DataFrame, selection_rewards: dict[str, float]
+    images: ImageSet,
+    selection: pd.DataFrame,
+    weights: pd.DataFrame,
+    selection_rewards: dict[str, float],
+    floors: dict[str, float],
 ) -> dict[str, Any]:
     """Keep thumbnails of a round's samples with their ranks and weights."""
-    return training_samples(images, selection, weights, list(selection_rewards))
+    return training_samples(images, selection, weights, list(dict.fromkeys([*selection_rewards, *floors])))
 
 
 def _reference_images(images: ImageSet, base_images: ImageSet, settings: WeightingSettings) -> ImageSet:
