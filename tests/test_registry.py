@@ -49,7 +49,9 @@ def test_rsi_needs_nothing_but_parameters() -> None:
 def test_what_asks_which_rewards_select_reads_their_weights_and_floors() -> None:
     """Other steps score by the rewards or compare their mean, and need no floor."""
     by_weight = {"score_validation_images", "score_test_images", "pass_gate"}
-    readers = [node for node in register_pipelines()["rsi"].nodes if "params:preference_selection.rewards" in node.inputs]
+    readers = [
+        node for node in register_pipelines()["rsi"].nodes if "params:preference_selection.rewards" in node.inputs
+    ]
     readers = [node for node in readers if node.name.rpartition(".")[2] not in by_weight]
     assert {node.name.rpartition(".")[2] for node in readers} >= {"measure", "summarize", "make_reward_plot"}
     assert all("params:preference_selection.floors" in node.inputs for node in readers)

@@ -114,7 +114,12 @@ def test_a_blocked_sign_is_found_in_each_of_its_styles(word):
 
 def test_marks_that_no_reader_sees_tell_no_prompts_apart():
     """Also where they are within a word, as in Mongolian."""
-    texts = ["a red heart \u2764", "a red heart \u2764\ufe0f", "\u182e\u1823\u1829\u180b\u182d", "\u182e\u1823\u1829\u182d"]
+    texts = [
+        "a red heart \u2764",
+        "a red heart \u2764\ufe0f",
+        "\u182e\u1823\u1829\u180b\u182d",
+        "\u182e\u1823\u1829\u182d",
+    ]
     assert find_near_duplicates(texts, 1.0, []).tolist() == [-1, 0, -1, 2]
     assert rule_of("\u182e\u1823\u1829\u180b\u182d \u182e", blocked_words=["\u182e\u1823\u1829"]) == ""
     assert find_near_duplicates(["a red_fox", "a red fox"], 1.0, []).tolist() == [-1, 0]
