@@ -86,7 +86,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def test_diffusers_reads_the_folder_and_the_hub_its_card(rsi: Rsi, tmp_path: Path) -> None:
     result = rsi("export", tmp_path / "new" / "adapter")
     assert result.exit_code == 0, result.output
-    assert "(best: the last that the gate accepted)" in result.output
+    assert "(best: the last that no gate rejected)" in result.output
     folder = tmp_path / "new" / "adapter"
     load_model(ModelSettings(base="scenes", device="cpu")).pipeline.load_lora_weights(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["adapter"]

@@ -40,7 +40,7 @@ def test_a_prompt_has_a_row_per_round_and_a_column_per_seed(rsi: Rsi, tmp_path: 
 def test_the_best_round_is_the_last_accepted_and_is_said(rsi: Rsi, tmp_path: Path) -> None:
     result = rsi("sample", PROMPT, "--seeds=1", f"--out={tmp_path / 'image.png'}")
     assert result.exit_code == 0, result.output
-    assert "(best: the last round that the gate accepted)" in result.output
+    assert "(best: the last round that no gate rejected)" in result.output
     assert Image.open(tmp_path / "image.png").size == (32, 32)
 
 

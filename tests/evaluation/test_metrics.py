@@ -22,7 +22,13 @@ from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.world.grammar import parse_caption
 
 SETTINGS = EvaluationSettings(rewards=["proxy"], judge="scenes", features="proxy", bootstrap_resamples=20)
-GATE = {"accepted": 1.0, "reward_difference": 0.1, "reward_difference_low": 0.0, "reward_difference_high": 0.2}
+GATE = {
+    "enabled": 1.0,
+    "accepted": 1.0,
+    "reward_difference": 0.1,
+    "reward_difference_low": 0.0,
+    "reward_difference_high": 0.2,
+}
 
 
 def noise_of(scene_images, seed: int) -> ImageSet:

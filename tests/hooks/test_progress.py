@@ -74,6 +74,11 @@ def test_without_a_judge_the_reward_that_selects_is_named(lines) -> None:
     assert "Round 1/2: reward proxy 1.500 (+0.500), candidate accepted" in lines()[1]
 
 
+def test_a_round_without_a_gate_says_so(lines) -> None:
+    run(measured([{**metrics, "gate/enabled": 0.0, "gate/accepted": 1.0} for metrics in ROUNDS[:2]]))
+    assert "prompt accuracy 0.625 (+0.125), candidate used without a gate" in lines()[1]
+
+
 @pytest.mark.parametrize(("floors", "signs"), [({}, 1), ({"clip": 0.1}, 0)])
 def test_a_reward_with_a_floor_is_no_held_out_one_whose_fall_is_a_sign_of_collapse(lines, floors, signs) -> None:
     key = "test/reward/clip"

@@ -30,7 +30,7 @@ def test_a_better_candidate_goes_on_with_its_scores() -> None:
     adapter, scores, gate = decide([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 3.0])
     assert adapter is CANDIDATE
     assert scores["proxy"].max() == 4.0
-    assert gate["accepted"] == 1.0
+    assert gate["enabled"] == gate["accepted"] == 1.0
     assert gate["reward_difference"] == pytest.approx(0.25)
 
 
@@ -64,7 +64,7 @@ def test_an_open_gate_does_not_compare_scores_of_other_rewards_or_votes() -> Non
         candidate.attrs, parent.attrs = fitted, attrs
         adapter, _, gate = pass_gate(CANDIDATE, PARENT, candidate, parent, {"proxy": 1.0}, OPEN, 50, 0)
         assert adapter is CANDIDATE
-        assert (gate["accepted"], gate["reward_difference"]) == (1.0, 0.0)
+        assert (gate["enabled"], gate["accepted"], gate["reward_difference"]) == (0.0, 1.0, 0.0)
     candidate.attrs = parent.attrs = fitted
     assert pass_gate(CANDIDATE, PARENT, candidate, parent, {"proxy": 1.0}, OPEN, 50, 0)[2]["reward_difference"] == -4.0
 

@@ -56,6 +56,19 @@ def test_the_table_names_roles_and_the_gate(metrics, scores) -> None:
     assert "the gate kept the adapter of round 1" in kept
 
 
+def test_a_card_says_where_there_was_no_gate(metrics, scores) -> None:
+    def gate(*enabled: float, accepted: float = 1.0) -> str:
+        for each, value in zip(metrics, enabled, strict=True):
+            each |= {"gate/enabled": value, "gate/accepted": accepted}
+        return card(metrics, scores).text
+
+    assert "There was no gate, so every candidate was used." in gate(0.0, 0.0, 0.0)
+    assert "The gate rejected no candidate. It was off in rounds 2." in gate(0.0, 1.0, 0.0)
+    text = gate(0.0, 1.0, 1.0)
+    assert "The gate rejected no candidate." in text and "It was off" not in text
+    assert "The gate rejected the candidates of rounds 1, 2." in gate(0.0, 1.0, 1.0, accepted=0.0)
+
+
 def test_a_reward_that_selects_by_a_floor_is_said_to_select(metrics, scores) -> None:
     more = [{**each, "test/reward/clip": 1.0} for each in metrics]
     tables = [table.assign(clip=1.0) for table in scores]

@@ -1,6 +1,7 @@
 """Figures and report."""
 
 import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -115,6 +116,12 @@ def test_the_report_shows_how_far_each_monitor_of_collapse_moved(metrics: Metric
     section = html.partition('<section id="collapse">')[2].partition("</section>")[0]
     assert "more than 2.4 standard errors, or 3.5 for saturation" in section and "below 0.9 of the base" in section
     assert section.count("⚠") == 1 + sum(cell.clear for row in collapse_rows(fallen) for cell in row["cells"] if cell)
+    assert re.findall(r"<td>(accepted|rejected|no gate)</td>", section) == ["accepted", "rejected", "accepted"]
+    open_gate = [{**each, "gate/enabled": 0.0, "gate/accepted": 1.0} for each in fallen]
+    html = report_html(
+        Contents(rounds=open_gate, summary="", selecting=["proxy"], gallery={**contents.gallery, "measure": None})
+    )
+    assert html.count("<td>no gate</td>") == 3
 
 
 def test_the_report_escapes_prompts(contents: Contents) -> None:
@@ -176,6 +183,7 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
         "evaluation.bootstrap_resamples": 20,
         "preference_selection": selection,
         "preference_selection.rewards": selection.rewards,
+        "preference_selection.floors": selection.floors,
     }
     catalog = DataCatalog({f"params:{name}": MemoryDataset(value) for name, value in parameters.items()})
     for name in ("collected_prompts", "prompt_candidates", "prompt_pool", "probe_scores", "test_prompts"):

@@ -133,3 +133,5 @@ def test_signs_of_collapse_are_named_once_with_their_first_round() -> None:
     text = summary_text(rounds, scores, scores, 100, 0)
     assert text.count("Sign of collapse") == 1
     assert "Sign of collapse in round 1 (its candidate was accepted): hallucination rate 0.400 after 0.200" in text
+    rounds[1]["gate/enabled"] = 0.0
+    assert "Sign of collapse in round 1 (there was no gate): " in summary_text(rounds, scores, scores, 100, 0)

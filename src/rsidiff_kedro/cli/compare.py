@@ -37,7 +37,7 @@ def side_of(run: "Run", name: str) -> "Side":
     from rsidiff_kedro.reporting.run_comparison import Side
 
     number, known = run.round_number(name), schema().model_fields
-    best = " (best: the last that the gate accepted)" if name == "best" else ""
+    best = " (best: the last that no gate rejected)" if name == "best" else ""
     read = {path: value for path, value in run.parameters().items() if path.split(".")[0] in known}
     return Side(
         name=f"run {run.version}, round {number} of {run.rounds}{best}",

@@ -60,7 +60,7 @@ def export(folder: Path, name: str, form: str, push: str | None, env: str | None
 
 
 def _how(name: str) -> str:
-    return " (best: the last that the gate accepted)" if name == "best" else ""
+    return " (best: the last that no gate rejected)" if name == "best" else ""
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _facts(
         on_hub=not shipped and not is_path(base),
         licence="mit" if shipped and BASES.package(base) == PACKAGE else None,
         number=number,
-        how="the last that the gate accepted" if name == "best" else "chosen by hand",
+        how="the last that no gate rejected" if name == "best" else "chosen by hand",
         info=adapter.info,
         digest=adapter.digest,
         metrics=run.metrics(),

@@ -20,7 +20,7 @@ round_option = click.option(
     "name",
     default="best",
     show_default=True,
-    help="best (the last that the gate accepted), base, or a number.",
+    help="best (the last that no gate rejected), base, or a number.",
 )
 
 
@@ -56,7 +56,7 @@ def sample(
     check_prompts(parameters, list(prompts), str(run.load("test_prompts")["text"].iloc[0]))
     names = [compare, name] if compare is not None else [name]
     adapters = {title: _adapter(run, number, parameters.model.base) for title, number in _titles(run, names).items()}
-    chosen = " (best: the last round that the gate accepted)" if "best" in names else ""
+    chosen = " (best: the last round that no gate rejected)" if "best" in names else ""
     click.echo(f"Run {run.version}: {', '.join(adapters)}{chosen}")
     images = sample_side_by_side(adapters, prompts, seeds, parameters.model, parameters.sampler, parameters.seed)
     path = out or _free_name(Path("sample.png"))

@@ -103,7 +103,7 @@ class Run:
         return [self.load(f"rsi.round_{number}.metrics") for number in range(self.rounds + 1)]
 
     def round_number(self, name: str) -> int:
-        """Return the round that "best", "base" or a number means; the best is the last that the gate accepted.
+        """Return the round that "best", "base" or a number means; the best is the last that no gate rejected.
 
         Raises:
             RunError: there is no such round.
@@ -114,7 +114,7 @@ class Run:
         if not 0 <= number <= self.rounds:
             raise RunError(
                 f"there is no round {name!r} in the run {self.version}; it has {BASE} and 1 to {self.rounds}, and "
-                f"{BEST} means the last that the gate accepted"
+                f"{BEST} means the last that no gate rejected"
             )
         return number
 

@@ -15,7 +15,7 @@ from rsidiff_kedro.evaluation.collapse import signs_of_collapse
 from rsidiff_kedro.execution.progress import set_place
 from rsidiff_kedro.hooks.mlflow_runs import flattened, selecting_rewards
 from rsidiff_kedro.pipelines.stage import METHOD, round_of
-from rsidiff_kedro.reporting.values import REWARD_PREFIX, Metrics, duration, values_of
+from rsidiff_kedro.reporting.values import REWARD_PREFIX, Metrics, duration, gate_verdict, values_of
 
 logger = logging.getLogger(__name__)
 ACCURACY = "test/prompt_accuracy"
@@ -125,4 +125,5 @@ def _gate(number: int, metrics: Metrics) -> str:
     """Say what became of the round's candidate."""
     if number == 0:
         return "the base model"
-    return "candidate rejected by the gate" if metrics.get("gate/accepted") == 0.0 else "candidate accepted"
+    said = {"rejected": "candidate rejected by the gate", "no gate": "candidate used without a gate"}
+    return said.get(gate_verdict(metrics), "candidate accepted")

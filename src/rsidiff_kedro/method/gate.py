@@ -15,7 +15,13 @@ from rsidiff_kedro.evaluation.reward_gap import scale_of
 from rsidiff_kedro.method.settings import GateSettings
 from rsidiff_kedro.rewards.protocol import FITTED_ON
 
-OPEN_GATE = {"accepted": 1.0, "reward_difference": 0.0, "reward_difference_low": 0.0, "reward_difference_high": 0.0}
+OPEN_GATE = {
+    "enabled": 0.0,
+    "accepted": 1.0,
+    "reward_difference": 0.0,
+    "reward_difference_low": 0.0,
+    "reward_difference_high": 0.0,
+}
 """The figures of a round without a gate."""
 
 

@@ -15,7 +15,7 @@ from rsidiff_kedro.evaluation.intervals import ratio_text
 from rsidiff_kedro.provenance.records import Record
 from rsidiff_kedro.reporting.labels import role
 from rsidiff_kedro.reporting.summary import Comparison, compare_rounds, diversity_change
-from rsidiff_kedro.reporting.values import Metrics, rejected_rounds, reward_names
+from rsidiff_kedro.reporting.values import Metrics, gate_verdict, reward_names
 
 TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
 TAGS = ("text-to-image", "diffusers", "lora", "template:diffusion-lora", "rsidiff", "self-improvement", "rsidiff_kedro")
@@ -223,8 +223,12 @@ def _licence(facts: CardFacts) -> str:
 
 
 def _gate(rounds: Sequence[Metrics]) -> str:
-    rejected = rejected_rounds(rounds)
-    numbers = ", ".join(map(str, rejected))
-    return (
-        f"The gate rejected the candidates of rounds {numbers}." if rejected else "The gate accepted every candidate."
+    verdicts = [gate_verdict(metrics) for metrics in rounds]
+    rejected, off = (
+        [str(number) for number, found in enumerate(verdicts) if number and found == verdict]
+        for verdict in ("rejected", "no gate")
     )
+    if len(off) == len(rounds) - 1:
+        return "There was no gate, so every candidate was used."
+    said = f"the candidates of rounds {', '.join(rejected)}" if rejected else "no candidate"
+    return f"The gate rejected {said}." + (f" It was off in rounds {', '.join(off)}." if off else "")

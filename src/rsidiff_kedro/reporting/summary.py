@@ -13,6 +13,7 @@ from rsidiff_kedro.reporting.labels import diversity_meaning, reward_label, role
 from rsidiff_kedro.reporting.values import (
     Metrics,
     accepted_round,
+    gate_verdict,
     intervals_of,
     rejected_rounds,
     reward_names,
@@ -190,10 +191,10 @@ def _gate(rounds: Sequence[Metrics], adapters: Mapping[int, str]) -> list[str]:
 def _collapse(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[str]:
     """Name each sign of collapse with the first round that shows it, and its round's verdict of the gate."""
     found: dict[str, str] = {}
-    rejected = rejected_rounds(rounds)
+    said = {"rejected": "the gate rejected its candidate", "no gate": "there was no gate"}
     for number in range(1, len(rounds)):
         for sign in signs_of_collapse(rounds[: number + 1], selecting):
-            gate = "the gate rejected its candidate" if number in rejected else "its candidate was accepted"
+            gate = said.get(gate_verdict(rounds[number]), "its candidate was accepted")
             found.setdefault(sign.monitor, f"Sign of collapse in round {number} ({gate}): {sign}")
     return [*found.values()]
 

@@ -52,6 +52,12 @@ def rejected_rounds(rounds: Sequence[Metrics]) -> list[int]:
     return [number for number, value in enumerate(values_of(rounds, "gate/accepted")) if number and value == 0.0]
 
 
+def gate_verdict(metrics: Metrics) -> str:
+    """Return what became of a round's candidate: "accepted", "rejected", or "no gate" where it was off."""
+    enabled, accepted = (values_of([metrics], f"gate/{name}")[0] for name in ("enabled", "accepted"))
+    return "rejected" if accepted == 0.0 else "no gate" if enabled == 0.0 else "accepted"
+
+
 def accepted_round(rounds: Sequence[Metrics]) -> int:
     """Return the round whose adapter is in use after the last one; 0 if the gate rejected every candidate."""
     return max(set(range(len(rounds))) - set(rejected_rounds(rounds)))

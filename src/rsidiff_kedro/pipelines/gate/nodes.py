@@ -24,4 +24,4 @@ def pass_gate(
         comparison = OPEN_GATE  # the rewards have changed since the parent was scored
     accepted = accepts(comparison, settings)
     adapter, scores = (candidate, candidate_scores) if accepted else (parent, parent_scores)
-    return adapter, scores, {**comparison, "accepted": float(accepted)}
+    return adapter, scores, {**comparison, "enabled": float(settings.enabled), "accepted": float(accepted)}
