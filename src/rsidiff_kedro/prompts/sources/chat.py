@@ -4,7 +4,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,12 @@ _MOST_EFFORT, _CHARACTERS = 100, 10_000
 """Places of a reply that are tried in vain as the beginning of JSON; this many characters count as a further place."""
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
-_ENTRY_NUMBER = re.compile(r"(?:prompt\s*)?#?(\d{1,3})\s*[.):]\s+", re.IGNORECASE)
+_ENTRY_NUMBER = re.compile(
+    r"(\*\*|__)?[(\[]?(?:prompt\s*)?#?(?P<number>\d{1,3})"
+    r"(?:(?(1)\1)\s*[.):\]]\s+|\s*[.):\]](?(1)\1)\s+|(?(1)\1)\s*[-\u2013\u2014]\s+(?!\d))",
+    re.IGNORECASE,
+)
+"""The number before a text, which can be bold alone; a hyphen before a further number is a score or a range."""
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1", re.DOTALL)
 _NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "description")
 _OWN_NAMES = {"prompt", "positive_prompt", "positive", "caption"}
@@ -153,9 +159,12 @@ def _without_bold(texts: list[str]) -> list[str]:
 
 
 def _without_numbers(texts: list[str]) -> list[str]:
+    """Remove the numbers before texts that all have one, and the next; groups can each begin with the first one."""
     starts = [found for text in texts if (found := _ENTRY_NUMBER.match(text))]
-    numbers = [int(each[1]) for each in starts]
-    if len(numbers) < 2 or numbers != list(range(numbers[0], numbers[0] + len(texts))):
+    numbers = [int(each["number"]) for each in starts]
+    follows = [number == before + 1 for before, number in pairwise(numbers)]
+    restarts = [number == numbers[0] for number in numbers[1:]]
+    if len(numbers) < len(texts) or not any(follows) or not all(map(or_, follows, restarts)):
         return texts
     rest = [each.string[each.end() :] for each in starts]
     return rest if all(rest) else texts
