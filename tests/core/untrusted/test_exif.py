@@ -4,8 +4,9 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
+from rsidiff_kedro.core.untrusted.color_spaces import ADOBE_RGB
 from rsidiff_kedro.core.untrusted.images import read_image
 
 SHORT, RATIONAL, ASCII, SIGNED, SIGNED_RATIONAL, DOUBLE = 3, 5, 2, 9, 10, 12
@@ -61,37 +62,20 @@ def test_every_orientation_ends_upright(tmp_path, kind):
         assert read.shape == upright.shape and abs(read - upright).mean() < 10, orientation
 
 
-def adobe_rgb():
-    """Return a profile of Adobe RGB (1998): sRGB's, as lcms makes it, with other primaries and a gamma of 563 / 256."""
-    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    primaries = {
-        b"rXYZ": (0.60974, 0.31111, 0.01947),
-        b"gXYZ": (0.20528, 0.62567, 0.06087),
-        b"bXYZ": (0.14919, 0.06322, 0.74457),
-    }
-    for tag, values in primaries.items():
-        entry = content.index(tag)
-        (place,) = struct.unpack_from(">I", content, entry + 4)
-        struct.pack_into(">3i", content, place + 8, *(round(value * 65536) for value in values))
-    curve = (563 / 256, 1.0, 0.0, 1.0, 0.0)
-    for tag in (b"rTRC", b"gTRC", b"bTRC"):
-        (place,) = struct.unpack_from(">I", content, content.index(tag) + 4)
-        assert content[place : place + 4] == b"para"
-        struct.pack_into(">5i", content, place + 12, *(round(value * 65536) for value in curve))
-    return bytes(content)
-
-
-@pytest.mark.parametrize(("index", "changes"), [("R03", True), ("R98", False), (None, False)])
-def test_cameras_adobe_rgb_is_converted_as_its_profile_would_be(tmp_path, index, changes):
+@pytest.mark.parametrize(
+    ("space", "index", "changes"),
+    [(65535, "R03", True), (65535, "R98", False), (65535, None, False), (2, None, True), (1, None, False)],
+)
+def test_cameras_adobe_rgb_is_converted_as_its_profile_would_be(tmp_path, profile, space, index, changes):
     """Cameras mark it in Exif alone; the space "uncalibrated" alone says nothing, as phones write it for Display P3."""
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0xA001] = 65535
+    exif.get_ifd(0x8769)[0xA001] = space
     if index is not None:
         exif.get_ifd(0x8769)[0xA005] = {1: index}
     marked, profiled, plain = tmp_path / "marked.png", tmp_path / "profiled.png", tmp_path / "plain.png"
     Image.fromarray(pixels).save(marked, exif=exif.tobytes())
-    Image.fromarray(pixels).save(profiled, icc_profile=adobe_rgb())
+    Image.fromarray(pixels).save(profiled, icc_profile=profile(ADOBE_RGB))
     Image.fromarray(pixels).save(plain)
     wanted = np.asarray(read_image(profiled if changes else plain)).astype(int)
     assert abs(np.asarray(read_image(marked)) - wanted).max() <= 2

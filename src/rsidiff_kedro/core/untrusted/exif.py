@@ -5,7 +5,6 @@ The rest of it is left unread, so an odd entry there does no harm.
 
 import struct
 
-import numpy as np
 from PIL import ExifTags, Image
 
 from rsidiff_kedro.core.image_set import IMAGE_ERRORS
@@ -24,6 +23,8 @@ _TURNS = {
 """How an image is turned upright, by Exif's Orientation."""
 _INDEX, _ADOBE_RGB = 1, "R03"
 """Exif's InteroperabilityIndex, and its value with which cameras mark Adobe RGB in place of a profile (DCF 2.0)."""
+_ADOBE_RGB_SPACE = 2
+"""The same as a value of Exif's ColorSpace, which no standard has, but many programs write and read."""
 
 
 def turned_upright(opened: Image.Image) -> Image.Image:
@@ -39,25 +40,9 @@ def turned_upright(opened: Image.Image) -> Image.Image:
 def is_adobe_rgb(opened: Image.Image) -> bool:
     """Tell whether an open image's Exif says that its colors are Adobe RGB."""
     try:
-        index = opened.getexif().get_ifd(ExifTags.IFD.Interop).get(_INDEX)
+        exif = opened.getexif()
+        space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+        index = exif.get_ifd(ExifTags.IFD.Interop).get(_INDEX)
     except _BROKEN:
         return False
-    return isinstance(index, str) and index.strip("\0 ") == _ADOBE_RGB
-
-
-_GAMMA = 563 / 256
-_TO_SRGB = np.array([[1.39835574, -0.39835574, 0.0], [0.0, 1.0, 0.0], [0.0, -0.04292898, 1.04292898]], np.float32)
-"""From linear Adobe RGB (1998) to linear sRGB, which have the same white: Adobe RGB (1998), version 2005-05."""
-_ROWS = 256
-"""Of pixels that are converted at once, because they take twenty times the memory meanwhile."""
-
-
-def from_adobe_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image from Adobe RGB (1998) to sRGB; colors that sRGB lacks are cut."""
-    pixels = np.array(image)
-    linear = (np.arange(256, dtype=np.float32) / 255) ** _GAMMA
-    for row in range(0, len(pixels), _ROWS):
-        light = np.clip(linear[pixels[row : row + _ROWS]] @ _TO_SRGB.T, 0.0, 1.0)
-        encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-        pixels[row : row + _ROWS] = np.rint(encoded * 255)
-    return Image.fromarray(pixels)
+    return space == _ADOBE_RGB_SPACE or (isinstance(index, str) and index.strip("\0 ") == _ADOBE_RGB)

@@ -16,7 +16,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import IMAGE_ERRORS, to_rgb
-from rsidiff_kedro.core.untrusted.exif import from_adobe_rgb, is_adobe_rgb, turned_upright
+from rsidiff_kedro.core.untrusted.color_spaces import ADOBE_RGB, UnreadSpaceError, in_srgb, stated_space
+from rsidiff_kedro.core.untrusted.exif import is_adobe_rgb, turned_upright
 from rsidiff_kedro.core.untrusted.lost_pages import (
     COMPRESSED,
     UNCOMPRESSED,
@@ -62,9 +63,9 @@ def read_image(path: Path) -> Image.Image:
 
     Raises:
         ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, values that do not say what is
-            white or transparent, no pixel that can be seen, or pages that were never written.
+            white or transparent, colors of HDR, no pixel that can be seen, or pages that were never written.
     """
-    image, kind, notes = _use(path, lambda opened: (_see(opened), _kind(opened), [*opened.info.values()]))
+    image, kind, notes = _use(path, lambda opened: (_see(opened, path), _kind(opened), [*opened.info.values()]))
     lost = _lost(blank(path.read_bytes(), notes), kind, image)
     if lost is not None:
         raise ImageReadError(
@@ -97,7 +98,7 @@ def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | No
             return find_lost_pages(content, COMPRESSED)
 
 
-def _see(opened: Image.Image) -> Image.Image:
+def _see(opened: Image.Image, path: Path) -> Image.Image:
     has_16_bits = opened.mode.startswith("I;16") or ";16" in str(getattr(opened, "tile", ""))
     image = turned_upright(opened)
     brightest = int(np.asarray(on_white(image)).max()) if has_16_bits else 255
@@ -105,17 +106,17 @@ def _see(opened: Image.Image) -> Image.Image:
         raise ValueError(
             f"its brightest value is {brightest} of 255, as where values of 12 bits are saved in 16 without scaling"
         )
-    profile = opened.info.get("icc_profile")
-    if not profile and is_adobe_rgb(opened):
-        return from_adobe_rgb(on_white(image))
-    return _in_srgb(image, profile)
+    profile, space = opened.info.get("icc_profile"), stated_space(path, opened)
+    if space is None and not profile and is_adobe_rgb(opened):
+        space = ADOBE_RGB
+    return _by_profile(image, profile) if space is None else in_srgb(on_white(image), space)
 
 
 _ROUNDING = 2
 """Of 255; by so much a conversion from sRGB to sRGB changes values."""
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return an image on white, with the colors of its profile converted to sRGB; a broken profile is ignored."""
     plain = on_white(image)
     if not profile:
@@ -207,6 +208,10 @@ def _open(source: Path | IO[bytes], path: Path, use: Callable[[Image.Image], T])
         unknown = _unknown(image, path)
         if unknown is not None:
             raise ImageReadError(f"{path}: no image that can be read ({unknown}); save it as PNG with 8 or 16 bits")
+        try:
+            stated_space(path, image)
+        except UnreadSpaceError as error:
+            raise ImageReadError(f"{path}: no image that can be read ({error}); convert it to sRGB") from error
         scale = _SCALES.get(str(image.tile[0].args)) if isinstance(image, PngImageFile) and image.tile else None
         if scale is not None and isinstance(image.info.get("transparency"), int):
             image.info["transparency"] *= scale
