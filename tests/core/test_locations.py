@@ -75,6 +75,13 @@ def test_paths_in_parts_and_own_settings_are_located_and_plain_words_stay(root: 
     assert settings.own == own | {"file": str(root / "weights.pt"), "deep": [{"x": str(root / "models/mine")}]}
 
 
+@pytest.mark.parametrize("text", [".", "..", "/", "./", "~", " / ", "//"])
+def test_a_text_without_a_letter_or_a_digit_is_a_sign_of_ones_own_and_no_place(root: Path, text: str) -> None:
+    settings = located(Settings(base="scenes", own={"separator": text}), root)
+    assert settings.own == {"separator": text}
+    assert "own.separator" not in dict(marked(settings))
+
+
 def test_every_marked_setting_is_found_with_its_path(root: Path) -> None:
     own = {"my:Reward": {"file": "models/mine", "word": "mean"}}
     settings = located(Settings(base="owner/name", revision="v1", own=own), root)

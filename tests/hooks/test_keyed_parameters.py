@@ -52,7 +52,7 @@ def _project_parameters(root: Path, params: dict[str, Any]) -> dict[str, Any]:
 
 def _at(tree: Any, path: str) -> Any:
     for part in path.split("."):
-        tree = tree[part]
+        tree = tree[int(part)] if isinstance(tree, list) else tree[part]
     return tree
 
 
@@ -114,6 +114,70 @@ def _at_path(parameters: Parameters, name: str) -> Path:
     for section in sections:
         value = value[section] if isinstance(value, dict) else getattr(value, section)
     return Path(value[last] if isinstance(value, dict) else getattr(value, last)).resolve()
+
+
+OWN_SOURCES = """
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel
+
+from rsidiff_kedro.core.prompt_table import prompt_table
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.sources.source import Source
+
+
+class Part(BaseModel):
+    path: str
+
+
+class Poems(Source):
+    kind: Literal["own_sources:Poems"] = "own_sources:Poems"
+    path: str = "poems/old.txt"
+    more: list[str] = []
+    parts: dict[str, Part] = {}
+    between: str = "."
+
+    def collect(self, seed: int) -> pd.DataFrame:
+        return prompt_table(open(self.path).read().split(self.between), "poems")
+
+
+class Named(FileSource):
+    kind: Literal["own_sources:Named"] = "own_sources:Named"
+    names: str
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("path", {"kind": "own_sources:Poems", "path": "poems/new.txt"}),
+        ("path", {"kind": "own_sources:Poems", "path": "~/poems/new.txt"}),
+        ("path", {"kind": "own_sources:Poems"}),
+        ("more.0", {"kind": "own_sources:Poems", "more": ["poems/new.txt", "a fox. An owl"]}),
+        ("parts.a.path", {"kind": "own_sources:Poems", "parts": {"a": {"path": "poems/new.txt"}}}),
+        ("names", {"kind": "own_sources:Named", "path": "poems/old.txt", "names": "poems/new.txt"}),
+    ],
+)
+def test_files_of_ones_own_prompt_source_are_found_and_counted_by_their_content(
+    key: Key, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
+) -> None:
+    write(tmp_path / "modules/own_sources.py", OWN_SOURCES)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    texts = [each / "poems" / file for each in (project, tmp_path / "home") for file in ("old.txt", "new.txt")]
+    for each in texts:
+        write(each, "a fox in the snow")
+    given = {"prompt_curation": {"source": options}}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    source = located(project, **given).model_dump()["prompt_curation"]["source"]
+    place = Path(_at(source, name))
+    assert place in texts
+    assert source.get("between", ".") == "." and source.get("more", [])[1:] in ([], ["a fox. An owl"])
+    before = key("prompt_curation.source", **given)
+    assert key("prompt_curation.source", **given) == before
+    write(place, "an owl at night")
+    assert key("prompt_curation.source", **given) != before
 
 
 def test_a_linked_folder_within_a_model_is_followed_and_a_link_in_a_circle_ends(

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.section import Section
+from pydantic import BaseModel
 
-S = TypeVar("S", bound=Section)
+from rsidiff_kedro.core.errors import InputError
+
+S = TypeVar("S", bound=BaseModel)
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,11 @@ class Location:
 
 @dataclass(frozen=True)
 class OwnSettings:
-    """Mark a mapping that a plug-in defines; its texts with a `/` or a `.` that exist as paths are locations."""
+    """Mark a setting that a plug-in defines; its texts with a `/` or a `.` that exist as paths are locations.
+
+    Texts without a letter or a digit, such as a separator, are none. A setting of a class from outside this package
+    needs no mark.
+    """
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ def locate(text: str, root: Path = Path(), location: Location = PLAIN) -> str:
 
 
 def _may_be_path(text: str) -> bool:
+    if not any(map(str.isalnum, text)):
+        return False
     return "/" in text or "." in text.strip(".") or text.startswith((".", "~"))
 
 
@@ -95,8 +104,8 @@ def located(section: S, root: Path) -> S:
 
 
 def _located(value: Any, mark: Mark | None, root: Path) -> Any:
-    if isinstance(value, Section):
-        return value.within(root) if hasattr(value, "within") else located(value, root)
+    if isinstance(value, BaseModel):
+        return value.within(root) if callable(getattr(value, "within", None)) else located(value, root)
     if isinstance(value, Mapping):
         parts = {key: _located(part, mark, root) for key, part in value.items()}
         return parts if any(parts[key] is not part for key, part in value.items()) else value
@@ -126,7 +135,7 @@ class Found:
     revision: str | None = None
 
 
-def marked(section: Section, prefix: str = "") -> Iterator[tuple[str, Found]]:
+def marked(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Found]]:
     """Yield every marked setting, and every one of type `Path`, with its path in the tree."""
     for name, mark, value in _fields(section):
         beside = mark.revision if isinstance(mark, Location) else None
@@ -136,7 +145,7 @@ def marked(section: Section, prefix: str = "") -> Iterator[tuple[str, Found]]:
 def _marked(value: Any, mark: Mark | None, revision: str | None, path: str) -> Iterator[tuple[str, Found]]:
     if isinstance(mark, NoResult):
         yield path, Found(mark, value)
-    elif isinstance(value, Section):
+    elif isinstance(value, BaseModel):
         yield from marked(value, f"{path}.")
     elif isinstance(value, Mapping):
         for key, part in value.items():
@@ -147,13 +156,19 @@ def _marked(value: Any, mark: Mark | None, revision: str | None, path: str) -> I
     elif isinstance(value, Path):
         yield path, Found(mark or PLAIN, value)
     elif isinstance(value, str) and isinstance(mark, OwnSettings):
-        if os.path.isabs(value):
+        if os.path.isabs(value) and _may_be_path(value):
             yield path, Found(_TEXT, value)
     elif isinstance(value, str) and isinstance(mark, Location):
         yield path, Found(mark, value, revision)
 
 
-def _fields(section: Section) -> Iterator[tuple[str, Mark | None, Any]]:
+def _fields(section: BaseModel) -> Iterator[tuple[str, Mark | None, Any]]:
     for name, field in type(section).model_fields.items():
         mark = next((each for each in field.metadata if isinstance(each, Location | OwnSettings | NoResult)), None)
-        yield name, mark, getattr(section, name)
+        yield name, mark or _default_mark(type(section), name), getattr(section, name)
+
+
+def _default_mark(kind: type[BaseModel], name: str) -> Mark | None:
+    """Return the mark of a field that has none: this package marks its own locations, plug-ins need not."""
+    owner = next((each for each in kind.__mro__ if name in get_annotations(each)), kind)
+    return None if owner.__module__.partition(".")[0] == _PACKAGE else OwnSettings()
