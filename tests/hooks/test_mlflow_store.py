@@ -48,6 +48,8 @@ def test_a_project_whose_path_sqlite_misreads_is_refused(tmp_path: Path, name: s
     with pytest.raises(TrackingError, match="SQLite's address cannot hold"):
         SETTINGS.absolute_uri(tmp_path / name)
     assert SETTINGS.absolute_uri(tmp_path / "100% [v2] {x} é")
+    elsewhere = SETTINGS.model_copy(update={"tracking_uri": "sqlite:////a/b.db"})  # as the message advises
+    assert elsewhere.absolute_uri(tmp_path / name) == "sqlite:////a/b.db"
 
 
 @pytest.mark.parametrize("content", ["a folder", "not a database " * 100])

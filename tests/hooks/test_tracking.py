@@ -29,7 +29,7 @@ from PIL import Image
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
 from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name, selecting_rewards
-from rsidiff_kedro.hooks.mlflow_store import TrackingSettings
+from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
@@ -345,6 +345,23 @@ def test_a_relative_store_lies_in_the_project_and_an_absolute_one_where_it_says(
     server = TrackingSettings(tracking_uri="http://localhost:5000", artifact_location="artifacts")
     assert server.absolute_uri(tmp_path) == "http://localhost:5000"
     assert server.absolute_artifacts(tmp_path) is None
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_tilde_in_mlflows_places_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_variable: bool
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    for written, meant in {"sqlite:///~/a.db": "sqlite:////home/me/a.db", "~/mlruns": "/home/me/mlruns"}.items():
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", written if by_variable else "")
+        settings = TrackingSettings() if by_variable else TrackingSettings(tracking_uri=written)
+        assert settings.absolute_uri(tmp_path) == meant
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    for written, meant in {"~/x": "file:///home/me/x", "x": f"file://{tmp_path}/x", "s3://b/~": "s3://b/~"}.items():
+        assert TrackingSettings(artifact_location=written).absolute_artifacts(tmp_path) == meant
+    monkeypatch.setenv("HOME", "/home/a#b")
+    with pytest.raises(TrackingError, match="/home/a#b: SQLite's address cannot hold"):
+        TrackingSettings(tracking_uri="sqlite:///~/a.db").absolute_uri(tmp_path)
 
 
 def test_the_environment_variable_of_mlflow_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

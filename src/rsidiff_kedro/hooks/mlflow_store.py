@@ -16,6 +16,7 @@ from pydantic import ConfigDict, ValidationError
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import take_lock
+from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import without_credentials
 
@@ -44,8 +45,9 @@ class TrackingSettings(Section):
     Attributes:
         enabled: off records nothing.
         experiment: name of the MLflow experiment, created when it is first used.
-        tracking_uri: of the store; a relative sqlite path is taken from the project's root.
-        artifact_location: folder of contact sheets and reports, relative to the project's root; a server ignores it.
+        tracking_uri: of the store; a relative sqlite path is taken from the project's root, `~` is the home folder.
+        artifact_location: folder of contact sheets and reports, relative to the project's root; `~` is the home folder.
+            A server ignores it.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password
@@ -56,16 +58,24 @@ class TrackingSettings(Section):
     artifact_location: str | None = None
 
     def absolute_uri(self, root: Path) -> str:
-        """Return the store's address with an absolute sqlite path; MLFLOW_TRACKING_URI takes precedence."""
+        """Return the store's address with an absolute sqlite path; MLFLOW_TRACKING_URI takes precedence.
+
+        Raises:
+            TrackingError: the project's folder, or the home folder, has a name that SQLite's address cannot hold.
+        """
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri
+        if uri.startswith("~"):
+            return str(expand(uri, root))
         if not uri.startswith(_SQLITE):
             return uri
-        if re.search(r"[?#]|%[0-9A-Fa-f]{2}", str(root)):
+        path = uri.removeprefix(_SQLITE)
+        start = expand("~", root) if path.startswith("~") else root
+        if not os.path.isabs(path) and re.search(r"[?#]|%[0-9A-Fa-f]{2}", str(start)):
             raise TrackingError(
-                f"{root}: SQLite's address cannot hold ?, # or % before two digits; rename the folder, or set "
-                "tracking_uri in mlflow.yml"
+                f"{start}: SQLite's address cannot hold ?, # or % before two digits; rename the folder, or set an "
+                "absolute tracking_uri (sqlite:////folder/file) in mlflow.yml"
             )
-        return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).as_posix()}"
+        return f"{_SQLITE}{expand(path, root).as_posix()}"
 
     def absolute_artifacts(self, root: Path) -> str | None:
         """Return the artifacts' folder as a URI, or None where the store decides."""
@@ -73,7 +83,7 @@ class TrackingSettings(Section):
             return None
         if "://" in self.artifact_location:
             return self.artifact_location
-        return (root / self.artifact_location).resolve().as_uri()
+        return expand(self.artifact_location, root).resolve().as_uri()
 
 
 def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
