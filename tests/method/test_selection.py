@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rsidiff_kedro.method.selection import ROUNDING, SelectionError, select_samples
+from rsidiff_kedro.method.selection import SelectionError, rounding, select_samples
 from rsidiff_kedro.method.settings import SelectionSettings
 
 EARLY = pd.DataFrame(
@@ -100,9 +100,10 @@ def test_only_a_floor_drops_a_sample_that_ranks_above_a_kept_one(scores, setting
 def test_every_kept_sample_passes_floors_margin_and_gap(scores, settings):
     selection = select(scores, settings)
     kept = selection.query("kept")
-    best = selection.groupby("prompt_id")["score"].max()[kept["prompt_id"]].to_numpy()
-    assert settings.min_margin is None or (kept["margin"] >= settings.min_margin - ROUNDING).all()
-    assert settings.max_gap is None or (best - kept["score"] <= settings.max_gap + ROUNDING).all()
+    best, most = selection.groupby("prompt_id")["score"].transform("max"), rounding(selection, settings)
+    beyond = (best - selection["score"] - most)[selection["kept"]]
+    assert settings.min_margin is None or (kept["margin"] + most[selection["kept"]] >= settings.min_margin - 1e-9).all()
+    assert settings.max_gap is None or (beyond <= settings.max_gap + 1e-9).all()
     assert all((kept[name] >= floor).all() for name, floor in settings.floors.items())
 
 
@@ -147,6 +148,40 @@ def test_samples_that_score_about_as_well_as_the_best_of_their_prompt_are_kept()
     selection = select_samples(table, by_proxy(max_gap=0.75, keep_per_prompt=4), seed=0)
     assert selection["reason"].tolist() == ["", "", "gap", "", "", "gap"]
     assert select_samples(table, by_proxy(keep_per_prompt=4), seed=0)["kept"].all()
+
+
+GRADES = np.float32([[each / 10, (each - 1) / 10] for each in range(1, 11)])
+"""Two grades per prompt, 0.1 apart: as float32 their difference is a little more or less."""
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1, 1e3])
+def test_a_sample_exactly_at_a_limit_is_kept_whatever_float32_makes_of_its_score(unit):
+    table = scores((GRADES * np.float32(unit)).ravel(), np.repeat(list("abcdefghij"), 2))
+    assert select_samples(table, by_proxy(keep_per_prompt=2, max_gap=0.1 * unit), 0)["kept"].all()
+    assert select_samples(table, by_proxy(keep_per_prompt=2, min_margin=-0.05 * unit), 0)["kept"].all()
+    for limit in ({"max_gap": 0.0999 * unit}, {"min_margin": -0.0499 * unit}):
+        chosen = select_samples(table, by_proxy(keep_per_prompt=2, **limit), 0)
+        assert chosen["kept"].tolist() == [True, False] * 10
+
+
+@pytest.mark.parametrize(("combine", "gap"), [("standardize", 2.0), ("rank", 1.0)])
+def test_a_sample_exactly_at_a_limit_of_several_rewards_is_kept(combine, gap):
+    """Of two samples that all rewards order alike, the worse is two standard deviations, and all ranks, below."""
+    other = (GRADES + np.float32(0.2)).ravel() * np.float32(7)
+    table = scores(GRADES.ravel(), np.repeat(list("abcdefghij"), 2), other=other)
+    weights = {"proxy": 0.1, "other": 0.7}
+    for at, kept in ((gap, 20), (gap - 1e-3, 10)):
+        several = SelectionSettings(rewards=weights, combine=combine, keep_per_prompt=2, max_gap=at)
+        assert select_samples(table, several, 0)["kept"].sum() == kept
+
+
+def test_a_gap_is_as_sharp_as_float32_where_rewards_of_a_prompt_are_close():
+    """Three rewards of about 1000, 0.001 and 0.002 below: their rounding is a tenth of their spread, and counts."""
+    close = np.float32([1000, 1000 - 0.0625, 1000 - 0.125])
+    table = scores(close, "ppp", other=[3.0, 2.0, 1.0])
+    several = SelectionSettings(rewards={"proxy": 1, "other": 1}, keep_per_prompt=3, max_gap=2.44)
+    np.testing.assert_allclose(rounding(table, several), (1e-3 / (0.125 / 6**0.5 * 1.0) + 3e-6 / (2 / 3) ** 0.5) / 2)
+    assert select_samples(table, several, 0)["kept"].all()  # the last one's gap is 2.449
 
 
 def test_a_gap_in_another_unit_than_the_reward_is_told_of(caplog: pytest.LogCaptureFixture):

@@ -23,9 +23,6 @@ from rsidiff_kedro.method.settings import SelectionSettings
 
 logger = logging.getLogger(__name__)
 
-ROUNDING = 1e-9
-"""A margin or gap may miss its limit by this much, because the mean of equal scores is not exactly their value."""
-
 
 class SelectionError(InputError):
     """The scores leave nothing sound to select; the message says what to change."""
@@ -109,16 +106,35 @@ def combined_score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Serie
     return comparable.mul(weights).sum(axis=1) / weights.sum()
 
 
+def rounding(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
+    """Return how far each sample's score may be from its true value, because rewards are rounded to float32.
+
+    A margin or gap may miss its limit by this much. It is a share of the prompt's largest reward, in the unit of the
+    score: of several rewards the weighted mean, each in its standard deviations within the prompt.
+    """
+    rewards = table[list(settings.rewards)].astype(float)
+    several = len(settings.rewards) > 1
+    if several and settings.combine == "rank":
+        return pd.Series(FLOAT32_ROUNDING, table.index)  # ranks are exact; weights and means of them are rounded
+    moved = FLOAT32_ROUNDING * rewards.abs().groupby(table["prompt_id"]).transform("max")
+    if not several:
+        return moved.iloc[:, 0]
+    spread = rewards.groupby(table["prompt_id"]).transform("std", ddof=0)
+    weights = pd.Series(settings.rewards)
+    return (moved / spread).where(spread > moved, 0.0).mul(weights).sum(axis=1) / weights.sum()
+
+
 def _apply_limits(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
     """Return each sample's reason; within a prompt the table is in order of rank."""
-    reason = pd.Series("", index=table.index)
+    reason, most = pd.Series("", index=table.index), rounding(table, settings)
     if settings.max_gap is not None:
         gap = table.groupby("prompt_id")["score"].transform("max") - table["score"]
-        reason[gap > settings.max_gap + ROUNDING] = "gap"
+        beyond = gap > settings.max_gap + most
+        reason[beyond] = "gap"
         if settings.keep_per_prompt > 1:
-            _warn_if_idle(gap, table["prompt_id"], settings.max_gap)
+            _warn_if_idle(gap, beyond, table["prompt_id"], settings.max_gap)
     if settings.min_margin is not None:
-        reason[table["margin"] < settings.min_margin - ROUNDING] = "margin"
+        reason[table["margin"] < settings.min_margin - most] = "margin"
     for name, floor in settings.floors.items():
         reason[table[name] < floor] = "floor"
     passed = table[reason == ""]
@@ -126,10 +142,9 @@ def _apply_limits(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series
     return reason
 
 
-def _warn_if_idle(gap: pd.Series, prompts: pd.Series, max_gap: float) -> None:
+def _warn_if_idle(gap: pd.Series, beyond: pd.Series, prompts: pd.Series, max_gap: float) -> None:
     """Warn if `max_gap` drops under 1 % of many samples; most likely it is not in the unit of the score."""
-    compared = gap.groupby(prompts).transform("size") > 1
-    dropped = int((gap > max_gap + ROUNDING).sum())
+    compared, dropped = gap.groupby(prompts).transform("size") > 1, int(beyond.sum())
     if compared.sum() < 100 or dropped >= 0.01 * compared.sum():
         return
     logger.warning(
