@@ -90,7 +90,7 @@ def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parame
     from rsidiff_kedro.reporting.model_card import model_card
 
     adapter = run.adapter(number)
-    check_base(adapter, parameters.model.base, f"rsi.round_{number}.adapter")
+    check_base(adapter, parameters.model.base, parameters.model.revision, f"rsi.round_{number}.adapter")
     file = f"{title}.safetensors" if form == "kohya" else WEIGHTS_NAME
     if form == "kohya":
         weights = kohya_weights(adapter, family_of(parameters.model).denoiser_class)
@@ -112,7 +112,7 @@ def _facts(
     parameters: "Parameters",
     title: str,
     examples: "list[Example]",
-    usage: Callable[[str], str],
+    usage: Callable[[str, str | None], str],
 ) -> "CardFacts":
     from rsidiff_kedro.core.locations import is_path
     from rsidiff_kedro.diffusion.bases import BASES, shipped_folder
@@ -141,7 +141,7 @@ def _facts(
         parameters=run.parameters(),
         run=run.version,
         records=chain(run.records, maker),
-        usage=usage(shown),
+        usage=usage(shown, adapter.info.get("revision")),
         examples=examples,
     )
 
@@ -165,14 +165,15 @@ def _images(run: "Run", tested: int, folder: Path) -> "list[Example]":
     return examples
 
 
-def _usage(form: str, file: str, base: str) -> str:
+def _usage(form: str, file: str, base: str, revision: str | None) -> str:
     if form == "kohya":
         return (
             f"`{file}` has the names of kohya's sd-scripts. Put it into `models/loras` of ComfyUI or `models/Lora` of "
             "AUTOMATIC1111's web UI, and load it with strength 1."
         )
+    pinned = f", revision={revision!r}" if revision is not None else ""
     return (
         "```python\nfrom diffusers import DiffusionPipeline\n\n"
-        f"pipeline = DiffusionPipeline.from_pretrained({base!r})\n"
+        f"pipeline = DiffusionPipeline.from_pretrained({base!r}{pinned})\n"
         'pipeline.load_lora_weights("this folder or repository")\nimage = pipeline("a prompt").images[0]\n```'
     )

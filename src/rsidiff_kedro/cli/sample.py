@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rsidiff_kedro.core.adapter import Adapter
     from rsidiff_kedro.core.image_set import ImageSet
     from rsidiff_kedro.datasets.runs import Run
+    from rsidiff_kedro.diffusion.settings import ModelSettings
 
 round_option = click.option(
     "--round",
@@ -55,7 +56,7 @@ def sample(
     run = runs.newest()
     check_prompts(parameters, list(prompts), str(run.load("test_prompts")["text"].iloc[0]))
     names = [compare, name] if compare is not None else [name]
-    adapters = {title: _adapter(run, number, parameters.model.base) for title, number in _titles(run, names).items()}
+    adapters = {title: _adapter(run, number, parameters.model) for title, number in _titles(run, names).items()}
     chosen = " (best: the last round that no gate rejected)" if "best" in names else ""
     click.echo(f"Run {run.version}: {', '.join(adapters)}{chosen}")
     images = sample_side_by_side(adapters, prompts, seeds, parameters.model, parameters.sampler, parameters.seed)
@@ -74,13 +75,13 @@ def _titles(run: "Run", names: list[str]) -> dict[str, int]:
     return found
 
 
-def _adapter(run: "Run", number: int, base: str) -> "Adapter | None":
+def _adapter(run: "Run", number: int, model: "ModelSettings") -> "Adapter | None":
     from rsidiff_kedro.core.adapter import check_base
 
     if not number:
         return None
     adapter = run.adapter(number)
-    check_base(adapter, base, f"rsi.round_{number}.adapter")
+    check_base(adapter, model.base, model.revision, f"rsi.round_{number}.adapter")
     return adapter
 
 

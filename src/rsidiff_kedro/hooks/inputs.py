@@ -66,7 +66,7 @@ class InputHooks:
         for name in names:
             data = catalog[name].load()
             if isinstance(data, Adapter):
-                check_base(data, self._parameters.model.base, name)
+                check_base(data, self._parameters.model.base, self._parameters.model.revision, name)
             if name.endswith(_COMPARED) and {"gate", "evaluation"} & tags:
                 check_scores(name, data, self._parameters)
 
