@@ -20,7 +20,7 @@ def parameters(project: Path, **params: Any) -> Parameters:
 
 
 def scores(*names: str, fitted_on: str | None = None) -> pd.DataFrame:
-    table = pd.DataFrame({name: [1.0] for name in names})
+    table = pd.DataFrame({name: [1.0] for name in (*names, "correct")})
     table.attrs["rewards"] = {"votes": {"fitted_on": {"sha256": fitted_on}}} if fitted_on else {}
     return table
 
@@ -44,13 +44,52 @@ def test_the_base_needs_scores_of_all_that_is_measured(project: Path) -> None:
         check_scores(BASE, scores("proxy"), reported)
 
 
+@pytest.mark.parametrize("name", [PARENT, "rsi.round_3.test_scores"])
+def test_the_parent_needs_scores_of_all_that_is_measured_unless_the_gate_is_open(project: Path, name: str) -> None:
+    """A round whose candidate the gate rejects goes on with its parent's scores."""
+    reported = {"evaluation": {"rewards": ["proxy", "oracle"]}}
+    with pytest.raises(
+        RequirementError, match=r"no scores of the reward 'oracle' .*set gate.enabled=false .* or run all rounds"
+    ):
+        check_scores(name, scores("proxy"), parameters(project, **reported))
+    check_scores(name, scores("proxy", "oracle"), parameters(project, **reported))
+    check_scores(name, scores("proxy"), parameters(project, **reported, gate={"enabled": False}))
+
+
+def test_scores_of_a_round_that_runs_are_measured_whatever_the_gate_does(project: Path) -> None:
+    reported = parameters(project, evaluation={"rewards": ["proxy", "oracle"]}, gate={"enabled": False})
+    with pytest.raises(RequirementError, match=r"no scores of the reward 'oracle' .*add rsi.round_3 to --namespaces"):
+        check_scores(PARENT, scores("proxy"), reported, own=True)
+
+
+@pytest.mark.parametrize("name", [PARENT, BASE])
+def test_scores_without_the_judges_verdicts_are_not_compared_with_judged_ones(project: Path, name: str) -> None:
+    unjudged = scores("proxy").drop(columns="correct")
+    with pytest.raises(RequirementError, match="holds no verdicts of the judge 'scenes' to compare with; "):
+        check_scores(name, unjudged, parameters(project))
+    check_scores(name, unjudged, parameters(project, evaluation={"judge": None}))
+
+
+@pytest.mark.parametrize("name", [PARENT, "rsi.round_3.test_scores"])
+def test_votes_that_are_only_reported_must_be_those_of_the_parents_scores(
+    project: Path, give_votes: Callable[..., Votes], name: str
+) -> None:
+    votes = give_votes(None, 3)
+    given = parameters(
+        project, evaluation={"rewards": ["proxy", "votes"]}, rewards={"votes": {"votes": str(votes.folder)}}
+    )
+    check_scores(name, scores("proxy", "votes", fitted_on=votes.digest), given)
+    with pytest.raises(RequirementError, match="was scored by 'votes' as fitted on other votes than this run's"):
+        check_scores(name, scores("proxy", "votes", fitted_on="another"), given)
+
+
 def test_a_head_that_was_fitted_on_other_votes_is_another_reward(
     project: Path, give_votes: Callable[..., Votes]
 ) -> None:
     votes = give_votes(None, 3)
     selecting = {"rewards": {"proxy": 0, "votes": 1}}
     given = parameters(project, preference_selection=selecting, rewards={"votes": {"votes": str(votes.folder)}})
-    check_scores(PARENT, scores("votes", fitted_on=votes.digest), given)
+    check_scores(PARENT, scores("proxy", "votes", fitted_on=votes.digest), given)
     for fitted_on in ("another", None):
         with pytest.raises(RequirementError, match="was scored by 'votes' as fitted on other votes than this run's"):
-            check_scores(PARENT, scores("votes", fitted_on=fitted_on), given)
+            check_scores(PARENT, scores("proxy", "votes", fitted_on=fitted_on), given)

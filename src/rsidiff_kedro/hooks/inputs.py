@@ -63,12 +63,18 @@ class InputHooks:
         missing = [name for name in names if not _exists(name, catalog)]
         if missing:
             raise MissingInputError(_how_to_make(missing, catalog, run_params.get("load_versions") or {}))
+        model, rounds = self._parameters.model, {_round_of(node.namespace or "") for node in pipeline.nodes}
         for name in names:
             data = catalog[name].load()
             if isinstance(data, Adapter):
-                check_base(data, self._parameters.model.base, self._parameters.model.revision, name)
+                check_base(data, model.base, model.revision, name)
             if name.endswith(_COMPARED) and {"gate", "evaluation"} & tags:
-                check_scores(name, data, self._parameters)
+                check_scores(name, data, self._parameters, own=_round_of(name) in rounds)
+
+
+def _round_of(name: str) -> str:
+    """Return the round that a dataset or a namespace belongs to, such as rsi.round_2."""
+    return ".".join(name.split(".")[:2])
 
 
 def _exists(name: str, catalog: CatalogProtocol) -> bool:

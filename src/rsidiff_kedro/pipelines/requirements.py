@@ -154,24 +154,35 @@ def _check_prompts(parameters: "Parameters") -> str:
     return summary
 
 
-def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters") -> None:
-    """Raise RequirementError if a stage cannot compare its own scores with those that another run made.
+def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters", own: bool = False) -> None:
+    """Raise RequirementError if a stage cannot use scores that another run made beside its own.
+
+    An open gate leaves the parent's scores behind. With the gate on, a rejected candidate's round goes on with them, so
+    they need all that is measured.
 
     Args:
         name: of their dataset: the base's test scores, or the parent's validation or test scores.
         scores: of its images.
         parameters: of the run.
+        own: the scores belong to a round that runs, as where its evaluation alone does.
     """
-    selecting = [*parameters.preference_selection.rewards]
-    if name.endswith(".round_0.test_scores"):
-        compared = [*parameters.evaluation.rewards, *selecting]
-        advice = f"add {name.rpartition('.')[0]} to --namespaces, with --only-missing-outputs"
-    else:  # of the parent, which an open gate leaves behind
-        compared = selecting if parameters.gate.enabled else []
-        advice = "set gate.enabled=false for this round, or begin with round 1"
+    round_name, base = name.rpartition(".")[0], name.endswith(".round_0.test_scores")
+    if not (own or base or parameters.gate.enabled):
+        return
+    if own or round_name.endswith(".round_0"):
+        advice = f"add {round_name} to --namespaces, with --only-missing-outputs"
+    else:
+        advice = (
+            "set gate.enabled=false for this round, or run all rounds with --only-missing-outputs, which scores their "
+            "images again"
+        )
+    compared = [*parameters.evaluation.rewards, *parameters.preference_selection.rewards]
     missing = next((reward for reward in compared if reward not in scores), None)
     if missing is not None:
         raise RequirementError(f"{name} holds no scores of the reward {missing!r} to compare with; {advice}")
+    judge = parameters.evaluation.judge
+    if judge is not None and "correct" not in scores:
+        raise RequirementError(f"{name} holds no verdicts of the judge {judge!r} to compare with; {advice}")
     record = scores.attrs.get("rewards", {}).get("votes", {})
     if (
         "votes" in compared
