@@ -1,10 +1,14 @@
 """`kedro rsi compare` puts two runs side by side."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+
+from rsidiff_kedro.cli.compare import side_of
+from rsidiff_kedro.cli.project import open_project
 
 Rsi = Callable[..., Result]
 
@@ -26,6 +30,18 @@ def test_a_run_equals_itself(rsi: Rsi, version: str) -> None:
 
 def test_rounds_can_be_named(rsi: Rsi, version: str) -> None:
     assert f"A: run {version}, round 1 of 2\n" in rsi("compare", version, version, "--round=1").output
+
+
+def test_a_reward_whose_code_was_edited_between_two_runs_is_left_out(
+    rsi: Rsi, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = [side_of(open_project("test", {})[1].find(version), "best")]
+    assert {"proxy", "scenes"} <= sides[0].code.keys()
+    sides.append(replace(sides[0], code={**sides[0].code, "proxy": "edited"}))
+    monkeypatch.setattr("rsidiff_kedro.cli.compare.side_of", lambda run, name: sides.pop())
+    output = rsi("compare", version, version).output
+    assert "Left out, because the two runs measured by different functions: proxy (code)\n" in output
+    assert "reward proxy" not in output and "prompt accuracy" in output
 
 
 def test_an_unknown_run_is_refused_with_those_that_exist(rsi: Rsi, version: str) -> None:

@@ -10,7 +10,7 @@ LOCAL = Adapter({}, {"base_model": "./sd", "revision": None})
 
 
 def test_an_adapter_of_another_base_is_refused() -> None:
-    with pytest.raises(AdapterError, match="my adapter was trained on the base model './sd', but model.base is 'x'"):
+    with pytest.raises(AdapterError, match=r"my adapter was trained on the base model './sd', but model.base is 'x'"):
         check_base(LOCAL, "x", None, "my adapter")
 
 

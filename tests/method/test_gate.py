@@ -55,9 +55,11 @@ def test_a_reward_that_differs_by_the_rounding_of_float32_alone_is_constant() ->
 
 def test_an_open_gate_does_not_compare_scores_of_other_rewards_or_votes() -> None:
     fitted, other = ({"rewards": {"proxy": {"fitted_on": {"sha256": each}}}} for each in "ab")
+    replaced = {"rewards": {"proxy": {"file": "proxy.safetensors", "sha256": "a"}}}
     for parent, attrs in (
         (table([5.0]).rename(columns={"proxy": "votes"}), {}),
         (table([5.0]), other),
+        (table([5.0]), replaced),
         (table([5.0]), {}),
     ):
         candidate = table([1.0])

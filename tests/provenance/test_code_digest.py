@@ -17,7 +17,7 @@ from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.stage import compose
 from rsidiff_kedro.provenance import code_digest as code
-from rsidiff_kedro.provenance.code_digest import PACKAGE, code_digest
+from rsidiff_kedro.provenance.code_digest import PACKAGE, code_digest, plugin_digests
 from rsidiff_kedro.provenance.syntax import Place
 
 Digest = Callable[..., str]
@@ -304,6 +304,23 @@ def test_a_plug_in_counts_only_if_a_parameter_names_it(digest: Digest, plugins: 
     two = digest({**PLUGINS, "shared": "SIZE = 4\n"}, plugins)
     assert (one != before) == ("one" in plugins)
     assert (two != before) == (plugins in (("two",), ("plant.two:Two",)))
+
+
+def test_each_plug_in_that_a_parameter_names_has_a_digest_of_its_own(digest: Digest) -> None:
+    own = {**PLUGINS, "garden/__init__.py": "class Rose:\n    size = 1\n"}
+    names = ("one", "two", "garden:Rose", "no plug-in")
+
+    def digests(files: Mapping[str, str]) -> dict[str, str]:
+        digest(files)
+        return plugin_digests([Place("plant.steps", "step")], names)
+
+    before = digests(own)
+    assert before.keys() == {"one", "two", "garden:Rose"}
+    changes = {"one": ("one", "1"), "two": ("shared", "2"), "garden:Rose": ("garden/__init__.py", "1")}
+    for name, (file, size) in changes.items():
+        after = digests({**own, file: own[file].replace(size, "5")})
+        assert {each for each in before if after[each] != before[each]} == {name}
+    assert digests({**own, "steps": own["steps"].replace(".size", ".size + 1")}) == before
 
 
 def test_a_line_that_is_added_to_a_registry_changes_nothing(digest: Digest) -> None:

@@ -24,8 +24,11 @@ def changed(**parts: object) -> Record:
     return RECORD.model_copy(update=parts)
 
 
-@pytest.mark.parametrize("parts", [{"version": "2026-02-02"}, {"device": "cuda"}, {"origins": {"images": "1"}}])
-def test_time_origins_and_device_are_no_part_of_the_key(parts: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [{"version": "2026-02-02"}, {"device": "cuda"}, {"origins": {"images": "1"}}, {"plugins": {"my:Reward": "a"}}],
+)
+def test_time_origins_device_and_single_plug_ins_are_no_part_of_the_key(parts: dict[str, object]) -> None:
     assert changed(**parts).key == RECORD.key
 
 

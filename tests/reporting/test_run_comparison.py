@@ -68,16 +68,56 @@ def test_diversity_of_a_judge_is_compared_as_a_ratio(scores) -> None:
     assert cells[1:5] == ["1.000", "0.500", "x", "0.50"] and cells[-1] == "worse"
 
 
-def test_scores_that_were_fitted_on_other_votes_are_not_subtracted(scores) -> None:
-    sides = []
-    for table, votes in zip(scores, "ab"):
-        each = side(table.assign(votes=np.arange(20.0)))
-        each.scores.attrs["rewards"] = {"proxy": {}, "votes": {"fitted_on": {"sha256": votes}}}
-        sides.append(each)
+OWN = "mine:beauty"
+
+
+def scored(table: pd.DataFrame, record: object = None, code: str = "", **parameters: object) -> Side:
+    """Return a side whose tables also have scores of one's own reward."""
+    each = side(table.assign(**{OWN: np.arange(20.0)}))
+    each.scores.attrs["rewards"] = {"proxy": {"device": "cpu", "micro_batch_size": len(code)}, OWN: record or {}}
+    return Side("run", parameters, each.scores, {"proxy": 1.0}, {OWN: code, "proxy": "p"} if code else {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ({"record": {"fitted_on": {"sha256": "a"}}}, {"record": {"fitted_on": {"sha256": "b"}}}, "fitted_on"),
+        ({"record": {"file": "a.pt", "sha256": "a"}}, {"record": {"file": "a.pt", "sha256": "b"}}, "sha256"),
+        ({"code": "a"}, {"code": "bc"}, "code"),
+        ({f"rewards.custom.{OWN}.scale": 1}, {f"rewards.custom.{OWN}.scale": 2}, "options"),
+        ({"record": {"scale": 1}, "code": "a"}, {"record": {"scale": 2}, "code": "bc"}, "scale, code"),
+    ],
+)
+def test_scores_of_two_functions_are_not_subtracted(scores, old: dict, new: dict, what: str) -> None:
+    text = comparison_text(scored(scores[0], **old), scored(scores[1], **new), 20, 0)
+    assert f"Left out, because the two runs measured by different functions: {OWN} ({what})\n" in text
+    assert f"reward {OWN}" not in text and "reward proxy" in text and "prompt accuracy" in text
+    same = comparison_text(scored(scores[0], **old), scored(scores[1], **old), 20, 0)
+    assert f"reward {OWN}" in same and "Left out" not in same
+
+
+def test_code_that_an_older_run_did_not_record_leaves_nothing_out(scores) -> None:
+    assert "Left out" not in comparison_text(scored(scores[0], code="a"), scored(scores[1]), 20, 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "what"),
+    [
+        (("scenes", "scenes"), ("a", "b"), "the judge (code)"),
+        (("scenes", "mine:Judge"), ("a", "a"), "the judge (scenes and mine:Judge)"),
+    ],
+)
+def test_verdicts_of_two_judges_are_not_compared(scores, names: tuple, code: tuple, what: str) -> None:
+    open_ones = ['{"color": "red"}', '{"color": "blue"}'] * 10
+    sides = [
+        Side("run", {"evaluation.judge": name}, side(table.assign(left_open=open_ones)).scores, {}, {"scenes": digest})
+        for table, name, digest in zip(scores, names, code)
+    ]
     text = comparison_text(*sides, 20, 0)
-    assert "Left out, because each run fitted them on other data: votes\n" in text
-    assert "reward votes" not in text and "reward proxy" in text
-    assert "reward votes" in comparison_text(sides[0], sides[0], 20, 0)
+    assert f"Left out, because the two runs measured by different functions: {what}\n" in text
+    assert "reward proxy" in text
+    assert not any(row in text for row in ("accuracy", "hallucinations", "diversity"))
+    assert "prompt accuracy" in comparison_text(sides[0], sides[0], 20, 0)
 
 
 def test_a_measure_that_no_shared_image_has_is_left_out(scores) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.rewards import scoring
-from rsidiff_kedro.rewards.protocol import PromptReward, as_reward, as_vectors
+from rsidiff_kedro.rewards.protocol import PromptReward, as_reward, as_vectors, record_changes
 from rsidiff_kedro.rewards.registry import check_features, check_reward, load_features, load_reward
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
@@ -220,3 +220,27 @@ def test_features_of_ones_own_need_embed(images):
     for attempt in (check_features, load_features):
         with pytest.raises(InputError, match="the features 'my_own_rewards:Place' are no features"):
             attempt("my_own_rewards:Place")
+
+
+WEIGHTS = {"checkpoint": "a/b", "revision": None, "file": "/x/b", "bytes": 3, "sha256": "s", "tokenizer": "a/b"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differ"),
+    [
+        ({}, {}, []),
+        (None, {}, []),
+        (WEIGHTS, WEIGHTS | {"checkpoint": "/moved", "file": "/moved/b", "tokenizer": "/moved"}, []),
+        (WEIGHTS | {"device": "cpu", "micro_batch_size": 1}, WEIGHTS | {"device": "cuda", "micro_batch_size": 8}, []),
+        (WEIGHTS, WEIGHTS | {"sha256": "t"}, ["sha256"]),
+        (WEIGHTS, WEIGHTS | {"tokenizer": "other"}, ["tokenizer"]),
+        ({"clip": WEIGHTS, "dtype": "float32"}, {"clip": WEIGHTS | {"file": "y"}, "dtype": "float16"}, ["dtype"]),
+        ({"clip": WEIGHTS}, {"clip": WEIGHTS | {"sha256": "t"}}, ["clip"]),
+        ({"fitted_on": {"sha256": "s"}}, {"fitted_on": {"sha256": "t"}}, ["fitted_on"]),
+        ({"checkpoint": "mine-1"}, {"checkpoint": "mine-2"}, ["checkpoint"]),
+        ({}, {"scale": 3.0}, ["scale"]),
+        (["a", "list"], ["another"], ["record"]),
+    ],
+)
+def test_records_of_one_function_may_differ_in_where_it_was_computed_alone(old, new, differ):
+    assert record_changes(old, new) == record_changes(new, old) == differ

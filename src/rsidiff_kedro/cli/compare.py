@@ -38,10 +38,14 @@ def side_of(run: "Run", name: str) -> "Side":
 
     number, known = run.round_number(name), schema().model_fields
     best = " (best: the last that no gate rejected)" if name == "best" else ""
+    scores = f"rsi.round_{run.tested_round(number)}.test_scores"
+    version = run.versions.get(scores)
+    makers = [each for each in run.records if scores in each.outputs and each.version == version]
     read = {path: value for path, value in run.parameters().items() if path.split(".")[0] in known}
     return Side(
         name=f"run {run.version}, round {number} of {run.rounds}{best}",
         parameters={"rounds": run.rounds, **read},
-        scores=run.load(f"rsi.round_{run.tested_round(number)}.test_scores"),
+        scores=run.load(scores),
         selecting=run.selecting(),
+        code=makers[0].plugins if makers else {},
     )

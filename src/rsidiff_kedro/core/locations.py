@@ -105,7 +105,8 @@ def located(section: S, root: Path) -> S:
 
 def _located(value: Any, mark: Mark | None, root: Path) -> Any:
     if isinstance(value, BaseModel):
-        return value.within(root) if callable(getattr(value, "within", None)) else located(value, root)
+        within = getattr(value, "within", None)
+        return within(root) if callable(within) else located(value, root)
     if isinstance(value, Mapping):
         parts = {key: _located(part, mark, root) for key, part in value.items()}
         return parts if any(parts[key] is not part for key, part in value.items()) else value

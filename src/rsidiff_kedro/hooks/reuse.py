@@ -34,7 +34,7 @@ from rsidiff_kedro.hooks.pinned import UnversionedError, check_load_versions, ch
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines.stage import TRAINS
-from rsidiff_kedro.provenance.code_digest import assets_digest, code_digest, library_versions
+from rsidiff_kedro.provenance.code_digest import assets_digest, code_digest, library_versions, plugin_digests
 from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
 from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
@@ -300,18 +300,19 @@ class ReuseHooks:
         parameters |= node.func.keywords if isinstance(node.func, partial) else {}
         if self._threads is not None and TRAINS in node.tags:
             parameters["execution.threads"] = self._threads
-        named = frozenset(texts(parameters))
+        named, places = frozenset(texts(parameters)), self._places(node)
         return Record(
             step=node.name,
             version=self._run_id,
             outputs=dict.fromkeys(node.outputs, ""),
-            code=code_digest(self._places(node), named),
+            code=code_digest(places, named),
             assets=assets_digest(),
             libraries=library_versions(named),
             parameters=parameters,
             inputs={name: self._content[name][0] for name in names},
             catalog=self._options(names, is_input=True) | self._options(node.outputs, is_input=False),
             origins={name: self._content[name][1] for name in names},
+            plugins=plugin_digests(places, named),
             device=self._device,
         )
 

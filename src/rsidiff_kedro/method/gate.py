@@ -4,8 +4,7 @@ Candidate and parent generate from the same prompts and seeds, so their rewards 
 passes if it loses no more than the tolerance on average.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -13,7 +12,7 @@ from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.evaluation.intervals import paired_difference
 from rsidiff_kedro.evaluation.reward_gap import scale_of
 from rsidiff_kedro.method.settings import GateSettings
-from rsidiff_kedro.rewards.protocol import FITTED_ON
+from rsidiff_kedro.rewards.protocol import record_changes
 
 OPEN_GATE = {
     "enabled": 0.0,
@@ -56,16 +55,12 @@ def compare_with_parent(
 
 
 def scored_alike(candidate: pd.DataFrame, parent: pd.DataFrame, rewards: Iterable[str]) -> bool:
-    """Tell whether both tables have scores of all rewards, each fitted on the same data if it was fitted at all."""
+    """Tell whether both tables have scores of all rewards, each by the same function as far as records say."""
     ours, theirs = (scores.attrs.get("rewards", {}) for scores in (candidate, parent))
     return all(
-        name in candidate and name in parent and _fitted_on(ours.get(name)) == _fitted_on(theirs.get(name))
+        name in candidate and name in parent and not record_changes(ours.get(name), theirs.get(name))
         for name in rewards
     )
-
-
-def _fitted_on(record: Any) -> Any:
-    return record.get(FITTED_ON) if isinstance(record, Mapping) else None
 
 
 def accepts(comparison: dict[str, float], settings: GateSettings) -> bool:

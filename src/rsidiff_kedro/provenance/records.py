@@ -33,6 +33,8 @@ class Record(Section):
         inputs: digests of the content of the datasets that it read.
         catalog: how the catalog says that its datasets are loaded and saved.
         origins: the versions of these datasets; no part of the key.
+        plugins: digests of the code of each plug-in alone that the parameters name, which `code` covers; no part of the
+            key.
         device: of the model; no part of the key.
         seconds: that the step took, without saving; of a resumed step, since it was resumed; no part of the key.
     """
@@ -47,13 +49,14 @@ class Record(Section):
     inputs: dict[str, str]
     catalog: dict[str, Any] = Field(default={})
     origins: dict[str, str] = Field(default={})
+    plugins: dict[str, str] = Field(default={})
     device: str = ""
     seconds: float = Field(default=0.0, ge=0.0, allow_inf_nan=False, strict=True)
 
     @property
     def key(self) -> str:
         """Return 16 hex digits of what determines the outputs."""
-        parts = self.model_dump(mode="json", exclude={"version", "origins", "device", "seconds"})
+        parts = self.model_dump(mode="json", exclude={"version", "origins", "plugins", "device", "seconds"})
         parts["outputs"] = sorted(self.outputs)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

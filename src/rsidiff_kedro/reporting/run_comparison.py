@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -12,10 +12,14 @@ from rsidiff_kedro.core.image_set import PAIR
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.evaluation.diversity import open_diversity
 from rsidiff_kedro.evaluation.intervals import ratio_of_means, ratio_text, ratio_verdict
-from rsidiff_kedro.method.gate import scored_alike
 from rsidiff_kedro.provenance.records import changed_names
 from rsidiff_kedro.reporting.labels import reward_label
 from rsidiff_kedro.reporting.summary import Comparison, compare_rounds
+from rsidiff_kedro.rewards.protocol import record_changes
+
+JUDGED = ["correct", "attribute_accuracy", "hallucinations", "left_open"]
+"""Columns of a judge's verdicts."""
+_JUDGE, _OPTIONS = "evaluation.judge", "rewards.custom."
 
 
 class NothingSharedError(InputError):
@@ -31,12 +35,14 @@ class Side:
         parameters: that its steps read, by path.
         scores: the round's test scores.
         selecting: the rewards that select.
+        code: digests of the code of the rewards and the judge that made the scores, by name, as far as they are known.
     """
 
     name: str
     parameters: Mapping[str, Any]
     scores: pd.DataFrame
     selecting: Mapping[str, float]
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 def changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -67,11 +73,16 @@ def comparison_text(old: Side, new: Side, n_resamples: int, seed: int) -> str:
     prompts, left_out = ours["prompt_id"].nunique(), (len(old.scores) - len(ours), len(new.scores) - len(ours))
     by = "by prompt" if "seed" in changed else "by prompt and noise"
     lines.append(f"{prompts} test prompts, {len(ours)} images, paired {by}" + _left_out(*left_out))
-    known = [name for name in ours.attrs.get("rewards", old.scores.attrs.get("rewards", {})) if name in theirs]
-    rewards = [name for name in known if scored_alike(old.scores, new.scores, [name])]
-    if len(rewards) < len(known):
-        others = ", ".join(name for name in known if name not in rewards)
-        lines.append(f"Left out, because each run fitted them on other data: {others}")
+    known = [name for name in old.scores.attrs.get("rewards", {}) if name in ours and name in theirs]
+    other = {name: what for name in known if (what := _other_function(name, old, new))}
+    rewards = [name for name in known if name not in other]
+    judge = _other_judge(old, new) if "correct" in ours and "correct" in theirs else []
+    if judge:
+        other["the judge"] = judge
+        ours, theirs = (each.drop(columns=JUDGED, errors="ignore") for each in (ours, theirs))
+    if other:
+        listed = ", ".join(f"{name} ({', '.join(what)})" for name, what in other.items())
+        lines.append(printable(f"Left out, because the two runs measured by different functions: {listed}"))
     compared = compare_rounds(ours, theirs, rewards, n_resamples, seed)
     rows: list[tuple[str, ...]] = [
         (_label(each, old, new), f"{each.base:.3f}", f"{each.last:.3f}", _difference(each), each.verdict)
@@ -79,6 +90,26 @@ def comparison_text(old: Side, new: Side, n_resamples: int, seed: int) -> str:
     ]
     rows += _diversity(ours, theirs, n_resamples, seed)
     return "\n".join([*lines, *_table([("", "A", "B", "B - A [95 % interval]", ""), *rows])]) + "\n"
+
+
+def _other_function(name: str, old: Side, new: Side) -> list[str]:
+    """Say in what a reward of one run is another function than the reward of this name of the other run."""
+    changed = record_changes(*(side.scores.attrs.get("rewards", {}).get(name) for side in (old, new)))
+    options = f"{_OPTIONS}{name}."
+    if any(path.startswith(options) for path in changed_parameters(old.parameters, new.parameters)):
+        changed.append("options")
+    return [*changed, *_other_code(name, old, new)]
+
+
+def _other_judge(old: Side, new: Side) -> list[str]:
+    """Say in what the judge of one run is another one."""
+    names = [side.parameters.get(_JUDGE) for side in (old, new)]
+    return _other_code(str(names[0]), old, new) if names[0] == names[1] else [f"{names[0]} and {names[1]}"]
+
+
+def _other_code(name: str, old: Side, new: Side) -> list[str]:
+    known = {side.code[name] for side in (old, new) if name in side.code}
+    return ["code"] if len(known) > 1 else []
 
 
 def _changes(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:

@@ -18,6 +18,9 @@ RewardName = Annotated[str, AfterValidator(lambda name: {"hpsv2.1": "hpsv2_1", "
 
 FITTED_ON = "fitted_on"
 """What a reward's `record` calls the data that it was fitted on when it was opened."""
+_COMPUTING = {"device", "micro_batch_size"}
+_PLACE = {"checkpoint", "revision", "file", "bytes"}
+"""Entries that say where a file is whose content has a `sha256` beside them."""
 
 
 class ScoreError(InputError):
@@ -34,6 +37,25 @@ class Reward(Protocol):
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Return float32 [n], higher is better; comparable within a prompt."""
+
+
+def record_changes(old: Any, new: Any) -> list[str]:
+    """List the entries in which two records of a reward differ, if they are of two functions.
+
+    Device, micro-batch size, and the place of a file whose content is recorded are no part of the function.
+    """
+    before, after = _function(old), _function(new)
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _function(record: Any) -> dict[str, Any]:
+    if not isinstance(record, Mapping):
+        return {} if record is None else {"record": record}
+    left_out = _COMPUTING | (_PLACE if {"file", "sha256"} <= record.keys() else set())
+    if record.get("tokenizer") == record.get("checkpoint"):  # it lies beside the weights
+        left_out = left_out | {"tokenizer"}
+    kept = {name: value for name, value in record.items() if name not in left_out}
+    return {name: _function(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
 
 
 class Features(Protocol):
