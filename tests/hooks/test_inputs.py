@@ -54,3 +54,11 @@ def test_what_only_other_stages_require_is_not_checked(project: Path, stage: str
     with pytest.raises(click.ClickException, match="which the run reads, does not exist") as error:
         run(project, stage, params)  # it gets as far as the data, which nobody made
     assert not isinstance(error.value, click.UsageError)
+
+
+def test_scores_of_an_earlier_run_that_lack_what_is_measured_stop_a_run(finished_project: Path) -> None:
+    reported = {"evaluation": {"rewards": ["proxy", "oracle"]}, "gate": {"enabled": False}}
+    before = sorted(finished_project.rglob("*.parquet"))
+    with pytest.raises(click.ClickException, match=r"validation_scores holds no scores of the reward 'oracle' .* all"):
+        run(finished_project, "evaluation", reported)
+    assert sorted(finished_project.rglob("*.parquet")) == before

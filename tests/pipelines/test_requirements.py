@@ -58,7 +58,7 @@ def test_the_parent_needs_scores_of_all_that_is_measured_unless_the_gate_is_open
 
 def test_scores_of_a_round_that_runs_are_measured_whatever_the_gate_does(project: Path) -> None:
     reported = parameters(project, evaluation={"rewards": ["proxy", "oracle"]}, gate={"enabled": False})
-    with pytest.raises(RequirementError, match=r"no scores of the reward 'oracle' .*add rsi.round_3 to --namespaces"):
+    with pytest.raises(RequirementError, match=r"no scores of the reward 'oracle' .*; run all rounds with"):
         check_scores(PARENT, scores("proxy"), reported, own=True)
 
 

@@ -169,13 +169,11 @@ def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters", ow
     round_name, base = name.rpartition(".")[0], name.endswith(".round_0.test_scores")
     if not (own or base or parameters.gate.enabled):
         return
-    if own or round_name.endswith(".round_0"):
+    advice = "run all rounds with --only-missing-outputs, which scores their images again"
+    if round_name.endswith(".round_0") and not own:
         advice = f"add {round_name} to --namespaces, with --only-missing-outputs"
-    else:
-        advice = (
-            "set gate.enabled=false for this round, or run all rounds with --only-missing-outputs, which scores their "
-            "images again"
-        )
+    elif not own:
+        advice = f"set gate.enabled=false for this round, or {advice}"
     compared = [*parameters.evaluation.rewards, *parameters.preference_selection.rewards]
     missing = next((reward for reward in compared if reward not in scores), None)
     if missing is not None:
