@@ -11,6 +11,7 @@ from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
+from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.method.selection import select_samples
 from rsidiff_kedro.method.settings import (
     EarlyDroppingSettings,
@@ -100,6 +101,7 @@ def test_early_dropping_goes_through_scoring_and_selection_and_is_no_reference(a
     done = images.select((~dropped).to_numpy().nonzero()[0])
     alone = weigh_kept_images(done, selection[~dropped], done, weighting, REWARDS, MODEL)
     pd.testing.assert_frame_equal(weights, alone)
+    assert not {"dropped", "early_reward"} & {*weighted_images(images, weights, 2).metadata}  # earlier rounds have none
 
 
 @pytest.mark.parametrize(

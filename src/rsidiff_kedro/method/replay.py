@@ -23,7 +23,9 @@ def weighted_images(images: ImageSet, weights: pd.DataFrame, round_number: int) 
     if images.latents is None:
         raise ValueError("a training set needs images with latents")
     rows = images.metadata["image_id"].isin(weights["image_id"]).to_numpy().nonzero()[0]
-    metadata = images.metadata.drop(columns="file_name").iloc[rows].reset_index(drop=True)
+    # Early dropping's columns say the same of all kept images, and other rounds may have none.
+    other = images.metadata.columns.intersection(["file_name", "early_reward", "dropped"])
+    metadata = images.metadata.drop(columns=other).iloc[rows].reset_index(drop=True)
     weight = metadata["image_id"].map(weights.set_index("image_id")["weight"]).astype("float64")
     return TrainingSet(metadata.assign(round=round_number, weight=weight), select_rows(images.latents, rows))
 
