@@ -13,6 +13,7 @@ PARTS = {
     "The parts of a round": "stages.py",
     "A round beside the same work in plain diffusers and peft": "plain_round.py",
     "The same, sampling by ONNX Runtime": "plain_round.py --runtime onnxruntime --prompts 96 --pairs 2",
+    "The same, with early dropping": "plain_round.py --drop-after 4 --pairs 3",
     "Generation": "sampling_rate.py",
     "Early dropping": "early_dropping.py",
     "Two workers of Ray beside one process": "ray_speed.py --images 256 --repeats 3",

@@ -26,12 +26,13 @@ from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.datasets import AdapterDataset, ImageSetDataset
+from rsidiff_kedro.diffusion.early_dropping import EarlyDropping
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings, Runtime, SamplerSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.rewards.registry import load_reward
-from rsidiff_kedro.rewards.scoring import with_scores
+from rsidiff_kedro.rewards.scoring import RewardOpening, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes import BASE_FOLDER
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
@@ -46,8 +47,10 @@ SAMPLES = 4
 class Sides:
     """Both sides' inputs: prompts, images of them, and an adapter."""
 
-    def __init__(self, folder: Path, prompts: int, runtime: Runtime) -> None:
+    def __init__(self, folder: Path, prompts: int, runtime: Runtime, drop_after: int | None) -> None:
         self.folder = folder
+        score = RewardOpening("proxy", RewardsSettings())
+        self.dropping = EarlyDropping(drop_after, score, SAMPLES) if drop_after is not None else None
         self.sampler = SAMPLER.model_copy(update={"runtime": runtime})
         scenes = held_out_scenes(prompts // 2, prompts - prompts // 2, seed=0)
         self.prompts = prompt_table([scene.caption for scene in scenes], "grammar")
@@ -69,7 +72,8 @@ class Sides:
     def generate_ours(self) -> None:
         """Generate a round's samples."""
         model = load_model(MODEL)
-        self.save_ours(sample_images(model, None, self.prompts, SAMPLES, self.sampler, 0, "round_1", "generating"))
+        given = (SAMPLES, self.sampler, 0, "round_1", "generating")
+        self.save_ours(sample_images(model, None, self.prompts, *given, dropping=self.dropping))
 
     def evaluate_ours(self) -> None:
         """Generate test images with an adapter."""
@@ -177,12 +181,15 @@ def main() -> None:
     parser.add_argument(
         "--runtime", choices=["torch", "compile", "onnxruntime"], default="torch", help="of our sampler"
     )
+    parser.add_argument(
+        "--drop-after", type=int, help="steps of 8 after which our generation drops half of the samples"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     parts = ("generate", "evaluate", "score", "train")
     found: dict[str, list[tuple[float, float]]] = {part: [] for part in parts}
     with tempfile.TemporaryDirectory() as folder:
-        sides = Sides(Path(folder), given.prompts, given.runtime)
+        sides = Sides(Path(folder), given.prompts, given.runtime, given.drop_after)
         for pair in range(given.pairs + 1):
             for part in parts:
                 ours, plain = (seconds(getattr(sides, f"{part}_{side}")) for side in ("ours", "plain"))
