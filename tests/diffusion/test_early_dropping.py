@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import wraps
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,15 +13,19 @@ from diffusers import (
     DDPMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LCMScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
 
 from rsidiff_kedro.diffusion.bases import ModelError
-from rsidiff_kedro.diffusion.early_dropping import EarlyDropping, _moment, better_half, predicted_clean
+from rsidiff_kedro.diffusion.early_dropping import EarlyDropping, better_half, check_scheduler
 from rsidiff_kedro.diffusion.families import FAMILIES
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
@@ -137,35 +140,59 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_the_prediction_of_a_perfect_denoiser_is_the_clean_image(name):
-    """A denoiser that knows clean latents and noise moves along the straight line between them, in every scheduler."""
-    scheduler, flow = SCHEDULERS[name], "flow" in name
-    clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    scheduler.set_timesteps(8)
-    add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else None
-    first, moments = scheduler.timesteps[:1], []
-    latents = add(clean, first, noise) if add is not None else scheduler.add_noise(clean, noise, first)
-    for step, timestep in enumerate(scheduler.timesteps[:-1]):
-        if hasattr(scheduler, "scale_model_input"):  # some remember there that they were called
-            scheduler.scale_model_input(latents, timestep)
-        latents = scheduler.step(noise - clean if flow else noise, timestep, latents).prev_sample
-        moments.append(_moment(scheduler, step, latents))
-    for before, now in pairwise(moments[2:]):
-        torch.testing.assert_close(predicted_clean(before, now), clean, rtol=0, atol=2e-3)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_perfect_denoiser_leads_to_the_clean_image_halfway(name, prediction):
+    kind, config = type(SCHEDULERS[name]), dict(SCHEDULERS[name].config)
+    if "flow" not in name:
+        config["prediction_type"] = prediction
+    check_scheduler(kind, config, 8, 4)
+
+
+NOISY = {
+    "euler ancestral": (EulerAncestralDiscreteScheduler, {}),
+    "ddpm": (DDPMScheduler, {}),
+    "lcm": (LCMScheduler, {}),
+    "dpm solver of a stochastic equation": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "two evaluations a step": (HeunDiscreteScheduler, {}),
+    "two noise levels a step": (KDPM2DiscreteScheduler, {}),
+}
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_a_scheduler_that_does_not_show_early_what_samples_become_is_refused(name):
+    kind, options = NOISY[name]
+    with pytest.raises(ModelError, match=rf"{kind.__name__} does not show after 4 of 8 steps what samples become"):
+        check_scheduler(kind, kind(**LINEAR, **options).config, 8, 4)
 
 
 def test_two_moments_of_one_noise_level_predict_nothing_and_say_so(family_folder):
     """PNDM, which Stable Diffusion 1.4 comes with, takes its second step from the noise level of the first again."""
     opened = load_model(ModelSettings(base=str(family_folder("stable_diffusion")), resolution=32))
     opened.pipeline.scheduler = PNDMScheduler(skip_prk_steps=True, steps_offset=1, **LINEAR)
-    with pytest.raises(ModelError, match=r"early_dropping\.after is 2.*set it higher"):
-        generate(opened, Brightness(), after=2)
-    images = generate(opened, Brightness(), after=3)
+    score = Brightness()
+    with pytest.raises(ModelError, match=r"early_dropping\.after is 2.*set another number"):
+        generate(opened, score, after=2)
+    assert score.opened == []
+    images = generate(opened, score, after=3)
     assert images.metadata["dropped"].sum() == 3
 
 
-def test_ddpm_is_a_scheduler_whose_noise_level_can_be_read_too():
-    scheduler = DDPMScheduler(**LINEAR)
-    scheduler.set_timesteps(10)
-    moment = _moment(scheduler, 0, torch.zeros(1))
-    assert moment.clean**2 + moment.noise**2 == pytest.approx(1, abs=1e-6)
+@dataclass(frozen=True)
+class Counting:
+    """Counts the images that it scores at once."""
+
+    seen: list[int] = field(default_factory=list)
+
+    def open(self):
+        def score(images, prompts):
+            self.seen.append(len(images))
+            return np.arange(len(images), dtype=np.float32)
+
+        return score
+
+
+def test_rows_that_only_fill_the_last_micro_batch_are_not_scored(model):
+    score = Counting()
+    images = generate(load_model(model), score)
+    assert score.seen == [4, 2]
+    assert images.metadata["dropped"].tolist() == [True, False] * 3

@@ -44,3 +44,12 @@ def test_of_more_pairs_than_anybody_looks_at_one_of_each_prompt_comes_first(
 def test_one_image_per_prompt_makes_no_pair(scenes_on_disk: ImageSet) -> None:
     with pytest.raises(VotesError, match="samples_per_prompt=2 or more"):
         choose_pairs(scenes_on_disk.select(range(0, 72, 3)), 0, 1)
+
+
+def test_samples_that_were_dropped_early_are_not_shown(scenes_on_disk: ImageSet) -> None:
+    """They are not finished."""
+    metadata = scenes_on_disk.metadata
+    dropped = metadata.assign(dropped=metadata["sample_index"] == 0)
+    images = ImageSet(dropped, scenes_on_disk.images, scenes_on_disk.latents)
+    shown = {name for pair in choose_pairs(images, 0, 1) for name in pair.ids}
+    assert shown == {*metadata.loc[metadata["sample_index"] > 0, "image_id"]}

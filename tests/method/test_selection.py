@@ -28,6 +28,17 @@ def test_samples_that_were_dropped_early_are_ranked_last_and_never_kept(enabled)
     assert table["kept"].tolist() == [False, True, True, False, True, False]
     assert table["reason"].tolist() == ["early", "", "", "early", "", "early"]
     assert table["rank"].tolist() == [3, 1, 2, 4, 1, 2]
+    assert table["score"].isna().tolist() == EARLY["dropped"].tolist()
+
+
+@pytest.mark.parametrize("combine", ["standardize", "rank"])
+def test_scores_and_margins_are_those_of_the_finished_samples_alone(combine) -> None:
+    scores = EARLY.assign(other=[3.0, 1.0, 2.0, 5.0, 1.0, 0.0])
+    settings = SelectionSettings(rewards={"proxy": 1.0, "other": 2.0}, combine=combine, keep_per_prompt=4)
+    finished = scores[~scores["dropped"]]
+    alone, all_samples = (select_samples(table, settings, seed=0) for table in (finished, scores))
+    columns = ["score", "margin", "rank", "kept", "reason"]
+    pd.testing.assert_frame_equal(all_samples.loc[finished.index, columns], alone[columns])
 
 
 reward = st.floats(-3, 3, width=32)

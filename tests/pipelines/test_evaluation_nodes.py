@@ -12,8 +12,13 @@ from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.settings import LoraSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import initial_adapter
+from rsidiff_kedro.evaluation.settings import EvaluationSettings
 from rsidiff_kedro.pipelines.common import generate_images, score_images
-from rsidiff_kedro.pipelines.evaluation.nodes import generate_images_unless_kept, score_images_unless_kept
+from rsidiff_kedro.pipelines.evaluation.nodes import (
+    generate_images_unless_kept,
+    measure_validation,
+    score_images_unless_kept,
+)
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
 MODEL = ModelSettings(base="scenes")
@@ -52,3 +57,12 @@ def test_another_adapter_is_tested(kept: Adapter) -> None:
     assert set(tested.metadata["checkpoint"]) == {accepted.digest}
     scores = score_images(before, *SCORING)
     assert not scores.equals(score_images_unless_kept(accepted, kept, scores, tested, *SCORING))
+
+
+def test_a_gates_verdict_of_an_older_version_is_that_of_a_gate() -> None:
+    """Verdicts did not say whether there was a gate."""
+    scores = pd.DataFrame({"prompt_id": ["a", "b"], "proxy": [1.0, 2.0]})
+    settings, figures = EvaluationSettings(features="proxy"), ("reward_difference", "accepted")
+    old = dict.fromkeys([*figures, "reward_difference_low", "reward_difference_high"], 0.0)
+    assert measure_validation(scores, {"proxy": 1.0}, settings, 0, old)["gate/enabled"] == 1.0
+    assert measure_validation(scores, {"proxy": 1.0}, settings, 0, old | {"enabled": 0.0})["gate/enabled"] == 0.0

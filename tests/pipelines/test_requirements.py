@@ -1,16 +1,19 @@
 """Scores of another run that the gate or the evaluation would compare with its own are checked first."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from diffusers import EulerAncestralDiscreteScheduler
 
 from rsidiff_kedro.core.votes import Votes
+from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
-from rsidiff_kedro.pipelines.requirements import RequirementError, check_scores
+from rsidiff_kedro.pipelines.requirements import RequirementError, check_scores, dropping_requirements
 
 PARENT, BASE = "rsi.round_3.validation_scores", "rsi.round_0.test_scores"
 
@@ -93,3 +96,21 @@ def test_a_head_that_was_fitted_on_other_votes_is_another_reward(
     for fitted_on in ("another", None):
         with pytest.raises(RequirementError, match="was scored by 'votes' as fitted on other votes than this run's"):
             check_scores(PARENT, scores("proxy", "votes", fitted_on=fitted_on), given)
+
+
+def test_early_dropping_needs_its_reward_and_a_scheduler_that_shows_what_samples_become(
+    project: Path, family_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    assert dropping_requirements(parameters(project)) == []
+    sampler = {"num_inference_steps": 8, "guidance_scale": 2.0, "micro_batch_size": 8}
+    synthesis = {"sampler": sampler, "early_dropping": {"after": 4, "reward": "oracle"}}
+    needed = {each.subject: each for each in dropping_requirements(parameters(project, synthesis=synthesis))}
+    assert needed.keys() == {"reward: oracle", "early dropping"}
+    assert needed["early dropping"].check() == "after 4 of 8 steps"
+    folder = shutil.copytree(family_folder("stable_diffusion"), tmp_path / "noisy")
+    EulerAncestralDiscreteScheduler().save_pretrained(folder / "scheduler")
+    index = folder / "model_index.json"
+    index.write_text(index.read_text("utf-8").replace("DDIMScheduler", "EulerAncestralDiscreteScheduler"), "utf-8")
+    noisy = parameters(project, synthesis=synthesis, model={"base": str(folder)})
+    with pytest.raises(ModelError, match="EulerAncestralDiscreteScheduler does not show after 4 of 8 steps"):
+        dropping_requirements(noisy)[-1].check()

@@ -106,6 +106,11 @@ def test_blocked_words_are_whole_words_in_any_case(text, rule):
     assert rule_of(text, blocked_words=["bl\u200doody", "Knife\u00ad fight"]) == rule
 
 
+def test_a_blocked_tag_is_found_as_a_phrase():
+    assert rule_of("a Knife fight at night", blocked_words=["knife_fight"]) == "blocked_word"
+    assert rule_of("a knife, a fight at night", blocked_words=["knife_fight"]) == ""
+
+
 @pytest.mark.parametrize("word", ["\u2620", "\u2620\ufe0f"])
 def test_a_blocked_sign_is_found_in_each_of_its_styles(word):
     flags = ["a flag with \u2620 on it", "a flag with \u2620\ufe0f on it", "a flag \U0001f3f4\u200d\u2620\ufe0f flies"]

@@ -4,6 +4,7 @@ After some steps, the images that the samples are on their way to are predicted 
 computes the better half alone; the others keep their predictions as latents and images, and are marked as dropped.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +18,8 @@ from rsidiff_kedro.diffusion.bases import ModelError
 
 Score = Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]
 """Scores images of prompts, higher is better: [n]."""
+_EXACT = 0.02
+"""Predictions that differ by less from clean latents, which are between -1 and 1, are right."""
 _OF_ALL = ("img_ids", "txt_ids")
 """Arguments of denoisers whose rows are tokens and not samples."""
 
@@ -74,10 +77,10 @@ class DroppingCallback:
         model: the opened `DiffusionModel`.
         settings: what is dropped when.
         score: what `settings.score` opens.
-        texts: the prompt of each sample, [n].
+        texts: the prompt of each sample; further rows of the micro-batch fill it and are not scored.
 
     Attributes:
-        scores: of the predicted images, float32 [n], once the pipeline has been called.
+        scores: of all rows, float32, once the pipeline has been called.
     """
 
     def __init__(self, model: Any, settings: EarlyDropping, score: Score, texts: Sequence[str]) -> None:
@@ -104,7 +107,7 @@ class DroppingCallback:
         now = _moment(pipeline.scheduler, step, tensors["latents"])
         if step + 1 == self._after:
             self._drop(now)
-        elif self._before is None or (now.clean, now.noise) != (self._before.clean, self._before.noise):
+        else:
             self._before = now
         return tensors
 
@@ -116,22 +119,63 @@ class DroppingCallback:
 
     def _drop(self, now: Moment) -> None:
         """Score what the samples become, and have the denoiser compute the better half alone from now on."""
-        before, model = self._before, self._model
-        if before is None or before.clean * now.noise == now.clean * before.noise:
-            raise ModelError(
-                f"synthesis.early_dropping.after is {self._after}, but the scheduler's first steps are at one noise "
-                "level, which tells nothing of the images; set it higher"
-            )
-        side = model.latent_shape[-1]
-        self._predicted = model.unpack(predicted_clean(before, now).to(now.latents.dtype), side)
-        scores = np.asarray(self._score(model.decode(self._predicted), self._texts), np.float32)
+        model, count = self._model, len(self._texts)
+        assert self._before is not None, "it is dropped after two steps or more"
+        clean = predicted_clean(self._before, now).to(now.latents.dtype)
+        self._predicted = model.unpack(clean, model.latent_shape[-1])
+        scores = np.asarray(self._score(model.decode(self._predicted[:count]), self._texts), np.float32)
+        scores = np.pad(scores, (0, len(now.latents) - count), mode="edge")
         self.scores = torch.from_numpy(scores)
         rows = torch.from_numpy(better_half(scores, self._samples).nonzero()[0]).to(now.latents.device)
         model.denoiser.forward = _of_rows(model.denoiser.forward, rows, len(scores))
 
 
+def check_scheduler(kind: type[Any], config: Mapping[str, Any], steps: int, after: int) -> None:
+    """Raise ModelError if this scheduler does not show after so many of its steps what samples become.
+
+    A perfect denoiser, which knows clean latents and noise, must lead to the clean latents. It does not where a
+    scheduler adds new noise on its way or has more than one evaluation a step.
+
+    Args:
+        kind: the scheduler's class.
+        config: the scheduler's.
+        steps: `num_inference_steps`.
+        after: of these, 2 or more.
+    """
+    scheduler = kind.from_config(dict(config))
+    shift = {"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}
+    scheduler.set_timesteps(steps, **shift)
+    clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    now = _moment(scheduler, -1, torch.zeros(1))
+    now = now._replace(latents=now.clean * clean + now.noise * noise)
+    before = now
+    for step, timestep in enumerate(scheduler.timesteps[:after]):
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(now.latents, timestep)
+        predicted, before = _perfect(scheduler.config.get("prediction_type"), now, clean, noise), now
+        now = _moment(scheduler, step, scheduler.step(predicted, timestep, now.latents, return_dict=False)[0])
+    if getattr(scheduler, "order", 1) > 1 or not torch.allclose(predicted_clean(before, now), clean, atol=_EXACT):
+        raise ModelError(
+            f"synthesis.early_dropping.after is {after}, but the base's {kind.__name__} does not show after {after} of "
+            f"{steps} steps what samples become: it adds noise on its way, has several evaluations a step, or begins "
+            "with two at one noise level; set another number, save the model with another scheduler, such as "
+            "DDIMScheduler, or set synthesis.early_dropping=null"
+        )
+
+
+def _perfect(kind: str | None, now: Moment, clean: Tensor, noise: Tensor) -> Tensor:
+    """Return what a denoiser predicts that knows both; `kind` is the scheduler's prediction type, None for a flow."""
+    if kind == "epsilon":
+        return noise
+    if kind == "sample":
+        return clean
+    if kind == "v_prediction":
+        return (now.clean * noise - now.noise * clean) / math.hypot(now.clean, now.noise)
+    return noise - clean
+
+
 def _moment(scheduler: Any, step: int, latents: Tensor) -> Moment:
-    """Find out at which noise level the latents after a step are, from the scheduler's own function that adds noise."""
+    """Find out, by how the scheduler adds noise, at which level latents are after a step; -1 is before the first."""
     one, none = (torch.full((1, 1, 1, 1), value, device=latents.device) for value in (1.0, 0.0))
     at = scheduler.timesteps[step + 1].reshape(1)
 

@@ -15,6 +15,7 @@ from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.validation import explain
 from rsidiff_kedro.diffusion.bases import ModelError, find_index, model_source
+from rsidiff_kedro.diffusion.early_dropping import check_scheduler
 from rsidiff_kedro.diffusion.families import FAMILIES
 from rsidiff_kedro.diffusion.lora import add_lora
 from rsidiff_kedro.diffusion.model import DiffusionModel
@@ -136,6 +137,17 @@ def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -
                 f"{path}.num_inference_steps is {steps}, too many for the {levels} num_train_timesteps in "
                 f"{str(folder)!r}; set fewer steps"
             )
+
+
+def check_dropping(model: ModelSettings, steps: int, after: int) -> None:
+    """Raise ModelError if the base's scheduler does not show after so many steps what samples become.
+
+    A hub id's scheduler is read once it is in the cache.
+    """
+    folder = find_index(model.base, model.revision).parent / "scheduler"
+    if (folder / "scheduler_config.json").is_file():
+        kind = component_class("scheduler", *check_components(folder.parent)["scheduler"])
+        check_scheduler(kind, read_object(folder / "scheduler_config.json"), steps, after)
 
 
 def check_runtimes(model: ModelSettings, runtimes: Mapping[str, Runtime]) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
 from rsidiff_kedro.core.tensor_rows import ShardFile, TensorRows
-from rsidiff_kedro.diffusion.early_dropping import DroppingCallback, EarlyDropping, Score, better_half
+from rsidiff_kedro.diffusion.early_dropping import DroppingCallback, EarlyDropping, Score, better_half, check_scheduler
 from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.output_checks import WorthlessImages, check_finite
@@ -123,12 +123,16 @@ class Generating(Task[pd.DataFrame, Generated]):
         if adapter is not None:
             model.load_adapter(adapter, trainable=False)
         use_runtime(model.denoiser, runtime, changed=adapter is not None)
-        score = self.dropping.score.open() if self.dropping is not None else None
+        score = None
+        if self.dropping is not None:
+            scheduler, steps = model.pipeline.scheduler, self.sampler.num_inference_steps
+            check_scheduler(type(scheduler), scheduler.config, steps, self.dropping.after)
+            score = self.dropping.score.open()
 
         def generate(shard: Shard, rows: pd.DataFrame) -> Generated:
             # Repeat the last row to fill the micro-batch.
             filled = rows.iloc[np.arange(self.sampler.micro_batch_size).clip(max=len(rows) - 1)]
-            latents, early = self._denoise(model, filled, score)
+            latents, early = self._denoise(model, filled, len(rows), score)
             made = Generated(latents[: len(rows)].cpu(), model.decode(latents)[: len(rows)], early[: len(rows)])
             PartialResults(self.folder).save(
                 shard.key, made.latents, rows["file_name"].tolist(), made.images, {EARLY: made.early_rewards}
@@ -138,13 +142,13 @@ class Generating(Task[pd.DataFrame, Generated]):
         return generate
 
     def _denoise(
-        self, model: DiffusionModel, rows: pd.DataFrame, score: Score | None
+        self, model: DiffusionModel, rows: pd.DataFrame, count: int, score: Score | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a micro-batch's latents, and the early rewards if samples are dropped."""
+        """Return a micro-batch's latents, and the early rewards if samples are dropped; rows after `count` fill it."""
         given = self.dropping
         if given is None or score is None:
             return _generate_latents(model, rows, self.sampler), torch.empty(0)
-        with DroppingCallback(model, given, score, list(rows["text"])) as dropping:
+        with DroppingCallback(model, given, score, list(rows["text"][:count])) as dropping:
             return _generate_latents(model, rows, self.sampler, dropping), dropping.scores
 
     def find(self, shard: Shard, given: pd.DataFrame) -> Generated | None:

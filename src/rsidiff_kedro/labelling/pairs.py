@@ -33,7 +33,7 @@ class Pair:
 def choose_pairs(images: ImageSet, seed: int, round_number: int, voted: Collection[frozenset[str]] = ()) -> list[Pair]:
     """Return pairs of a round's images in a random order: first one pair of each prompt, then a second, and so on.
 
-    These are all pairs, unless there are more than `MOST`, which nobody looks at.
+    These are all pairs of finished images, unless there are more than `MOST`, which nobody looks at.
 
     Args:
         images: of the round, on disk.
@@ -47,7 +47,8 @@ def choose_pairs(images: ImageSet, seed: int, round_number: int, voted: Collecti
     assert isinstance(images.images, ImageFiles)
     rng = np.random.default_rng([seed, round_number])
     metadata, found = images.metadata.reset_index(drop=True), list[tuple[int, float, Pair]]()
-    samples = sorted((prompt_id, rows) for prompt_id, rows in metadata.groupby("prompt_id").groups.items())
+    finished = metadata[~metadata["dropped"]] if "dropped" in metadata else metadata
+    samples = sorted((prompt_id, rows) for prompt_id, rows in finished.groupby("prompt_id").groups.items())
     turns = -(-MOST // max(1, len(samples)))
     for place in sorted(rng.permutation(len(samples))[:MOST]):
         prompt_id, rows = samples[place]

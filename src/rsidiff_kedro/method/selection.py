@@ -33,7 +33,7 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
 
     Args:
         scores: one row per image, in any order: image_id, prompt_id and one column per reward; `dropped`, if there is
-            such a column, marks samples that were not denoised to the end, which are ranked last and never kept.
+            such a column, marks samples that were not denoised to the end: without a score, ranked last, never kept.
         settings: see `SelectionSettings`.
         seed: of the random choice when selection is off.
 
@@ -49,17 +49,13 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
     """
     _check(scores, settings)
     table = scores.reset_index(drop=True).sort_values(["prompt_id", "image_id"])
-    table["score"] = combined_score(table, settings)
-    table["margin"] = table["score"] - table.groupby("prompt_id")["score"].transform("mean")
     early = table["dropped"] if "dropped" in table else pd.Series(False, index=table.index)
-    table = table.assign(early=early).sort_values(
-        ["prompt_id", "early", "score", "image_id"], ascending=[True, True, False, True]
-    )
+    table["score"] = combined_score(table[~early], settings)
+    table["margin"] = table["score"] - table.groupby("prompt_id")["score"].transform("mean")
+    table = table.sort_values(["prompt_id", "score", "image_id"], ascending=[True, False, True])
     table["rank"] = table.groupby("prompt_id").cumcount() + 1
-    done, choose = table[~table["early"]], _apply_limits
-    if not settings.enabled:
-        choose = partial(_choose_at_random, seed=seed)
-    table["reason"] = choose(done, settings).reindex(table.index, fill_value="early")
+    choose = _apply_limits if settings.enabled else partial(_choose_at_random, seed=seed)
+    table["reason"] = choose(table[table["score"].notna()], settings).reindex(table.index, fill_value="early")
     table["kept"] = table["reason"] == ""
     if not table["kept"].any():
         raise SelectionError(_why_nothing_is_kept(table["reason"].value_counts().to_dict(), settings))

@@ -77,6 +77,21 @@ def scored_images_requirements(parameters: "Parameters") -> list[Requirement]:
     return [model_requirement(parameters), *reward_requirements(names, parameters), *judge]
 
 
+def dropping_requirements(parameters: "Parameters") -> list[Requirement]:
+    """Require, if samples are dropped early, a scheduler that shows what they become, and the reward."""
+    given, sampler = parameters.synthesis.early_dropping, parameters.synthesis.sampler
+    if given is None:
+        return []
+
+    def check() -> str:
+        from rsidiff_kedro.diffusion.opening import check_dropping
+
+        check_dropping(parameters.model, sampler.num_inference_steps, given.after)
+        return f"after {given.after} of {sampler.num_inference_steps} steps"
+
+    return [*reward_requirements([given.reward], parameters), Requirement("early dropping", check)]
+
+
 def judge_requirement(name: str) -> Requirement:
     """Require a judge that can be opened."""
 

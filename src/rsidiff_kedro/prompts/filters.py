@@ -70,7 +70,7 @@ def filter_prompts(
 def _pattern(blocked_words: Sequence[str]) -> re.Pattern[str]:
     """Return what finds these words and phrases in a normalized text; their words can be parted by `_`, too."""
     inside = word_characters()
-    phrases = [map(re.escape, normalize_text(visible(phrase)).split()) for phrase in blocked_words]
+    phrases = [map(re.escape, re.split(r"[\s_]+", normalize_text(visible(phrase)))) for phrase in blocked_words]
     return re.compile(rf"(?<![{inside}])(?:{'|'.join(map('[ _]+'.join, phrases))})(?![{inside}])")
 
 

@@ -113,4 +113,5 @@ def _of_validation(scores: pd.DataFrame, rewards: list[str]) -> metrics.Values:
 
 
 def _verdict(gate: dict[str, float] | None) -> dict[str, float]:
-    return {f"gate/{name}": (gate or OPEN_GATE)[name] for name in OPEN_GATE}
+    found = {"enabled": 1.0, **(gate or OPEN_GATE)}  # verdicts of older versions, which do not say it, are of gates
+    return {f"gate/{name}": found[name] for name in OPEN_GATE}
