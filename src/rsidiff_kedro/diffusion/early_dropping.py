@@ -7,7 +7,7 @@ computes the better half alone; the others keep their predictions as latents and
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,25 +24,18 @@ _OF_ALL = ("img_ids", "txt_ids")
 """Arguments of denoisers whose rows are tokens and not samples."""
 
 
-class OpensScore(Protocol):
-    """A small, picklable object that opens a score, in this or another process."""
-
-    def open(self) -> Score:
-        """Open the preference model."""
-
-
 @dataclass(frozen=True)
 class EarlyDropping:
     """What is dropped when.
 
     Attributes:
         after: denoising steps, 2 or more.
-        score: ranks the predicted images.
+        open_score: opens what ranks the predicted images, in this or another process; small and picklable.
         samples_per_prompt: whose worse half is dropped; a micro-batch holds whole prompts.
     """
 
     after: int
-    score: OpensScore
+    open_score: Callable[[], Score]
     samples_per_prompt: int
 
 
@@ -76,7 +69,7 @@ class DroppingCallback:
     Args:
         model: the opened `DiffusionModel`.
         settings: what is dropped when.
-        score: what `settings.score` opens.
+        score: what `settings.open_score` opens.
         texts: the prompt of each sample; further rows of the micro-batch fill it and are not scored.
 
     Attributes:

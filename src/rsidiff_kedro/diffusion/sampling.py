@@ -127,7 +127,7 @@ class Generating(Task[pd.DataFrame, Generated]):
         if self.dropping is not None:
             scheduler, steps = model.pipeline.scheduler, self.sampler.num_inference_steps
             check_scheduler(type(scheduler), scheduler.config, steps, self.dropping.after)
-            score = self.dropping.score.open()
+            score = self.dropping.open_score()
 
         def generate(shard: Shard, rows: pd.DataFrame) -> Generated:
             # Repeat the last row to fill the micro-batch.

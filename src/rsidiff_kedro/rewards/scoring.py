@@ -76,7 +76,7 @@ class RewardOpening:
     name: str
     settings: RewardsSettings
 
-    def open(self) -> Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]:
+    def __call__(self) -> Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]:
         """Return what scores images: float32 [n]; it raises ScoreError if a score is not finite."""
         reward = load_reward(self.name, **self.settings.options(self.name))
 
