@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import wraps
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -195,3 +196,14 @@ def test_rows_that_only_fill_the_last_micro_batch_are_not_scored(model):
     images = generate(load_model(model), score)
     assert score.seen == [4, 2]
     assert images.metadata["dropped"].tolist() == [True, False] * 3
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs the extra `onnx`")
+def test_onnx_runtime_drops_what_torch_drops(family_folder):
+    model = ModelSettings(base=str(family_folder("stable_diffusion")), resolution=32)
+    whole, exported = (
+        generate(load_model(model), Brightness(), sampler=SAMPLER.model_copy(update={"runtime": runtime}))
+        for runtime in ("torch", "onnxruntime")
+    )
+    assert whole.metadata["dropped"].equals(exported.metadata["dropped"])
+    assert abs(pixels(whole) - pixels(exported)).max() <= 1
