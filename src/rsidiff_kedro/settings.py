@@ -13,8 +13,8 @@ from rsidiff_kedro.hooks.session import RsiSession
 if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error, what the locale cannot express is no error
     sys.stdout.reconfigure(errors="backslashreplace")
 
-# A start only makes objects that stay; looking for garbage among them took a tenth of it. What networks leave is
-# collected when a step has opened some (hooks/memory.py).
+# A start only makes objects that stay, so Python looks among them for garbage in vain. What networks leave is collected
+# when a step has opened some (hooks/memory.py).
 gc.set_threshold(20_000)
 
 # Report nothing to anybody; the file .telemetry stops the plug-in's command hook, which runs before this.

@@ -17,6 +17,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    IPNDMScheduler,
     KDPM2DiscreteScheduler,
     LCMScheduler,
     LMSDiscreteScheduler,
@@ -155,6 +156,7 @@ NOISY = {
     "dpm solver of a stochastic equation": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
     "two evaluations a step": (HeunDiscreteScheduler, {}),
     "two noise levels a step": (KDPM2DiscreteScheduler, {}),
+    "no function that adds noise": (IPNDMScheduler, {}),
 }
 
 
@@ -162,7 +164,7 @@ NOISY = {
 def test_a_scheduler_that_does_not_show_early_what_samples_become_is_refused(name):
     kind, options = NOISY[name]
     with pytest.raises(ModelError, match=rf"{kind.__name__} does not show after 4 of 8 steps what samples become"):
-        check_scheduler(kind, kind(**LINEAR, **options).config, 8, 4)
+        check_scheduler(kind, kind.from_config(LINEAR | options).config, 8, 4)
 
 
 def test_two_moments_of_one_noise_level_predict_nothing_and_say_so(family_folder):

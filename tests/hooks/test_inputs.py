@@ -6,6 +6,7 @@ from typing import Any
 import click
 import pytest
 
+from rsidiff_kedro.diffusion import opening
 from rsidiff_kedro.hooks.session import RsiSession
 
 NO_REWARD = {"evaluation": {"rewards": ["beauty"]}}
@@ -62,3 +63,19 @@ def test_scores_of_an_earlier_run_that_lack_what_is_measured_stop_a_run(finished
     with pytest.raises(click.ClickException, match=r"validation_scores holds no scores of the reward 'oracle' .* all"):
         run(finished_project, "evaluation", reported)
     assert sorted(finished_project.rglob("*.parquet")) == before
+
+
+def test_a_run_that_reuses_every_step_checks_no_model_and_one_that_makes_a_step_does(
+    finished_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(opening, "check_model", lambda model: checked.append(model.base))
+
+    def resume(params: dict[str, Any]) -> list[str]:
+        with RsiSession.create(finished_project, env="test", runtime_params=params) as session:
+            session.run(pipeline_names=["gate"], only_missing_outputs=True)
+        return [checked.pop() for _ in checked[:]]
+
+    assert resume({}) == []
+    assert resume({"gate": {"tolerance": 0.25}}) == ["scenes"]
+    assert resume({}) == []

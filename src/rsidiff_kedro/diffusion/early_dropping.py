@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rsidiff_kedro.core.untrusted.loading import loading
 from rsidiff_kedro.diffusion.bases import ModelError
 
 Score = Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]
@@ -26,10 +27,10 @@ _OF_ALL = ("img_ids", "txt_ids")
 
 @dataclass(frozen=True)
 class EarlyDropping:
-    """What is dropped when.
+    """Choice of the samples to drop, and of the step after which they are dropped.
 
     Attributes:
-        after: denoising steps, 2 or more.
+        after: denoising steps, 2 or more: a prediction compares two.
         open_score: opens what ranks the predicted images, in this or another process; small and picklable.
         samples_per_prompt: whose worse half is dropped; a micro-batch holds whole prompts.
     """
@@ -68,7 +69,7 @@ class DroppingCallback:
 
     Args:
         model: the opened `DiffusionModel`.
-        settings: what is dropped when.
+        settings: which samples are dropped, and when.
         score: what `settings.open_score` opens.
         texts: the prompt of each sample; further rows of the micro-batch fill it and are not scored.
 
@@ -135,25 +136,31 @@ def check_scheduler(kind: type[Any], config: Mapping[str, Any], steps: int, afte
         steps: `num_inference_steps`.
         after: of these, 2 or more.
     """
-    scheduler = kind.from_config(dict(config))
+    refusal = ModelError(
+        f"synthesis.early_dropping.after is {after}, but the base's {kind.__name__} does not show after {after} of "
+        f"{steps} steps what samples become: it adds noise on its way, has several evaluations a step, begins with two "
+        "at one noise level, or cannot add noise at a level; set another number, save the model with another "
+        "scheduler, such as DDIMScheduler, or set synthesis.early_dropping=null"
+    )
+    with loading(lambda error: refusal):
+        scheduler = kind.from_config(dict(config))
+        if getattr(scheduler, "order", 1) > 1 or not _leads_to_clean(scheduler, steps, after):
+            raise refusal
+
+
+def _leads_to_clean(scheduler: Any, steps: int, after: int) -> bool:
+    """Tell whether a prediction finds the clean latents that a perfect denoiser knows."""
     shift = {"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}
     scheduler.set_timesteps(steps, **shift)
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    now = _moment(scheduler, -1, torch.zeros(1))
+    before = now = _moment(scheduler, -1, clean)
     now = now._replace(latents=now.clean * clean + now.noise * noise)
-    before = now
     for step, timestep in enumerate(scheduler.timesteps[:after]):
         if hasattr(scheduler, "scale_model_input"):
             scheduler.scale_model_input(now.latents, timestep)
         predicted, before = _perfect(scheduler.config.get("prediction_type"), now, clean, noise), now
         now = _moment(scheduler, step, scheduler.step(predicted, timestep, now.latents, return_dict=False)[0])
-    if getattr(scheduler, "order", 1) > 1 or not torch.allclose(predicted_clean(before, now), clean, atol=_EXACT):
-        raise ModelError(
-            f"synthesis.early_dropping.after is {after}, but the base's {kind.__name__} does not show after {after} of "
-            f"{steps} steps what samples become: it adds noise on its way, has several evaluations a step, or begins "
-            "with two at one noise level; set another number, save the model with another scheduler, such as "
-            "DDIMScheduler, or set synthesis.early_dropping=null"
-        )
+    return torch.allclose(predicted_clean(before, now), clean, atol=_EXACT)
 
 
 def _perfect(kind: str | None, now: Moment, clean: Tensor, noise: Tensor) -> Tensor:

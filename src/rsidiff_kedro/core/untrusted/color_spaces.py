@@ -22,7 +22,7 @@ class UnreadSpaceError(ValueError):
 
 @dataclass(frozen=True)
 class ColorSpace:
-    """What the values of pixels mean.
+    """Meaning of the values of pixels.
 
     Attributes:
         primaries: the chromaticities x and y of red, green, blue and white.
