@@ -37,7 +37,6 @@ from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes import BASE_FOLDER
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 
-MODEL = ModelSettings(base="scenes")
 SAMPLER = SamplerSettings(num_inference_steps=8, guidance_scale=2.0, micro_batch_size=32)
 TRAINING = FinetuneSettings(learning_rate=6e-4, steps=12, batch_size=32)
 SAMPLES = 4
@@ -47,22 +46,24 @@ SAMPLES = 4
 class Sides:
     """Both sides' inputs: prompts, images of them, and an adapter."""
 
-    def __init__(self, folder: Path, prompts: int, runtime: Runtime, drop_after: int | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, prompts: int, model: ModelSettings, runtime: Runtime, drop_after: int | None):
+        self.folder, self.model = folder, model
         score = RewardOpening("proxy", RewardsSettings())
         self.dropping = EarlyDropping(drop_after, score, SAMPLES) if drop_after is not None else None
         self.sampler = SAMPLER.model_copy(update={"runtime": runtime})
         scenes = held_out_scenes(prompts // 2, prompts - prompts // 2, seed=0)
         self.prompts = prompt_table([scene.caption for scene in scenes], "grammar")
         self.texts = self.prompts["text"].tolist()
-        parent = initial_adapter(load_model(MODEL), LoraSettings(rank=TRAINING.rank), seed=0)
+        parent = initial_adapter(load_model(self.model), LoraSettings(rank=TRAINING.rank), seed=0)
         noise = torch.Generator().manual_seed(0)
         weights = {
             name: value + 0.01 * torch.randn(value.shape, generator=noise) for name, value in parent.weights.items()
         }
         self.adapter = Adapter(weights, parent.info)
         AdapterDataset(filepath=folder / "adapter").save(self.adapter)
-        self.made = sample_images(load_model(MODEL), None, self.prompts, SAMPLES, SAMPLER, 0, "benchmark", "generating")
+        self.made = sample_images(
+            load_model(self.model), None, self.prompts, SAMPLES, SAMPLER, 0, "benchmark", "generating"
+        )
         self.images = [image.copy() for image in self.made.images]
 
     def save_ours(self, images: ImageSet) -> None:
@@ -71,13 +72,13 @@ class Sides:
 
     def generate_ours(self) -> None:
         """Generate a round's samples."""
-        model = load_model(MODEL)
+        model = load_model(self.model)
         given = (SAMPLES, self.sampler, 0, "round_1", "generating")
         self.save_ours(sample_images(model, None, self.prompts, *given, dropping=self.dropping))
 
     def evaluate_ours(self) -> None:
         """Generate test images with an adapter."""
-        model = load_model(MODEL)
+        model = load_model(self.model)
         self.save_ours(sample_images(model, self.adapter, self.prompts, 1, self.sampler, 0, "test", "generating"))
 
     def score_ours(self) -> None:
@@ -88,7 +89,7 @@ class Sides:
         """Train on the samples, whose latents are known."""
         rows = self.made.metadata[["image_id", "prompt_id", "text"]].assign(round=1, weight=1.0)
         assert self.made.latents is not None
-        finetune(load_model(MODEL), self.adapter, TrainingSet(rows, self.made.latents), TRAINING, 0, 1)
+        finetune(load_model(self.model), self.adapter, TrainingSet(rows, self.made.latents), TRAINING, 0, 1)
 
     def _pipeline(self) -> StableDiffusionPipeline:
         pipeline = StableDiffusionPipeline.from_pretrained(BASE_FOLDER, safety_checker=None)
@@ -184,12 +185,14 @@ def main() -> None:
     parser.add_argument(
         "--drop-after", type=int, help="steps of 8 after which our generation drops half of the samples"
     )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of our weights")
     given = parser.parse_args()
     torch.set_num_threads(1)
     parts = ("generate", "evaluate", "score", "train")
     found: dict[str, list[tuple[float, float]]] = {part: [] for part in parts}
     with tempfile.TemporaryDirectory() as folder:
-        sides = Sides(Path(folder), given.prompts, given.runtime, given.drop_after)
+        model = ModelSettings(base="scenes", dtype=given.dtype)
+        sides = Sides(Path(folder), given.prompts, model, given.runtime, given.drop_after)
         for pair in range(given.pairs + 1):
             for part in parts:
                 ours, plain = (seconds(getattr(sides, f"{part}_{side}")) for side in ("ours", "plain"))

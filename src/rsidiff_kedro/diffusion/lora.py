@@ -1,11 +1,13 @@
 """Describe a LoRA adapter under peft's names, and check that a network has the layers that it is to change."""
 
+import copy
 import re
 from typing import Any
 
 import torch
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import set_peft_model_state_dict
 from torch import nn
 
@@ -15,6 +17,8 @@ from rsidiff_kedro.diffusion.settings import LoraSettings
 
 SHOWN = 20
 """Names of layers in an error."""
+_KEPT = 0.99
+"""The share of each layer's change that rounding must keep, for an adapter to be fused into narrow weights."""
 
 
 def lora_config(settings: LoraSettings, targets: str) -> LoraConfig:
@@ -75,6 +79,40 @@ def restore_lora(denoiser: Any, adapter: Adapter, component: str) -> None:
     cast_training_params(denoiser, dtype=torch.float32)
     exact = {name.removeprefix(f"{component}."): value for name, value in adapter.weights.items()}
     set_peft_model_state_dict(denoiser, exact, adapter_name="default")
+
+
+def round_lora(denoiser: Any, dtype: torch.dtype) -> None:
+    """Round a loaded adapter's values to the network's dtype, in which it computes beside the weights."""
+    for layer in _adapted(denoiser):
+        for name in layer.adapter_layer_names:
+            getattr(layer, name).to(dtype)
+
+
+def survives_rounding(denoiser: Any) -> bool:
+    """Tell whether a loaded adapter that is fused into the weights is still there once they are rounded to their dtype.
+
+    A change of less than half the distance between a weight and the next number of its dtype is lost. So measure, layer
+    by layer, how much of the change D is left in the rounded change R: <R, D> / <D, D>, which is 1 if nothing is lost.
+    The adapter's own values should be exact; see `restore_lora`.
+    """
+    return all(_kept(layer) >= _KEPT for layer in _adapted(denoiser))
+
+
+def _adapted(denoiser: Any) -> list[Any]:
+    return [layer for layer in denoiser.modules() if isinstance(layer, BaseTunerLayer)]
+
+
+def _kept(layer: Any) -> float:
+    """Return the share of a layer's change that rounding keeps; 1 where nothing changes."""
+    before = layer.get_base_layer().weight.detach()
+    exact = copy.deepcopy(layer).float()
+    exact.merge()
+    after = exact.get_base_layer().weight.detach()
+    change = after - before.float()
+    if not change.any():
+        return 1.0
+    rounded = after.to(before.dtype).float() - before.float()
+    return float((rounded * change).sum() / (change * change).sum())
 
 
 def _is_named(name: str, target: str, is_pattern: bool) -> bool:

@@ -21,7 +21,7 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.bases import ModelError, model_source
 from rsidiff_kedro.diffusion.conditioning import Conditioning
-from rsidiff_kedro.diffusion.lora import add_lora, load_lora, restore_lora
+from rsidiff_kedro.diffusion.lora import add_lora, load_lora, restore_lora, round_lora, survives_rounding
 from rsidiff_kedro.diffusion.losses import denoising_loss
 from rsidiff_kedro.diffusion.model_fit import (
     check_conditioning,
@@ -249,13 +249,18 @@ class DiffusionModel(ABC):
     def load_adapter(self, adapter: Adapter, trainable: bool, dropout: float = 0.0) -> None:
         """Load an adapter, to train it or to generate with it; raise AdapterError if it belongs to another network.
 
-        In float32, an adapter to generate with is fused into the weights, which is faster. In bfloat16 that would
-        round most of it away, so it stays beside the weights. `dropout` is peft's lora_dropout, for training.
+        An adapter to generate with is fused into the weights, which is faster. In bfloat16 a small one would be rounded
+        away; then it stays beside the weights. `dropout` is peft's lora_dropout, for training.
         """
         load_lora(self.denoiser, adapter, self.denoiser_name, dropout)
-        if trainable and self.dtype != torch.float32:
+        narrow = self.dtype != torch.float32
+        if narrow:
             restore_lora(self.denoiser, adapter, self.denoiser_name)
-        elif not trainable and self.dtype == torch.float32:
+        if trainable:
+            return
+        if narrow and not survives_rounding(self.denoiser):
+            round_lora(self.denoiser, self.dtype)
+        else:
             self.pipeline.fuse_lora(components=[self.denoiser_name])
             self.pipeline.unload_lora_weights()
 

@@ -6,6 +6,7 @@ computes them, because another order would round differently.
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.diffusion.attention import Float32Attention
 from rsidiff_kedro.diffusion.conditioning import Conditioning, join_conditionings
 from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.runtime import use_runtime
@@ -129,10 +131,12 @@ class Replica:
         condition = data.conditioning.rows(data.text_rows[rows]).to(self.model.device)
         condition = condition.replace(without_prompt, data.no_prompt)
         latents = data.latents[rows].to(self.model.device, torch.float32)
-        with torch.autocast(self.model.device.type, self.model.dtype, enabled=self.model.dtype != torch.float32):
-            each = self.model.training_loss(latents, condition, generator, settings)
-        loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)
-        loss.backward()
+        kind, narrow = self.model.device.type, self.model.dtype != torch.float32
+        with Float32Attention() if narrow and kind == "cpu" else nullcontext():
+            with torch.autocast(kind, self.model.dtype, enabled=narrow):
+                each = self.model.training_loss(latents, condition, generator, settings)
+            loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)
+            loss.backward()
         return loss.item()
 
     def add(self, before: Gradients | None) -> Gradients:
