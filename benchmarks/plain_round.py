@@ -1,9 +1,11 @@
 """Compare a round with the same work in plain diffusers and peft: python benchmarks/plain_round.py
 
-The plain side is what a careful user of the libraries writes: batches, no gradients where none are needed, the adapter
-loaded as their guides load it, and their training example's loop. Both sides generate, save, score and train on equally
-many images of the embedded model. Each part is timed in pairs, one side after the other; the table holds medians of CPU
-seconds on one thread, and the median and range of their ratios.
+The plain side is what a careful user of the libraries writes, in float32: batches, no gradients where none are needed,
+the adapter loaded as their guides load it, and their training example's loop. Both sides generate, save, score and
+train on equally many images of the embedded model, in the proportions of a default round: a fifth of it is 120 images
+to train on, 104 of validation and test prompts, and 20 steps. The first round generates with the base, later ones with
+an adapter. Each part is timed in pairs, one side after the other; the table holds medians of CPU seconds on one thread,
+and the median and range of their ratios.
 """
 
 import argparse
@@ -38,9 +40,13 @@ from rsidiff_kedro.scenes import BASE_FOLDER
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 
 SAMPLER = SamplerSettings(num_inference_steps=8, guidance_scale=2.0, micro_batch_size=32)
-TRAINING = FinetuneSettings(learning_rate=6e-4, steps=12, batch_size=32)
 SAMPLES = 4
-"""Images per prompt in generation; evaluation generates one."""
+"""Images per prompt in generation; evaluation generates two of some more prompts."""
+ROUNDS = {
+    "first round": ("generate", "evaluate", "score", "train"),
+    "later round": ("generate with an adapter", "evaluate", "score", "train"),
+}
+PARTS = tuple(dict.fromkeys(part for parts in ROUNDS.values() for part in parts))
 
 
 class Sides:
@@ -54,7 +60,10 @@ class Sides:
         scenes = held_out_scenes(prompts // 2, prompts - prompts // 2, seed=0)
         self.prompts = prompt_table([scene.caption for scene in scenes], "grammar")
         self.texts = self.prompts["text"].tolist()
-        parent = initial_adapter(load_model(self.model), LoraSettings(rank=TRAINING.rank), seed=0)
+        tests = [scene.caption for scene in held_out_scenes(prompts * 13 // 15, prompts * 13 // 15, seed=1)]
+        self.tests = prompt_table(tests, "grammar")
+        self.training = FinetuneSettings(learning_rate=6e-4, steps=prompts * 2 // 3, batch_size=32)
+        parent = initial_adapter(load_model(self.model), LoraSettings(rank=self.training.rank), seed=0)
         noise = torch.Generator().manual_seed(0)
         weights = {
             name: value + 0.01 * torch.randn(value.shape, generator=noise) for name, value in parent.weights.items()
@@ -70,26 +79,32 @@ class Sides:
         """Write an image set."""
         ImageSetDataset(filepath=self.folder / f"ours_{time.monotonic_ns()}").save(images)
 
-    def generate_ours(self) -> None:
+    def generate_ours(self, adapter: Adapter | None = None) -> None:
         """Generate a round's samples."""
         model = load_model(self.model)
         given = (SAMPLES, self.sampler, 0, "round_1", "generating")
-        self.save_ours(sample_images(model, None, self.prompts, *given, dropping=self.dropping))
+        self.save_ours(sample_images(model, adapter, self.prompts, *given, dropping=self.dropping))
+
+    def generate_with_an_adapter_ours(self) -> None:
+        """Generate a later round's samples."""
+        self.generate_ours(self.adapter)
 
     def evaluate_ours(self) -> None:
         """Generate test images with an adapter."""
         model = load_model(self.model)
-        self.save_ours(sample_images(model, self.adapter, self.prompts, 1, self.sampler, 0, "test", "generating"))
+        self.save_ours(sample_images(model, self.adapter, self.tests, 2, self.sampler, 0, "test", "generating"))
 
     def score_ours(self) -> None:
-        """Score all samples."""
-        with_scores(self.made.metadata, self.images, ["proxy"], RewardsSettings())
+        """Score as many images as were generated."""
+        rows = [number % len(self.images) for number in range(len(self.images) + 2 * len(self.tests))]
+        images = [self.images[row] for row in rows]
+        with_scores(self.made.metadata.iloc[rows].reset_index(drop=True), images, ["proxy"], RewardsSettings())
 
     def train_ours(self) -> None:
         """Train on the samples, whose latents are known."""
         rows = self.made.metadata[["image_id", "prompt_id", "text"]].assign(round=1, weight=1.0)
         assert self.made.latents is not None
-        finetune(load_model(self.model), self.adapter, TrainingSet(rows, self.made.latents), TRAINING, 0, 1)
+        finetune(load_model(self.model), self.adapter, TrainingSet(rows, self.made.latents), self.training, 0, 1)
 
     def _pipeline(self) -> StableDiffusionPipeline:
         pipeline = StableDiffusionPipeline.from_pretrained(BASE_FOLDER, safety_checker=None)
@@ -111,18 +126,25 @@ class Sides:
         """Generate a round's samples."""
         self._generate_plain(self._pipeline(), [text for text in self.texts for _ in range(SAMPLES)])
 
+    def generate_with_an_adapter_plain(self) -> None:
+        """Generate a later round's samples."""
+        pipeline = self._pipeline()
+        pipeline.load_lora_weights(self.folder / "adapter")
+        self._generate_plain(pipeline, [text for text in self.texts for _ in range(SAMPLES)])
+
     def evaluate_plain(self) -> None:
         """Generate test images with an adapter."""
         pipeline = self._pipeline()
         pipeline.load_lora_weights(self.folder / "adapter")
-        self._generate_plain(pipeline, self.texts)
+        self._generate_plain(pipeline, [text for text in self.tests["text"] for _ in range(2)])
 
     def score_plain(self) -> None:
         """Score each prompt's images, as the packages' examples do."""
         reward = load_reward("proxy")
-        for number, text in enumerate(self.texts):
-            own = self.images[number * SAMPLES : (number + 1) * SAMPLES]
-            reward.score(own, [text] * len(own))
+        for texts, count in ((self.texts, SAMPLES), (self.tests["text"], 2)):
+            for number, text in enumerate(texts):
+                own = [self.images[(number * count + sample) % len(self.images)] for sample in range(count)]
+                reward.score(own, [text] * len(own))
 
     def train_plain(self) -> None:
         """Train as diffusers' text-to-image LoRA example does."""
@@ -144,16 +166,16 @@ class Sides:
         ]
         unet.add_adapter(LoraConfig(r=16, lora_alpha=16, init_lora_weights="gaussian", target_modules=targets))
         trained = [parameter for parameter in unet.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=TRAINING.learning_rate)
+        optimizer = torch.optim.AdamW(trained, lr=self.training.learning_rate)
         schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
         texts = [text for text in self.texts for _ in range(SAMPLES)]
         pixels = torch.stack([torch.from_numpy(np.asarray(image).copy()) for image in self.images])
         pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        order = torch.randperm(len(texts)).repeat(1 + TRAINING.steps * TRAINING.batch_size // len(texts))
+        order = torch.randperm(len(texts)).repeat(1 + self.training.steps * self.training.batch_size // len(texts))
         unet.train()
-        for step in range(TRAINING.steps):
-            rows = order[step * TRAINING.batch_size : (step + 1) * TRAINING.batch_size]
+        for step in range(self.training.steps):
+            rows = order[step * self.training.batch_size : (step + 1) * self.training.batch_size]
             with torch.no_grad():
                 latents = vae.encode(pixels[rows]).latent_dist.sample() * vae.config.scaling_factor
                 states = encoder(tokens[rows])[0]
@@ -178,7 +200,7 @@ def main() -> None:
     """Time both sides in pairs and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--prompts", type=int, default=32, help="at least 8, with 4 images each")
+    parser.add_argument("--prompts", type=int, default=30, help="at least 8; a default round has 150")
     parser.add_argument(
         "--runtime", choices=["torch", "compile", "onnxruntime"], default="torch", help="of our sampler"
     )
@@ -188,22 +210,22 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of our weights")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    parts = ("generate", "evaluate", "score", "train")
-    found: dict[str, list[tuple[float, float]]] = {part: [] for part in parts}
+    found: dict[str, list[tuple[float, float]]] = {part: [] for part in PARTS}
     with tempfile.TemporaryDirectory() as folder:
         model = ModelSettings(base="scenes", dtype=given.dtype)
         sides = Sides(Path(folder), given.prompts, model, given.runtime, given.drop_after)
         for pair in range(given.pairs + 1):
-            for part in parts:
-                ours, plain = (seconds(getattr(sides, f"{part}_{side}")) for side in ("ours", "plain"))
+            for part in PARTS:
+                name = part.replace(" ", "_")
+                ours, plain = (seconds(getattr(sides, f"{name}_{side}")) for side in ("ours", "plain"))
                 if pair:  # the first warms up
                     found[part].append((ours, plain))
+    for name, parts in ROUNDS.items():
+        pairs = zip(*(found[part] for part in parts), strict=True)
+        found[name] = [(sum(ours for ours, _ in pair), sum(plain for _, plain in pair)) for pair in pairs]
     sys.stdout.write(
         "| part | plain, CPU s | ours, CPU s | plain / ours, median | range |\n| --- | --- | --- | --- | --- |\n"
     )
-    found["all"] = [
-        (sum(ours for ours, _ in pairs), sum(plain for _, plain in pairs)) for pairs in zip(*found.values())
-    ]
     for part, pairs in found.items():
         ratios = [plain / ours for ours, plain in pairs]
         ours, plain = (statistics.median(side) for side in zip(*pairs, strict=True))

@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 
 import torch
-from plain_round import MODEL, SAMPLER
+from plain_round import SAMPLER
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.rewards.registry import load_reward
 from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
@@ -28,6 +28,7 @@ from rsidiff_kedro.scenes.pretraining.corpus import held_out_scenes
 BATCH, STEPS = SAMPLER.micro_batch_size, 4
 ROUND = {"denoising": 1120, "decoding": 1120, "scoring": 1120, "training": 100 * BATCH}
 """Images of each part in a round; training takes some of them several times."""
+MODEL = ModelSettings(base="scenes")
 SIDE = 2048
 
 

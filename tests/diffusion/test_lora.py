@@ -101,6 +101,30 @@ def test_dora_is_trained_in_float32_beside_a_bfloat16_model(model, training_set)
     assert any(not torch.equal(adapter.weights[name], fresh.weights[name].bfloat16().float()) for name in lengths)
 
 
+@pytest.mark.parametrize("options", [{}, {"lora_alpha": 8.0}, {"use_dora": True}])
+@pytest.mark.parametrize(("size", "fused"), [(0.1, True), (1e-5, False)])
+def test_a_bfloat16_model_fuses_an_adapter_that_survives_rounding(model, options, size, fused):
+    """An adapter that would be rounded away computes beside the weights, rounded itself."""
+    noise = torch.Generator().manual_seed(0)
+    fresh = initial_adapter(load_model(model), with_options(**options), seed=0)
+    weights = {
+        name: size * torch.randn(value.shape, generator=noise) if "lora_B" in name else value
+        for name, value in fresh.weights.items()
+    }
+    adapter = Adapter(weights, fresh.info)
+    exact, narrow = load_model(model), load_model(model.model_copy(update={"dtype": "bfloat16"}))
+    before = {name: value.clone() for name, value in exact.denoiser.named_parameters()}
+    for opened in (exact, narrow):
+        opened.load_adapter(adapter, trainable=False)
+    assert any(isinstance(layer, LoraLayer) for layer in narrow.denoiser.modules()) is not fused
+    found = {name.replace(".base_layer", ""): value for name, value in narrow.denoiser.named_parameters()}
+    assert {value.dtype for value in found.values()} == {torch.bfloat16}
+    for name, wanted in exact.denoiser.named_parameters():
+        expected = wanted if fused else before[name]
+        largest = float(torch.maximum(before[name], expected).abs().max())
+        torch.testing.assert_close(found[name].float(), expected, rtol=0, atol=largest / 128)  # two roundings
+
+
 def test_a_pattern_means_whole_names(family_folder):
     model = ModelSettings(family="flux", base=str(family_folder("flux")))
     adapter, opened = initial_adapter(load_model(model), with_options(target_modules="proj_out"), 0), load_model(model)
