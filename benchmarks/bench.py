@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = {
     "The parts of a round": "stages.py",
     "A round beside the same work in plain diffusers and peft": "plain_round.py",
-    "The same, sampling by ONNX Runtime": "plain_round.py --runtime onnxruntime --prompts 96 --pairs 2",
+    "The same, sampling by ONNX Runtime": "plain_round.py --runtime onnxruntime --pairs 2",
     "The same, with early dropping": "plain_round.py --drop-after 4 --pairs 3",
+    "The same, ours in bfloat16": "plain_round.py --dtype bfloat16 --pairs 3",
+    "The same, ours in bfloat16 and with early dropping": "plain_round.py --dtype bfloat16 --drop-after 4 --pairs 5",
     "Generation": "sampling_rate.py",
     "Early dropping": "early_dropping.py",
     "Two workers of Ray beside one process": "ray_speed.py --images 256 --repeats 3",
