@@ -44,7 +44,7 @@ EDITS = (
     ("scenes/pretraining/fitting.py", "fit"),
     ("execution/local.py", "run_shards"),
     ("provenance/records.py", "chain"),
-    ("core/adapter.py", "check_base"),
+    ("diffusion/bases.py", "check_base"),
     ("core/prompt_table.py", "prompt_table"),
 )
 """A file of the package, and a function in it."""

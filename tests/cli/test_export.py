@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 
+from rsidiff_kedro.cli.export import _usage
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.diffusion.opening import load_model
@@ -179,3 +180,8 @@ def test_an_adapter_of_another_base_is_refused(rsi: Rsi, tmp_path: Path) -> None
     result = rsi("export", tmp_path / "adapter", "--params=model.base=owner/name")
     assert result.exit_code == 1 and "was trained on the base model 'scenes'" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("revision", "arguments"), [("v1", "'owner/sd', revision='v1'"), (None, "'owner/sd'")])
+def test_a_cards_code_loads_the_revision_that_the_adapter_was_trained_on(revision: str | None, arguments: str) -> None:
+    assert f"DiffusionPipeline.from_pretrained({arguments})\n" in _usage("diffusers", "x", "owner/sd", revision)

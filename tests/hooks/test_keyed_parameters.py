@@ -11,7 +11,7 @@ import pytest
 
 from rsidiff_kedro import pipeline_registry
 from rsidiff_kedro.core.hub import commit_of
-from rsidiff_kedro.diffusion.bases import model_source
+from rsidiff_kedro.diffusion.bases import base_record, model_source
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.parameters import Parameters, parse_parameters
@@ -227,6 +227,15 @@ def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path, n
     before = key("rewards", **given)
     write(project / "weights" / name, "{}")
     assert key("rewards", **given) != before
+
+
+def test_an_adapter_records_of_its_base_what_the_key_of_its_step_holds(key: Key, project: Path, tmp_path: Path) -> None:
+    write(project / "models/sd/model_index.json")
+    write(tmp_path / "hub/models--owner--name/refs/main", FIRST)
+    folder, hub = base_record(str(project / "models/sd"), None), base_record("owner/name", "main")
+    assert key("model.base", model={"base": "./models/sd"}) == f"models/sd ({folder['base_fingerprint']})"
+    given = {"base": "owner/name", "revision": "main"}
+    assert key("model.base", model=given) == f"owner/name ({hub['revision']})" == f"owner/name ({FIRST})"
 
 
 HUB_IDS = {

@@ -82,9 +82,10 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 def _write(folder: Path, run: "Run", number: int, name: str, parameters: "Parameters", form: str, title: str) -> None:
     """Write the weights, the images and the card."""
-    from rsidiff_kedro.core.adapter import WEIGHTS_NAME, check_base
+    from rsidiff_kedro.core.adapter import WEIGHTS_NAME
     from rsidiff_kedro.core.tensor_files import write_safetensors
     from rsidiff_kedro.datasets.adapter_folder import save_weights
+    from rsidiff_kedro.diffusion.bases import check_base
     from rsidiff_kedro.diffusion.kohya import kohya_weights
     from rsidiff_kedro.diffusion.opening import family_of
     from rsidiff_kedro.reporting.model_card import model_card
@@ -119,7 +120,7 @@ def _facts(
     from rsidiff_kedro.provenance.records import chain
     from rsidiff_kedro.reporting.model_card import CardFacts
 
-    base, tested = str(adapter.info["base_model"]), run.tested_round(number)
+    base, tested = parameters.model.base, run.tested_round(number)
     shipped = shipped_folder(base) is not None
     shown = base if shipped or not is_path(base) else Path(base).name
     dataset = f"rsi.round_{number}.adapter"

@@ -76,7 +76,7 @@ def _titles(run: "Run", names: list[str]) -> dict[str, int]:
 
 
 def _adapter(run: "Run", number: int, model: "ModelSettings") -> "Adapter | None":
-    from rsidiff_kedro.core.adapter import check_base
+    from rsidiff_kedro.diffusion.bases import check_base
 
     if not number:
         return None

@@ -26,8 +26,9 @@ class Adapter:
 
     Attributes:
         weights: tensors by diffusers' key (`unet.….lora_A.weight`).
-        info: base model, round, the parent's digest, training parameters and other records; `lora` holds peft's
-            lora_alpha, use_dora and use_rslora, unless the adapter is a plain one of scale one.
+        info: base model and its content (see `base_record`), round, the parent's digest, training parameters and
+            other records; `lora` holds peft's lora_alpha, use_dora and use_rslora, unless the adapter is a plain one of
+            scale one.
     """
 
     weights: dict[str, Tensor]
@@ -66,29 +67,6 @@ class Adapter:
             "target_modules": "|".join(map(re.escape, layers)),  # a list would mean every name that ends so
         }
         return {f"{prefix}.{name}": value for name, value in settings.items()}
-
-
-def check_base(adapter: Adapter, base: str, revision: str | None, name: str) -> None:
-    """Raise AdapterError if the adapter was trained on another base, or on another revision of it.
-
-    Args:
-        adapter: whose record says what it was trained on; a local base has no revision.
-        base: `model.base`.
-        revision: `model.revision`; None for the default branch, which is not compared.
-        name: of the adapter, for the message.
-    """
-    trained_on = adapter.info.get("base_model", base)
-    if trained_on != base:
-        raise AdapterError(
-            f"{name} was trained on the base model {trained_on!r}, but model.base is {base!r}; set "
-            f"model.base={trained_on}, or run all rounds again"
-        )
-    trained_revision = adapter.info.get("revision")
-    if revision is not None and trained_revision is not None and trained_revision != revision:
-        raise AdapterError(
-            f"{name} was trained on revision {trained_revision!r} of {base!r}, but model.revision is {revision!r}; set "
-            f"model.revision={trained_revision}, or run all rounds again"
-        )
 
 
 def check_layers(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> None:

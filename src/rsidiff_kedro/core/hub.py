@@ -34,7 +34,7 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
         revision: branch, tag or commit.
         kind: "model" or "dataset".
     """
-    if revision is not None and _COMMIT.fullmatch(revision):
+    if is_commit(revision):
         return revision
     if is_reachable():
         try:
@@ -48,7 +48,12 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
         kept = (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
-    return kept if _COMMIT.fullmatch(kept) else None
+    return kept if is_commit(kept) else None
+
+
+def is_commit(revision: object) -> bool:
+    """Tell a commit from a branch, a tag, or anything else."""
+    return isinstance(revision, str) and _COMMIT.fullmatch(revision) is not None
 
 
 def is_reachable() -> bool:

@@ -75,9 +75,8 @@ class DiffusionModel(ABC):
     Options: ClassVar[type[Section]] = Section
 
     def __init__(self, pipeline: Any, settings: ModelSettings) -> None:
-        self.name = settings.base
+        self.base, self.revision = settings.base, settings.revision
         self.options = self.options_of(settings)
-        self.revision = None if Path(model_source(settings.base)).is_dir() else settings.revision
         self.resolution = settings.resolution
         self.device = pipeline.device
         self.dtype = getattr(torch, settings.dtype)

@@ -163,14 +163,13 @@ class Replica:
         self._state.save(self.checkpoint)
 
     def finish(self, losses: list[float]) -> tuple[Adapter, list[float]]:
-        """Return the averaged adapter, which knows its base model, and the losses of all steps."""
+        """Return the averaged adapter, with its scale alone as record, and the losses of all steps."""
         self._state.losses[self._start :] = losses
         self.model.denoiser.eval()
         with torch.no_grad():
             for parameter, mean in zip(self._parameters, self._state.average, strict=True):
                 parameter.copy_(mean)
-        info = {"base_model": self.model.name, "revision": self.model.revision, **self._lora}
-        return Adapter(self.model.export_adapter(), info), self._state.losses
+        return Adapter(self.model.export_adapter(), self._lora), self._state.losses
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from annotated_types import Len
 from pydantic import AfterValidator, Field
 
 from rsidiff_kedro.core.devices import usable_devices
-from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings
+from rsidiff_kedro.core.locations import NoResult, OwnSettings
 from rsidiff_kedro.core.section import Section, Text
-from rsidiff_kedro.diffusion.bases import ModelError, shipped_folder
+from rsidiff_kedro.diffusion.bases import LOCATION, ModelError
 
 Quantization = Literal["bitsandbytes_8bit", "bitsandbytes_4bit"]
 """Kinds by diffusers' names of its quantization backends."""
@@ -34,7 +34,7 @@ class ModelSettings(Section):
     """
 
     family: str = "stable_diffusion"
-    base: Annotated[str, Location(revision="revision", shipped=shipped_folder)] = Field(min_length=1)
+    base: Annotated[str, LOCATION] = Field(min_length=1)
     revision: str | None = None
     resolution: int | None = Field(default=None, ge=32, le=4096, multiple_of=16)
     options: Annotated[dict[str, Any], OwnSettings()] = Field(default={})

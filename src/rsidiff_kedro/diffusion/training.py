@@ -11,6 +11,7 @@ import torch
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.training_set import TrainingSet
+from rsidiff_kedro.diffusion.bases import base_record
 from rsidiff_kedro.diffusion.data_parallel import DataParallel, Training
 from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.opening import load_model
@@ -31,7 +32,7 @@ def initial_adapter(model: DiffusionModel, settings: LoraSettings, seed: int) ->
     """Return a fresh adapter that changes nothing yet: with it the model generates as the base does."""
     torch.manual_seed(seed)
     model.add_adapter(settings)
-    info = {"base_model": model.name, "revision": model.revision, "round": 0, "parent": None, "seed": seed}
+    info = {**base_record(model.base, model.revision), "round": 0, "parent": None, "seed": seed}
     return Adapter(model.export_adapter(), info | settings.record)
 
 
@@ -64,9 +65,10 @@ def finetune(
         )
     plan, rows = Plan(settings, seed, round_number), TrainingRows.of(training_set)
     checkpoint = unfinished / "training.safetensors" if unfinished else None
+    base = base_record(model.base, model.revision)
     trained, losses = _train_somewhere(model, parent, rows, plan, checkpoint)
     record = {"images": len(training_set), "finetune": settings.model_dump()}
-    info = {**trained.info, "round": round_number, "parent": parent.digest, "seed": seed, **record}
+    info = {**base, **trained.info, "round": round_number, "parent": parent.digest, "seed": seed, **record}
     log = {"step": range(settings.steps), "loss": losses, "learning_rate": settings.learning_rate}
     return Adapter(trained.weights, info), pd.DataFrame(log)
 

@@ -10,9 +10,10 @@ from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
-from rsidiff_kedro.core.adapter import Adapter, check_base
+from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.diffusion.bases import check_base
 from rsidiff_kedro.hooks.reuse import is_complete
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages

@@ -6,15 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-import rsidiff_kedro
-from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.core.locations import Found, Location, NoResult, marked
 from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.provenance.content_digest import fingerprint
+from rsidiff_kedro.provenance.content_digest import content_of
 from rsidiff_kedro.rewards.registry import FEATURES, REWARDS
 
 _REWARDS = "rewards"
-_PACKAGE = Path(rsidiff_kedro.__file__).parent
 
 
 class KeyedParameters:
@@ -54,7 +51,7 @@ class KeyedParameters:
         found = self._marked.get(path)
         if found is None or value is None:
             return value
-        shown, content = self._shown(str(value)), self._content(found, path, named)
+        shown, content = self._shown(str(value)), content_of(found, _is_read(path, named))
         return f"{shown} ({content})" if content else shown
 
     def _changes_nothing(self, path: str, named: set[str]) -> bool:
@@ -67,19 +64,6 @@ class KeyedParameters:
         """Write a path below the project without the project's place, so that it may be moved."""
         path = Path(text)
         return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else text
-
-    def _content(self, found: Found, path: str, named: set[str]) -> str | None:
-        """Return a digest of what a location holds; None if it is unknown, or counts elsewhere."""
-        mark = found.mark
-        if not isinstance(mark, Location) or not mark.content:
-            return None
-        shipped = mark.shipped(str(found.value)) if mark.shipped is not None else None
-        if shipped is not None:  # those of this package count in each key
-            return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped)
-        place = Path(found.value)
-        if place.is_absolute():
-            return _fingerprint(place, mark.beside)
-        return commit_of(str(found.value), found.revision, mark.hub) if _is_read(path, named) else None
 
 
 def _is_read(path: str, named: set[str]) -> bool:
@@ -95,16 +79,6 @@ def _is_model(text: str) -> bool:
 
 def _section_of(reward: str) -> str:
     return "hpsv2" if reward.startswith("hpsv2_") else reward
-
-
-def _fingerprint(path: Path, beside: tuple[str, ...]) -> str | None:
-    try:
-        if not path.exists():
-            return None
-        files = [each for name in beside if path.is_file() and (each := path.with_name(name)).is_file()]
-    except OSError:  # such as a name that is too long; what opens it says so
-        return None
-    return "+".join(map(fingerprint, [path, *files]))
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,10 @@ import os
 import re
 from pathlib import Path
 
+import rsidiff_kedro
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.hub import commit_of
+from rsidiff_kedro.core.locations import Found, Location
 
 RUN_FACTS = re.compile(rb"<!--run-->.*?<!--/run-->", re.DOTALL)
 """Part of a page about the run that made it, such as its times; it differs between runs of the same results."""
@@ -19,6 +22,36 @@ _SMALL, _SMALL_IN_FOLDER = 64_000_000, 1_000_000
 """Bytes; a network's gigabytes are not read for a fingerprint."""
 _SAMPLES, _SAMPLE_SIZE = 256, 4096
 _MOST_FILES = 100_000
+_PACKAGE = Path(rsidiff_kedro.__file__).parent
+
+
+def content_of(found: Found, asks_hub: bool = True) -> str | None:
+    """Tell the content of a location, for the keys of steps and the records of adapters alike.
+
+    Args:
+        found: whose path is absolute, as `located` makes it.
+        asks_hub: whether the commit of a hub id is asked for.
+
+    Returns:
+        The commit of a hub id, else the fingerprint of a file or folder, joined by + with those of the files that are
+        read with it. None if it is unknown, decides no result, or comes with this package, as each key counts that.
+    """
+    mark = found.mark
+    if not isinstance(mark, Location) or not mark.content:
+        return None
+    shipped = mark.shipped(str(found.value)) if mark.shipped is not None else None
+    if shipped is not None:
+        return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped)
+    place = Path(found.value)
+    if not place.is_absolute():
+        return commit_of(str(found.value), found.revision, mark.hub) if asks_hub else None
+    try:
+        if not place.exists():
+            return None
+        files = [each for name in mark.beside if place.is_file() and (each := place.with_name(name)).is_file()]
+    except OSError:  # such as a name that is too long; what opens it says so
+        return None
+    return "+".join(map(fingerprint, [place, *files]))
 
 
 def fingerprint(path: Path) -> str:
