@@ -101,6 +101,12 @@ def test_any_number_of_copies_trains_the_same_adapter(model, parent, training_se
     assert engine.opened == [min(copies, 4)], "no more copies than micro-batches"
 
 
+def test_copies_record_what_the_parent_has(model, parent, training_set, alone, tmp_path) -> None:
+    set_engine(CopiesEngine(2))
+    others = SETTINGS.model_copy(update={"rank": 5, "layers": "attention", "lora_alpha": 64.0})
+    assert_equal(finetune(model, parent, training_set, others, 0, 1, tmp_path), alone)
+
+
 @pytest.mark.parametrize("lost_at", [("backward", 0), ("update", 1), ("backward", 3), ("finish", 3)])
 def test_after_a_loss_all_go_on_from_the_last_checkpoint(model, parent, training_set, alone, tmp_path, lost_at) -> None:
     engine = CopiesEngine(2, [lost_at])

@@ -83,6 +83,46 @@ def test_a_round_goes_on_with_the_parents_scale(model, training_set):
     assert second.digest != first.digest
 
 
+OTHER = {"rank": 2, "layers": "all", "lora_alpha": 64.0, "use_rslora": True, "use_dora": True}
+"""What an adapter of `SETTINGS` is not."""
+
+
+def test_a_round_with_other_settings_records_what_its_parent_has_and_says_so(model, training_set, caplog):
+    first = train(model, training_set, SETTINGS)
+    second = finetune(model, first, training_set, with_options(**OTHER), 0, 2)[0]
+    assert (second.rank, second.scale, second.layers) == (4, 1.0, first.layers)
+    assert second.info["finetune"] == first.info["finetune"]
+    (said,) = [each.getMessage() for each in caplog.records if each.name == finetune.__module__]
+    assert said.startswith(
+        "round 2 goes on with its parent's LoRA: finetune.rank is 4, not 2, finetune.layers is atten"
+    )
+    for name in OTHER:
+        assert f"finetune.{name} is " in said
+
+
+@pytest.mark.parametrize("options", [{}, {"lora_alpha": 8.0, "use_rslora": True}, {"target_modules": ("to_q", "to_v")}])
+def test_a_round_with_its_parents_settings_records_them_as_they_are_written(model, training_set, caplog, options):
+    settings = with_options(**options)
+    assert train(model, training_set, settings).info["finetune"] == settings.model_dump()
+    assert not [each for each in caplog.records if each.name == finetune.__module__]
+
+
+def test_layers_that_only_the_parent_names_are_recorded_by_their_names(model, training_set):
+    parent = initial_adapter(load_model(model), with_options(target_modules=("to_q",), lora_alpha=8.0), 0)
+    adapter = finetune(load_model(model), parent, training_set, SETTINGS, 0, 1)[0]
+    recorded = FinetuneSettings(**adapter.info["finetune"])
+    assert initial_adapter(load_model(model), recorded, 0).layers == adapter.layers == parent.layers
+    assert (recorded.lora_alpha, adapter.scale) == (8.0, 2.0)
+
+
+def test_a_round_that_restarts_has_its_own_settings(model, training_set, caplog):
+    settings = with_options(rank=2, adapter="restart")
+    parent = initial_adapter(load_model(model), SETTINGS, 0)
+    adapter = finetune(load_model(model), parent, training_set, settings, 0, 1)[0]
+    assert (adapter.rank, adapter.info["finetune"]["rank"]) == (2, 2)
+    assert not [each for each in caplog.records if each.name == finetune.__module__]
+
+
 def test_dropout_is_the_same_with_gradient_checkpointing(model, training_set):
     settings = with_options(lora_dropout=0.5, micro_batch_size=2)
     plain = train(model, training_set, settings)

@@ -54,17 +54,21 @@ class Adapter:
         return float(lora.get("lora_alpha", self.rank)) / self.rank ** (0.5 if lora.get("use_rslora") else 1)
 
     @property
+    def layers(self) -> list[str]:
+        """Return the names of the layers that it changes, as the network has them, sorted."""
+        return sorted({name.partition(".lora_")[0].partition(".")[2] for name in self.weights})
+
+    @property
     def lora_metadata(self) -> dict[str, Any]:
         """Return peft's settings of the adapter by the names under which diffusers writes and reads them."""
         prefix = next(iter(self.weights)).partition(".")[0]
-        layers = sorted({name.partition(".lora_")[0].removeprefix(f"{prefix}.") for name in self.weights})
         lora = self.info.get("lora") or {}
         settings = {
             "r": self.rank,
             "lora_alpha": float(lora.get("lora_alpha", self.rank)),
             "use_dora": bool(lora.get("use_dora")),
             "use_rslora": bool(lora.get("use_rslora")),
-            "target_modules": "|".join(map(re.escape, layers)),  # a list would mean every name that ends so
+            "target_modules": "|".join(map(re.escape, self.layers)),  # a list would mean every name that ends so
         }
         return {f"{prefix}.{name}": value for name, value in settings.items()}
 

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from rsidiff_kedro.core.adapter import Adapter, AdapterError, check_layers
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.diffusion.settings import LoraSettings
+from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings
 
 SHOWN = 20
 """Names of layers in an error."""
@@ -48,7 +49,7 @@ def add_lora(denoiser: Any, settings: LoraSettings, targets: str) -> None:
     if settings.target_modules is None:
         denoiser.add_adapter(lora_config(settings, targets), adapter_name="default")
         return
-    layers = [name for name, layer in denoiser.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    layers = _possible_layers(denoiser)
     ends = dict.fromkeys(re.sub(r"^.*\.(?=\D)", "", name) for name in layers)
     advice = f"name some, such as {', '.join(sorted(ends)[:SHOWN])}, or set finetune.target_modules=null"
     is_pattern = isinstance(settings.target_modules, str)
@@ -60,6 +61,31 @@ def add_lora(denoiser: Any, settings: LoraSettings, targets: str) -> None:
             )
     with loading(lambda error: AdapterError(f"finetune.target_modules: {reason(error)}; {advice}")):
         denoiser.add_adapter(lora_config(settings, targets), adapter_name="default")
+
+
+def with_lora_of(
+    parent: Adapter, settings: FinetuneSettings, denoiser: Any, targets: Mapping[str, str]
+) -> FinetuneSettings:
+    """Return the settings with the LoRA that the parent has; what means the same stays as it is written.
+
+    Args:
+        parent: whose weights and scale tell rank, layers and the rest.
+        denoiser: the network of both, without an adapter; None if it is unknown, which leaves the layers as they are.
+        targets: regular expressions on the names of layers, by `layers`.
+    """
+    recorded, rank = parent.info.get("lora") or {}, parent.rank
+    kept: dict[str, Any] = {name: bool(recorded.get(name)) for name in ("use_dora", "use_rslora")} | {"rank": rank}
+    alpha = float(recorded.get("lora_alpha", rank))
+    if alpha != (rank if settings.lora_alpha is None else settings.lora_alpha):
+        kept["lora_alpha"] = None if alpha == rank else alpha
+    if denoiser is not None and _layers(denoiser, settings, targets) != parent.layers:
+        choices: list[dict[str, Any]] = [{"layers": name, "target_modules": None} for name in targets]
+        named = {"target_modules": "|".join(map(re.escape, parent.layers))}
+        same = (
+            each for each in choices if _layers(denoiser, settings.model_copy(update=each), targets) == parent.layers
+        )
+        kept |= next(same, named)
+    return settings.model_copy(update=kept)
 
 
 def load_lora(denoiser: Any, adapter: Adapter, component: str, dropout: float = 0.0) -> None:
@@ -113,6 +139,20 @@ def _kept(layer: Any) -> float:
         return 1.0
     rounded = after.to(before.dtype).float() - before.float()
     return float((rounded * change).sum() / (change * change).sum())
+
+
+def _possible_layers(denoiser: Any) -> list[str]:
+    """Return the names of the layers that can have an adapter."""
+    return [name for name, layer in denoiser.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+
+def _layers(denoiser: Any, settings: LoraSettings, targets: Mapping[str, str]) -> list[str]:
+    """Return the names of the layers that a fresh adapter would change, sorted."""
+    chosen = targets[settings.layers] if settings.target_modules is None else settings.target_modules
+    is_pattern, each = isinstance(chosen, str), [chosen] if isinstance(chosen, str) else chosen
+    return sorted(
+        name for name in _possible_layers(denoiser) if any(_is_named(name, target, is_pattern) for target in each)
+    )
 
 
 def _is_named(name: str, target: str, is_pattern: bool) -> bool:

@@ -112,9 +112,15 @@ def check_loss(model: ModelSettings, settings: LossSettings) -> None:
 
 def check_lora(model: ModelSettings, settings: LoraSettings) -> None:
     """Raise AdapterError if the denoiser lacks a layer of `target_modules`; a hub id is checked once it is cached."""
+    if settings.target_modules is not None and (denoiser := empty_denoiser(model)) is not None:
+        add_lora(denoiser, settings, family_of(model).lora_targets[settings.layers])
+
+
+def empty_denoiser(model: ModelSettings) -> Any | None:
+    """Build a model's denoiser without memory for its weights; None of a hub id that is not cached."""
     family, folder = family_of(model), find_index(model.base, model.revision).parent
-    if settings.target_modules is not None and (folder / family.denoiser_name / "config.json").is_file():
-        add_lora(family.empty_denoiser(folder), settings, family.lora_targets[settings.layers])
+    is_there = (folder / family.denoiser_name / "config.json").is_file()
+    return family.empty_denoiser(folder) if is_there else None
 
 
 def check_steps(model: ModelSettings, samplers: Mapping[str, SamplerSettings]) -> None:

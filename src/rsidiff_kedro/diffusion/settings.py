@@ -124,7 +124,7 @@ class FinetuneSettings(LossSettings, LoraSettings):
         ema_decay: per step, of the moving average of the weights, the round's result; 0 keeps the last weights.
         gradient_checkpointing: less memory, more time.
         runtime: torch's own passes, or compiled ones (docs/models.md#runtimes).
-        adapter: continue the parent's adapter, or restart from the base each round.
+        adapter: continue the parent's adapter, with its rank, layers and scale, or restart from the base each round.
     """
 
     learning_rate: float = Field(2e-4, gt=0, le=1.0)

@@ -13,8 +13,9 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.bases import base_record
 from rsidiff_kedro.diffusion.data_parallel import DataParallel, Training
+from rsidiff_kedro.diffusion.lora import with_lora_of
 from rsidiff_kedro.diffusion.model import DiffusionModel
-from rsidiff_kedro.diffusion.opening import load_model
+from rsidiff_kedro.diffusion.opening import empty_denoiser, family_of, load_model
 from rsidiff_kedro.diffusion.replica import Plan, Replica, TrainingRows
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings
 from rsidiff_kedro.diffusion.training_state import saved_steps
@@ -49,11 +50,13 @@ def finetune(
 
     Args:
         model: settings may be opened by the workers of the run's engine; an opened model trains here.
+        settings: whose rank, layers and scale do not count if the parent goes on with others; a warning says so.
         unfinished: a folder that keeps the training's state every `checkpoint_every` steps; a later call continues
             from it.
 
     Returns:
-        The adapter, and a table with the columns step, loss (weighted, of one batch) and learning_rate.
+        The adapter, whose record holds the settings that counted, and a table with the columns step, loss (weighted,
+        of one batch) and learning_rate.
 
     Raises:
         TrainingError: the training set is empty, or the loss is not finite.
@@ -63,14 +66,38 @@ def finetune(
             f"round {round_number} has no images to train on; keep more in preference_selection "
             "(raise max_gap, lower min_margin or the floors, raise keep_per_prompt)"
         )
-    plan, rows = Plan(settings, seed, round_number), TrainingRows.of(training_set)
     checkpoint = unfinished / "training.safetensors" if unfinished else None
     base = base_record(model.base, model.revision)
+    if isinstance(model, ModelSettings) and (checkpoint is None or current_engine().replicas is None):
+        model = load_model(model)
+    if settings.adapter == "continue":
+        settings = _as_the_parent(settings, parent, model, round_number)
+    plan, rows = Plan(settings, seed, round_number), TrainingRows.of(training_set)
     trained, losses = _train_somewhere(model, parent, rows, plan, checkpoint)
     record = {"images": len(training_set), "finetune": settings.model_dump()}
     info = {**base, **trained.info, "round": round_number, "parent": parent.digest, "seed": seed, **record}
     log = {"step": range(settings.steps), "loss": losses, "learning_rate": settings.learning_rate}
     return Adapter(trained.weights, info), pd.DataFrame(log)
+
+
+def _as_the_parent(
+    settings: FinetuneSettings, parent: Adapter, model: DiffusionModel | ModelSettings, round_number: int
+) -> FinetuneSettings:
+    """Return the settings with the parent's LoRA, which training goes on with; warn if others were given."""
+    if isinstance(model, DiffusionModel):
+        kept = with_lora_of(parent, settings, model.denoiser, model.lora_targets)
+    else:
+        kept = with_lora_of(parent, settings, empty_denoiser(model), family_of(model).lora_targets)
+    pairs = ((name, getattr(kept, name), getattr(settings, name)) for name in LoraSettings.model_fields)
+    changed = [f"finetune.{name} is {has!s:.60}, not {given!s:.60}" for name, has, given in pairs if has != given]
+    if changed:
+        logger.warning(
+            "round %d goes on with its parent's LoRA: %s; to change it, run all rounds again, or set "
+            "finetune.adapter=restart",
+            round_number,
+            ", ".join(changed),
+        )
+    return kept
 
 
 Trained = tuple[Adapter, list[float]]
@@ -80,9 +107,10 @@ Trained = tuple[Adapter, list[float]]
 def _train_somewhere(
     model: DiffusionModel | ModelSettings, parent: Adapter, rows: TrainingRows, plan: Plan, checkpoint: Path | None
 ) -> Trained:
-    """Train in workers if the engine has some, and again from the last checkpoint if one is lost; else here."""
+    """Train an opened model here, else in workers, and there again from the last checkpoint if one is lost."""
     open_replicas = current_engine().replicas
-    if isinstance(model, ModelSettings) and checkpoint is not None and open_replicas is not None:
+    if isinstance(model, ModelSettings):
+        assert checkpoint is not None and open_replicas is not None
         training = Training.write(model, parent, rows, plan, checkpoint)
         lost = Counter[int]()
         while True:
@@ -99,8 +127,7 @@ def _train_somewhere(
                         "--only-missing-outputs"
                     ) from error
                 logger.warning("a training worker was lost; all go on from step %d", finished)
-    opened = load_model(model) if isinstance(model, ModelSettings) else model
-    return _train(Replica(opened, parent, rows, plan, checkpoint), plan, checkpoint)
+    return _train(Replica(model, parent, rows, plan, checkpoint), plan, checkpoint)
 
 
 def _train(trainer: Replica | DataParallel, plan: Plan, checkpoint: Path | None) -> Trained:
