@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rsidiff_kedro.core.pairs import UnpairedError
 from rsidiff_kedro.evaluation.categories import ENDS, OtherPromptsError, category_scores, has_categories, measures
 
 
@@ -94,3 +95,8 @@ def test_rounds_of_other_prompts_are_refused(scores: list[pd.DataFrame]) -> None
     other = scores[2].assign(prompt_id=scores[2]["prompt_id"] + "x")
     with pytest.raises(OtherPromptsError, match=r"round 2 was tested on other prompts .* run all stages"):
         table_of([*scores[:2], other], "photo")
+
+
+def test_rounds_of_another_number_of_samples_are_refused(scores: list[pd.DataFrame]) -> None:
+    with pytest.raises(UnpairedError, match=r"of 20 and 10 images, .* 10 of these images"):
+        table_of([*scores[:2], scores[2].query("sample_index == 0")], "photo")

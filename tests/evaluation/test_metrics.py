@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.pairs import UnpairedError
 from rsidiff_kedro.evaluation.metrics import (
     Embedded,
     comparison_metrics,
@@ -133,3 +134,13 @@ def test_the_base_and_the_last_round_are_always_tested() -> None:
     assert rounds_to_test(6, 3) == [0, 3, 6]
     assert rounds_to_test(5, 3) == [0, 3, 5]
     assert rounds_to_test(2, 9) == [0, 2]
+
+
+def test_a_base_of_other_prompts_or_samples_is_refused(scene_images) -> None:
+    base, later = noise_of(scene_images, 0), noise_of(scene_images, 1)
+    base_scores, scores = scores_of(base), scores_of(later)
+    for other in (base_scores.assign(prompt_id=base_scores["prompt_id"] + "x"), base_scores.query("sample_index == 0")):
+        with pytest.raises(UnpairedError, match="have no partner"):
+            comparison_metrics(scores, other, ["proxy"])
+        with pytest.raises(UnpairedError, match="have no partner"):
+            measure(later, scores, scores, {"proxy": 1.0}, {}, SETTINGS, RewardsSettings(), 0, base, other, GATE)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rsidiff_kedro.core.pairs import UnpairedError
 from rsidiff_kedro.evaluation.reward_gap import held_out_columns, reward_gap
 
 
@@ -57,3 +58,9 @@ def test_held_out_are_the_other_rewards_and_the_judge() -> None:
     assert held_out_columns(scores, ["hpsv2_1", "pick_score"], {"hpsv2_1": 1.0}) == ["pick_score", "correct"]
     assert held_out_columns(scores.drop(columns="correct"), ["hpsv2_1"], {"hpsv2_1": 1.0}) == []
     assert held_out_columns(scores, ["hpsv2_1", "pick_score"], {"hpsv2_1", "pick_score"}) == ["correct"]
+
+
+def test_a_base_of_other_prompts_is_refused() -> None:
+    later, base = scores_of(chosen=1.0, held=1.0)
+    with pytest.raises(UnpairedError, match="have no partner"):
+        reward_gap(later, base.assign(prompt_id=base["prompt_id"] + "x"), {"chosen": 1.0}, ["held"], 50, 0)

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.pairs import UnpairedError
 from rsidiff_kedro.method.gate import compare_with_parent
 from rsidiff_kedro.method.settings import GateSettings
 from rsidiff_kedro.pipelines.gate.nodes import pass_gate
@@ -128,3 +129,10 @@ def test_of_a_single_prompt_the_difference_is_reported_without_an_interval_and_s
         adapter, _, gate = decide(new, [0.5, 1.5])
         assert adapter is chosen
         assert np.isnan([gate["reward_difference_low"], gate["reward_difference_high"]]).all()
+
+
+def test_a_parent_of_other_prompts_or_samples_is_refused() -> None:
+    candidate = table([1.0, 2.0, 3.0, 4.0])
+    for parent in (candidate.assign(prompt_id=candidate["prompt_id"] + "x"), candidate.query("sample_index == 0")):
+        with pytest.raises(UnpairedError, match="have no partner"):
+            pass_gate(CANDIDATE, PARENT, candidate, parent, {"proxy": 1.0}, CLOSED, 50, 0)

@@ -43,7 +43,9 @@ def test_the_parent_needs_scores_of_what_selects_unless_the_gate_is_open(project
 
 def test_the_base_needs_scores_of_all_that_is_measured(project: Path) -> None:
     reported = parameters(project, evaluation={"rewards": ["proxy", "oracle"]}, gate={"enabled": False})
-    with pytest.raises(RequirementError, match=r"no scores of the reward 'oracle' .*add rsi.round_0 to --namespaces"):
+    with pytest.raises(
+        RequirementError, match=r"no scores of the reward 'oracle' .*first make it .* --namespaces=rsi.round_0"
+    ):
         check_scores(BASE, scores("proxy"), reported)
 
 

@@ -50,7 +50,7 @@ def test_rounds_of_other_prompts_cannot_be_compared(scores: list[pd.DataFrame]) 
 
 
 def test_a_pair_that_stands_twice_is_refused(scores: list[pd.DataFrame]) -> None:
-    with pytest.raises(ValueError, match="last round's test scores have more than one row"):
+    with pytest.raises(ValueError, match="second of two tables of scores has more than one row"):
         compare_rounds(scores[0], scores[2].assign(sample_index=0), ["proxy"], 50, 0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.core.pairs import paired
 from rsidiff_kedro.evaluation.metrics import with_intervals
 
 ACCURACY = "prompt_accuracy"
@@ -35,6 +35,7 @@ def category_scores(
 
     Raises:
         OtherPromptsError: a round was tested on other prompts.
+        UnpairedError: a round was tested with another number of samples.
     """
     numbers = range(len(test_scores)) if tested is None else tested
     for number, scores in zip(numbers, test_scores, strict=True):
@@ -47,10 +48,11 @@ def category_scores(
     columns |= {name: f"{REWARD}{name}" for name in rewards}
     names = [f"{measure}{end}" for measure in columns.values() for end in ("", "_gain")]
     categories = prompts.set_index("prompt_id")["category"]
-    tables = [scores.set_index(PAIR)[list(columns)].astype(float).rename(columns=columns) for scores in test_scores]
     rows = []
-    for number, ours in zip(numbers, tables, strict=True):
-        gains = (ours - tables[0].reindex(ours.index)).add_suffix("_gain")
+    for number, scores in zip(numbers, test_scores, strict=True):
+        both = paired(test_scores[0], scores)
+        base, ours = (each[list(columns)].astype(float).rename(columns=columns) for each in both)
+        gains = (ours - base).add_suffix("_gain")
         values = pd.concat([ours, gains], axis=1)[names]
         for category, part in values.groupby(values.index.get_level_values("prompt_id").map(categories)):
             ids = part.index.get_level_values("prompt_id").to_numpy()

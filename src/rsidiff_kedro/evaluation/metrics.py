@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rsidiff_kedro.core.image_set import PAIR, ImageSet
+from rsidiff_kedro.core.image_set import ImageSet
+from rsidiff_kedro.core.pairs import paired
 from rsidiff_kedro.evaluation.distance import frechet_distance
 from rsidiff_kedro.evaluation.diversity import embedding_spread, open_diversity
 from rsidiff_kedro.evaluation.image_statistics import saturation, sharpness
@@ -59,8 +60,12 @@ def by_prompt(numbers: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def comparison_metrics(scores: pd.DataFrame, base: pd.DataFrame, rewards: list[str]) -> Values:
-    """Compare a round with the base on the same prompts and seeds: win rates (a tie is half a win) and gains."""
-    ours, theirs = scores.set_index(PAIR).sort_index(), base.set_index(PAIR).sort_index()
+    """Compare a round with the base on the same prompts and seeds: win rates (a tie is half a win) and gains.
+
+    Raises:
+        UnpairedError: the two are not of the same prompts and samples.
+    """
+    ours, theirs = paired(scores, base)
     prompts = ours.index.get_level_values("prompt_id").to_numpy()
     values = {}
     for name in rewards:

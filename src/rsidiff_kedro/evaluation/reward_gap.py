@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.core.pairs import paired
 from rsidiff_kedro.evaluation.intervals import Interval, bootstrap_mean
 
 FLOAT32_ROUNDING = 1e-6
@@ -57,8 +57,11 @@ def reward_gap(
         held_out: columns of measures that do not, at least one; images that a judge could not read are left out of it.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
+
+    Raises:
+        UnpairedError: the two are not of the same prompts and samples.
     """
-    ours, theirs = (table.set_index(PAIR).sort_index() for table in (scores, base))
+    ours, theirs = paired(scores, base)
 
     def gain(name: str) -> np.ndarray:
         before, after = theirs[name].astype(float), ours[name].astype(float)

@@ -1,8 +1,10 @@
 """Check everything that a run needs before its first node: requirements of its stages, and data of earlier runs."""
 
+from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
@@ -12,12 +14,17 @@ from kedro.pipeline import Pipeline
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.diffusion.bases import check_base
+from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
+from rsidiff_kedro.hooks.pairs import check_pairs, is_paired
 from rsidiff_kedro.hooks.reuse import is_complete
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.requirements import check_scores
+from rsidiff_kedro.provenance.records import Records
+from rsidiff_kedro.provenance.retention import RECORDS
 
 _COMPARED = (".validation_scores", ".test_scores")
 """Ends of the names of scores that the gate and the evaluation compare their own with."""
@@ -32,11 +39,15 @@ class InputHooks:
 
     def __init__(self) -> None:
         self._parameters: Parameters | None = None
+        self._keyed, self._records = KeyedParameters(), Records(Path("data") / RECORDS)
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Remember the validated parameters."""
-        self._parameters = parse_parameters(context.config_loader["parameters"])
+        """Remember the validated parameters, and where records are."""
+        loader, root = context.config_loader, Path(context.project_path)
+        self._parameters = parse_parameters(loader["parameters"])
+        self._keyed = KeyedParameters(self._parameters, root)
+        self._records = Records(root / loader["globals"]["data"] / RECORDS)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -48,7 +59,7 @@ class InputHooks:
             click.UsageError: a requirement is not met.
             MissingInputError: an input is missing.
             AdapterError: an adapter belongs to another base model.
-            RequirementError: scores of another run cannot be compared with.
+            RequirementError: scores or images of another run cannot be compared with.
         """
         assert self._parameters is not None
         if is_complete():
@@ -65,12 +76,16 @@ class InputHooks:
         if missing:
             raise MissingInputError(_how_to_make(missing, catalog, run_params.get("load_versions") or {}))
         model, rounds = self._parameters.model, {_round_of(node.namespace or "") for node in pipeline.nodes}
+        tables: dict[str, pd.DataFrame] = {}
         for name in names:
             data = catalog[name].load()
+            if is_paired(name):
+                tables[name] = data.metadata if isinstance(data, ImageSet) else data
             if isinstance(data, Adapter):
                 check_base(data, model.base, model.revision, name)
-            if name.endswith(_COMPARED) and {"gate", "evaluation"} & tags:
+            if name.endswith(_COMPARED) and {"gate", "evaluation", "sft"} & tags:
                 check_scores(name, data, self._parameters, own=_round_of(name) in rounds)
+        check_pairs(pipeline, catalog, tables, self._keyed, self._records)
 
 
 def _round_of(name: str) -> str:

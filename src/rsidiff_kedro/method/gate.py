@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.core.pairs import paired
 from rsidiff_kedro.evaluation.intervals import paired_difference
 from rsidiff_kedro.evaluation.reward_gap import scale_of
 from rsidiff_kedro.method.settings import GateSettings
@@ -37,8 +37,11 @@ def compare_with_parent(
         rewards: the weight of each reward that selects.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
+
+    Raises:
+        UnpairedError: the two are not of the same prompts and samples.
     """
-    ours, theirs = (scores.set_index(PAIR).sort_index() for scores in (candidate, parent))
+    ours, theirs = paired(candidate, parent)
     factors = dict.fromkeys(rewards, 1.0)
     if len(rewards) > 1:
         total = sum(rewards.values())

@@ -184,10 +184,8 @@ def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters", ow
     round_name, base = name.rpartition(".")[0], name.endswith(".round_0.test_scores")
     if not (own or base or parameters.gate.enabled):
         return
-    advice = "run all rounds with --only-missing-outputs, which scores their images again"
-    if round_name.endswith(".round_0") and not own:
-        advice = f"add {round_name} to --namespaces, with --only-missing-outputs"
-    elif not own:
+    advice = remedy(name, own)
+    if not (own or round_name.endswith(".round_0")):
         advice = f"set gate.enabled=false for this round, or {advice}"
     compared = [*parameters.evaluation.rewards, *parameters.preference_selection.rewards]
     missing = next((reward for reward in compared if reward not in scores), None)
@@ -202,6 +200,17 @@ def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters", ow
         and record.get(FITTED_ON, {}).get("sha256") != read_votes(parameters.rewards.votes.votes).digest
     ):
         raise RequirementError(f"{name} was scored by 'votes' as fitted on other votes than this run's; {advice}")
+
+
+def remedy(name: str, own: bool = False) -> str:
+    """Say how a dataset of images or scores is made again with the parameters of a run that would compare with it.
+
+    `own`: it belongs to a round that runs, as where its evaluation alone does.
+    """
+    round_name = name.rpartition(".")[0]
+    if round_name.endswith(".round_0") and not own:
+        return f"first make it with these parameters: kedro run --namespaces={round_name} --only-missing-outputs"
+    return "run all rounds with these parameters and --only-missing-outputs, which makes it again"
 
 
 def check_prompts(parameters: "Parameters", prompts: list[str], example: str) -> None:

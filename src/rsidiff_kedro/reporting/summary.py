@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.core.pairs import paired
 from rsidiff_kedro.evaluation.collapse import signs_of_collapse
 from rsidiff_kedro.evaluation.intervals import Interval, paired_difference, ratio_text, ratio_verdict
 from rsidiff_kedro.reporting.labels import diversity_meaning, reward_label, role
@@ -59,10 +59,10 @@ def compare_rounds(
     The tables have prompt_id, sample_index, the rewards and, if there was a judge, its columns (`judging.Judge`).
 
     Raises:
-        ValueError: the tables differ in their prompts or seeds, or a pair occurs twice in one.
+        UnpairedError: the tables differ in their prompts or samples, or a pair occurs twice in one.
     """
-    pairs = _paired(base, last)
-    clusters = pairs.index.get_level_values("prompt_id").to_numpy()
+    one, other = paired(base, last)
+    clusters = one.index.get_level_values("prompt_id").to_numpy()
     measures: dict[str, tuple[str, bool]] = {
         "prompt accuracy": ("correct", True),
         "attribute accuracy": ("attribute_accuracy", True),
@@ -73,7 +73,7 @@ def compare_rounds(
     for label, (column, higher_is_better) in measures.items():
         if column not in base or column not in last:
             continue
-        both = pairs[[f"{column}_base", f"{column}_last"]].astype(float).to_numpy()
+        both = np.stack([one[column].astype(float), other[column].astype(float)], axis=1)
         judged = np.isfinite(both).all(axis=1)
         if not judged.any():
             continue
@@ -82,22 +82,6 @@ def compare_rounds(
         difference = paired_difference(after, before, clusters[judged], n_resamples, seed)
         comparisons.append(Comparison(label, float(before.mean()), float(after.mean()), difference, higher_is_better))
     return comparisons
-
-
-def _paired(base: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
-    """Join the two tables on prompt and sample; columns end in _base and _last."""
-    one, other = (table.set_index(PAIR).sort_index() for table in (base, last))
-    for name, table in (("base", one), ("last", other)):
-        if table.index.has_duplicates:
-            twice = table.index[table.index.duplicated()][0]
-            raise ValueError(f"the {name} round's test scores have more than one row for (prompt, sample) {twice}")
-    unpaired = one.index.symmetric_difference(other.index)
-    if len(unpaired):
-        raise ValueError(
-            f"{len(unpaired)} test images of the two rounds have no partner, (prompt, sample) {unpaired[0]} first; "
-            "evaluate both rounds on the same test prompts"
-        )
-    return one.add_suffix("_base").join(other.add_suffix("_last"))
 
 
 def summary_text(

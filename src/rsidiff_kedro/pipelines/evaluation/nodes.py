@@ -73,15 +73,19 @@ def measure(
         base_images: the base's test images; None for the base itself, which then wins half the time.
         base_scores: their scores.
         gate: the gate's verdict; None for an adapter that passed no gate.
+
+    Raises:
+        UnpairedError: the base was tested on other prompts or with another number of samples.
     """
     base_images, base_scores = (images, scores) if base_images is None else (base_images, base_scores)
     rewards = list(dict.fromkeys([*settings.rewards, *selection_rewards]))
     bootstrap = settings.bootstrap_resamples, seed
+    compared = metrics.comparison_metrics(scores, base_scores, rewards)  # first, because it refuses other prompts
     embedded = metrics.embed(images, base_images, settings, models, unfinished_folder())
     diversity, over_base = metrics.diversity_metrics(scores, base_scores, embedded, *bootstrap)
     test = {
         **metrics.score_metrics(scores, rewards),
-        **metrics.comparison_metrics(scores, base_scores, rewards),
+        **compared,
         **metrics.image_metrics(images),
         **diversity,
     }
