@@ -93,6 +93,43 @@ def test_a_run_knows_the_rewards_that_it_selected_by_whatever_the_configuration_
     assert runs(tmp_path).newest().selecting() == rewards | {"aesthetic": 0.0}
 
 
+def select(data: Path, version: str, floors: dict[str, float], content: str = "d") -> None:
+    """Record a step that selects."""
+    parameters = {"preference_selection": {"rewards": {"proxy": 1.0}, "floors": floors}, "rewards": {"clip": {"n": 1}}}
+    step = Record(
+        step="select", version=version, outputs={"selection": content}, code="c", assets="a", libraries={},
+        parameters=parameters, inputs={}, origins={},
+    )  # fmt: skip
+    Records(data / RECORDS).write(step)
+
+
+def test_a_run_that_reused_steps_has_its_own_parameters_alone(tmp_path: Path) -> None:
+    """A floor that dropped nothing was removed: the selection is the same, so what follows was reused."""
+    select(tmp_path, OLD, {"bright": 1.0})
+    make(tmp_path, OLD, ROUND, {"selection": OLD})
+    select(tmp_path, NEW, {})
+    Records(tmp_path / RECORDS).end(OLD, {"selection": OLD, **dict.fromkeys(ROUND, OLD)})
+    Records(tmp_path / RECORDS).end(NEW, {"selection": NEW, **dict.fromkeys(ROUND, OLD)})
+    old, new = (runs(tmp_path).find(version) for version in (OLD, NEW))
+    assert old.parameters()["preference_selection.floors.bright"] == 1.0
+    assert new.parameters().keys() == old.parameters().keys() - {"preference_selection.floors.bright"}
+    for run in (old, new):
+        assert [each.version for each in run.records if each.step == "select"] == [run.version]
+        assert [each.version for each in run.leading_to(ROUND[1])] == [OLD, OLD, run.version]
+
+
+def test_parameters_of_a_part_that_ran_again_replace_those_of_before_whole(tmp_path: Path) -> None:
+    select(tmp_path, OLD, {"bright": 1.0})
+    make(tmp_path, OLD, ROUND, {"selection": OLD})
+    step = Record(
+        step="select again", version=NEW, outputs={"later": "d"}, code="c", assets="a", libraries={},
+        parameters={"preference_selection": {"floors": {}}, "rewards": {}}, inputs={"rsi.round_1.adapter": "d"},
+        origins={"rsi.round_1.adapter": OLD},
+    )  # fmt: skip
+    Records(tmp_path / RECORDS).write(step)
+    assert runs(tmp_path).find(NEW).parameters() == {"finetune.steps": 0, "rewards.clip.n": 1}
+
+
 def test_best_is_the_last_round_that_the_gate_accepted(data: Path) -> None:
     run = runs(data).newest()
     assert [run.round_number(name) for name in ("best", "base", "0", "2")] == [1, 0, 0, 2]

@@ -108,3 +108,13 @@ def test_the_chain_leads_back_to_the_first_step() -> None:
     unrelated = changed(version="9", origins={"images": "1"})
     steps = [record.step for record in chain([first, second, third, unrelated], third)]
     assert steps == ["measure", "finetune", "generate"]
+
+
+def test_the_chain_of_a_run_goes_by_its_own_steps_where_their_content_is_the_same() -> None:
+    """A run that reuses a step made anew what that step was made from, with other parameters."""
+    old = changed(step="select", version="1", outputs={"images": "ccc"}, origins={}, inputs={})
+    new, other = (old.model_copy(update={"version": "2", "outputs": {"images": each}}) for each in ("ccc", "other"))
+    reused = changed(version="1", origins={"images": "1"})
+    assert chain([old, new, reused], reused, own={"images": "2"}) == [reused, new]
+    assert chain([old, other, reused], reused, own={"images": "2"}) == [reused, old]
+    assert chain([old, new, reused], reused) == [reused, old]

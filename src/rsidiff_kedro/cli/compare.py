@@ -39,8 +39,7 @@ def side_of(run: "Run", name: str) -> "Side":
     number, known = run.round_number(name), schema().model_fields
     best = " (best: the last that no gate rejected)" if name == "best" else ""
     scores = f"rsi.round_{run.tested_round(number)}.test_scores"
-    version = run.versions.get(scores)
-    makers = [each for each in run.records if scores in each.outputs and each.version == version]
+    makers = run.leading_to(scores)
     read = {path: value for path, value in run.parameters().items() if path.split(".")[0] in known}
     return Side(
         name=f"run {run.version}, round {number} of {run.rounds}{best}",

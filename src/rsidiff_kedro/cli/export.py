@@ -117,14 +117,17 @@ def _facts(
 ) -> "CardFacts":
     from rsidiff_kedro.core.locations import is_path
     from rsidiff_kedro.diffusion.bases import BASES, shipped_folder
-    from rsidiff_kedro.provenance.records import chain
     from rsidiff_kedro.reporting.model_card import CardFacts
 
     base, tested = parameters.model.base, run.tested_round(number)
     shipped = shipped_folder(base) is not None
     shown = base if shipped or not is_path(base) else Path(base).name
-    dataset = f"rsi.round_{number}.adapter"
-    maker = next(each for each in run.records if dataset in each.outputs)
+    records = run.leading_to(f"rsi.round_{number}.adapter")
+    if not records:
+        raise InputError(
+            f"no record says what made rsi.round_{number}.adapter of the run {run.version}; let kedro run "
+            "--only-missing-outputs make it again"
+        )
     return CardFacts(
         name=title,
         base=shown,
@@ -141,7 +144,7 @@ def _facts(
         selecting=run.selecting(),
         parameters=run.parameters(),
         run=run.version,
-        records=chain(run.records, maker),
+        records=records,
         usage=usage(shown, adapter.info.get("revision")),
         examples=examples,
     )

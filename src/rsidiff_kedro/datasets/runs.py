@@ -20,6 +20,8 @@ REPORT = "report"
 """The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
 _REWARDS, _FLOORS = "preference_selection.rewards.", "preference_selection.floors."
+_MODELS = "rewards"
+"""The section of the parameters that says where preference models are."""
 _OWN = "rsidiff_kedro."
 """Begins the types of this package's datasets."""
 
@@ -143,11 +145,23 @@ class Run:
         return loaded
 
     def parameters(self) -> dict[str, Any]:
-        """Return what its steps read of the parameters, and what else tells steps apart, by path."""
+        """Return what its steps read of the parameters, and what else tells steps apart, by path.
+
+        Where steps of a part of the pipeline read another value than those before, theirs counts, whole.
+        """
         found: dict[str, Any] = {}
         for record in reversed(self.records):  # the run's own steps last
-            found |= flat(record.parameters)
+            for name, value in record.parameters.items():
+                if name != _MODELS:  # of which a record holds only what its step names
+                    found = {path: each for path, each in found.items() if not f"{path}.".startswith(f"{name}.")}
+                found |= flat({name: value})
         return found
+
+    def leading_to(self, name: str) -> list[Record]:
+        """Return the records of the steps that led to a dataset, the last one first; empty if none is recorded."""
+        version = self.versions.get(name)
+        ends = [each for each in self.records if name in each.outputs and each.version == version]
+        return chain(self.records, *ends, own=self.versions)
 
     def selecting(self) -> dict[str, float]:
         """Return the weight of each reward that selected, 0 for one that did so only by a floor."""
@@ -224,9 +238,10 @@ class Runs:
             for each in self._records
             if each.version == version or any((name, each.version) in used for name in each.outputs)
         ]
-        records = chain(self._records, *reversed(own))
+        versions = {name: each.version for each in own for name in each.outputs} | dict(used)
+        records = chain(self._records, *reversed(own), own=versions)
         made: dict[str, str] = {}
         for record in reversed(records):  # what the run itself made or reused counts more than what that came from
             made |= dict.fromkeys(record.outputs, record.version)
-        made |= {name: each.version for each in own for name in each.outputs} | dict(used)
+        made |= versions
         return Run(version, REPORT in made, made, records, self._config)

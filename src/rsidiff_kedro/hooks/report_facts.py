@@ -3,12 +3,14 @@
 import platform
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsidiff_kedro import __version__
@@ -30,6 +32,7 @@ class RunFactsHooks:
         self._records = Records(self._root / "data" / RECORDS)
         self._environment = ""
         self._changed: dict[str, Change] = {}
+        self._names: set[str] = set()
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -41,11 +44,20 @@ class RunFactsHooks:
         self._changed = loader.changed_parameters() if isinstance(loader, RsiConfigLoader) else {}
 
     @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Note the datasets of the run."""
+        self._names = {name for name in pipeline.datasets() if not is_parameter(name)}
+
+    @hook_impl
     def before_node_run(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
         """Set the facts for a step of the report."""
         if REPORT not in node.tags:
             return
-        made = chain(self._records.all(), *self._makers(node, catalog))
+        records = self._records.all()
+        own = _versions(self._names, catalog)
+        read = {(name, own[name]) for name in node.inputs if name in own}
+        makers = [each for each in records if any((name, each.version) in read for name in each.outputs)]
+        made = chain(records, *makers, own=own)
         set_run_facts(
             RunFacts(
                 run_id=run_id,
@@ -63,17 +75,6 @@ class RunFactsHooks:
         """Forget them."""
         set_run_facts(None)
 
-    def _makers(self, node: Node, catalog: CatalogProtocol) -> list[Record]:
-        """Return the records of what the node reads."""
-        by_output = {(name, each.version): each for each in self._records.all() for name in each.outputs}
-        datasets = {name: catalog.get(name) for name in node.inputs if not is_parameter(name)}
-        versions = {
-            (name, str(dataset.resolve_load_version()))
-            for name, dataset in datasets.items()
-            if isinstance(dataset, AbstractVersionedDataset)
-        }
-        return [by_output[each] for each in sorted(versions & by_output.keys())]
-
     def _adapters(self, made: list[Record], catalog: CatalogProtocol) -> dict[int, str]:
         """Return the folder of each round's adapter, from the project's root if it lies there."""
         folders: dict[int, str] = {}
@@ -85,6 +86,16 @@ class RunFactsHooks:
                     inside = folder.is_relative_to(self._root)
                     folders[int(match[1])] = str(folder.relative_to(self._root) if inside else folder)
         return folders
+
+
+def _versions(names: Iterable[str], catalog: CatalogProtocol) -> dict[str, str]:
+    """Return the versions of datasets that the run reads or has made."""
+    datasets = {name: catalog.get(name) for name in names}
+    return {
+        name: str(dataset.resolve_load_version())
+        for name, dataset in datasets.items()
+        if isinstance(dataset, AbstractVersionedDataset) and dataset.exists()
+    }
 
 
 def command() -> str:

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, TypeAdapter
@@ -150,14 +151,26 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def chain(records: list[Record], *ends: Record) -> list[Record]:
-    """Return records and those of all that they were made from, back to the prompts; the last steps come first."""
+def chain(records: Iterable[Record], *ends: Record, own: Mapping[str, str] = MappingProxyType({})) -> list[Record]:
+    """Return records and those of all that they were made from, back to the prompts; the last steps come first.
+
+    Args:
+        records: to look in.
+        ends: the last steps.
+        own: the versions of a run's datasets. A step that it reused was made from those of an earlier run; the run's
+            own follow in their place where their content is the same.
+    """
     makers = {(name, each.version): each for each in records for name in each.outputs}
     found: dict[tuple[str, str], Record] = {}
     waiting = list(ends)
     while waiting:
         each = waiting.pop(0)
-        if (each.key, each.version) not in found:
-            found[each.key, each.version] = each
-            waiting += [makers[origin] for origin in each.origins.items() if origin in makers]
+        if (each.key, each.version) in found:
+            continue
+        found[each.key, each.version] = each
+        for name, version in each.origins.items():
+            ours = makers.get((name, own.get(name, version)))
+            same = ours is not None and ours.outputs[name] == each.inputs.get(name)
+            maker = ours if same else makers.get((name, version))
+            waiting += [maker] if maker is not None else []
     return list(found.values())

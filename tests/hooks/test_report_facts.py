@@ -1,0 +1,41 @@
+"""A report counts the steps of its own run, also where that reused steps of another."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsidiff_kedro.cli.project import open_project
+from rsidiff_kedro.hooks import report_facts
+from rsidiff_kedro.hooks.session import RsiSession
+from rsidiff_kedro.provenance.records import Record
+
+
+def test_a_run_that_removes_a_floor_that_dropped_nothing_has_no_step_or_parameter_of_the_run_before(
+    finished_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = shutil.copytree(finished_project, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(project)
+    counted: list[list[Record]] = []
+    seconds = report_facts.recorded_seconds
+    monkeypatch.setattr(
+        report_facts,
+        "recorded_seconds",
+        lambda made: seconds(counted.append([*made]) or counted[-1]),  # type: ignore[func-returns-value]
+    )
+
+    def run(**selection: Any) -> None:
+        params = {"rounds": 1, "preference_selection": {"max_gap": 9.0, **selection}}
+        with RsiSession.create(project, env="test", runtime_params=params) as session:
+            session.run(pipeline_names=["rsi"], only_missing_outputs=True)
+
+    run(floors={"oracle": -1.0})
+    run()
+    steps = Counter(each.step for each in counted[-1])
+    assert len(counted) > 1
+    assert max(steps.values()) == 1 and "rsi.round_1.preference_selection.select_samples" in steps
+    before, after = open_project("test", {})[1].finished()[-2:]
+    assert before.selecting() == {"proxy": 1.0, "oracle": 0.0}
+    assert after.selecting() == {"proxy": 1.0}
