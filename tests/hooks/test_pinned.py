@@ -79,6 +79,20 @@ def test_kedros_session_refuses_to_skip_what_has_no_versions(
     run(KedroSession, seed=0, **BOTH)
 
 
+@pytest.mark.parametrize("options", [COLLECT, FILTER], ids=["saved", "read"])
+@pytest.mark.parametrize(("session", "error"), [(KedroSession, UnversionedError), (RsiSession, click.ClickException)])
+def test_a_dataset_without_versions_is_refused_where_versions_lie(
+    run: Run, project: Path, options: dict[str, Any], session: type[KedroSession], error: type[Exception]
+) -> None:
+    for seed in range(2):
+        run(seed=seed, **COLLECT)
+    (project / "conf/test/catalog.yml").write_text(UNVERSIONED)
+    before = {path: path.stat().st_mtime_ns for path in (project / "data").rglob("*") if path.is_file()}
+    with pytest.raises(error, match=r"collected_prompts has no versions in catalog.yml, but 2 versions of it lie in"):
+        run(session, **options)
+    assert {path: path.stat().st_mtime_ns for path in (project / "data").rglob("*") if path.is_file()} == before
+
+
 def test_kedros_session_resumes_what_has_versions(run: Run, project: Path) -> None:
     for _ in range(2):
         run(KedroSession, only_missing_outputs=True, **BOTH)

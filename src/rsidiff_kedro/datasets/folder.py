@@ -29,9 +29,13 @@ class LocalVersions:
     """Mixin for a dataset on a local disk: find its versions also below a folder whose name holds `[`, `*` or `?`."""
 
     def _get_versions(self) -> list[str]:
-        folder = Path(self._filepath)  # type: ignore[attr-defined]
-        found = folder.glob(f"*/{glob.escape(folder.name)}")
+        found = versions_in(Path(self._filepath))  # type: ignore[attr-defined]
         return list(map(str, sorted(found, key=lambda each: age(each.parent.name), reverse=True)))
+
+
+def versions_in(place: Path) -> list[Path]:
+    """Return all versions of the data of a local path, in no order."""
+    return [*place.glob(f"*/{glob.escape(place.name)}")]
 
 
 class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
@@ -73,6 +77,7 @@ class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
             self._write(data, partial)
             if target.exists():
                 # Only without versioning. A rename cannot replace a folder, so move the old one aside first.
+                self._check_replaceable(target, partial)
                 replaced = partial.with_suffix(".replaced")
                 target.rename(replaced)
                 partial.rename(target)
@@ -81,6 +86,18 @@ class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
                 partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+    def _check_replaceable(self, old: Path, new: Path) -> None:
+        """Raise FolderError if the old folder holds anything that no copy of this dataset does, such as versions."""
+        own = {*os.listdir(new), *self.large_files, PRUNED}
+        others = sorted(name for name in os.listdir(old) if name not in own and not name.startswith("."))
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise FolderError(
+                f"{old} holds {others[0]}{more}, which {type(self).__name__} did not write there without versions, and "
+                "saving would delete it; set `versioned: true` in catalog.yml if these are versions, or give another "
+                "filepath"
+            )
 
     def load(self) -> T:
         folder = self._load_folder()

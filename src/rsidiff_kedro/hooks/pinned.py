@@ -1,12 +1,15 @@
 """Refuse what would make records vouch for other data than a step has read."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.datasets.folder import versions_in
 
 _SHOWN = 3
 
@@ -16,7 +19,7 @@ class LoadVersionError(InputError):
 
 
 class UnversionedError(InputError):
-    """Outputs without versions lie there, and Kedro's own runner would take them for those of this run."""
+    """Data without versions would be taken for those of this run, or lie where versions lie."""
 
 
 class SharedPlaceError(InputError):
@@ -53,6 +56,22 @@ def check_unversioned(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
             "would not make them again; run `kedro run`, set `versioned: true` in catalog.yml, or leave "
             "only_missing_outputs out"
         )
+
+
+def check_hidden_versions(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Raise UnversionedError if versions lie where a dataset without versions would be read or saved."""
+    for name in sorted(each for each in pipeline.datasets() if each in catalog and not is_parameter(each)):
+        dataset = catalog.get(name)
+        place = getattr(dataset, "_filepath", None)
+        if place is None or _has_versions(dataset) or getattr(dataset, "_protocol", "file") != "file":
+            continue
+        found = versions_in(Path(place))
+        if found:
+            versions = "1 version" if len(found) == 1 else f"{len(found)} versions"
+            raise UnversionedError(
+                f"{name} has no versions in catalog.yml, but {versions} of it lie in {place}; set `versioned: true` "
+                "for it, or give it another filepath"
+            )
 
 
 def check_places(pipeline: Pipeline, catalog: CatalogProtocol) -> None:

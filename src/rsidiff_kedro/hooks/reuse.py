@@ -30,7 +30,13 @@ from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
 from rsidiff_kedro.hooks.dataset_options import options_of
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
-from rsidiff_kedro.hooks.pinned import UnversionedError, check_load_versions, check_places, check_unversioned
+from rsidiff_kedro.hooks.pinned import (
+    UnversionedError,
+    check_hidden_versions,
+    check_load_versions,
+    check_places,
+    check_unversioned,
+)
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines.stage import TRAINS
@@ -104,7 +110,8 @@ class ReuseHooks:
             RunnerError: the runner is not supported.
             LoadVersionError: a version is named of a dataset that the run does not read, or makes itself, or
                 that has none.
-            UnversionedError: Kedro's own runner would skip steps whose outputs cannot be trusted.
+            UnversionedError: versions lie where data without versions would be read or saved, or Kedro's own runner
+                would skip steps whose outputs cannot be trusted.
             SharedPlaceError: two outputs have one place on disk.
             ClockError: an earlier run has the run's version.
         """
@@ -112,6 +119,7 @@ class ReuseHooks:
         check_runner(runner)
         check_load_versions(load_versions, pipeline, catalog)
         check_places(pipeline, catalog)
+        check_hidden_versions(pipeline, catalog)
         if runner != RUNNER and run_params["only_missing_outputs"]:
             check_unversioned(pipeline, catalog)
         commit_of.cache_clear()
