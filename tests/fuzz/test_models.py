@@ -12,6 +12,7 @@ from kedro.io import DatasetError
 from parity import samples
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from rsidiff_kedro.datasets import PretrainedDataset
 from rsidiff_kedro.diffusion.bases import ModelError
@@ -19,6 +20,7 @@ from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, check_weights, read_config, read_weights
 from rsidiff_kedro.rewards.head import ScoreHead
+from rsidiff_kedro.rewards.image_processor import read_normalization
 from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer, open_clip_tokenizer
 from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit
@@ -124,6 +126,24 @@ def test_configurations_of_rewards(tmp_path_factory: pytest.TempPathFactory, ans
         config = answer(lambda: read_config(CLIPConfig, path), CheckpointError, folder)
         if config is not None:
             answer(lambda: check_weights(lambda: CLIPModel(config), weights, path), CheckpointError, folder)
+
+    check()
+
+
+def test_image_processors_of_rewards(tmp_path_factory: pytest.TempPathFactory, answer) -> None:
+    folder = tmp_path_factory.mktemp("fuzz") / "processor"
+    folder.mkdir()
+    path = folder / "preprocessor_config.json"
+    path.write_text(CLIPImageProcessorPil().to_json_string())
+
+    @examples(80)
+    @given(damaged_json(path.read_bytes()))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        found = answer(lambda: read_normalization(str(folder), None, 224), CheckpointError, folder)
+        if found is not None:
+            assert len(found.mean) == len(found.deviation) == 3
+            assert min(found.deviation) > 0
 
     check()
 

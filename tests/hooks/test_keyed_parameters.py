@@ -219,6 +219,9 @@ def test_a_project_may_be_moved(key: Key, project: Path, tmp_path: Path) -> None
         ("config.json", {"hpsv2": {"checkpoint": "weights/a.pt"}}),
         ("med_config.json", {"image_reward": {"checkpoint": "weights/a.pt"}}),
         ("config.json", {"aesthetic": {"clip": "weights/a.pt"}}),
+        ("preprocessor_config.json", {"clip_score": {"checkpoint": "weights/a.pt"}}),
+        ("preprocessor_config.json", {"aesthetic": {"clip": "weights/a.pt"}}),
+        ("processor_config.json", {"clip_score": {"checkpoint": "weights/a.pt"}}),
     ],
 )
 def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path, name: str, reward: dict) -> None:

@@ -315,6 +315,7 @@ def test_a_checkpoints_own_tokenizer_is_of_its_revision(folder, tmp_path, option
         (cache / "refs" / revision).write_text(commit)
         shutil.copytree(given["checkpoint"], cache / "snapshots" / commit)
         shutil.copytree(given["tokenizer"], cache / "snapshots" / commit, dirs_exist_ok=True)
+        (cache / "snapshots" / commit / "preprocessor_config.json").write_text("{}")
     vocabulary = cache / "snapshots" / ("0" * 40) / "vocab.json"
     (vocabulary.parent / "tokenizer.json").unlink(missing_ok=True)
     ids = json.loads(vocabulary.read_text())

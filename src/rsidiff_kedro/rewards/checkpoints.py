@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -34,9 +35,13 @@ CONFIG_FILE = "config.json"
 """Of transformers: part of a model in its format, or next to a `.pt` of another size than the official one."""
 MED_CONFIG_FILE = "med_config.json"
 """Of the official package of ImageReward, next to its `.pt`."""
-Checkpoint = Annotated[str, Location(revision="revision", beside=(CONFIG_FILE, MED_CONFIG_FILE))]
+PREPROCESSOR_FILE = "preprocessor_config.json"
+PROCESSOR_FILE = "processor_config.json"
+"""Of transformers: how images are prepared. The second, of newer versions, has a section `image_processor`."""
+_BESIDE = (CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE)
+Checkpoint = Annotated[str, Location(revision="revision", beside=(*_BESIDE, MED_CONFIG_FILE))]
 """A file, a folder with the official file, or a Hugging Face id, whose revision is the setting `revision`."""
-HubFolder = Annotated[str, Location(beside=(CONFIG_FILE,))]
+HubFolder = Annotated[str, Location(beside=_BESIDE)]
 """A folder, or a Hugging Face id of which the main branch is read; for a CLIP model also a file."""
 
 
@@ -60,6 +65,27 @@ def check_source(source: str, file_name: str, revision: str | None = None) -> Pa
         return path
     found = _ask_hub(source, file_name, revision, dry_run=True)
     return Path(found.local_path) if found.is_cached else None
+
+
+def fetch_if_any(source: str, file_name: str, revision: str | None = None) -> Path | None:
+    """Return a file that a source may have, beside a local file or in a folder or repository; None if it has none.
+
+    Raises:
+        CheckpointError: neither the hub nor its cache says whether there is such a file.
+    """
+    path = expand(source)
+    if os.path.exists(path):
+        found = (path if os.path.isdir(path) else path.parent) / file_name
+        return found if found.is_file() else None
+    try:
+        return Path(_ask_hub(source, file_name, revision))
+    except CheckpointError as error:
+        cause = error.__cause__
+        if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+            return None
+        if try_to_load_from_cache(source, file_name, revision=pinned(source, revision)) is _CACHED_NO_EXIST:
+            return None  # the hub said so before
+        raise
 
 
 def _local_file(source: str, file_name: str) -> Path | None:

@@ -42,6 +42,7 @@ class ClipEncoder(PreferenceModel):
     network_class: ClassVar[Any] = CLIPModel
     open_tokenizer: ClassVar[Any] = staticmethod(open_clip_tokenizer)
     round_offset: ClassVar[bool] = False
+    own_normalization: ClassVar[bool] = True
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Open a model; arguments and errors as in `PreferenceModel`."""
@@ -100,7 +101,7 @@ class ClipEncoder(PreferenceModel):
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Return the network's input: [3, size, size]."""
-        return shortest_side_cropped(image, self.image_size, self.round_offset)
+        return shortest_side_cropped(image, self.image_size, self.round_offset, self.normalization)
 
     @classmethod
     def _config(cls, checkpoint: str, revision: str | None) -> CLIPConfig:
@@ -122,6 +123,7 @@ class PickScoreReward(ClipEncoder):
 
     hub_id: ClassVar[str] = PICK_SCORE
     tokenizer_id: ClassVar[str | None] = VIT_H_14
+    own_normalization: ClassVar[bool] = False
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Return scores, around 20: float32 [n]."""
@@ -134,6 +136,7 @@ class Hpsv21Reward(ClipEncoder):
     hub_id: ClassVar[str] = HPSV2
     tokenizer_id: ClassVar[str | None] = VIT_H_14
     file_name: ClassVar[str] = "HPS_v2.1_compressed.pt"
+    own_normalization: ClassVar[bool] = False
 
     def __init__(self, *args: Any, antialias: bool = False, **options: Any) -> None:
         """Open a model as `ClipEncoder` does; `antialias`: see `longest_side_padded`."""

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from rsidiff_kedro.rewards.checkpoints import build_network, check_source, check_weights, describe, fetch, read_weights
+from rsidiff_kedro.rewards.image_processor import read_normalization
+from rsidiff_kedro.rewards.preprocessing import OPENAI, Normalization
 from rsidiff_kedro.rewards.settings import Computing
 
 
@@ -19,6 +21,7 @@ class PreferenceModel(ABC):
         file_name: of the weights, in a folder and on the hub.
         network_class: called with the configuration.
         open_tokenizer: called with source, size of the vocabulary, and revision of a hub id.
+        own_normalization: whether images are normalized as the checkpoint's image processor says, not as published.
     """
 
     hub_id: ClassVar[str]
@@ -26,6 +29,7 @@ class PreferenceModel(ABC):
     file_name: ClassVar[str]
     network_class: ClassVar[Any]
     open_tokenizer: ClassVar[Any]
+    own_normalization: ClassVar[bool] = False
 
     def __init__(
         self, checkpoint: str | None = None, tokenizer: str | None = None, revision: str | None = None, **computing: Any
@@ -49,8 +53,11 @@ class PreferenceModel(ABC):
         self.network = network.to(self.computing.place)
         self.tokenizer = self.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
         self.image_size: int = config.vision_config.image_size
+        self.normalization = self._normalization(checkpoint, revision, self.image_size)
         computed = self.computing.model_dump() | {"device": self.computing.place.type}
         self.record = {**describe(checkpoint, revision, path), "tokenizer": tokenizer, **computed}
+        if self.normalization != OPENAI:
+            self.record["normalization"] = {name: [*each] for name, each in self.normalization._asdict().items()}
 
     @classmethod
     def check(
@@ -66,6 +73,11 @@ class PreferenceModel(ABC):
         if path is not None:
             check_weights(lambda: cls.network_class(config), cls._weights(path), path)
         cls.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
+        cls._normalization(checkpoint, revision, config.vision_config.image_size)
+
+    @classmethod
+    def _normalization(cls, checkpoint: str, revision: str | None, side: int) -> Normalization:
+        return read_normalization(checkpoint, revision, side) if cls.own_normalization else OPENAI
 
     @classmethod
     def _sources(

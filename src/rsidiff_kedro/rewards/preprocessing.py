@@ -1,5 +1,7 @@
 """Convert any image to a preference model's normalized square tensor; torchvision needs another build of torch."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from PIL import Image
@@ -8,9 +10,16 @@ from torch.nn import functional
 
 from rsidiff_kedro.core.image_set import to_rgb
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STANDARD_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training images, per channel; BLIP uses them too."""
+
+class Normalization(NamedTuple):
+    """Mean and standard deviation of each channel of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+OPENAI = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+"""Of CLIP's training images; HPSv2, PickScore and BLIP use them too."""
 MOST_PIXELS = 2**25
 """An elongated image that would have more pixels after resizing is cropped first."""
 
@@ -30,7 +39,7 @@ def longest_side_padded(image: Image.Image, size: int, antialias: bool) -> Tenso
     return normalized(functional.pad(pixels, (across // 2, across - across // 2, down // 2, down - down // 2)))
 
 
-def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> Tensor:
+def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool, by: Normalization = OPENAI) -> Tensor:
     """Resize the shortest side to `size` (Pillow, bicubic), crop the centre, normalize: [3, size, size].
 
     CLIP and BLIP read such images. Where the centre is half a pixel off, torchvision rounds the offset (to even) and
@@ -52,12 +61,12 @@ def shortest_side_cropped(image: Image.Image, size: int, round_offset: bool) -> 
         whole = image.resize((size, resized) if upright else (resized, size), Image.Resampling.BICUBIC)
         corner = (0, start) if upright else (start, 0)
         cropped = whole.crop((*corner, corner[0] + size, corner[1] + size))
-    return normalized(_unit_tensor(to_rgb(cropped)))
+    return normalized(_unit_tensor(to_rgb(cropped)), by)
 
 
-def normalized(pixels: Tensor) -> Tensor:
-    """Normalize pixels in [0, 1], [3, h, w], by CLIP's mean and standard deviation."""
-    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STANDARD_DEVIATION)[:, None, None]
+def normalized(pixels: Tensor, by: Normalization = OPENAI) -> Tensor:
+    """Normalize pixels in [0, 1], [3, h, w], by each channel's mean and standard deviation."""
+    return (pixels - torch.tensor(by.mean)[:, None, None]) / torch.tensor(by.deviation)[:, None, None]
 
 
 def _unit_tensor(image: Image.Image) -> Tensor:
