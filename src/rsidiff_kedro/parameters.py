@@ -62,6 +62,12 @@ class Parameters(Section):
         names |= {self.prompt_curation.probe.reward} if self.prompt_curation.enabled else set()
         return names | ({self.synthesis.early_dropping.reward} if self.synthesis.early_dropping else set())
 
+    @property
+    def model_names(self) -> set[str]:
+        """Return every reward, and all features that weighting, evaluation and votes read."""
+        names = self.reward_names | {self.weighting.features, self.evaluation.features}
+        return names | ({self.rewards.votes.features} if "votes" in names else set())
+
     def within(self, root: Path) -> "Parameters":
         """Make relative paths absolute; like the catalog's, they are relative to the project's root."""
         return located(self, root)

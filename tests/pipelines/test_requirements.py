@@ -9,11 +9,17 @@ import pandas as pd
 import pytest
 from diffusers import EulerAncestralDiscreteScheduler
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.votes import Votes
 from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
-from rsidiff_kedro.pipelines.requirements import RequirementError, check_scores, dropping_requirements
+from rsidiff_kedro.pipelines.requirements import (
+    RequirementError,
+    check_scores,
+    dropping_requirements,
+    reward_requirements,
+)
 
 PARENT, BASE = "rsi.round_3.validation_scores", "rsi.round_0.test_scores"
 
@@ -116,3 +122,18 @@ def test_early_dropping_needs_its_reward_and_a_scheduler_that_shows_what_samples
     noisy = parameters(project, synthesis=synthesis, model={"base": str(folder)})
     with pytest.raises(ModelError, match="EulerAncestralDiscreteScheduler does not show after 4 of 8 steps"):
         dropping_requirements(noisy)[-1].check()
+
+
+@pytest.mark.parametrize("reported", [{"rewards": ["hpsv2_0"]}, {"features": "hpsv2_1", "rewards": ["hpsv2_0"]}])
+def test_one_file_for_two_rewards_of_a_run_is_refused(
+    project: Path, reward_folder: Path, reported: dict[str, Any]
+) -> None:
+    shutil.copy(reward_folder / "hpsv2_1/HPS_v2.1_compressed.pt", project / "mine.pt")
+    shutil.copy(reward_folder / "hpsv2_1/config.json", project)
+    hpsv2 = {"checkpoint": "mine.pt", "tokenizer": str(reward_folder / "clip_tokenizer")}
+    alone = parameters(project, evaluation={"rewards": ["hpsv2_0"]}, rewards={"hpsv2": hpsv2})
+    assert "mine.pt" in reward_requirements(["hpsv2_0"], alone)[0].check()
+    selecting = {} if "features" in reported else {"preference_selection": {"rewards": {"hpsv2_1": 1.0}}}
+    both = parameters(project, evaluation=reported, rewards={"hpsv2": hpsv2}, **selecting)
+    with pytest.raises(InputError, match=r"mine.pt', which would serve both hpsv2_0 and hpsv2_1"):
+        reward_requirements(["hpsv2_0"], both)[0].check()

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.rewards.checkpoints import CheckpointError
-from rsidiff_kedro.rewards.registry import check_reward, load_reward
-from rsidiff_kedro.rewards.settings import DeviceError
+from rsidiff_kedro.rewards.registry import check_files, check_reward, load_reward
+from rsidiff_kedro.rewards.settings import DeviceError, RewardsSettings
 
 FILES = {"hpsv2_1": "HPS_v2.1_compressed.pt", "image_reward": "ImageReward.pt"}
 
@@ -79,6 +79,31 @@ def test_a_folder_without_the_file_is_answered_with_what_it_holds(broken):
     name, options, path = broken
     path.rename(path.with_name("other.pt"))
     assert f"has no {FILES[name]}; there are: config.json, " in message_of(name, options)
+
+
+@pytest.mark.parametrize("official", ["HPS_v2_compressed.pt", "HPS_v2.1_compressed.pt", "ImageReward.pt"])
+def test_a_file_with_the_official_name_of_another_model_is_refused(broken, official):
+    name, options, path = broken
+    other = path.rename(path.with_name(official))
+    options = options | {"checkpoint": str(other)}
+    if official == FILES[name]:
+        check_reward(name, **options)
+    else:
+        message = message_of(name, options)
+        assert f"'{other}' has the name of another model's official file, and {FILES[name]} is read here" in message
+
+
+def test_a_file_of_ones_own_serves_each_version_alone_but_not_both(folder, tmp_path, options):
+    for name in ("HPS_v2.1_compressed.pt", "config.json"):
+        shutil.copy(folder / "hpsv2_1" / name, tmp_path / name.replace("HPS_v2.1_compressed", "mine"))
+    own = options["hpsv2_1"] | {"checkpoint": str(tmp_path / "mine.pt")}
+    settings = RewardsSettings(hpsv2={"checkpoint": str(tmp_path / "mine.pt")})
+    for name in ("hpsv2_1", "hpsv2_0"):
+        check_reward(name, **own)
+        check_files([name, "image_reward"], settings)
+    with pytest.raises(InputError, match=r"mine.pt', which would serve both hpsv2_0 and hpsv2_1; give a folder"):
+        check_files(["hpsv2_1", "image_reward", "hpsv2_0"], settings)
+    check_files(["hpsv2_1", "hpsv2_0"], RewardsSettings(hpsv2={"checkpoint": str(tmp_path)}))
 
 
 def test_an_empty_file_is_refused(broken):

@@ -66,17 +66,19 @@ def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]
 
     Raises:
         PluginError: one is unknown.
+        InputError: two of them are one file.
     """
     from pydantic import TypeAdapter
 
     from rsidiff_kedro.rewards.protocol import RewardName
-    from rsidiff_kedro.rewards.registry import REWARDS
+    from rsidiff_kedro.rewards.registry import REWARDS, check_files
 
     selection = parameters.preference_selection
     used = [*selection.rewards, *selection.floors, *parameters.evaluation.rewards]
     chosen = list(dict.fromkeys(TypeAdapter(list[RewardName]).validate_python([*names] or used)))
     for name in chosen:
         REWARDS.path(name)
+    check_files(chosen, parameters.rewards)
     return chosen
 
 

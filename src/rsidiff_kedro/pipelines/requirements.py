@@ -14,7 +14,7 @@ from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
 from rsidiff_kedro.rewards.protocol import FITTED_ON
-from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_reward
+from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_files, check_reward
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +109,7 @@ def features_requirement(name: str, parameters: "Parameters") -> Requirement:
 
 def _check(check: Callable[..., None], name: str, parameters: "Parameters") -> str:
     options = parameters.rewards.options(name)
+    check_files(parameters.model_names, parameters.rewards)
     check(name, **options)
     checkpoint = options.get("checkpoint")
     if checkpoint is None:

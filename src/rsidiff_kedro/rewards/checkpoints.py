@@ -35,6 +35,8 @@ CONFIG_FILE = "config.json"
 """Of transformers: part of a model in its format, or next to a `.pt` of another size than the official one."""
 MED_CONFIG_FILE = "med_config.json"
 """Of the official package of ImageReward, next to its `.pt`."""
+OFFICIAL_FILES = ("HPS_v2.1_compressed.pt", "HPS_v2_compressed.pt", "ImageReward.pt", "aesthetic-model.pth")
+"""Names that say which model's weights a file holds."""
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
 """Of transformers: how images are prepared. The second, of newer versions, has a section `image_processor`."""
@@ -91,6 +93,11 @@ def fetch_if_any(source: str, file_name: str, revision: str | None = None) -> Pa
 def _local_file(source: str, file_name: str) -> Path | None:
     path = expand(source)
     if os.path.isfile(path):  # pathlib raises an error if a path is too long
+        if path.name in OFFICIAL_FILES and path.name != file_name:
+            raise CheckpointError(
+                f"{source!r} has the name of another model's official file, and {file_name} is read here; give this "
+                "file, a folder that holds it, or a Hugging Face id (owner/name)"
+            )
         return path
     if os.path.isdir(path):
         if (path / file_name).is_file():

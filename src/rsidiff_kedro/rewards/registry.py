@@ -1,15 +1,15 @@
 """Open preference models and image embeddings by name: `load_reward(name).score(images, prompts)`."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.rewards.official import OfficialReward
 from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind
-from rsidiff_kedro.rewards.settings import (
-    Computing,
-)
+from rsidiff_kedro.rewards.settings import Computing, RewardsSettings
 
 BUILT_IN = {
     "proxy": "rsidiff_kedro.scenes.plugins.proxy:ProxyReward",
@@ -62,6 +62,16 @@ def load_features(name: str, **options: Any) -> Features:
     if not hasattr(opened, "embed"):
         raise InputError(f"the features {name!r} are no features: give a class with embed(images, prompts)")
     return opened
+
+
+def check_files(names: Iterable[str], settings: RewardsSettings) -> None:
+    """Raise InputError if two of these rewards or features would be one file, under the names of two models."""
+    versions = sorted(name for name in {*names} if name.startswith("hpsv2_"))
+    if len(versions) > 1 and os.path.isfile(expand(settings.hpsv2.checkpoint)):
+        raise InputError(
+            f"rewards.hpsv2.checkpoint is the file {settings.hpsv2.checkpoint!r}, which would serve both "
+            f"{' and '.join(versions)}; give a folder that holds the official file of each, or name one of the two"
+        )
 
 
 def check_reward(name: str, **options: Any) -> None:
