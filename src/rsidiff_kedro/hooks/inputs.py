@@ -22,12 +22,13 @@ from rsidiff_kedro.hooks.pairs import check_pairs, is_paired
 from rsidiff_kedro.hooks.reuse import is_complete
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
-from rsidiff_kedro.pipelines.requirements import check_scores
+from rsidiff_kedro.pipelines.requirements import check_scores, count_cut_prompts
 from rsidiff_kedro.provenance.records import Records
 from rsidiff_kedro.provenance.retention import RECORDS
 
 _COMPARED = (".validation_scores", ".test_scores")
 """Ends of the names of scores that the gate and the evaluation compare their own with."""
+_COLLECTED = "collected_prompts"
 
 
 class MissingInputError(InputError):
@@ -86,6 +87,14 @@ class InputHooks:
             if name.endswith(_COMPARED) and {"gate", "evaluation", "sft"} & tags:
                 check_scores(name, data, self._parameters, own=_round_of(name) in rounds)
         check_pairs(pipeline, catalog, tables, self._keyed, self._records)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Count what rewards cut of prompts that cost, which no requirement has collected, before images are made."""
+        if dataset_name == _COLLECTED and self._parameters is not None:
+            curation = self._parameters.prompt_curation
+            if any(source.costs for source in (curation.source, curation.evaluation_source) if source):
+                count_cut_prompts(self._parameters, data["text"].tolist())
 
 
 def _round_of(name: str) -> str:

@@ -1,5 +1,6 @@
 """Define what a run needs: each stage names its requirements, and every run and the doctor check them."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import size_of, size_text
+from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.votes import read_votes
 from rsidiff_kedro.diffusion.bases import check_known
 from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
+from rsidiff_kedro.rewards.cut_prompts import describe_cut_prompts
 from rsidiff_kedro.rewards.protocol import FITTED_ON
 from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_files, check_reward
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rsidiff_kedro.parameters import Parameters
+
+
+logger = logging.getLogger(__name__)
 
 
 class RequirementError(InputError):
@@ -157,6 +163,7 @@ def _check_prompts(parameters: "Parameters") -> str:
             source.check(parameters.seed)
         return summary
     prompts = sources.collect_prompts(curation.source, curation.evaluation_source, parameters.seed, keep=True)
+    summary = "; ".join([summary, *count_cut_prompts(parameters, prompts["text"].tolist())])
     if all(source.expected_evaluation is not None for source in used):
         return summary  # the settings have checked the counts
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
@@ -168,6 +175,17 @@ def _check_prompts(parameters: "Parameters") -> str:
     check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())
     check_known(parameters.model.base, prompts["text"].tolist())
     return summary
+
+
+def count_cut_prompts(parameters: "Parameters", prompts: list[str]) -> list[str]:
+    """Say in one log line how many of the collected prompts each reward reads only the beginning of; return its parts.
+
+    Filters may yet drop some of them.
+    """
+    found = describe_cut_prompts(sorted(parameters.reward_names), parameters.rewards, prompts)
+    if found:
+        logger.warning(printable(f"Rewards cut prompts: {'; '.join(found)}"))
+    return found
 
 
 def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters", own: bool = False) -> None:

@@ -90,14 +90,10 @@ class ClipEncoder(PreferenceModel):
 
     def token_ids(self, prompts: list[str]) -> Tensor:
         """Return token ids [n, 77]: start, text, end, and zeros, to which no earlier position attends."""
-        length = self.network.config.text_config.max_position_embeddings
+        length = self._most_tokens(self.network.config)
         cleaned = [self.clean(prompt) for prompt in prompts]
         rows = self.tokenizer(cleaned, truncation=True, max_length=length).input_ids
         return torch.tensor([row + [0] * (length - len(row)) for row in rows])
-
-    def clean(self, prompt: str) -> str:
-        """Return the text that is tokenized."""
-        return prompt
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Return the network's input: [3, size, size]."""
@@ -148,7 +144,8 @@ class Hpsv21Reward(ClipEncoder):
         """Return cosines, around 0.25: float32 [n]."""
         return self.cosines(images, prompts)
 
-    def clean(self, prompt: str) -> str:
+    @staticmethod
+    def clean(prompt: str) -> str:
         """Repair encodings, resolve entities, join white space and lower the case, as open_clip does."""
         return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip().lower()
 
@@ -198,6 +195,11 @@ class AestheticReward(ClipEncoder):
         if path is not None:
             width = cls._config(clip, None).projection_dim
             checkpoints.check_weights(lambda: ScoreHead(width), read_weights(path), path)
+
+    @classmethod
+    def token_counts(cls, prompts: Sequence[str], *_: Any, **options: Any) -> tuple[list[int], int]:
+        """Return zeros: no prompt is read."""
+        return [0] * len(prompts), 0
 
     @torch.no_grad()
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:

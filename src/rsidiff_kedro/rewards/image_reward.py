@@ -28,6 +28,9 @@ from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer
 MEAN, STANDARD_DEVIATION = 0.16717362830052426, 1.0333394966054072
 """Of the head's output on the authors' data; scores are standardized by them."""
 
+MOST_TOKENS = 35
+"""Of a prompt, as in the official package."""
+
 _NAMES = (
     (r"^blip\.visual_encoder\.patch_embed\.proj\.", "vision.embeddings.patch_embedding."),
     (r"^blip\.visual_encoder\.cls_token$", "vision.embeddings.class_embedding"),
@@ -98,7 +101,7 @@ class ImageRewardReward(PreferenceModel):
     def _read(self, pairs: list[tuple[Tensor, str]]) -> Tensor:
         """Score pairs of an image's states and a prompt: float32 [n]."""
         text, prompts = self.network.text, [prompt for _, prompt in pairs]
-        limits = {"padding": "max_length", "truncation": True, "max_length": 35}
+        limits = {"padding": "max_length", "truncation": True, "max_length": MOST_TOKENS}
         tokens = self.tokenizer(prompts, return_tensors="pt", **limits).to(text.device)
         states = torch.stack([states for states, _ in pairs]).to(text.device)
         first = text(
@@ -109,6 +112,10 @@ class ImageRewardReward(PreferenceModel):
             is_decoder=False,
         ).last_hidden_state[:, 0]
         return (self.network.head(first)[:, 0].float() - MEAN) / STANDARD_DEVIATION
+
+    @classmethod
+    def _most_tokens(cls, config: Any) -> int:
+        return MOST_TOKENS
 
     @classmethod
     def _weights(cls, path: Path) -> dict[str, Tensor]:

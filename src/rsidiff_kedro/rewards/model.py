@@ -1,6 +1,7 @@
 """Open a preference model: network, tokenizer and the record of its scores."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,6 +75,35 @@ class PreferenceModel(ABC):
             check_weights(lambda: cls.network_class(config), cls._weights(path), path)
         cls.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
         cls._normalization(checkpoint, revision, config.vision_config.image_size)
+
+    @classmethod
+    def token_counts(
+        cls,
+        prompts: Sequence[str],
+        checkpoint: str | None = None,
+        tokenizer: str | None = None,
+        revision: str | None = None,
+        **_: Any,
+    ) -> tuple[list[int], int]:
+        """Return the tokens of each prompt, start and end included, and how many of them the network reads.
+
+        Raises:
+            CheckpointError: the tokenizer is missing, broken or of another model.
+        """
+        checkpoint, tokenizer, tokenizer_revision = cls._sources(checkpoint, tokenizer, revision)
+        config = cls._config(checkpoint, revision)
+        opened = cls.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
+        rows = opened([cls.clean(prompt) for prompt in prompts], truncation=False, verbose=False).input_ids
+        return [len(row) for row in rows], cls._most_tokens(config)
+
+    @staticmethod
+    def clean(prompt: str) -> str:
+        """Return the text that is tokenized."""
+        return prompt
+
+    @classmethod
+    def _most_tokens(cls, config: Any) -> int:
+        return int(config.text_config.max_position_embeddings)
 
     @classmethod
     def _normalization(cls, checkpoint: str, revision: str | None, side: int) -> Normalization:

@@ -31,7 +31,8 @@ class Reward(Protocol):
     """Scores how well images fit their prompts.
 
     Optional members: `check(**options)`, a class method that raises an InputError if the reward cannot be opened;
-    `can_read(prompt)`, which tells whether it scores this prompt; `record`, a JSON-like dict of what determines its
+    `can_read(prompt)`, which tells whether it scores this prompt; `token_counts(prompts, **options)`, a class method
+    that returns each prompt's tokens and how many of them are read; `record`, a JSON-like dict of what determines its
     scores.
     """
 

@@ -11,7 +11,7 @@ from PIL import Image
 from rsidiff_kedro.core.votes import LEFT, TIE, Votes, VotesError, are_being_given, newest_votes, read_votes
 from rsidiff_kedro.rewards.bradley_terry import FOLDS, fit_head, held_out_margins
 from rsidiff_kedro.rewards.protocol import FITTED_ON, Features, as_vectors
-from rsidiff_kedro.rewards.registry import check_features, load_features
+from rsidiff_kedro.rewards.registry import FEATURES, check_features, load_features
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,17 @@ class VotesReward:
                 "label` first"
             )
         check_features(features, **(feature_options or {}))
+
+    @classmethod
+    def token_counts(
+        cls, prompts: Sequence[str], features: str, feature_options: Mapping[str, Any] | None = None, **_: Any
+    ) -> tuple[list[int], int]:
+        """Return the tokens of each prompt and how many are read, as the reward says whose features these are."""
+        plugin = FEATURES.load(features)
+        if not hasattr(plugin, "token_counts"):
+            return [0] * len(prompts), 0
+        counts: tuple[list[int], int] = plugin.token_counts(prompts, **(feature_options or {}))
+        return counts
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Return log odds: float32 [n]."""
