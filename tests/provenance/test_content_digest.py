@@ -105,6 +105,17 @@ def test_a_large_file_that_differs_in_a_hundredth_is_seen(tmp_path: Path, place:
     assert len(found) == 2
 
 
+def test_times_of_large_files_tell_models_apart_only_where_they_count(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.truncate(tmp_path / "file", 65_000_000)
+    found = []
+    for seconds in (1e9, 2e9):
+        os.utime(tmp_path / "file", (seconds, seconds))
+        found.append((fingerprint(tmp_path), fingerprint(tmp_path, times=False)))
+    (one, same), (other, again) = found
+    assert one != other and same == again
+
+
 @pytest.mark.parametrize("target", ["inside", "../outside"])
 def test_a_link_to_a_folder_that_was_entered_before_counts_itself(tmp_path: Path, target: str) -> None:
     model = tmp_path / "model"

@@ -47,9 +47,9 @@ _FINGERPRINT = "base_fingerprint"
 
 
 def base_record(base: str, revision: str | None) -> dict[str, str | None]:
-    """Return what an adapter records of its base: what it holds, as a key does, and its name without a folder's place.
+    """Return what an adapter records of its base: what it holds, and its name without a folder's place.
 
-    So the record stays the same when the project or the folder is moved.
+    So the record stays the same when the project or the folder is moved or copied.
 
     Returns:
         `base_model`; `revision`, of a hub id the commit, or what was given if nobody knows the commit; and
@@ -103,7 +103,7 @@ def _other(trained_on: str, content: str, base: str, revision: str | None, found
         )
     cure = f"set model.base={trained_on} and model.revision={content}"
     if not is_commit(content):
-        cure = "give that model again (a copy of more than 64 MB must keep the times of its files, as cp -a does)"
+        cure = "give that model again"
     return (
         f"the base model {trained_on!r} with the content {content}, but model.base is {base!r}"
         f"{f' with {found}' if found else ''}; {cure}, or run all rounds again"
@@ -111,7 +111,7 @@ def _other(trained_on: str, content: str, base: str, revision: str | None, found
 
 
 def _content(base: str, revision: str | None) -> str | None:
-    return content_of(Found(LOCATION, _place(base), revision))
+    return content_of(Found(LOCATION, _place(base), revision), times=False)  # a copy is the same model
 
 
 def _place(base: str) -> str:

@@ -25,12 +25,13 @@ _MOST_FILES = 100_000
 _PACKAGE = Path(rsidiff_kedro.__file__).parent
 
 
-def content_of(found: Found, asks_hub: bool = True) -> str | None:
+def content_of(found: Found, asks_hub: bool = True, times: bool = True) -> str | None:
     """Tell the content of a location, for the keys of steps and the records of adapters alike.
 
     Args:
         found: whose path is absolute, as `located` makes it.
         asks_hub: whether the commit of a hub id is asked for.
+        times: see `fingerprint`.
 
     Returns:
         The commit of a hub id, else the fingerprint of a file or folder, joined by + with those of the files that are
@@ -41,7 +42,7 @@ def content_of(found: Found, asks_hub: bool = True) -> str | None:
         return None
     shipped = mark.shipped(str(found.value)) if mark.shipped is not None else None
     if shipped is not None:
-        return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped)
+        return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped, times)
     place = Path(found.value)
     if not place.is_absolute():
         return commit_of(str(found.value), found.revision, mark.hub) if asks_hub else None
@@ -51,15 +52,19 @@ def content_of(found: Found, asks_hub: bool = True) -> str | None:
         files = [each for name in mark.beside if place.is_file() and (each := place.with_name(name)).is_file()]
     except OSError:  # such as a name that is too long; what opens it says so
         return None
-    return "+".join(map(fingerprint, [place, *files]))
+    return "+".join(fingerprint(each, times) for each in [place, *files])
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, times: bool = True) -> str:
     """Return 12 hex digits for the content of a file or a folder.
 
     Up to 64 MB count by their content. In larger folders, files of more than 1 MB count by size, time of change and
     samples of their content, because copies and unpacked archives keep times, and so do larger files.
     Links are followed, see `_entries`.
+
+    Args:
+        path: of the file or folder.
+        times: whether times of change count. Without them a copy that has its own times is the same.
 
     Raises:
         InputError: a folder holds more than 100,000 files.
@@ -72,7 +77,8 @@ def fingerprint(path: Path) -> str:
     for entry in entries:
         stat = entry.stat()
         large = entry.is_file() and stat.st_size > _SMALL_IN_FOLDER and not whole
-        value = f"{stat.st_size} {stat.st_mtime_ns} {_samples(entry, stat.st_size)}" if large else _content(entry, path)
+        changed = f"{stat.st_mtime_ns} " if times else ""
+        value = f"{stat.st_size} {changed}{_samples(entry, stat.st_size)}" if large else _content(entry, path)
         digest.update(_line(entry.relative_to(path), value))
     return digest.hexdigest()[:12]
 
