@@ -57,6 +57,13 @@ def test_rewards_that_cut_nothing_are_not_named(settings: RewardsSettings) -> No
     assert describe_cut_prompts(["image_reward"], settings, []) == []
 
 
+def test_a_reward_that_cannot_be_opened_is_left_to_its_own_check(settings: RewardsSettings) -> None:
+    part = settings.image_reward.model_copy(update={"tokenizer": "/no/such"})
+    broken = settings.model_copy(update={"image_reward": part})
+    (found,) = describe_cut_prompts(["clip_score", "image_reward"], broken, PAIR)
+    assert found.startswith("clip_score reads 77")
+
+
 def test_votes_read_as_much_as_the_reward_whose_features_they_are_fitted_on(settings: RewardsSettings) -> None:
     (found,) = describe_cut_prompts(["votes"], settings, PAIR)
     assert found.startswith("votes reads 77 tokens and cuts 2 of 2 prompts")

@@ -95,8 +95,8 @@ def _local_file(source: str, file_name: str) -> Path | None:
     if os.path.isfile(path):  # pathlib raises an error if a path is too long
         if path.name in OFFICIAL_FILES and path.name != file_name:
             raise CheckpointError(
-                f"{source!r} has the name of another model's official file, and {file_name} is read here; give this "
-                "file, a folder that holds it, or a Hugging Face id (owner/name)"
+                f"{source!r} has the name of another model's official file, and {file_name} is read here; give the "
+                "right file, a folder that holds it, or a Hugging Face id (owner/name)"
             )
         return path
     if os.path.isdir(path):
