@@ -8,6 +8,7 @@ from kedro.pipeline.node import Node
 
 from rsidiff_kedro.pipeline_registry import register_pipelines, set_rounds
 from rsidiff_kedro.pipelines import finals, stages
+from rsidiff_kedro.pipelines.common import SELECTING
 from rsidiff_kedro.pipelines.stage import Place, Stage, bind, by_rounds, compose, round_of
 
 STAGES = ["prompt_curation", "synthesis", "preference_selection", "weighting", "finetune", "gate", "evaluation"]
@@ -46,15 +47,16 @@ def test_rsi_needs_nothing_but_parameters() -> None:
     assert all(name.startswith("params:") for name in register_pipelines()["rsi"].inputs())
 
 
-def test_what_asks_which_rewards_select_reads_their_weights_and_floors() -> None:
-    """Other steps score by the rewards or compare their mean, and need no floor."""
-    by_weight = {"score_validation_images", "score_test_images", "pass_gate"}
+def test_what_asks_which_rewards_select_reads_all_that_says_it() -> None:
+    """Other steps score by the rewards or compare their mean."""
+    by_weight = {"score_images", "score_validation_images", "score_test_images", "pass_gate"}
     readers = [
         node for node in register_pipelines()["rsi"].nodes if "params:preference_selection.rewards" in node.inputs
     ]
     readers = [node for node in readers if node.name.rpartition(".")[2] not in by_weight]
-    assert {node.name.rpartition(".")[2] for node in readers} >= {"measure", "summarize", "make_reward_plot"}
-    assert all("params:preference_selection.floors" in node.inputs for node in readers)
+    names = {"measure", "summarize", "make_reward_plot", "show_training_samples"}
+    assert {node.name.rpartition(".")[2] for node in readers} == names
+    assert all({*SELECTING} <= {*node.inputs} for node in readers)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -15,6 +15,7 @@ from rsidiff_kedro.core.validation import explain
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings, SftSettings
 from rsidiff_kedro.evaluation.settings import EvaluationSettings
 from rsidiff_kedro.execution.engine import ExecutionSettings
+from rsidiff_kedro.method.selecting import selecting_of
 from rsidiff_kedro.method.settings import (
     CurationSettings,
     GateSettings,
@@ -67,6 +68,11 @@ class Parameters(Section):
         """Return every reward, and all features that weighting, evaluation and votes read."""
         names = self.reward_names | {self.weighting.features, self.evaluation.features}
         return names | ({self.rewards.votes.features} if "votes" in names else set())
+
+    @property
+    def selecting(self) -> dict[str, str]:
+        """Return the rewards that select training images, each with how it does; all others are held out."""
+        return selecting_of(self.model_dump(include={"preference_selection", "synthesis"}))
 
     def within(self, root: Path) -> "Parameters":
         """Make relative paths absolute; like the catalog's, they are relative to the project's root."""

@@ -83,14 +83,46 @@ def test_a_run_has_what_it_reused(data: Path) -> None:
 
 def test_a_run_knows_the_rewards_that_it_selected_by_whatever_the_configuration_says_now(tmp_path: Path) -> None:
     rewards = {"pick_score": 1.0, "my.module:Reward": 0.5}
-    chosen = {"preference_selection": {"rewards": rewards, "floors": {"aesthetic": 5.0, "pick_score": 20.0}}}
+    chosen = {"rewards": rewards, "floors": {"aesthetic": 5.0, "pick_score": 20.0}}
+    dropping = {"early_dropping": {"after": 2, "reward": "proxy"}}
+    made = {"selection": {"preference_selection": chosen}, "images": {"synthesis": dropping}}
+    for name, parameters in made.items():
+        choose(tmp_path, OLD, name, parameters)
+    make(tmp_path, OLD, [*ROUND, "report"], dict.fromkeys(made, OLD))
+    assert runs(tmp_path).newest().selecting() == {
+        "pick_score": "with weight 1 and by a floor",
+        "my.module:Reward": "with weight 0.5",
+        "aesthetic": "by a floor",
+        "proxy": "by early dropping",
+    }
+
+
+def choose(data: Path, version: str, output: str, parameters: dict[str, object]) -> None:
+    """Record a step that read these parameters."""
     step = Record(
-        step="select", version=OLD, outputs={"selection": "d"}, code="c", assets="a", libraries={},
-        parameters=chosen, inputs={}, origins={},
+        step=f"make {output}", version=version, outputs={output: "d"}, code="c", assets="a", libraries={},
+        parameters=parameters, inputs={}, origins={},
     )  # fmt: skip
-    Records(tmp_path / RECORDS).write(step)
+    Records(data / RECORDS).write(step)
+
+
+def test_without_selection_no_reward_selected(tmp_path: Path) -> None:
+    chosen = {"enabled": False, "rewards": {"proxy": 1.0}, "floors": {"aesthetic": 5.0}}
+    choose(tmp_path, OLD, "selection", {"preference_selection": chosen})
     make(tmp_path, OLD, [*ROUND, "report"], {"selection": OLD})
-    assert runs(tmp_path).newest().selecting() == rewards | {"aesthetic": 0.0}
+    assert runs(tmp_path).newest().selecting() == {}
+
+
+def test_a_floor_that_a_run_has_no_more_did_not_select_in_it(tmp_path: Path) -> None:
+    """The weights that it reuses came from the selection with the floor, which dropped nothing."""
+    for version, floors in ((OLD, {"aesthetic": 5.0}), (NEW, {})):
+        chosen = {"preference_selection": {"rewards": {"proxy": 1.0}, "floors": floors}}
+        choose(tmp_path, version, "selection", chosen)
+    make(tmp_path, OLD, ["weights", *ROUND], {"selection": OLD})
+    make(tmp_path, NEW, ["report"], {"selection": NEW, "rsi.round_1.adapter": OLD})
+    kept = dict.fromkeys(["weights", *ROUND], OLD)
+    Records(tmp_path / RECORDS).end(NEW, {**kept, "selection": NEW, "report": NEW})
+    assert runs(tmp_path).newest().selecting() == {"proxy": "with weight 1"}
 
 
 def select(data: Path, version: str, floors: dict[str, float], content: str = "d") -> None:

@@ -1,6 +1,7 @@
 """What a round reports."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from rsidiff_kedro.evaluation.metrics import (
     with_intervals,
 )
 from rsidiff_kedro.evaluation.settings import EvaluationSettings, rounds_to_test
+from rsidiff_kedro.method.settings import EarlyDroppingSettings
 from rsidiff_kedro.pipelines.common import score_images
 from rsidiff_kedro.pipelines.evaluation.nodes import measure, measure_validation
 from rsidiff_kedro.rewards.settings import RewardsSettings
@@ -47,7 +49,7 @@ def scores_of(images: ImageSet) -> pd.DataFrame:
 def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_no_image_shows(scene_images) -> None:
     base, later = noise_of(scene_images, 0), noise_of(scene_images, 1)
     base_scores, scores = scores_of(base), scores_of(later)
-    settings = ({"proxy": 1.0}, {}, SETTINGS, RewardsSettings(), 0)
+    settings = (True, {"proxy": 1.0}, {}, None, SETTINGS, RewardsSettings(), 0)
     of_base = measure(base, base_scores, base_scores, *settings)
     of_round = measure(later, scores, scores, *settings, base, base_scores, GATE)
     of_no_gate = measure(later, scores, scores, *settings, base, base_scores)
@@ -67,19 +69,34 @@ def test_the_base_and_the_rounds_report_the_same_metrics_and_nan_only_for_what_n
     assert (of_round["gate/reward_difference"], of_no_gate["gate/reward_difference"]) == (0.1, 0.0)
 
 
-def test_a_reward_that_selects_by_a_floor_is_not_held_out(scene_images) -> None:
+@pytest.fixture
+def gap(scene_images) -> Callable[..., float | None]:
+    """The gap of a round whose reward `other` gains twice as much as `proxy`, in its own standard deviations."""
     base, later = noise_of(scene_images, 0), noise_of(scene_images, 1)
     settings = SETTINGS.model_copy(update={"rewards": ("proxy", "other"), "judge": None})
-    base_scores, scores = (scores_of(images)[["prompt_id", "sample_index", "proxy"]] for images in (base, later))
-    tables = (table.assign(other=table["proxy"] * 2) for table in (scores, scores, base_scores))
-    scores, validation, base_scores = tables
+    base_scores = scores_of(base)[["prompt_id", "sample_index", "proxy"]]
+    base_scores = base_scores.assign(other=base_scores["proxy"])
+    scores = base_scores.assign(proxy=base_scores["proxy"] + 1.0, other=base_scores["proxy"] + 2.0)
 
-    def gap(floors: dict[str, float]) -> float | None:
-        given = ({"proxy": 1.0}, floors, settings, RewardsSettings(), 0, base, base_scores, GATE)
-        return measure(later, scores, validation, *given).get("test/reward_gap")
+    def found(selects: bool, floors: dict[str, float], dropping: str | None) -> float | None:
+        early = None if dropping is None else EarlyDroppingSettings(after=2, reward=dropping)
+        given = (selects, {"proxy": 1.0}, floors, early, settings, RewardsSettings(), 0, base, base_scores, GATE)
+        return measure(later, scores, scores, *given).get("test/reward_gap")
 
-    assert gap({}) == pytest.approx(0.0)
-    assert gap({"other": 0.5}) is None  # nothing is held out any more
+    return found
+
+
+def test_a_reward_that_selects_by_a_floor_or_by_early_dropping_is_not_held_out(gap) -> None:
+    assert gap(True, {}, None) < 0
+    assert gap(True, {"other": 0.5}, None) is None  # nothing is held out any more
+    assert gap(True, {}, "other") is None
+    assert gap(True, {}, "proxy") == gap(True, {}, None)
+
+
+def test_without_selection_the_reward_of_early_dropping_selects_and_the_others_are_held_out(gap) -> None:
+    assert gap(False, {}, "other") == -gap(True, {}, None) > 0
+    assert gap(False, {"other": 0.5}, None) is None  # nothing selects
+    assert gap(False, {}, "unreported") is None
 
 
 def test_every_mean_lies_in_its_interval() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,12 +22,10 @@ ROUNDS = [
 ]
 
 
-def run(
-    pipeline: Pipeline, catalog: DataCatalog | None = None, rounds: int = 2, floors: Mapping[str, float] | None = None
-) -> None:
+def run(pipeline: Pipeline, catalog: DataCatalog | None = None, rounds: int = 2, **selection: Any) -> None:
     catalog, manager = catalog or DataCatalog(), _create_hook_manager()
     manager.register(ProgressHooks())
-    selection = {"rewards": {"proxy": 1.0}, "floors": floors or {}}
+    selection = {"rewards": {"proxy": 1.0}, "floors": {}} | selection
     catalog["parameters"] = MemoryDataset({"rounds": rounds, "preference_selection": selection})
     shared: dict[str, Any] = {"pipeline": pipeline, "catalog": catalog, "run_params": {}}
     manager.hook.before_pipeline_run(**shared)
@@ -79,11 +77,18 @@ def test_a_round_without_a_gate_says_so(lines) -> None:
     assert "prompt accuracy 0.625 (+0.125), candidate used without a gate" in lines()[1]
 
 
-@pytest.mark.parametrize(("floors", "signs"), [({}, 1), ({"clip": 0.1}, 0)])
-def test_a_reward_with_a_floor_is_no_held_out_one_whose_fall_is_a_sign_of_collapse(lines, floors, signs) -> None:
+def test_without_selection_and_judge_the_first_reward_is_named(lines) -> None:
+    run(measured([{**metrics, "test/prompt_accuracy": NAN} for metrics in ROUNDS[:2]]), enabled=False)
+    assert "Round 1/2: reward proxy 1.500 (+0.500), candidate accepted" in lines()[1]
+
+
+@pytest.mark.parametrize(
+    ("selection", "signs"), [({}, 1), ({"floors": {"clip": 0.1}}, 0), ({"floors": {"clip": 0.1}, "enabled": False}, 1)]
+)
+def test_a_reward_with_a_floor_is_no_held_out_one_whose_fall_is_a_sign_of_collapse(lines, selection, signs) -> None:
     key = "test/reward/clip"
     falls = [{key: mean, f"{key}_low": mean - 0.1, f"{key}_high": mean + 0.1} for mean in (2.0, 1.0)]
-    run(measured([{**metrics, **fall} for metrics, fall in zip(ROUNDS, falls)]), floors=floors)
+    run(measured([{**metrics, **fall} for metrics, fall in zip(ROUNDS, falls)]), **selection)
     assert sum("sign of collapse: held-out reward clip" in line for line in lines()) == signs
 
 

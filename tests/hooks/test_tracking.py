@@ -28,7 +28,7 @@ from PIL import Image
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageSet
-from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name, selecting_rewards
+from rsidiff_kedro.hooks.mlflow_runs import flattened, image_key, run_name
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings
 from rsidiff_kedro.hooks.tracking import TrackingHooks
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
@@ -147,11 +147,20 @@ def test_collapse_is_monitored_on_the_parent_and_its_signs_are_a_tag_of_their_ro
     assert signs["round_2"].startswith("hallucination rate 0.400 after 0.100 in round 1")
 
 
-def test_rewards_select_by_their_weights_and_by_floors() -> None:
-    selection = {"rewards": {"proxy": 1.0}, "floors": {"clip": 0.5, "proxy": 0.1}, "max_gap": 1.0}
-    assert selecting_rewards(dict(flattened({"preference_selection": selection}))) == ["proxy", "clip"]
-    without = {"preference_selection": {**selection, "floors": {}}}
-    assert selecting_rewards(dict(flattened(without))) == ["proxy"]
+@pytest.mark.parametrize(("reward", "logged"), [("clip", False), ("proxy", True)])
+def test_the_reward_of_early_dropping_is_no_held_out_one_whose_fall_is_logged(
+    root: Path, monkeypatch: pytest.MonkeyPatch, reward: str, logged: bool
+) -> None:
+    selection = {"enabled": False, "rewards": {"proxy": 1.0}, "floors": {}}
+    tree = {"preference_selection": selection, "synthesis": {"early_dropping": {"after": 2, "reward": reward}}}
+    monkeypatch.setitem(globals(), "PARAMETERS", tree)
+    key = "test/reward/clip"
+    falls = [{key: mean, f"{key}_low": mean - 0.1, f"{key}_high": mean + 0.1} for mean in (2.0, 1.0)]
+    pipeline = [node(lambda _, fall=fall: fall, "parameters", f"rsi.round_{n}.metrics") for n, fall in enumerate(falls)]
+    run(TrackingHooks(), root, Pipeline(pipeline))
+    _, parent, children = runs_of(root)
+    assert ("collapse/held-out_reward_clip" in parent.data.metrics) == logged
+    assert children["round_1"].data.params["synthesis.early_dropping.reward"] == reward
 
 
 def test_a_failed_run_and_its_open_round_are_marked_as_failed(root: Path) -> None:

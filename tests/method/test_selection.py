@@ -259,11 +259,6 @@ def test_a_sample_that_is_best_by_every_reward_is_first_of_its_prompt(scores, se
         assert best.empty or best["rank"].min() == 1
 
 
-def test_rewards_select_by_their_weights_and_by_floors():
-    settings = SelectionSettings(rewards={"proxy": 1.0, "gone": 0.0}, floors={"other": 0.5, "proxy": 0.1})
-    assert settings.selecting == ["proxy", "other"]
-
-
 def test_a_floor_applies_to_the_reward_and_not_to_its_rank():
     table = scores([0.1, 0.2, 0.3, 0.4], other=[4.0, 3.0, 2.0, 1.0])
     ensemble = SelectionSettings(

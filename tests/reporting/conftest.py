@@ -116,9 +116,12 @@ def contents(
         rounds=metrics,
         summary="a < b",
         selecting=["proxy"],
-        gallery=gallery(images, scores, prompts, ["proxy"], SELECTION),
+        gallery=gallery(images, scores, prompts, ["proxy"], SELECTION, ["proxy"]),
         categories=category_html(category_scores(prompts, scores, ["proxy"], 20, 0), ["proxy"]),
-        training=[training_samples(part, *tables, ["proxy"]) for part, *tables in zip(images[1:], selections, weights)],
+        training=[
+            training_samples(part, *tables, ["proxy"], ["proxy"])
+            for part, *tables in zip(images[1:], selections, weights)
+        ],
         funnel=funnel(prompts, rejected, prompts.iloc[1:], 9, rejected.iloc[:0], prompts.iloc[1:], selections, weights),
         loss=loss_figure(log, log),
         facts=RunFacts(

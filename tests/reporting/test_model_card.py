@@ -30,7 +30,7 @@ def card(metrics, scores, **changes) -> ModelCard:
         "base_scores": scores[0],
         "scores": scores[2],
         "tested": 2,
-        "selecting": {"proxy": 1.0},
+        "selecting": {"proxy": "with weight 1"},
         "parameters": {"prompt_curation.source.kind": "file", "prompt_curation.source.path": "/home/me/prompts.csv"},
         "run": "v1",
         "records": [step],
@@ -72,9 +72,15 @@ def test_a_card_says_where_there_was_no_gate(metrics, scores) -> None:
 def test_a_reward_that_selects_by_a_floor_is_said_to_select(metrics, scores) -> None:
     more = [{**each, "test/reward/clip": 1.0} for each in metrics]
     tables = [table.assign(clip=1.0) for table in scores]
-    text = card(more, tables, selecting={"proxy": 1.0, "clip": 0.0}).text
+    text = card(more, tables, selecting={"proxy": "with weight 1", "clip": "by a floor"}).text
     assert "| reward clip (selects) |" in text
     assert "- Rewards that selected the training images: proxy with weight 1, clip by a floor." in text
+
+
+def test_where_nothing_selected_all_rewards_are_held_out(metrics, scores) -> None:
+    text = card(metrics, scores, selecting={}).text
+    assert "| reward proxy (held out) |" in text and "- Rewards that selected the training images: none." in text
+    assert "No reward selected the training images, so all are held out." in text
 
 
 def test_a_hostile_prompt_stays_text(metrics, scores) -> None:

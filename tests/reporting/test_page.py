@@ -202,7 +202,9 @@ def test_ten_thousand_images_are_shown_page_by_page(show: Show, contents: Conten
     missing = ["file_name", "guidance_scale", "num_inference_steps", "checkpoint"]
     images = ImageSet(table.assign(**dict.fromkeys(missing, "")), [Image.new("RGB", (8, 8), "red")] * len(table))
     categories = pd.DataFrame({"prompt_id": prompts, "category": ["a", "b"] * 1250})
-    found = gallery([images, images], scores, categories, ["proxy"], SelectionSettings(rewards={"proxy": 1.0}))
+    found = gallery(
+        [images, images], scores, categories, ["proxy"], SelectionSettings(rewards={"proxy": 1.0}), ["proxy"]
+    )
     assert sum(len(row["cells"]) for row in found["rows"]) == 10_000
     page = show(shown=replace(contents, gallery=found))
     expect(page.locator("#shown")).to_contain_text("25 of 5000 rows")

@@ -182,6 +182,8 @@ def test_the_pipeline_makes_everything_of_any_number_of_rounds(
         "seed": 0,
         "evaluation.bootstrap_resamples": 20,
         "preference_selection": selection,
+        "preference_selection.enabled": True,
+        "synthesis.early_dropping": None,
         "preference_selection.rewards": selection.rewards,
         "preference_selection.floors": selection.floors,
     }

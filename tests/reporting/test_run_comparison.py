@@ -18,7 +18,7 @@ from rsidiff_kedro.reporting.run_comparison import (
 def side(scores: pd.DataFrame, name: str = "run", **parameters: object) -> Side:
     scores = scores.copy()
     scores.attrs["rewards"] = {"proxy": {}}
-    return Side(name, parameters, scores, {"proxy": 1.0})
+    return Side(name, parameters, scores, ["proxy"])
 
 
 def row(text: str, start: str) -> str:
@@ -75,7 +75,7 @@ def scored(table: pd.DataFrame, record: object = None, code: str = "", **paramet
     """Return a side whose tables also have scores of one's own reward."""
     each = side(table.assign(**{OWN: np.arange(20.0)}))
     each.scores.attrs["rewards"] = {"proxy": {"device": "cpu", "micro_batch_size": len(code)}, OWN: record or {}}
-    return Side("run", parameters, each.scores, {"proxy": 1.0}, {OWN: code, "proxy": "p"} if code else {})
+    return Side("run", parameters, each.scores, ["proxy"], {OWN: code, "proxy": "p"} if code else {})
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,18 @@ def test_the_summary_says_what_improved_and_what_the_gate_did(metrics: Metrics, 
 
 
 def test_the_summary_warns_of_reward_hacking(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
-    text = summary_text(metrics, scores[0].assign(correct=True), scores[2].assign(correct=False), 200, 0)
+    tables = scores[0].assign(correct=True), scores[2].assign(correct=False)
+    text = summary_text(metrics, *tables, 200, 0, selecting=["proxy"])
     assert "reward hacking" in text
 
 
 def test_the_summary_says_when_nothing_was_held_out(metrics: Metrics, scores: list[pd.DataFrame]) -> None:
     judged = ["correct", "attribute_accuracy", "hallucinations"]
-    text = summary_text(metrics, *(table.drop(columns=judged) for table in (scores[0], scores[2])), 200, 0)
+    tables = [table.drop(columns=judged) for table in (scores[0], scores[2])]
+    text = summary_text(metrics, *tables, 200, 0, selecting=["proxy"])
     assert "Nothing was held out" in text
+    random = summary_text(metrics, *tables, 200, 0, selecting=[])
+    assert "reward proxy (held out)" in random and "Nothing was held out" not in random
     assert "prompt accuracy" not in text
 
 

@@ -27,17 +27,18 @@ def weights(selection: pd.DataFrame) -> pd.DataFrame:
 def test_a_prompts_samples_are_in_the_order_of_their_ranks_with_reason_or_weight(
     images: list[ImageSet], selection: pd.DataFrame, weights: pd.DataFrame
 ) -> None:
-    found = training_samples(images[1], selection, weights, ["proxy"])
+    found = training_samples(images[1], selection, weights, ["proxy"], ["proxy"])
     best, other = found["prompts"][0]
     assert (best["rank"], best["reason"], best["weight"], best["distance"]) == (1, "", 0.1, 10.0)
     assert (other["rank"], other["reason"], other["weight"]) == (2, "rank", None)
     assert found["rewards"] == ["proxy (selects)"]
+    assert training_samples(images[1], selection, weights, ["proxy"], [])["rewards"] == ["proxy (held out)"]
 
 
 def test_the_extremes_of_the_weights_are_shown(
     images: list[ImageSet], selection: pd.DataFrame, weights: pd.DataFrame
 ) -> None:
-    found = training_samples(images[1], selection, weights, ["proxy"])
+    found = training_samples(images[1], selection, weights, ["proxy"], ["proxy"])
     lowest, highest = ([sample["weight"] for sample in found[end]] for end in ("lowest", "highest"))
     assert lowest == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
     assert highest == pytest.approx([1.9, 1.7, 1.5, 1.3, 1.1])

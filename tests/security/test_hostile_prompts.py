@@ -89,7 +89,7 @@ def shown_in(page: Page) -> dict[str, Any]:
 @cache
 def page_with_a_gallery(text: str, draw: Callable[..., ImageSet]) -> Page:
     prompts, scores = scores_of(text, text)
-    shown = gallery([draw(text, "b")], [scores], prompts, ["proxy"], SELECTION)
+    shown = gallery([draw(text, "b")], [scores], prompts, ["proxy"], SELECTION, ["proxy"])
     return Page(report_html(Contents([{"gate/accepted": 1.0}], "", ["proxy"], shown)))
 
 
@@ -138,8 +138,10 @@ def test_the_log_of_a_summary(hostile: str, caplog: pytest.LogCaptureFixture, mo
         summarize(
             10,
             0,
+            True,
             {"proxy": 1.0},
             {},
+            None,
             category_scores(prompts, [scores, scores], ["proxy"], 10, 0),
             scores,
             scores,

@@ -114,7 +114,7 @@ def _summarize(votes: "Votes", names: list[str], parameters: "Parameters") -> No
     from rsidiff_kedro.reporting.labels import reward_label
 
     resamples, seed = parameters.evaluation.bootstrap_resamples, parameters.seed
-    selecting = parameters.preference_selection.selecting
+    selecting = parameters.selecting
     if not len(votes.decided):
         click.echo(agreement_text(votes, {}), nl=False)
         return

@@ -71,11 +71,12 @@ def _package(registry: "Registry", name: str) -> str:
 
 def _uses(parameters: "Parameters") -> dict[str, str]:
     """Return what the parameters use each reward for."""
-    selection = parameters.preference_selection
+    selection, early = parameters.preference_selection, parameters.synthesis.early_dropping
     used = {
-        "selecting": selection.rewards,
-        "a floor": selection.floors,
-        "reporting": parameters.evaluation.rewards,
+        "selecting": selection.rewards if selection.enabled else [],
+        "a floor": selection.floors if selection.enabled else [],
+        "early dropping": [early.reward] if early else [],
+        "reporting": [*parameters.evaluation.rewards, *([] if selection.enabled else selection.rewards)],
         "the probe": [parameters.prompt_curation.probe.reward] if parameters.prompt_curation.enabled else [],
         "weighting": [parameters.weighting.features],
     }

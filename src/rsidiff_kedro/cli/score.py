@@ -37,6 +37,6 @@ def score(image: Path, prompt: str, names: tuple[str, ...], env: str | None, par
         scores = with_scores(table, [pixels], chosen, parameters.rewards)
     except ValueError as error:  # such as of a reward that reads images of one size only
         raise InputError(f"{image} cannot be scored: {error}") from error
-    width, selecting = max(map(len, chosen)), parameters.preference_selection.selecting
+    width, selecting = max(map(len, chosen)), parameters.selecting
     for name in chosen:
         click.echo(f"{name:{width}}  {scores[name].iloc[0]:.4f}  ({role(name, selecting)} in a run)")

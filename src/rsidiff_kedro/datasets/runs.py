@@ -10,6 +10,7 @@ from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetNotFoundError
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.method.selecting import selecting_of
 from rsidiff_kedro.provenance.records import Record, Records, chain, flat
 from rsidiff_kedro.provenance.retention import RECORDS
 from rsidiff_kedro.reporting.values import Metrics, accepted_round
@@ -19,7 +20,6 @@ ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
 REPORT = "report"
 """The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
-_REWARDS, _FLOORS = "preference_selection.rewards.", "preference_selection.floors."
 _MODELS = "rewards"
 """The section of the parameters that says where preference models are."""
 _OWN = "rsidiff_kedro."
@@ -163,12 +163,16 @@ class Run:
         ends = [each for each in self.records if name in each.outputs and each.version == version]
         return chain(self.records, *ends, own=self.versions)
 
-    def selecting(self) -> dict[str, float]:
-        """Return the weight of each reward that selected, 0 for one that did so only by a floor."""
-        read = self.parameters()
-        by_floor = {path.removeprefix(_FLOORS): 0.0 for path in read if path.startswith(_FLOORS)}
-        weights = {path.removeprefix(_REWARDS): value for path, value in read.items() if path.startswith(_REWARDS)}
-        return weights | {name: weight for name, weight in by_floor.items() if name not in weights}
+    def selecting(self) -> dict[str, str]:
+        """Return the rewards that selected training images, each with how it did.
+
+        Records of steps whose outputs were made again for this run say nothing of it.
+        """
+        found: dict[str, str] = {}
+        for record in reversed(self.records):  # the run's own steps last
+            if any(self.versions.get(name) == record.version for name in record.outputs):
+                found |= selecting_of(record.parameters)
+        return found
 
 
 class Runs:

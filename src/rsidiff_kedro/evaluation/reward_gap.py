@@ -19,7 +19,7 @@ FLOAT32_ROUNDING = 1e-6
 def held_out_columns(scores: pd.DataFrame, rewards: Sequence[str], selecting: Collection[str]) -> list[str]:
     """List the columns of measures that never select: other rewards, and the judge's verdict where there is one.
 
-    `selecting` are the rewards that select, by their weight or by a floor.
+    `selecting` are the rewards that select, see `method.selecting`.
     """
     return [name for name in rewards if name not in selecting] + [name for name in ("correct",) if name in scores]
 
@@ -53,7 +53,7 @@ def reward_gap(
     Args:
         scores: the round's test scores.
         base: the base's.
-        selecting: the weight of each reward that selects by one; those of floors are in neither part of the gap.
+        selecting: the weight of each reward that selects by one; others that select are in neither part of the gap.
         held_out: columns of measures that do not, at least one; images that a judge could not read are left out of it.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -40,14 +40,15 @@ STRATEGIES = {
     "weighting.enabled": "weighting",
 }
 """The method's three strategies, by the parameter that switches each."""
-SELECTING = ("preference_selection.rewards.", "preference_selection.floors.")
 CHILD_PARAMETERS = (
     "seed.",
     "model.family.",
     "model.base.",
     *(f"{key}." for key in STRATEGIES),
     "gate.enabled.",
-    *SELECTING,
+    "preference_selection.rewards.",
+    "preference_selection.floors.",
+    "synthesis.early_dropping.",
     "prompt_curation.prompts_per_round.",
     "synthesis.samples_per_prompt.",
     "preference_selection.keep_per_prompt.",
@@ -68,11 +69,12 @@ class RoundRuns:
         name: str,
         tags: Mapping[str, str],
         child_parameters: Mapping[str, str] | None = None,
+        selecting: Collection[str] = (),
     ) -> None:
         self.client = client
         self.experiment_id = experiment_id
         self.parent = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
-        self._name, self._child_parameters = name, child_parameters or {}
+        self._name, self._child_parameters, self._selecting = name, child_parameters or {}, selecting
         self._children: dict[int, str] = {}
         self._measured: dict[int, Mapping[str, float | None]] = {}
         self._open: int | None = None
@@ -125,7 +127,7 @@ class RoundRuns:
     def _log_collapse(self, number: int) -> None:
         """Log on the parent how far each monitor of collapse moved for the worse, in standard errors; tag signs."""
         rounds = [self._measured.get(each, {}) for each in range(number + 1)]
-        changes = monitored_changes(rounds, selecting_rewards(self._child_parameters))
+        changes = monitored_changes(rounds, self._selecting)
         self._log_batch(self.parent, number, {f"collapse/{metric_key(each.monitor)}": each.size for each in changes})
         signs = [str(each) for each in changes if each.clear]
         if signs:
@@ -188,12 +190,6 @@ RECORDERS: dict[str, Callable[[RoundRuns, int, Any], None]] = {
     "training_log": RoundRuns.log_training,
 }
 """Functions that record a round's datasets, by the kinds that `Stage.tracked` names."""
-
-
-def selecting_rewards(parameters: Mapping[str, str]) -> list[str]:
-    """Return the rewards that select, by their weight or by a floor, of a run's parameters by their path with dots."""
-    found = [key.removeprefix(prefix) for prefix in SELECTING for key in parameters if key.startswith(prefix)]
-    return list(dict.fromkeys(found))
 
 
 def arm_of(parameters: Mapping[str, str]) -> str:

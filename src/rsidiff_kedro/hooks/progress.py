@@ -13,9 +13,9 @@ from kedro.pipeline.node import Node
 
 from rsidiff_kedro.evaluation.collapse import signs_of_collapse
 from rsidiff_kedro.execution.progress import set_place
-from rsidiff_kedro.hooks.mlflow_runs import flattened, selecting_rewards
+from rsidiff_kedro.method.selecting import selecting_of
 from rsidiff_kedro.pipelines.stage import METHOD, round_of
-from rsidiff_kedro.reporting.values import REWARD_PREFIX, Metrics, duration, gate_verdict, values_of
+from rsidiff_kedro.reporting.values import REWARD_PREFIX, Metrics, duration, gate_verdict, reward_names, values_of
 
 logger = logging.getLogger(__name__)
 ACCURACY = "test/prompt_accuracy"
@@ -29,18 +29,16 @@ class ProgressHooks:
         self._round: int | None = None
         self._began = self._longest = 0.0
         self._metrics: dict[int, Metrics] = {}
-        self._shown = [ACCURACY]
-        self._selecting: list[str] = []
+        self._selecting: dict[str, str] = {}
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Find out how many rounds there are, and which is the last that runs."""
         stored = catalog.get("parameters")
         self._last = max((number for node in pipeline.nodes if (number := _round(node)) is not None), default=0)
-        parameters = dict(flattened(stored.load())) if stored is not None else {}
+        parameters = stored.load() if stored is not None else {}
         self._rounds = int(parameters.get("rounds", self._last))
-        self._selecting = selecting_rewards(parameters)
-        self._shown = [ACCURACY, *(f"{REWARD_PREFIX}{name}" for name in self._selecting)]
+        self._selecting = selecting_of(parameters)
         self._round, self._longest, self._metrics = None, 0.0, {}
 
     @hook_impl
@@ -78,7 +76,7 @@ class ProgressHooks:
             return
         seconds = time.monotonic() - self._began
         parts = [
-            _result(self._shown, self._metrics[number], self._before(number, catalog)),
+            _result(self._selecting, self._metrics[number], self._before(number, catalog)),
             _gate(number, self._metrics[number]),
         ]
         line = f"Round {number}/{self._rounds}: {', '.join(parts)}, took {duration(seconds)}"
@@ -108,12 +106,13 @@ def _metrics_of(number: int) -> str:
     return f"{METHOD}.round_{number}.metrics"
 
 
-def _result(keys: Iterable[str], metrics: Metrics, before: Metrics) -> str:
-    """Say the first of these metrics that was measured, and its change since the round before.
+def _result(selecting: Iterable[str], metrics: Metrics, before: Metrics) -> str:
+    """Say the first of what was measured, and its change since the round before.
 
-    It is the judged accuracy or, without a judge, the first reward that selects.
+    It is the judged accuracy or, without a judge, the first reward that selects or, if none does, the first reward.
     """
-    for key in keys:
+    shown = dict.fromkeys([*selecting, *reward_names([metrics])])
+    for key in (ACCURACY, *(f"{REWARD_PREFIX}{name}" for name in shown)):
         value, old = values_of([metrics, before], key)
         if not math.isnan(value):
             change = "" if math.isnan(old) else f" ({value - old:+.3f})"

@@ -23,6 +23,7 @@ from rsidiff_kedro.hooks.configuration import environment_of
 from rsidiff_kedro.hooks.mlflow_runs import CHILD_PARAMETERS, RECORDERS, RoundRuns, flattened, run_name
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_settings, store_errors
 from rsidiff_kedro.hooks.stage_times import stage_seconds
+from rsidiff_kedro.method.selecting import selecting_of
 from rsidiff_kedro.pipelines import stage_of, stages
 from rsidiff_kedro.pipelines.stage import METHOD, round_of
 from rsidiff_kedro.provenance.records import Records
@@ -67,7 +68,8 @@ class TrackingHooks:
         if not self._settings.enabled or not made:
             return
         stored = catalog.get("parameters")
-        parameters = dict(flattened(stored.load())) if stored is not None else {}
+        tree = stored.load() if stored is not None else {}
+        parameters = dict(flattened(tree))
         tags = {
             "mlflow.source.name": "kedro run",
             "kedro.run_id": str(run_params["run_id"]),
@@ -78,7 +80,7 @@ class TrackingHooks:
         repeated = {key: value for key, value in parameters.items() if f"{key}.".startswith(CHILD_PARAMETERS)}
         with store_errors(self._settings.absolute_uri(self._root)):
             client, experiment_id = connect(self._settings, self._root)
-            self._runs = RoundRuns(client, experiment_id, name, tags, repeated)
+            self._runs = RoundRuns(client, experiment_id, name, tags, repeated, selecting_of(tree))
             self._runs.log_parameters(parameters)
         self._pipeline, self._round = pipeline, None
         self._recorded, self._failures = set(), 0

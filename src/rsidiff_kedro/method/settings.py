@@ -200,11 +200,6 @@ class SelectionSettings(Section):
             raise ValueError(f"weights must be 0 or more, and at least one above 0, but they are {rewards}")
         return weighted
 
-    @property
-    def selecting(self) -> list[str]:
-        """Name the rewards that select, by their weight or by a floor; all others are held out."""
-        return list(dict.fromkeys([*self.rewards, *self.floors]))
-
 
 class WeightingSettings(Section):
     """Settings for weighting samples by their distance to the reference distribution.

@@ -15,7 +15,8 @@ from rsidiff_kedro.rewards.settings import RewardsSettings
 SCORED = ["image_id", "prompt_id", "text", "sample_index"]
 """Columns of an image set that a table of scores keeps."""
 REWARDS, FLOORS = "params:preference_selection.rewards", "params:preference_selection.floors"
-"""What selects: the weight and the floor of each reward."""
+SELECTING = ["params:preference_selection.enabled", REWARDS, FLOORS, "params:synthesis.early_dropping"]
+"""What says which rewards select, in the order in which `selecting_rewards` takes it."""
 
 
 def generate_images(

@@ -1,6 +1,6 @@
 """Collect the images of the same prompts and seeds in every round, for the report's gallery."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,16 @@ def gallery(
     test_prompts: pd.DataFrame,
     rewards: Sequence[str],
     selection: SelectionSettings,
+    selecting: Collection[str],
     tested: Sequence[int] | None = None,
     most_images: int = MOST_IMAGES,
 ) -> dict[str, Any]:
     """Return rows of one prompt and seed, each with a cell per round: image, rewards, rank, and the judge's verdict.
 
     The rank is among the prompt's samples of that round, by the score that selects. `measure` says by what a change
-    from the base is told: the judge's verdict or, without one, a reward, preferably one that is held out. Prompts are
-    in the order of their ids, so nobody picked them. Images and scores are those of the rounds `tested`, the base
-    first; None for 0, 1, ….
+    from the base is told: the judge's verdict or, without one, a reward, preferably one that is held out, not one of
+    those `selecting`. Prompts are in the order of their ids, so nobody picked them. Images and scores are those of the
+    rounds `tested`, the base first; None for 0, 1, ….
 
     Raises:
         ValueError: images and scores differ in number, or rounds differ in their prompts and samples.
@@ -60,8 +61,8 @@ def gallery(
     ]
     return {
         "rounds": [f"round {number}" if number else "base" for number in numbers],
-        "rewards": [reward_label(name, selection.selecting) for name in rewards],
-        "measure": _measure(test_scores, rewards, selection),
+        "rewards": [reward_label(name, selecting) for name in rewards],
+        "measure": _measure(test_scores, rewards, selecting),
         **thumbnails.size(),
         "rows": [row | {"cells": list(cells)} for row, cells in zip(rows, zip(*columns))],
     }
@@ -100,15 +101,15 @@ def _pairs(table: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def _measure(
-    test_scores: Sequence[pd.DataFrame], rewards: Sequence[str], selection: SelectionSettings
+    test_scores: Sequence[pd.DataFrame], rewards: Sequence[str], selecting: Collection[str]
 ) -> dict[str, Any] | None:
     """Return by what a change from the base is told: "the judge", or a reward and its place; None for nothing."""
     if "correct" in test_scores[0]:
         return {"name": "the judge", "reward": None}
-    ordered = sorted(rewards, key=lambda name: role(name, selection.selecting) == "selects")
+    ordered = sorted(rewards, key=lambda name: role(name, selecting) == "selects")
     if not ordered:
         return None
-    return {"name": reward_label(ordered[0], selection.selecting), "reward": list(rewards).index(ordered[0])}
+    return {"name": reward_label(ordered[0], selecting), "reward": list(rewards).index(ordered[0])}
 
 
 def short(value: float) -> float | None:

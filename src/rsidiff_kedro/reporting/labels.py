@@ -9,7 +9,7 @@ SPREAD = "test/embedding_spread"
 
 
 def role(reward: str, selecting: Collection[str]) -> str:
-    """Return whether a reward selects training samples, by weight or floor, or is held out to measure them."""
+    """Return whether a reward selects training images or is held out to measure them; see `method.selecting`."""
     return "selects" if reward in selecting else "held out"
 
 

@@ -48,7 +48,7 @@ class CardFacts:
         base_scores: test scores of the base.
         scores: test scores of the round `tested`.
         tested: the round, or a tested one with the same adapter.
-        selecting: the weight of each reward that selects, 0 for one that does so only by a floor.
+        selecting: the rewards that select training images, each with how it does.
         parameters: of the run, by path.
         run: its version.
         records: of the steps that led to the adapter, the last one first.
@@ -68,7 +68,7 @@ class CardFacts:
     base_scores: pd.DataFrame
     scores: pd.DataFrame
     tested: int
-    selecting: Mapping[str, float]
+    selecting: Mapping[str, str]
     parameters: Mapping[str, Any]
     run: str
     records: Sequence[Record]
@@ -95,7 +95,7 @@ def model_card(facts: CardFacts, n_resamples: int, seed: int) -> ModelCard:
         measures=[*map(_row(facts.selecting), compared), *_diversity(facts)],
         held_out=_held_out(compared, facts.selecting),
         prompts=_prompts(facts.parameters),
-        selecting=", ".join(_reward(name, weight, facts.scores) for name, weight in facts.selecting.items()),
+        selecting=", ".join(_reward(name, how, facts.scores) for name, how in facts.selecting.items()) or "none",
         training=_training(facts.info),
         licence=_licence(facts),
         run=facts.run,
@@ -177,6 +177,8 @@ def _diversity(facts: CardFacts) -> list[dict[str, str]]:
 
 
 def _held_out(compared: Sequence[Comparison], selecting: Collection[str]) -> str:
+    if not selecting:
+        return "No reward selected the training images, so all are held out."
     rewards = [each.name.removeprefix("reward ") for each in compared if each.name.startswith("reward ")]
     if any(not each.name.startswith("reward ") for each in compared) or set(rewards) - set(selecting):
         return "A reward that selects says little by itself; read it beside what is held out."
@@ -199,10 +201,9 @@ def _prompts(parameters: Mapping[str, Any]) -> str:
     return ", ".join([f"source {plain(kind)}", *map(plain, named)])
 
 
-def _reward(name: str, weight: float, scores: pd.DataFrame) -> str:
+def _reward(name: str, how: str, scores: pd.DataFrame) -> str:
     record = scores.attrs.get("rewards", {}).get(name) or {}
     found = ", ".join(f"{key} {plain(Path(str(record[key])).name)}" for key in ("file", "sha256") if record.get(key))
-    how = f"with weight {weight:g}" if weight else "by a floor"
     return f"{plain(name)} {how}" + (f" ({found})" if found else "")
 
 

@@ -1,7 +1,7 @@
 """Compare two runs: what was set differently, and what that changed on the test prompts that they share."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ class Side:
     name: str
     parameters: Mapping[str, Any]
     scores: pd.DataFrame
-    selecting: Mapping[str, float]
+    selecting: Collection[str]
     code: Mapping[str, str] = field(default_factory=dict)
 
 

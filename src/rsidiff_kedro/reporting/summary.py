@@ -185,9 +185,11 @@ def _collapse(rounds: Sequence[Metrics], selecting: Collection[str]) -> list[str
 
 def _warnings(comparisons: Sequence[Comparison], selecting: Collection[str]) -> list[str]:
     """Warn of what a reader of the rewards alone would miss."""
+    if not selecting:
+        return []
     verdicts = {item.name: item.verdict for item in comparisons}
     rewards = {name for name in verdicts if name.startswith("reward ")}
-    held_out = {name for name in rewards if name.removeprefix("reward ") not in selecting} if selecting else set()
+    held_out = {name for name in rewards if name.removeprefix("reward ") not in selecting}
     held_out |= {"prompt accuracy"} & verdicts.keys()
     if not held_out:
         return ["Nothing was held out: a reward that selects says little about what people would see."]

@@ -1,6 +1,6 @@
 """Show what a round trains on: samples of some prompts with score, rank and weight, and the extremes of the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,7 +17,11 @@ EXTREMES = 8
 
 
 def training_samples(
-    images: ImageSet, selection: pd.DataFrame, weights: pd.DataFrame, selecting: Sequence[str]
+    images: ImageSet,
+    selection: pd.DataFrame,
+    weights: pd.DataFrame,
+    rewards: Sequence[str],
+    selecting: Collection[str],
 ) -> dict[str, Any]:
     """Return a round's samples with thumbnails, so that a report needs no training images, which may be pruned.
 
@@ -25,6 +29,7 @@ def training_samples(
         images: all images of the round.
         selection: their `rank`, `kept` and `reason`, see `select_samples`.
         weights: `distance` and `weight` of those that are kept.
+        rewards: that scored them.
         selecting: the rewards that select.
 
     Returns:
@@ -32,7 +37,7 @@ def training_samples(
         `highest`, the samples of these weights; `rewards`, the names of each sample's rewards.
     """
     table = images.metadata[["image_id", "prompt_id", "text", "sample_index", "seed"]].reset_index(drop=True)
-    judged = selection[["image_id", "rank", "kept", "reason", *selecting]]
+    judged = selection[["image_id", "rank", "kept", "reason", *rewards]]
     table = table.merge(judged, on="image_id", how="left").merge(weights, on="image_id", how="left")
     thumbnails = Thumbnails.of(images.images, PROMPTS)
 
@@ -43,7 +48,7 @@ def training_samples(
             "text": str(found["text"]),
             "sample": int(found["sample_index"]),
             "seed": str(found["seed"]),
-            "rewards": [short(float(found[name])) for name in selecting],
+            "rewards": [short(float(found[name])) for name in rewards],
             "rank": int(found["rank"]),
             "reason": "" if found["kept"] else str(found["reason"]),
             "weight": short(float(found["weight"])),
@@ -55,7 +60,7 @@ def training_samples(
     ordered = table[table["weight"].notna()].sort_values(["weight", "distance"], ascending=[True, False]).index
     extremes = min(EXTREMES, len(ordered) // 2)
     return {
-        "rewards": [reward_label(name, selecting) for name in selecting],
+        "rewards": [reward_label(name, selecting) for name in rewards],
         **thumbnails.size(),
         "prompts": [list(map(sample, by_prompt[prompt])) for prompt in chosen],
         "lowest": list(map(sample, ordered[:extremes])),

@@ -10,6 +10,8 @@ from rsidiff_kedro.evaluation.reward_gap import held_out_columns, reward_gap
 from rsidiff_kedro.evaluation.settings import EvaluationSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
 from rsidiff_kedro.method.gate import OPEN_GATE
+from rsidiff_kedro.method.selecting import selecting_rewards, selecting_weights
+from rsidiff_kedro.method.settings import EarlyDroppingSettings
 from rsidiff_kedro.pipelines.common import generate_images, score_images
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
@@ -50,8 +52,10 @@ def measure(
     images: ImageSet,
     scores: pd.DataFrame,
     validation_scores: pd.DataFrame,
+    selects: bool,
     selection_rewards: dict[str, float],
     floors: dict[str, float],
+    early_dropping: EarlyDroppingSettings | None,
     settings: EvaluationSettings,
     models: RewardsSettings,
     seed: int,
@@ -65,8 +69,10 @@ def measure(
         images: the round's test images.
         scores: their scores.
         validation_scores: scores of the round's validation images.
-        selection_rewards: the weight of each reward that selects by one.
-        floors: the floor of each reward that selects by one; it is not held out either.
+        selects: whether selection is on.
+        selection_rewards: the weight of each reward in its score; they are reported also if it is off.
+        floors: the floor of each reward that has one.
+        early_dropping: whose reward selects, too; None if it is off.
         settings: see `EvaluationSettings`.
         models: where preference models are.
         seed: of the bootstrap.
@@ -92,9 +98,12 @@ def measure(
     values = {f"test/{name}": value for name, value in test.items()}
     values |= _of_validation(validation_scores, rewards)
     measured = metrics.with_intervals(values, *bootstrap) | metrics.named("test/diversity_over_base", over_base)
-    held_out = held_out_columns(scores, rewards, {*selection_rewards, *floors})
-    if held_out:
-        gap = reward_gap(scores, base_scores, selection_rewards, held_out, *bootstrap)
+    selecting = selecting_rewards(selects, selection_rewards, floors, early_dropping)
+    weights = selecting_weights(selects, selection_rewards, early_dropping)
+    weights = {name: weight for name, weight in weights.items() if name in rewards}
+    held_out = held_out_columns(scores, rewards, selecting)
+    if weights and held_out:
+        gap = reward_gap(scores, base_scores, weights, held_out, *bootstrap)
         measured |= metrics.named("test/reward_gap", gap)
     return {**measured, "test/distance_to_base": embedded.distance, **_verdict(gate)}
 

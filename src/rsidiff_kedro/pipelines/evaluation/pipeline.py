@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline, node
 
-from rsidiff_kedro.pipelines.common import FLOORS, REWARDS, generate_and_score
+from rsidiff_kedro.pipelines.common import REWARDS, SELECTING, generate_and_score
 from rsidiff_kedro.pipelines.evaluation import nodes
 
 BASE = ["base_test_images", "base_test_scores"]
@@ -33,6 +33,6 @@ def create_untested(round_number: int) -> Pipeline:
 def test(compared: list[str]) -> list[Node]:
     """Create test images of the round's adapter, their scores and metrics; `measure` also reads `compared`."""
     scores, settings = ["test_scores", "validation_scores"], ["params:evaluation", "params:rewards", "params:seed"]
-    inputs = ["test_images", *scores, REWARDS, FLOORS, *settings, *compared]
+    inputs = ["test_images", *scores, *SELECTING, *settings, *compared]
     tested = generate_and_score("test", "adapter", "evaluation", "test_scores")
     return [*tested, node(nodes.measure, inputs, "metrics", name="measure")]

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from rsidiff_kedro.evaluation import categories
 from rsidiff_kedro.execution.run_facts import run_facts
-from rsidiff_kedro.method.settings import SelectionSettings
+from rsidiff_kedro.method.selecting import selecting_rewards
+from rsidiff_kedro.method.settings import EarlyDroppingSettings, SelectionSettings
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.category_table import category_html, category_text
 from rsidiff_kedro.reporting.funnel import funnel
@@ -21,9 +22,16 @@ from rsidiff_kedro.reporting.values import Metrics, accepted_round, reward_names
 logger = logging.getLogger("rsidiff_kedro")
 
 
-def plot_rewards(selection_rewards: dict[str, float], floors: dict[str, float], *metrics: Metrics) -> go.Figure:
+def plot_rewards(
+    selects: bool,
+    selection_rewards: dict[str, float],
+    floors: dict[str, float],
+    early_dropping: EarlyDroppingSettings | None,
+    *metrics: Metrics,
+) -> go.Figure:
     """Plot each reward, marked as one that selects or is held out."""
-    return figures.reward_figure(*metrics, selecting={*selection_rewards, *floors})
+    selecting = selecting_rewards(selects, selection_rewards, floors, early_dropping)
+    return figures.reward_figure(*metrics, selecting=selecting)
 
 
 def score_categories(
@@ -52,15 +60,17 @@ def count_kept(
 def summarize(
     n_resamples: int,
     seed: int,
+    selects: bool,
     selection_rewards: dict[str, float],
     floors: dict[str, float],
+    early_dropping: EarlyDroppingSettings | None,
     by_category: pd.DataFrame,
     base_scores: pd.DataFrame,
     last_scores: pd.DataFrame,
     *metrics: Metrics,
 ) -> str:
     """Say what improved from the base to the last round, with intervals, and log it."""
-    selecting = {*selection_rewards, *floors}
+    selecting = selecting_rewards(selects, selection_rewards, floors, early_dropping)
     lines = category_text(by_category, selecting)
     adapters = run_facts().adapters
     # Versions differ between runs that make the same, so the summary names the folder that holds them.
@@ -75,6 +85,7 @@ def summarize(
 
 def make_report(
     selection: SelectionSettings,
+    early_dropping: EarlyDroppingSettings | None,
     summary: str,
     by_category: pd.DataFrame,
     kept: dict[str, Any],
@@ -91,12 +102,13 @@ def make_report(
     count, size = len(tested), (len(rounds) + 1) // 2 - len(tested)
     metrics, rest = rounds[:size], rounds[size:]
     images, scores, training = rest[:count], rest[count : 2 * count], rest[2 * count :]
+    selecting = selecting_rewards(selection.enabled, selection.rewards, selection.floors, early_dropping)
     contents = Contents(
         rounds=metrics,
         summary=summary,
-        selecting=selection.selecting,
-        gallery=gallery(images, scores, test_prompts, reward_names(metrics), selection, tested),
-        categories=category_html(by_category, selection.selecting),
+        selecting=selecting,
+        gallery=gallery(images, scores, test_prompts, reward_names(metrics), selection, selecting, tested),
+        categories=category_html(by_category, selecting),
         training=training,
         funnel=kept,
         loss=loss,

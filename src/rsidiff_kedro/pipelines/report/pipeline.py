@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kedro.pipeline import Pipeline, node
 
-from rsidiff_kedro.pipelines.common import FLOORS, REWARDS
+from rsidiff_kedro.pipelines.common import SELECTING
 from rsidiff_kedro.pipelines.report import nodes
 from rsidiff_kedro.pipelines.stage import bind
 from rsidiff_kedro.reporting import figures
@@ -38,12 +38,13 @@ def create_pipeline(rounds: Mapping[str, Mapping[int, str]]) -> Pipeline:
     }
     bootstrap = ["params:evaluation.bootstrap_resamples", "params:seed"]
     by_category = [*bootstrap, "test_prompts", *metrics, *scores]
-    summarized = [*bootstrap, REWARDS, FLOORS, "category_scores", scores[0], scores[-1], *metrics]
-    shown = ["params:preference_selection", "summary", "category_scores", "funnel", "loss_plot", "test_prompts"]
+    summarized = [*bootstrap, *SELECTING, "category_scores", scores[0], scores[-1], *metrics]
+    selection = ["params:preference_selection", "params:synthesis.early_dropping"]
+    shown = [*selection, "summary", "category_scores", "funnel", "loss_plot", "test_prompts"]
     return Pipeline(
         [
             *(node(plot, metrics, name, name=f"make_{name}") for name, plot in plots.items()),
-            node(nodes.plot_rewards, [REWARDS, FLOORS, *metrics], "reward_plot", name="make_reward_plot"),
+            node(nodes.plot_rewards, [*SELECTING, *metrics], "reward_plot", name="make_reward_plot"),
             node(figures.loss_figure, logs, "loss_plot", name="make_loss_plot"),
             node(nodes.count_kept, [*CURATED, *selections, *weights], "funnel", name="count_kept"),
             node(categorize, by_category, "category_scores", name="score_categories"),

@@ -8,7 +8,8 @@ import pandas as pd
 from rsidiff_kedro.core.image_set import ImageSet, concatenate
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.execution.unfinished import unfinished_folder
-from rsidiff_kedro.method.settings import WeightingSettings
+from rsidiff_kedro.method.selecting import selecting_rewards
+from rsidiff_kedro.method.settings import EarlyDroppingSettings, WeightingSettings
 from rsidiff_kedro.reporting.training_samples import training_samples
 from rsidiff_kedro.rewards.embedding import embed_sets
 from rsidiff_kedro.rewards.settings import RewardsSettings
@@ -39,11 +40,15 @@ def show_training_samples(
     images: ImageSet,
     selection: pd.DataFrame,
     weights: pd.DataFrame,
+    selects: bool,
     selection_rewards: dict[str, float],
     floors: dict[str, float],
+    early_dropping: EarlyDroppingSettings | None,
 ) -> dict[str, Any]:
-    """Keep thumbnails of a round's samples with their ranks and weights."""
-    return training_samples(images, selection, weights, list(dict.fromkeys([*selection_rewards, *floors])))
+    """Keep thumbnails of a round's samples with their rewards, ranks and weights."""
+    scored = list(dict.fromkeys([*selection_rewards, *floors]))
+    selecting = selecting_rewards(selects, selection_rewards, floors, early_dropping)
+    return training_samples(images, selection, weights, scored, selecting)
 
 
 def _reference_images(images: ImageSet, base_images: ImageSet, settings: WeightingSettings) -> ImageSet:

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from rsidiff_kedro.pipelines.common import FLOORS, REWARDS
+from rsidiff_kedro.pipelines.common import SELECTING
 from rsidiff_kedro.pipelines.previews import preview_weighting
 from rsidiff_kedro.pipelines.weighting import nodes
 
@@ -10,7 +10,7 @@ from rsidiff_kedro.pipelines.weighting import nodes
 def create_pipeline(round_number: int) -> Pipeline:
     """Create the weights of a round's kept images, and samples of what it trains on for the report."""
     weighed = ["images", "selection", "base_images", "params:weighting", "params:rewards", "params:model"]
-    shown = ["images", "selection", "weights", REWARDS, FLOORS]
+    shown = ["images", "selection", "weights", *SELECTING]
     return Pipeline(
         [
             node(
