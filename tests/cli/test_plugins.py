@@ -29,6 +29,13 @@ def test_every_reward_is_listed_with_its_use_and_weights(project: Path, reward_f
     assert "xswu/HPSv2 (not downloaded)" in row(text, "hpsv2_1")
 
 
+def test_without_selection_a_reward_is_only_reported_and_early_dropping_is_a_use(project: Path) -> None:
+    dropping = "synthesis.early_dropping.after=2,synthesis.early_dropping.reward=oracle"
+    text = listed("rewards", f"--params=preference_selection.enabled=false,{dropping}")
+    assert "reporting, the probe, weighting" in row(text, "proxy") and "selecting" not in row(text, "proxy")
+    assert "early dropping" in row(text, "oracle")
+
+
 def test_a_missing_file_and_a_reward_of_ones_own_are_said(project: Path) -> None:
     params = "--params=rewards.clip_score.checkpoint=./none,evaluation.rewards=[mine:best]"
     text = listed("rewards", params)

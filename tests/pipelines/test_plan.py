@@ -10,7 +10,7 @@ from rsidiff_kedro.diffusion.footprint import fetch_configs
 from rsidiff_kedro.diffusion.timing import Speed
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
-from rsidiff_kedro.pipelines import plan
+from rsidiff_kedro.pipelines import plan, stages
 from rsidiff_kedro.pipelines.plan import count_images, held_bytes, plan_lines, run_seconds
 from rsidiff_kedro.prompts.sources.template import TemplateSource
 
@@ -56,6 +56,28 @@ def test_early_dropping_saves_the_steps_of_half_of_the_samples(project: Path) ->
     synthesis = {"sampler": sampler, "early_dropping": {"after": 2, "reward": "proxy"}}
     without = run_seconds(parameters(synthesis={"sampler": sampler}), Speed(1.0, 0.0, 0.0))
     assert run_seconds(parameters(synthesis=synthesis), Speed(1.0, 0.0, 0.0)) == without - 24 / 2 * 4
+
+
+def test_early_dropping_holds_its_reward_beside_the_model(project: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "HPS_v2.1_compressed.pt"
+    with checkpoint.open("wb") as file:
+        file.truncate(2_000_000)
+    sampler = {"num_inference_steps": 6, "guidance_scale": 2.0, "micro_batch_size": 8}
+    rewards = {"hpsv2": {"checkpoint": str(checkpoint)}}
+    off, on = (
+        parameters(rewards=rewards, synthesis={"sampler": sampler, "early_dropping": dropping})
+        for dropping in (None, {"after": 2, "reward": "hpsv2_1"})
+    )
+    folder = fetch_configs(off.model)
+    model = held_bytes(off, folder)["synthesis, gate, evaluation"]
+    held = held_bytes(on, folder)
+    assert (held["synthesis"], held["gate, evaluation"]) == (model + 2_000_000, model)
+    assert held["scoring by hpsv2_1"] == 2_000_000
+
+
+def test_what_to_lower_in_synthesis_names_early_dropping() -> None:
+    (synthesis,) = [stage for stage in stages() if stage.name == "synthesis"]
+    assert "set synthesis.early_dropping=null" in synthesis.lower
 
 
 @pytest.mark.parametrize(

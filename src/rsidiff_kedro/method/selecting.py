@@ -45,7 +45,7 @@ def selecting_weights(
 
 
 def selecting_of(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return the same from a tree of parameters, or from a part of it: what is not there selects nothing."""
+    """Return `selecting_rewards` of a tree of parameters, or of a part of it: what is not there selects nothing."""
     selection, synthesis = (_section(parameters.get(name)) for name in ("preference_selection", "synthesis"))
     dropping = synthesis.get("early_dropping")
     return selecting_rewards(

@@ -86,16 +86,24 @@ def held_bytes(parameters: "Parameters", folder: Path) -> dict[str, int]:
     model = int(sum(count * (small if name in few else width) for name, count in counts.items()))
     denoiser = counts.get(family.denoiser_name, 0)
     trained = trained_parameters(parameters, folder) * footprint.OPTIMIZER_BYTES
-    held = {
-        "synthesis, gate, evaluation": model,
-        # The whole model is opened before text encoders and autoencoder are freed.
-        "finetune": max(model, denoiser * width + trained),
-    }
+    # The whole model is opened before text encoders and autoencoder are freed.
+    finetune = max(model, denoiser * width + trained)
+    early = parameters.synthesis.early_dropping
+    if early is None:
+        held = {"synthesis, gate, evaluation": model, "finetune": finetune}
+    else:  # the reward of early dropping is open beside the model
+        synthesis = model + _checkpoint_bytes(parameters, early.reward)
+        held = {"synthesis": synthesis, "gate, evaluation": model, "finetune": finetune}
     for name in sorted(parameters.reward_names | {parameters.weighting.features, parameters.evaluation.features}):
-        checkpoint = parameters.rewards.options(name).get("checkpoint")
-        if checkpoint and (size := size_of(Path(str(checkpoint)))):
+        if size := _checkpoint_bytes(parameters, name):
             held[f"scoring by {name}"] = size
     return held
+
+
+def _checkpoint_bytes(parameters: "Parameters", name: str) -> int:
+    """Return the size of a preference model's checkpoint; 0 if it has none on disk."""
+    checkpoint = parameters.rewards.options(name).get("checkpoint")
+    return size_of(Path(str(checkpoint))) if checkpoint else 0
 
 
 def run_seconds(parameters: "Parameters", speed: Speed) -> float:

@@ -11,6 +11,6 @@ stage = Stage(
     shared=("prompt_pool", "base_images"),
     from_parent={"parent": "adapter"},
     requires=lambda parameters: [model_requirement(parameters), *dropping_requirements(parameters)],
-    lower="synthesis.sampler.micro_batch_size",
+    lower="synthesis.sampler.micro_batch_size, or set synthesis.early_dropping=null",
     prunable=frozenset({"images"}),
 )
