@@ -41,6 +41,20 @@ def test_scores_and_margins_are_those_of_the_finished_samples_alone(combine) -> 
     pd.testing.assert_frame_equal(all_samples.loc[finished.index, columns], alone[columns])
 
 
+def test_a_reward_that_is_the_same_for_all_finished_samples_cannot_rank_them() -> None:
+    constant = EARLY.assign(proxy=np.where(EARLY["dropped"], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 1.0))
+    with pytest.raises(SelectionError, match=r"'proxy' is 1\.0 for all 3 images and cannot rank them"):
+        select_samples(constant, by_proxy(), seed=0)
+
+
+@pytest.mark.parametrize("reward", [np.nan, 1.0])
+def test_rewards_of_samples_that_were_dropped_early_are_not_read(reward) -> None:
+    columns = ["score", "rank", "kept", "reason"]
+    unread = EARLY.assign(proxy=EARLY["proxy"].mask(EARLY["dropped"], reward))
+    found, expected = (select_samples(table, by_proxy(keep_per_prompt=3), seed=0) for table in (unread, EARLY))
+    pd.testing.assert_frame_equal(found[columns], expected[columns])
+
+
 reward = st.floats(-3, 3, width=32)
 tables = st.lists(st.tuples(st.sampled_from("pqr"), reward, reward), min_size=2, max_size=24).map(
     lambda rows: pd.DataFrame(

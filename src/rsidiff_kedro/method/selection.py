@@ -33,7 +33,8 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
 
     Args:
         scores: one row per image, in any order: image_id, prompt_id and one column per reward; `dropped`, if there is
-            such a column, marks samples that were not denoised to the end: without a score, ranked last, never kept.
+            such a column, marks samples that were not denoised to the end: their rewards are not read, and they have no
+            score, rank last and are never kept.
         settings: see `SelectionSettings`.
         seed: of the random choice when selection is off.
 
@@ -45,7 +46,7 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
 
     Raises:
         SelectionError: a column is missing, an image appears twice, a reward is not finite or the same for every
-            image (unless selection is off), or nothing is kept.
+            image that was not dropped (unless selection is off), or nothing is kept.
     """
     _check(scores, settings)
     table = scores.reset_index(drop=True).sort_values(["prompt_id", "image_id"])
@@ -71,17 +72,18 @@ def _check(scores: pd.DataFrame, settings: SelectionSettings) -> None:
     repeated = scores.loc[scores["image_id"].duplicated(), "image_id"]
     if len(repeated):
         raise SelectionError(f"image {repeated.iloc[0]} appears twice in the scores")
+    finished = scores[~scores["dropped"]] if "dropped" in scores else scores
     for name in used if settings.enabled else []:
-        bad = scores.loc[~np.isfinite(scores[name].astype(float)), "image_id"]
+        bad = finished.loc[~np.isfinite(finished[name].astype(float)), "image_id"]
         if len(bad):
             raise SelectionError(
-                f"the reward {name!r} is NaN or infinite for {len(bad)} of {len(scores)} images, first {bad.iloc[0]}; "
-                "look at these images, or select by another reward in `preference_selection.rewards`"
+                f"the reward {name!r} is NaN or infinite for {len(bad)} of {len(finished)} images, first "
+                f"{bad.iloc[0]}; look at these images, or select by another reward in `preference_selection.rewards`"
             )
-        if name in settings.rewards and scores[name].nunique() == 1 and len(scores) > 1:
+        if name in settings.rewards and finished[name].nunique() == 1 and len(finished) > 1:
             raise SelectionError(
-                f"the reward {name!r} is {scores[name].iloc[0]} for all {len(scores)} images and cannot rank them; "
-                "check its checkpoint, or select by another reward in `preference_selection.rewards`"
+                f"the reward {name!r} is {finished[name].iloc[0]} for all {len(finished)} images and cannot rank "
+                "them; check its checkpoint, or select by another reward in `preference_selection.rewards`"
             )
 
 
