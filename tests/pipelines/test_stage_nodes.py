@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.adapter import Adapter
@@ -94,14 +95,46 @@ def test_early_dropping_goes_through_scoring_and_selection_and_is_no_reference(a
     early = images.metadata.groupby("prompt_id")["early_reward"].rank(ascending=False)
     assert dropped.tolist() == (early > 2).tolist() and dropped.sum() == 4
     scores = score_images(images, {"proxy": 1.0}, {}, REWARDS)
+    assert scores["proxy"].isna().tolist() == dropped.tolist() and scores["proxy"].dtype == np.float32
     selection = select_samples(scores, SelectionSettings(rewards={"proxy": 1.0}, keep_per_prompt=4), 0)
     assert selection["reason"].tolist() == ["early" if each else "" for each in dropped]
     weighting = WeightingSettings(features="proxy", reference="round")
     weights = weigh_kept_images(images, selection, images, weighting, REWARDS, MODEL)
     done = images.select((~dropped).to_numpy().nonzero()[0])
+    of_done = score_images(done, {"proxy": 1.0}, {}, REWARDS)
+    np.testing.assert_array_equal(of_done["proxy"], scores["proxy"][~dropped])
+    assert scores.attrs == of_done.attrs and list(scores.attrs["rewards"]) == ["proxy"]
     alone = weigh_kept_images(done, selection[~dropped], done, weighting, REWARDS, MODEL)
     pd.testing.assert_frame_equal(weights, alone)
     assert not {"dropped", "early_reward"} & {*weighted_images(images, weights, 2).metadata}  # earlier rounds have none
+
+
+class Standing:
+    """How far a sample's brightness is above its prompt's mean, in standard deviations of the prompt's samples."""
+
+    def score_prompt(self, images, prompt):
+        brightness = np.array([np.asarray(image).mean() for image in images])
+        return (brightness - brightness.mean()) / brightness.std()
+
+
+def test_a_reward_that_compares_a_prompts_samples_sees_the_finished_ones_alone() -> None:
+    name, levels = f"{__name__}:Standing", [200, 20, 180, 10, 150, 5]
+    images = shades(levels)
+    images.metadata["dropped"] = [False, True] * 3
+    finished = images.select([0, 2, 4])
+    scores = score_images(images, {name: 1.0}, {name: -5.0}, REWARDS)
+    alone = score_images(finished, {name: 1.0}, {name: -5.0}, REWARDS)
+    np.testing.assert_array_equal(scores[name][~images.metadata["dropped"]], alone[name])
+    settings = SelectionSettings(rewards={name: 1.0}, keep_per_prompt=4, max_gap=0.75)
+    assert select_samples(scores, settings, 0)["reason"].tolist() == ["", "early", "gap", "early", "gap", "early"]
+
+
+def shades(levels: list[int]) -> ImageSet:
+    """Return samples of one prompt that are of one gray each."""
+    metadata = pd.DataFrame({"image_id": [f"a_{number}" for number in range(len(levels))], "prompt_id": "a"})
+    metadata = metadata.assign(text="a cat", sample_index=range(len(levels)), seed=0, file_name="", checkpoint="base")
+    metadata = metadata.assign(guidance_scale=2.0, num_inference_steps=4)
+    return ImageSet(metadata, [Image.new("RGB", (8, 8), (level,) * 3) for level in levels])
 
 
 @pytest.mark.parametrize(
