@@ -16,6 +16,7 @@ PARTS = {
     "The same, with early dropping": "plain_round.py --drop-after 4 --pairs 3",
     "The same, ours in bfloat16": "plain_round.py --dtype bfloat16 --pairs 3",
     "The same, ours in bfloat16 and with early dropping": "plain_round.py --dtype bfloat16 --drop-after 4 --pairs 5",
+    "Attention's passes in training": "attention_backward.py",
     "Generation": "sampling_rate.py",
     "Early dropping": "early_dropping.py",
     "Two workers of Ray beside one process": "ray_speed.py --images 256 --repeats 3",

@@ -14,7 +14,7 @@ _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 class Float32Attention(TorchFunctionMode):
     """Compute `scaled_dot_product_attention` in float32 and return it in the dtype of the query.
 
-    On a CPU, torch's backward pass of attention in bfloat16 took ten times as long as in float32. Enter this for the
+    On a CPU, torch's backward pass of attention in bfloat16 takes four times as long as in float32. Enter this for the
     backward pass too: gradient checkpointing repeats the forward pass in it.
     """
 
