@@ -113,6 +113,17 @@ def test_without_selection_no_reward_selected(tmp_path: Path) -> None:
     assert runs(tmp_path).newest().selecting() == {}
 
 
+def test_a_reward_that_selects_in_two_ways_is_told_with_both(tmp_path: Path) -> None:
+    made = {
+        "selection": {"preference_selection": {"rewards": {"proxy": 1.0}}},
+        "images": {"synthesis": {"early_dropping": {"after": 2, "reward": "proxy"}}},
+    }
+    for name, parameters in made.items():
+        choose(tmp_path, OLD, name, parameters)
+    make(tmp_path, OLD, [*ROUND, "report"], dict.fromkeys(made, OLD))
+    assert runs(tmp_path).newest().selecting() == {"proxy": "with weight 1 and by early dropping"}
+
+
 def test_a_floor_that_a_run_has_no_more_did_not_select_in_it(tmp_path: Path) -> None:
     """The weights that it reuses came from the selection with the floor, which dropped nothing."""
     for version, floors in ((OLD, {"aesthetic": 5.0}), (NEW, {})):

@@ -132,6 +132,17 @@ def test_dropout_is_the_same_with_gradient_checkpointing(model, training_set):
     assert plain.digest != train(model, training_set, with_options(micro_batch_size=2)).digest
 
 
+def test_gradient_checkpointing_trains_nearly_the_same_in_bfloat16(model, training_set):
+    """Attention alone is computed in another dtype."""
+    narrow, settings = model.model_copy(update={"dtype": "bfloat16"}), with_options(layers="all")
+    parent = initial_adapter(load_model(narrow), settings, seed=0)
+    losses = [
+        finetune(load_model(narrow), parent, training_set, each, 0, 1)[1]["loss"]
+        for each in (settings, settings.model_copy(update={"gradient_checkpointing": True}))
+    ]
+    assert losses[0].to_numpy() == pytest.approx(losses[1].to_numpy(), rel=1e-2)
+
+
 def test_dora_is_trained_in_float32_beside_a_bfloat16_model(model, training_set):
     adapter = train(model.model_copy(update={"dtype": "bfloat16"}), training_set, with_options(use_dora=True))
     fresh = initial_adapter(load_model(model), with_options(use_dora=True), seed=0)

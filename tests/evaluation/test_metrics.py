@@ -156,8 +156,9 @@ def test_the_base_and_the_last_round_are_always_tested() -> None:
 def test_a_base_of_other_prompts_or_samples_is_refused(scene_images) -> None:
     base, later = noise_of(scene_images, 0), noise_of(scene_images, 1)
     base_scores, scores = scores_of(base), scores_of(later)
+    settings = (True, {"proxy": 1.0}, {}, None, SETTINGS, RewardsSettings(), 0)
     for other in (base_scores.assign(prompt_id=base_scores["prompt_id"] + "x"), base_scores.query("sample_index == 0")):
         with pytest.raises(UnpairedError, match="have no partner"):
             comparison_metrics(scores, other, ["proxy"])
         with pytest.raises(UnpairedError, match="have no partner"):
-            measure(later, scores, scores, {"proxy": 1.0}, {}, SETTINGS, RewardsSettings(), 0, base, other, GATE)
+            measure(later, scores, scores, *settings, base, other, GATE)

@@ -9,6 +9,7 @@ import click
 import pytest
 from PIL import Image
 
+from rsidiff_kedro.hooks.pairs import with_base_by_content
 from rsidiff_kedro.hooks.session import RsiSession
 
 EVALUATION, GATE = "rsi.round_1.evaluation", "rsi.round_1.gate"
@@ -87,3 +88,20 @@ def test_images_of_other_prompts_are_not_paired_until_the_base_has_them_too(proj
     run(project, other, namespaces=[EVALUATION])
     with pytest.raises(click.ClickException, match=r"rsi.round_2.test_\w+ cannot .* its prompts are others"):
         run(project, other, pipeline_names=["report"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("o/m (aaaa)", None), ("o/m (aaaa)", "aaaa"), True),
+        (("models/sd (12ab)", None), ("/elsewhere/sd (12ab)", None), True),
+        (("o/m (aaaa)", None), ("o/m (bbbb)", None), False),
+        (("o/m", None), ("o/m", "aaaa"), False),  # whose commit nobody knows
+        (("scenes", None), ("scenes", None), True),
+    ],
+)
+def test_a_base_model_counts_by_its_content(
+    one: tuple[str, str | None], other: tuple[str, str | None], same: bool
+) -> None:
+    found = [with_base_by_content({"model.base": base, "model.revision": commit}) for base, commit in (one, other)]
+    assert (found[0] == found[1]) is same

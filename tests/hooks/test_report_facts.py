@@ -37,5 +37,5 @@ def test_a_run_that_removes_a_floor_that_dropped_nothing_has_no_step_or_paramete
     assert len(counted) > 1
     assert max(steps.values()) == 1 and "rsi.round_1.preference_selection.select_samples" in steps
     before, after = open_project("test", {})[1].finished()[-2:]
-    assert before.selecting() == {"proxy": 1.0, "oracle": 0.0}
-    assert after.selecting() == {"proxy": 1.0}
+    assert before.selecting() == {"proxy": "with weight 1", "oracle": "by a floor"}
+    assert after.selecting() == {"proxy": "with weight 1"}

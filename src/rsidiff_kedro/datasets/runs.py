@@ -168,11 +168,11 @@ class Run:
 
         Records of steps whose outputs were made again for this run say nothing of it.
         """
-        found: dict[str, str] = {}
+        read: dict[str, Any] = {}
         for record in reversed(self.records):  # the run's own steps last
             if any(self.versions.get(name) == record.version for name in record.outputs):
-                found |= selecting_of(record.parameters)
-        return found
+                read |= record.parameters
+        return selecting_of(read)
 
 
 class Runs:

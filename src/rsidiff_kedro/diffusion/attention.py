@@ -14,8 +14,9 @@ _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 class Float32Attention(TorchFunctionMode):
     """Compute `scaled_dot_product_attention` in float32 and return it in the dtype of the query.
 
-    On a CPU, torch's backward pass of attention in bfloat16 takes four times as long as in float32. Enter this for the
-    backward pass too: gradient checkpointing repeats the forward pass in it.
+    On a CPU, torch's backward pass of attention in bfloat16 takes four times as long as in float32
+    (`benchmarks/attention_backward.py`). A forward pass in this mode has a backward pass in float32, wherever that
+    runs. Do not use it with gradient checkpointing, which repeats the forward pass outside of the mode.
     """
 
     def __torch_function__(

@@ -132,11 +132,15 @@ class Replica:
         condition = condition.replace(without_prompt, data.no_prompt)
         latents = data.latents[rows].to(self.model.device, torch.float32)
         kind, narrow = self.model.device.type, self.model.dtype != torch.float32
-        with Float32Attention() if narrow and kind == "cpu" else nullcontext():
-            with torch.autocast(kind, self.model.dtype, enabled=narrow):
-                each = self.model.training_loss(latents, condition, generator, settings)
-            loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)
-            loss.backward()
+        # Gradient checkpointing repeats the forward pass in the backward pass, where the mode does not hold.
+        wide_attention = narrow and kind == "cpu" and not settings.gradient_checkpointing
+        with (
+            Float32Attention() if wide_attention else nullcontext(),
+            torch.autocast(kind, self.model.dtype, enabled=narrow),
+        ):
+            each = self.model.training_loss(latents, condition, generator, settings)
+        loss = (each * data.weights[rows].to(each.device)).sum() / len(chosen)
+        loss.backward()
         return loss.item()
 
     def add(self, before: Gradients | None) -> Gradients:

@@ -21,6 +21,8 @@ _PAIRED = re.compile(r"(?P<round>.+)\.(?P<purpose>test|validation|candidate)_(?:
 _PROMPTS = re.compile(r"(test|validation)_prompts")
 _NO_OTHER_NOISE = {"purpose", "sampler.micro_batch_size", "sampler.runtime"}
 """What tells no images apart that are paired: the last two change pixels by 1/255."""
+_CONTENT = re.compile(r" \(([^()]+)\)$")
+"""The end of a location in a key: its commit or fingerprint."""
 _SHOWN = 3
 
 
@@ -91,7 +93,7 @@ class _Images:
         """Say in what these images cannot be partners of the others."""
         found = []
         if self.settings is not None and other.settings is not None:
-            ours, theirs = self.settings, other.settings
+            ours, theirs = with_base_by_content(self.settings), with_base_by_content(other.settings)
             names = [name for name in changed_names(ours, theirs) if name not in _NO_OTHER_NOISE]
             found = [f"{name} is {ours.get(name)}, not {theirs.get(name)}" for name in names]
         if self.pairs is None or other.pairs is None or set(self.pairs) == set(other.pairs):
@@ -100,6 +102,16 @@ class _Images:
         if prompts != wanted:
             return [f"prompts are others: {len(prompts & wanted)} of {len(prompts)} are shared", *found]
         return found or [f"{len(self.pairs)} images have {len(other.pairs)} for the same prompts"]
+
+
+def with_base_by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose base model is told by its content alone, where that is known; see `KeyedParameters`.
+
+    A folder may lie elsewhere, and a commit be given by its branch or by itself.
+    """
+    content = _CONTENT.search(str(settings.get("model.base")))
+    known = {} if content is None else {"model.base": content[1], "model.revision": None}
+    return {**settings, **known}
 
 
 class _Found:

@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 
-import rsidiff_kedro
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.core.locations import Found, Location
@@ -22,7 +21,7 @@ _SMALL, _SMALL_IN_FOLDER = 64_000_000, 1_000_000
 """Bytes; a network's gigabytes are not read for a fingerprint."""
 _SAMPLES, _SAMPLE_SIZE = 256, 4096
 _MOST_FILES = 100_000
-_PACKAGE = Path(rsidiff_kedro.__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def content_of(found: Found, asks_hub: bool = True, times: bool = True) -> str | None:

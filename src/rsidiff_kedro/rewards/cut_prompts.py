@@ -15,10 +15,10 @@ def describe_cut_prompts(names: Iterable[str], settings: RewardsSettings, prompt
     """
     found, different = [], list(dict.fromkeys(prompts))
     for name in names:
-        plugin = REWARDS.load(name)
-        if not different or not hasattr(plugin, "token_counts"):
-            continue
         try:
+            plugin = REWARDS.load(name)
+            if not different or not hasattr(plugin, "token_counts"):
+                continue
             counts, most = plugin.token_counts(different, **settings.options(name))
         except InputError:
             continue

@@ -9,6 +9,7 @@ from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.rewards.checkpoints import PREPROCESSOR_FILE, PROCESSOR_FILE, CheckpointError, fetch_if_any
 from rsidiff_kedro.rewards.preprocessing import OPENAI, Normalization
+from rsidiff_kedro.rewards.settings import VIT_L_14
 
 _KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")
 """Beginnings of the names that transformers gave the only class that is followed."""
@@ -31,6 +32,8 @@ def read_normalization(source: str, revision: str | None, side: int) -> Normaliz
         CheckpointError: the file cannot be read or found, or asks for other steps than a resize of the shortest side
             to `side` (bicubic), a centre crop, a scale of 0 to 1, and normalization.
     """
+    if source == VIT_L_14:
+        return OPENAI  # its own; a cache without that file is enough
     path, given = _image_processor(source, revision)
     if path is None:
         return OPENAI

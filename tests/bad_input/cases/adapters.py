@@ -12,7 +12,12 @@ from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
 from rsidiff_kedro.datasets import AdapterDataset
 
 ROUND = ("run", "--env=test", "--namespaces=rsi.round_2.synthesis")
-TEST = ("run", "--env=test", "--nodes=rsi.round_1.evaluation.generate_test_images")
+TEST = (
+    "run",
+    "--env=test",
+    "--nodes=rsi.round_1.evaluation.generate_test_images",
+    "--params=sampler.num_inference_steps=1",  # as of the base's images
+)
 ADAPTER = "06_models/rsi/round_1/adapter"
 NEVER = "2020-01-01T00.00.00.000Z"
 

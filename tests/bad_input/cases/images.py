@@ -11,6 +11,8 @@ from cases.case import Case, Place
 
 FOLDER = "data/01_raw/real_images"
 SFT = ("run", "--env=test", "--pipelines=sft")
+LATE = (*SFT, "--params=sampler.num_inference_steps=1,evaluation.judge=null")
+"""As the base was tested."""
 SCORING = ("run", "--env=test", "--nodes=rsi.round_1.preference_selection.score_images")
 ROUND = "03_primary/rsi/round_1/images"
 
@@ -117,8 +119,8 @@ _REAL = (
     Case("images", "the folder has two tables", "remove all but one", SFT, _two_tables),
     _image("an image is a web page", "a.png: no image that can be read", b"<html>404</html>"),
     _image("an image of 32 bits a pixel", "save it as PNG with 8 or 16", picture("F", "TIFF")),
-    Case("images", "an image is cut", "a.png: no image that can be read", SFT, _cut, late=True),
-    Case("images", "an image's second half is zeros", "was not finished", SFT, _lost_page, late=True),
+    Case("images", "an image is cut", "a.png: no image that can be read", LATE, _cut, late=True),
+    Case("images", "an image's second half is zeros", "was not finished", LATE, _lost_page, late=True),
     Case(
         "images", "real images, but rsi was never run", "run what makes it first: kedro run --pipelines=", SFT, _pairs
     ),
