@@ -11,11 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = {
     "The parts of a round": "stages.py",
-    "A round beside the same work in plain diffusers and peft": "plain_round.py",
+    "A round beside the same work in plain diffusers and peft": "plain_round.py --pairs 3",
     "The same, sampling by ONNX Runtime": "plain_round.py --runtime onnxruntime --pairs 2",
-    "The same, with early dropping": "plain_round.py --drop-after 4 --pairs 3",
-    "The same, ours in bfloat16": "plain_round.py --dtype bfloat16 --pairs 3",
-    "The same, ours in bfloat16 and with early dropping": "plain_round.py --dtype bfloat16 --drop-after 4 --pairs 5",
+    "The same, with early dropping": "plain_round.py --drop-after 4 --pairs 2",
+    "The same, ours in bfloat16": "plain_round.py --dtype bfloat16 --pairs 2",
+    "The same, ours in bfloat16 and with early dropping": "plain_round.py --dtype bfloat16 --drop-after 4 --pairs 3",
     "Attention's passes in training": "attention_backward.py",
     "Generation": "sampling_rate.py",
     "Early dropping": "early_dropping.py",
@@ -30,18 +30,34 @@ def main() -> None:
     """Run the parts one after the other, on one thread each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    parser.add_argument("--only", help="run the sections whose script's name begins so, and keep the page's others")
     given = parser.parse_args()
     machine = f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
-    text = f"# Benchmarks\n\nMade by `make bench` on {date.today()} ({machine}; one thread per process).\n"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    head = f"# Benchmarks\n\nMade by `make bench` ({machine}; one thread per process).\n"
+    kept = sections(given.page) if given.only else {}
     for title, words in PARTS.items():
-        script, *arguments = words.split()
-        command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True, encoding="utf-8"
-        )
-        text += f"\n## {title}\n\n`python benchmarks/{words}`:\n\n{done.stdout}"
-        given.page.write_text(text, encoding="utf-8")
+        if not given.only or words.startswith(given.only):
+            kept[title] = section(words)
+            given.page.write_text(
+                head + "".join(f"\n## {each}\n\n{kept[each]}" for each in PARTS if each in kept), "utf-8"
+            )
+
+
+def section(words: str) -> str:
+    """Run a script; return its command, the date and what it prints."""
+    script, *arguments = words.split()
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True, encoding="utf-8"
+    )
+    return f"`python benchmarks/{words}` on {date.today()}:\n\n{done.stdout}"
+
+
+def sections(page: Path) -> dict[str, str]:
+    """Return the texts of a page's sections by their titles."""
+    _, *parts = page.read_text(encoding="utf-8").split("\n## ")
+    return {title: text for title, _, text in (part.partition("\n\n") for part in parts)}
 
 
 if __name__ == "__main__":
