@@ -72,7 +72,9 @@ def test_sft_is_compared_with_a_base_that_was_made_alike(project: Path) -> None:
 
 
 def test_settings_that_change_rounding_alone_are_no_difference(project: Path) -> None:
+    before = made(project)
     run(project, {"sampler": {"micro_batch_size": 4}}, namespaces=[EVALUATION])
+    assert {*made(project)} > {*before}
 
 
 def test_images_of_other_prompts_are_not_paired_until_the_base_has_them_too(project: Path) -> None:
@@ -80,13 +82,13 @@ def test_images_of_other_prompts_are_not_paired_until_the_base_has_them_too(proj
     run(project, other, pipeline_names=["prompt_curation"])
     before = made(project)
     with pytest.raises(
-        click.ClickException, match=r"rsi.round_0.test_images .* its prompts are others: \d of 6 are shared"
+        click.ClickException, match=r"rsi.round_0.test_images .* its prompts differ: \d of 6 are shared"
     ):
         run(project, other, namespaces=[EVALUATION])
     assert made(project) == before
     run(project, other, namespaces=["rsi.round_0"], only_missing_outputs=True)
     run(project, other, namespaces=[EVALUATION])
-    with pytest.raises(click.ClickException, match=r"rsi.round_2.test_\w+ cannot .* its prompts are others"):
+    with pytest.raises(click.ClickException, match=r"rsi.round_2.test_\w+ cannot .* its prompts differ"):
         run(project, other, pipeline_names=["report"])
 
 

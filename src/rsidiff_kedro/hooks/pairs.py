@@ -40,7 +40,7 @@ def check_pairs(
 ) -> None:
     """Raise RequirementError if a step would pair images of other prompts, noise, settings or numbers of samples.
 
-    What is unknown before the first node, as prompts that the run curates itself, is left to `core.pairs`.
+    `core.pairs` checks what is unknown before the first node, such as prompts that the run curates itself.
 
     Args:
         pipeline: that runs.
@@ -84,13 +84,13 @@ def _images(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Images:
-    """What is known of images, None if it is unknown: what they were made with, by path, and their `PAIR`s."""
+    """Hold what images were made with, by path, and their `PAIR`s; None where it is unknown."""
 
     settings: Mapping[str, Any] | None
     pairs: pd.MultiIndex | None
 
     def differences(self, other: "_Images") -> list[str]:
-        """Say in what these images cannot be partners of the others."""
+        """List how these images differ from others that they are to be compared with; empty if they can be partners."""
         found = []
         if self.settings is not None and other.settings is not None:
             ours, theirs = with_base_by_content(self.settings), with_base_by_content(other.settings)
@@ -100,7 +100,7 @@ class _Images:
             return found
         prompts, wanted = ({*each.get_level_values(0)} for each in (self.pairs, other.pairs))
         if prompts != wanted:
-            return [f"prompts are others: {len(prompts & wanted)} of {len(prompts)} are shared", *found]
+            return [f"prompts differ: {len(prompts & wanted)} of {len(prompts)} are shared", *found]
         return found or [f"{len(self.pairs)} images have {len(other.pairs)} for the same prompts"]
 
 
@@ -115,7 +115,7 @@ def with_base_by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Found:
-    """What is known of images before the first node; the arguments are those of `check_pairs`."""
+    """Find what is known of images before the first node; the arguments are those of `check_pairs`."""
 
     def __init__(
         self,
