@@ -48,3 +48,12 @@ def test_a_run_is_planned_without_the_libraries_that_only_compute(project: Path)
     command = [sys.executable, "-W", "ignore", "-c", PLANNING.format(heavy=heavy)]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_that_reuses_every_step_does_without_the_libraries_that_compute(finished_project: Path) -> None:
+    heavy = ("torch", "diffusers", "transformers", "peft", "sklearn")
+    words = ["run", "--env=test", "--pipelines=rsi", "--only-missing-outputs"]
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(heavy=heavy), *words]
+    done = subprocess.run(command, cwd=finished_project, capture_output=True, text=True, check=True)
+    assert "MLflow and Kedro-Viz" in done.stdout
+    assert done.stdout.strip().endswith("[]")

@@ -18,9 +18,10 @@ from rsidiff_kedro.datasets import PretrainedDataset
 from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, check_weights, read_config, read_weights
+from rsidiff_kedro.rewards.checkpoints import build_network, check_weights, read_config, read_weights
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.image_processor import read_normalization
+from rsidiff_kedro.rewards.sources import CheckpointError
 from rsidiff_kedro.rewards.tokenizers import open_bert_tokenizer, open_clip_tokenizer
 from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
 from rsidiff_kedro.scenes.pretraining.fitting import Schedule, fit

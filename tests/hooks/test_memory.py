@@ -31,6 +31,7 @@ def test_a_network_is_freed_after_its_node_and_one_from_before_the_run_after_the
     old = weakref.ref(before)
     hooks.before_pipeline_run()
     assert gc.get_freeze_count() > 0
+    hooks.before_node_run()
     new = weakref.ref(network())
     del before
     hooks.after_node_run()
@@ -44,6 +45,7 @@ def test_a_network_is_freed_after_its_node_and_one_from_before_the_run_after_the
 def test_a_node_without_networks_is_not_followed_by_a_collection() -> None:
     hooks = MemoryHooks()
     hooks.before_pipeline_run()
+    hooks.before_node_run()
     collections = gc.get_stats()[2]["collections"]
     hooks.after_node_run()
     assert gc.get_stats()[2]["collections"] == collections

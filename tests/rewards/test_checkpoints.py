@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
-from rsidiff_kedro.rewards.checkpoints import CheckpointError
 from rsidiff_kedro.rewards.registry import check_files, check_reward, load_reward
 from rsidiff_kedro.rewards.settings import DeviceError, RewardsSettings
+from rsidiff_kedro.rewards.sources import CheckpointError
 
 FILES = {"hpsv2_1": "HPS_v2.1_compressed.pt", "image_reward": "ImageReward.pt"}
 

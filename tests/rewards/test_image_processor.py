@@ -14,8 +14,8 @@ from transformers import CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from rsidiff_kedro.core.hub import commit_of
-from rsidiff_kedro.rewards.checkpoints import CheckpointError
 from rsidiff_kedro.rewards.registry import check_reward, load_features, load_reward
+from rsidiff_kedro.rewards.sources import CheckpointError
 
 HALVES = {"image_mean": [0.5] * 3, "image_std": [0.5, 0.25, 0.5]}
 IMAGES = samples.images()[:5]

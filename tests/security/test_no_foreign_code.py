@@ -29,7 +29,8 @@ from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.hub import HubSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, read_config, read_weights
+from rsidiff_kedro.rewards.checkpoints import read_config, read_weights
+from rsidiff_kedro.rewards.sources import CheckpointError
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
 from rsidiff_kedro.scenes import BASE_FOLDER, PROXY_FOLDER
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel

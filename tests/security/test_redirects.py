@@ -15,7 +15,7 @@ from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.opening import check_model, load_model
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer, open_prompt_tokenizer
 from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.rewards.checkpoints import CheckpointError
+from rsidiff_kedro.rewards.sources import CheckpointError
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
 from rsidiff_kedro.scenes import BASE_FOLDER
 

@@ -19,7 +19,8 @@ from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.opening import check_model
 from rsidiff_kedro.diffusion.settings import ModelSettings
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, read_config
+from rsidiff_kedro.rewards.checkpoints import read_config
+from rsidiff_kedro.rewards.sources import CheckpointError
 from rsidiff_kedro.scenes import BASE_FOLDER, PROXY_FOLDER
 from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 

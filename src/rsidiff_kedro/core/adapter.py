@@ -5,12 +5,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.tensor_files import digest_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 INFO_NAME = "adapter.json"
@@ -31,7 +32,7 @@ class Adapter:
             scale one.
     """
 
-    weights: dict[str, Tensor]
+    weights: "dict[str, Tensor]"
     info: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -2,17 +2,19 @@
 
 import gc
 
-import torch
-
 
 def usable_devices() -> list[str]:
     """List the devices that torch can use here, the fastest first: "cuda", "mps", "cpu"."""
+    import torch  # slow to import, and most commands compute nothing
+
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, is_there in present.items() if is_there]
 
 
 def free_memory() -> None:
     """Free host and device memory of networks that are out of use: they sit in reference cycles."""
+    import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -5,16 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 CHUNK_BYTES = 2**20
 """In memory at once, but at least a row."""
-_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+_DTYPES = {"torch.float32": "F32", "torch.bfloat16": "BF16"}
+"""Names in safetensors files."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,12 @@ class ShardFile:
     path: Path
     name: str
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    dtype: "torch.dtype"
 
-    def rows(self) -> Tensor:
+    def rows(self) -> "Tensor":
         """Return all rows; the file is mapped, not read."""
+        from safetensors.torch import load_file
+
         return load_file(self.path)[self.name]
 
 
@@ -39,7 +43,7 @@ class TensorRows:
         numbers: of the rows, counted over all sources; None for all in order.
     """
 
-    def __init__(self, sources: Sequence[Tensor | ShardFile], numbers: np.ndarray | None = None) -> None:
+    def __init__(self, sources: "Sequence[Tensor | ShardFile]", numbers: np.ndarray | None = None) -> None:
         if len({(tuple(source.shape[1:]), source.dtype) for source in sources}) != 1:
             raise ValueError("rows are of one shape and dtype, from one source at least")
         self._sources = list(sources)
@@ -55,17 +59,21 @@ class TensorRows:
         return (len(self), *self._sources[0].shape[1:])
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> "torch.dtype":
         """Return the type of the values."""
         return self._sources[0].dtype
 
-    def __getitem__(self, key: Any) -> Tensor:
+    def __getitem__(self, key: Any) -> "Tensor":
         """Return a part as one tensor in memory, indexed as a tensor is; `rows[:]` is all of it."""
+        import torch  # slow to import, and a run that makes nothing does without
+
         numbers = torch.arange(len(self))[key[0] if isinstance(key, tuple) else key]
         found = self._read(self._numbers[numbers.reshape(-1).numpy()]).reshape(*numbers.shape, *self.shape[1:])
         return found[(slice(None),) * numbers.dim() + key[1:]] if isinstance(key, tuple) else found
 
-    def _read(self, numbers: np.ndarray) -> Tensor:
+    def _read(self, numbers: np.ndarray) -> "Tensor":
+        import torch
+
         found = torch.empty((len(numbers), *self.shape[1:]), dtype=self.dtype)
         holders = np.searchsorted(self._starts, numbers, side="right") - 1
         for holder in np.unique(holders):
@@ -88,7 +96,7 @@ class TensorRows:
         return TensorRows([source for view in views for source in view._sources], np.concatenate(numbers))
 
 
-Rows = Union[Tensor, TensorRows]  # noqa: UP007 (not a type for isinstance)
+Rows = Union["Tensor", TensorRows]
 """A tensor, or rows of tensors."""
 
 
@@ -97,7 +105,7 @@ def select_rows(rows: Rows, positions: Sequence[int] | np.ndarray) -> TensorRows
     return (rows if isinstance(rows, TensorRows) else TensorRows([rows])).select(positions)
 
 
-def chunks(rows: Rows) -> Iterator[Tensor]:
+def chunks(rows: Rows) -> Iterator["Tensor"]:
     """Yield all rows in parts that fit in memory."""
     size = max(1, CHUNK_BYTES // max(1, prod(rows.shape[1:]) * rows.dtype.itemsize))
     for start in range(0, len(rows), size):
@@ -111,8 +119,10 @@ def are_finite(rows: Rows) -> bool:
 
 def save_rows(rows: Rows, name: str, path: Path) -> None:
     """Write a safetensors file of one tensor, part by part: the bytes that `safetensors.torch.save_file` writes."""
+    import torch
+
     size = prod(rows.shape) * rows.dtype.itemsize
-    entry = {"dtype": _DTYPES[rows.dtype], "shape": list(rows.shape), "data_offsets": [0, size]}
+    entry = {"dtype": _DTYPES[str(rows.dtype)], "shape": list(rows.shape), "data_offsets": [0, size]}
     header = json.dumps({name: entry}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     with path.open("wb") as file:

@@ -6,7 +6,6 @@ from typing import Any
 
 from kedro_datasets._typing import ImagePreview
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from rsidiff_kedro.core.adapter import INFO_NAME, WEIGHTS_NAME, Adapter
 from rsidiff_kedro.core.tensor_files import write_safetensors
@@ -28,6 +27,8 @@ class AdapterDataset(FolderDataset[Adapter]):
         (folder / INFO_NAME).write_text(adapter_json(data), encoding="utf-8")
 
     def _read(self, folder: Path) -> Adapter:
+        from safetensors.torch import load_file  # with torch, which is slow to import
+
         info = _read_info(folder)
         digest = info.pop("digest", None)
         _check_lora(folder / INFO_NAME, info.get("lora", {}))
@@ -42,6 +43,12 @@ class AdapterDataset(FolderDataset[Adapter]):
                 "one of the two was changed after it was saved; make the adapter anew"
             )
         return adapter
+
+    def origin(self) -> str:
+        """Return the text of `adapter.json`, without reading the weights."""
+        folder = self._load_folder()
+        _read_info(folder)
+        return (folder / INFO_NAME).read_text(encoding="utf-8")
 
     def preview(self, filepath: str) -> ImagePreview:
         """Show a contact sheet of this adapter's images, as base64 of a PNG.

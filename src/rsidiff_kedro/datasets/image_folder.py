@@ -9,14 +9,12 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from kedro_datasets._typing import ImagePreview, TablePreview
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from rsidiff_kedro.core.files import link_or_copy
 from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, PNG, ImageFiles, ImageSet
@@ -25,6 +23,9 @@ from rsidiff_kedro.core.training_set import TRAINING_COLUMNS, TrainingSet
 from rsidiff_kedro.core.untrusted.tables import TableError, read_parquet
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError, require_file
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, scale_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METADATA_NAME = "metadata.parquet"
 LATENTS_NAME = "latents.safetensors"
@@ -133,10 +134,12 @@ def _read_metadata(folder: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return metadata
 
 
-def _read_latents(folder: Path, count: int) -> Tensor | None:
+def _read_latents(folder: Path, count: int) -> "Tensor | None":
     path = folder / LATENTS_NAME
     if not path.exists():
         return None
+    from safetensors.torch import load_file  # with torch, which is slow to import
+
     try:
         latents = load_file(path)["latents"]
     except (SafetensorError, KeyError, OSError) as error:
@@ -169,8 +172,8 @@ def _table_problem(metadata: pd.DataFrame, columns: tuple[str, ...]) -> str:
 
 def _latents_problem(latents: Rows, count: int) -> str:
     """Say what is wrong with latents; return nothing if they are sound."""
-    kinds = (torch.float32, torch.bfloat16)
-    if latents.dtype not in kinds or len(latents.shape) != 4 or not are_finite(latents):
+    kinds = ("torch.float32", "torch.bfloat16")
+    if str(latents.dtype) not in kinds or len(latents.shape) != 4 or not are_finite(latents):
         return f"holds no finite float32 or bfloat16 latents of 4 dimensions, but {latents.dtype} {list(latents.shape)}"
     return f"holds {len(latents)} latents for {count} images" if len(latents) != count else ""
 

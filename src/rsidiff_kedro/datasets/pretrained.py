@@ -6,9 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from kedro.io.core import Version
-from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import share
@@ -36,9 +34,12 @@ class PretrainedDataset(FolderDataset[Any]):
     ) -> None:
         super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._class_name = class_name
-        self._stored_dtype = getattr(torch, stored_dtype) if stored_dtype else None
+        self._stored_dtype = stored_dtype or ""
 
     def _write(self, data: Any, folder: Path) -> None:
+        import torch  # slow to import
+        from safetensors.torch import load_file, save_file
+
         data.save_pretrained(folder)
         for path in folder.rglob("config.json"):
             config = json.loads(path.read_text(encoding="utf-8"))
@@ -47,7 +48,7 @@ class PretrainedDataset(FolderDataset[Any]):
         for path in folder.rglob("*.safetensors") if self._stored_dtype else ():
             weights = load_file(path)
             floats = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
-            stored = weights | {name: tensor.to(self._stored_dtype) for name, tensor in floats.items()}
+            stored = weights | {name: tensor.to(getattr(torch, self._stored_dtype)) for name, tensor in floats.items()}
             save_file(stored, path, {"format": "pt"})
         for path in folder.rglob("*.safetensors"):
             share(path)

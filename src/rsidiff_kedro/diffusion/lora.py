@@ -107,6 +107,12 @@ def restore_lora(denoiser: Any, adapter: Adapter, component: str) -> None:
     set_peft_model_state_dict(denoiser, exact, adapter_name="default")
 
 
+def leave_casts_to_autocast(denoiser: Any) -> None:
+    """Keep an adapter's layers from widening their inputs to its dtype: autocast would narrow them at once."""
+    for layer in _adapted(denoiser):
+        layer.cast_input_dtype_enabled = False
+
+
 def round_lora(denoiser: Any, dtype: torch.dtype) -> None:
     """Round a loaded adapter's values to the network's dtype, in which it computes beside the weights."""
     for layer in _adapted(denoiser):

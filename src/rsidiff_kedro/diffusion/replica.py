@@ -21,6 +21,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.attention import Float32Attention
 from rsidiff_kedro.diffusion.conditioning import Conditioning, join_conditionings
+from rsidiff_kedro.diffusion.lora import leave_casts_to_autocast
 from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.runtime import use_runtime
 from rsidiff_kedro.diffusion.training_state import TrainingState
@@ -82,6 +83,8 @@ class Replica:
         else:
             model.add_adapter(settings)
             self._lora = settings.record
+        if model.dtype != torch.float32:
+            leave_casts_to_autocast(model.denoiser)
         self._parameters = [parameter for parameter in model.denoiser.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(self._parameters, lr=settings.learning_rate, weight_decay=1e-4)
         average = [parameter.detach().clone() for parameter in self._parameters]

@@ -2,9 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from annotated_types import Len
 from pydantic import AfterValidator, Field
 
@@ -12,6 +11,9 @@ from rsidiff_kedro.core.devices import usable_devices
 from rsidiff_kedro.core.locations import NoResult, OwnSettings
 from rsidiff_kedro.core.section import Section, Text
 from rsidiff_kedro.diffusion.bases import LOCATION, ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 Quantization = Literal["bitsandbytes_8bit", "bitsandbytes_4bit"]
 """Kinds by diffusers' names of its quantization backends."""
@@ -153,8 +155,10 @@ class SftSettings(Section):
     steps: int = Field(default=600, ge=1)
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str) -> "torch.device":
     """Return the device that `model.device` means, or raise ModelError if torch cannot use it here."""
+    import torch  # slow to import, and most commands read settings alone
+
     usable = usable_devices()
     if name not in ("auto", *usable):
         raise ModelError(f"model.device is {name!r}, but torch {torch.__version__} has only {', '.join(usable)} here")

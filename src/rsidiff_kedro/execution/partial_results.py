@@ -4,14 +4,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from PIL import Image
-from torch import Tensor
 
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.image_set import PNG, ImageFiles
 from rsidiff_kedro.core.tensor_files import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VALUES = "values"
 
@@ -45,7 +48,7 @@ class PartialResults:
         assert self._folder is not None
         return _file(self._folder, key)
 
-    def load(self, key: str, count: int, image_names: Sequence[str] = ()) -> Tensor | None:
+    def load(self, key: str, count: int, image_names: Sequence[str] = ()) -> "Tensor | None":
         """Return a shard's values [count, …]; None if the shard, or one of its images, is missing or damaged."""
         if self._folder is None:
             return None
@@ -60,10 +63,10 @@ class PartialResults:
     def save(
         self,
         key: str,
-        values: Tensor,
+        values: "Tensor",
         image_names: Sequence[str] = (),
         images: Sequence[Image.Image] = (),
-        further: Mapping[str, Tensor] = MappingProxyType({}),
+        further: Mapping[str, "Tensor"] = MappingProxyType({}),
     ) -> None:
         """Keep a shard's values and images, and further tensors by their names unless they are empty."""
         if self._folder is None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
@@ -18,7 +17,7 @@ class ExecutionHooks:
     def __init__(self) -> None:
         self._settings, self._data, self._on_gpu = ExecutionSettings(), Path("data"), False
         self._engine: Engine = LocalEngine()
-        self._threads = torch.get_num_threads()
+        self._threads_before: int | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -27,7 +26,7 @@ class ExecutionHooks:
         parameters = parse_parameters(loader["parameters"])
         self._settings = parameters.execution
         self._data = Path(context.project_path) / loader["globals"]["data"]
-        self._on_gpu = computes_on_gpu(parameters.model.device)
+        self._on_gpu = self._settings.engine != "local" and computes_on_gpu(parameters.model.device)
 
     @hook_impl
     def before_pipeline_run(self) -> None:
@@ -37,6 +36,10 @@ class ExecutionHooks:
             ExecutionError: Ray is not installed.
         """
         if self._settings.threads is not None:
+            import torch  # slow to import, and a run that makes nothing does without
+
+            if self._threads_before is None:  # a run whose beginning another hook ends has no end of its own
+                self._threads_before = torch.get_num_threads()
             torch.set_num_threads(self._settings.threads)
         self._engine = make_engine(self._settings, self._data, self._on_gpu)
         set_engine(self._engine)
@@ -46,7 +49,11 @@ class ExecutionHooks:
         """End the workers."""
         set_engine(None)
         self._engine.close()
-        torch.set_num_threads(self._threads)
+        if self._threads_before is not None:
+            import torch
+
+            torch.set_num_threads(self._threads_before)
+            self._threads_before = None
 
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self) -> None:

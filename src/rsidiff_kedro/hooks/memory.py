@@ -5,7 +5,6 @@ import sys
 
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline.node import Node
-from torch.nn.modules.module import register_module_module_registration_hook
 
 from rsidiff_kedro.core.devices import free_memory
 from rsidiff_kedro.hooks.failures import OutOfMemory, is_out_of_memory
@@ -19,12 +18,20 @@ class MemoryHooks:
     """
 
     def __init__(self) -> None:
-        self._opened = False
+        self._opened = self._watching = False
         self._imported = 0
-        register_module_module_registration_hook(self._note_network)
 
     def _note_network(self, *_: object) -> None:
         self._opened = True
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Watch for networks from the first step that is made."""
+        if not self._watching:
+            from torch.nn.modules.module import register_module_module_registration_hook
+
+            register_module_module_registration_hook(self._note_network)
+            self._watching = True
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:

@@ -145,10 +145,11 @@ class RoundRuns:
         else:
             self._log_batch(self.parent, 0, metrics)
 
-    def log_adapter(self, number: int, adapter: Adapter) -> None:
-        """Log where the round's adapter comes from."""
-        self.client.set_tag(self.child(number), "adapter", adapter.digest)
-        self.client.log_text(self.child(number), adapter_json(adapter), INFO_NAME)
+    def log_adapter(self, number: int, adapter: Adapter | str) -> None:
+        """Log where the round's adapter comes from; a text is that of its `adapter.json`."""
+        text = adapter if isinstance(adapter, str) else adapter_json(adapter)
+        self.client.set_tag(self.child(number), "adapter", json.loads(text)["digest"])
+        self.client.log_text(self.child(number), text, INFO_NAME)
 
     def log_images(self, number: int, images: ImageSet) -> None:
         """Log the round's test images: a contact sheet, and some on the parent for MLflow's grid, with step = round."""

@@ -76,7 +76,7 @@ class ReuseHooks:
 
     def __init__(self, data: Path = Path("data")) -> None:
         self._data, self._records = data, Records(data / RECORDS)
-        self._device = ""
+        self._asked_device = self._device = ""
         self._keyed = KeyedParameters()
         self._threads: int | None = None
         self._catalog: CatalogProtocol | None = None
@@ -98,7 +98,7 @@ class ReuseHooks:
         self._data = Path(context.project_path) / loader["globals"]["data"]
         self._records = Records(self._data / RECORDS)
         parameters = parse_parameters(loader["parameters"])
-        self._device = find_device(parameters.model.device).type
+        self._asked_device = parameters.model.device
         self._keyed = KeyedParameters(parameters, Path(context.project_path))
         self._threads = parameters.execution.threads
 
@@ -114,6 +114,7 @@ class ReuseHooks:
                 would skip steps whose outputs cannot be trusted.
             SharedPlaceError: two outputs have one place on disk.
             ClockError: an earlier run has the run's version.
+            ModelError: torch cannot use `model.device` here, and a step is to be made.
         """
         runner, load_versions = str(run_params.get("runner", RUNNER)), run_params.get("load_versions") or {}
         check_runner(runner)
@@ -138,6 +139,8 @@ class ReuseHooks:
         _set_complete(False)
         if self._reuse:
             self._preview(pipeline)
+        if not is_complete():
+            self._device = find_device(self._asked_device).type
 
     def is_reusable(self, node: Node) -> bool:
         """Decide about a node whose inputs are known: have its outputs reused, or plan to make them."""

@@ -19,6 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.datasets import AdapterDataset
 from rsidiff_kedro.hooks.configuration import environment_of
 from rsidiff_kedro.hooks.mlflow_runs import CHILD_PARAMETERS, RECORDERS, RoundRuns, flattened, run_name
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, connect, read_settings, store_errors
@@ -128,7 +129,8 @@ class TrackingHooks:
             match = _ROUND_DATASET.fullmatch(name)
             asked = wanted is None or (match is not None and int(match[1]) in wanted)
             if asked and self._recorder(name) is not None and catalog.exists(name):
-                self._record(name, catalog[name].load)
+                dataset = catalog[name]
+                self._record(name, dataset.origin if isinstance(dataset, AdapterDataset) else dataset.load)
         numbers = {number for node in self._pipeline.nodes if (number := round_of(node)) is not None}
         for number in sorted(numbers if wanted is None else numbers & wanted):
             self._record_seconds(number, catalog)

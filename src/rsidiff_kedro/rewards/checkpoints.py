@@ -1,125 +1,29 @@
-"""Open checkpoints of preference models: find the file, check that it is whole, and run no code from it.
+"""Open checkpoints of preference models: check that a file is whole, and run no code from it.
 
-A source is a local file, a local folder that holds the official file, or a Hugging Face id (read from the hub's cache
-first). Weights come from safetensors, or from a `.pt` read with `weights_only=True`.
+Weights come from safetensors, or from a `.pt` read with `weights_only=True`.
 """
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.hub import pinned
-from rsidiff_kedro.core.locations import Location, expand, is_path
+from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
 from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, lost_weights
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
+from rsidiff_kedro.rewards.sources import CONFIG_FILE, CheckpointError
 
 Network = TypeVar("Network", bound=nn.Module)
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-CONFIG_FILE = "config.json"
-"""Of transformers: part of a model in its format, or next to a `.pt` of another size than the official one."""
-MED_CONFIG_FILE = "med_config.json"
-"""Of the official package of ImageReward, next to its `.pt`."""
-OFFICIAL_FILES = ("HPS_v2.1_compressed.pt", "HPS_v2_compressed.pt", "ImageReward.pt", "aesthetic-model.pth")
-"""Names that say which model's weights a file holds."""
-PREPROCESSOR_FILE = "preprocessor_config.json"
-PROCESSOR_FILE = "processor_config.json"
-"""Of transformers: how images are prepared. The second, of newer versions, has a section `image_processor`."""
-_BESIDE = (CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE)
-Checkpoint = Annotated[str, Location(revision="revision", beside=(*_BESIDE, MED_CONFIG_FILE))]
-"""A file, a folder with the official file, or a Hugging Face id, whose revision is the setting `revision`."""
-HubFolder = Annotated[str, Location(beside=_BESIDE)]
-"""A folder, or a Hugging Face id of which the main branch is read; for a CLIP model also a file."""
-
-
-class CheckpointError(InputError):
-    """A checkpoint or tokenizer of a preference model that cannot be used."""
-
-
-def fetch(source: str, file_name: str, revision: str | None = None) -> Path:
-    """Return a source's file; download it from the hub unless it is local or cached.
-
-    Raises:
-        CheckpointError: the file does not exist.
-    """
-    return _local_file(source, file_name) or Path(_ask_hub(source, file_name, revision))
-
-
-def check_source(source: str, file_name: str, revision: str | None = None) -> Path | None:
-    """Return a source's file, or None if it has yet to be downloaded; same errors as `fetch`."""
-    path = _local_file(source, file_name)
-    if path is not None:
-        return path
-    found = _ask_hub(source, file_name, revision, dry_run=True)
-    return Path(found.local_path) if found.is_cached else None
-
-
-def fetch_if_any(source: str, file_name: str, revision: str | None = None) -> Path | None:
-    """Return a file that a source may have, beside a local file or in a folder or repository; None if it has none.
-
-    Raises:
-        CheckpointError: neither the hub nor its cache says whether there is such a file.
-    """
-    path = expand(source)
-    if os.path.exists(path):
-        found = (path if os.path.isdir(path) else path.parent) / file_name
-        return found if found.is_file() else None
-    try:
-        return Path(_ask_hub(source, file_name, revision))
-    except CheckpointError as error:
-        cause = error.__cause__
-        if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
-            return None
-        if try_to_load_from_cache(source, file_name, revision=pinned(source, revision)) is _CACHED_NO_EXIST:
-            return None  # the hub said so before
-        raise
-
-
-def _local_file(source: str, file_name: str) -> Path | None:
-    path = expand(source)
-    if os.path.isfile(path):  # pathlib raises an error if a path is too long
-        if path.name in OFFICIAL_FILES and path.name != file_name:
-            raise CheckpointError(
-                f"{source!r} has the name of another model's official file, and {file_name} is read here; give the "
-                "right file, a folder that holds it, or a Hugging Face id (owner/name)"
-            )
-        return path
-    if os.path.isdir(path):
-        if (path / file_name).is_file():
-            return path / file_name
-        present = ", ".join(sorted(each.name for each in path.iterdir())[:10]) or "nothing"
-        raise CheckpointError(f"the folder {source!r} has no {file_name}; there are: {present}")
-    if is_path(source):
-        raise CheckpointError(
-            f"there is no {source!r}; give a file, a folder that holds {file_name}, or a Hugging Face id (owner/name)"
-        )
-    return None
-
-
-def _ask_hub(source: str, file_name: str, revision: str | None, **options: Any) -> Any:
-    try:
-        return hf_hub_download(source, file_name, revision=pinned(source, revision), **options)
-    except (OSError, ValueError) as error:  # base classes of huggingface_hub's errors
-        raise CheckpointError(
-            f"{source!r} is no local file or folder, and the model hub did not give its {file_name} "
-            f"({type(error).__name__}); check the id and revision {revision!r}, HF_HUB_OFFLINE and the network, "
-            "or give the file's path"
-        ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -267,16 +171,3 @@ def config_beside(checkpoint: str, kind: Any) -> Any | None:
     path = expand(checkpoint)
     beside = (path if path.is_dir() else path.parent) / CONFIG_FILE
     return read_config(kind, beside) if path.exists() and beside.is_file() else None
-
-
-def describe(checkpoint: str, revision: str | None, path: Path) -> dict[str, Any]:
-    """Return what a score's record says of a checkpoint: source, revision, path, size in bytes and SHA-256."""
-    size = path.stat().st_size
-    sha256 = _sha256(str(path.resolve()), size, path.stat().st_mtime_ns)
-    return {"checkpoint": checkpoint, "revision": revision, "file": str(path), "bytes": size, "sha256": sha256}
-
-
-@lru_cache(maxsize=32)
-def _sha256(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

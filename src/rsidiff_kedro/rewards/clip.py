@@ -19,14 +19,15 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from rsidiff_kedro.core.locations import expand
-from rsidiff_kedro.rewards import checkpoints
-from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, fetch, read_weights
+from rsidiff_kedro.rewards import checkpoints, sources
+from rsidiff_kedro.rewards.checkpoints import read_weights
 from rsidiff_kedro.rewards.encoding import Cache, image_key, in_micro_batches
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.model import PreferenceModel
 from rsidiff_kedro.rewards.open_clip import from_open_clip, vit_h_14
 from rsidiff_kedro.rewards.preprocessing import longest_side_padded, shortest_side_cropped
 from rsidiff_kedro.rewards.settings import AESTHETIC_HEAD, HPSV2, PICK_SCORE, VIT_H_14, VIT_L_14
+from rsidiff_kedro.rewards.sources import CONFIG_FILE, fetch
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
 
 
@@ -183,7 +184,7 @@ class AestheticReward(ClipEncoder):
         path = fetch(checkpoint, self.head_file, revision)
         width = self.network.config.projection_dim
         self.head = checkpoints.build_network(lambda: ScoreHead(width), read_weights(path), path)
-        self.record = {"clip": self.record, **checkpoints.describe(checkpoint, revision, path)}
+        self.record = {"clip": self.record, **sources.describe(checkpoint, revision, path)}
 
     @classmethod
     def check(  # type: ignore[override]
@@ -191,7 +192,7 @@ class AestheticReward(ClipEncoder):
     ) -> None:
         """Check both models; see `PreferenceModel.check`."""
         super().check(clip)
-        path = checkpoints.check_source(checkpoint, cls.head_file, revision)
+        path = sources.check_source(checkpoint, cls.head_file, revision)
         if path is not None:
             width = cls._config(clip, None).projection_dim
             checkpoints.check_weights(lambda: ScoreHead(width), read_weights(path), path)

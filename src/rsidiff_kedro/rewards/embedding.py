@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from rsidiff_kedro.core.image_set import ImageFiles, ImageSet
 from rsidiff_kedro.execution.engine import run_shards
@@ -16,15 +16,20 @@ from rsidiff_kedro.rewards.registry import load_features
 from rsidiff_kedro.rewards.scoring import OnPictures, Pictures, shard_size
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class Embedding(OnPictures):
     """Embed images."""
 
-    def open(self) -> Callable[[Shard, Pictures], torch.Tensor]:
+    def open(self) -> "Callable[[Shard, Pictures], Tensor]":
         """Open the network."""
+        import torch  # slow to import, and a run is planned without
+
         network = load_features(self.name, **self.settings.options(self.name))
 
-        def embed(shard: Shard, pictures: Pictures) -> torch.Tensor:
+        def embed(shard: Shard, pictures: Pictures) -> "Tensor":
             vectors = torch.from_numpy(as_vectors(network.embed(*pictures), len(pictures[1]), self.name))
             PartialResults(self.folder).save(shard.key, vectors)
             return vectors
@@ -57,7 +62,7 @@ def embed_sets(
     embedding = Embedding(name, settings, unfinished, on_disk)
     parts = dict(run_shards(embedding, shards, lambda shard: calls[shard.key], f"embedding: {name}", delay=2))
     return [
-        torch.cat([parts[shard] for shard in shards[start:end]]).numpy()
+        np.concatenate([parts[shard].numpy() for shard in shards[start:end]])
         if end > start
         else load_features(name, **settings.options(name)).embed([], [])
         for start, end in pairwise([0, *ends])

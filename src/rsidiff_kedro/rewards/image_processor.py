@@ -7,9 +7,9 @@ from typing import Any
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.rewards.checkpoints import PREPROCESSOR_FILE, PROCESSOR_FILE, CheckpointError, fetch_if_any
 from rsidiff_kedro.rewards.preprocessing import OPENAI, Normalization
 from rsidiff_kedro.rewards.settings import VIT_L_14
+from rsidiff_kedro.rewards.sources import PREPROCESSOR_FILE, PROCESSOR_FILE, CheckpointError, fetch_if_any
 
 _KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")
 """Beginnings of the names that transformers gave the only class that is followed."""

@@ -12,12 +12,7 @@ from transformers import BlipConfig
 from transformers.models.blip.modeling_blip import BlipVisionModel
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-from rsidiff_kedro.rewards.checkpoints import (
-    config_beside,
-    read_weights,
-    rename,
-    unique_names,
-)
+from rsidiff_kedro.rewards.checkpoints import config_beside, read_weights, rename, unique_names
 from rsidiff_kedro.rewards.encoding import image_key, in_micro_batches
 from rsidiff_kedro.rewards.head import ScoreHead
 from rsidiff_kedro.rewards.model import PreferenceModel

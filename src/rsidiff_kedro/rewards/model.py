@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from rsidiff_kedro.rewards.checkpoints import build_network, check_source, check_weights, describe, fetch, read_weights
+from rsidiff_kedro.rewards.checkpoints import build_network, check_weights, read_weights
 from rsidiff_kedro.rewards.image_processor import read_normalization
 from rsidiff_kedro.rewards.preprocessing import OPENAI, Normalization
 from rsidiff_kedro.rewards.settings import Computing
+from rsidiff_kedro.rewards.sources import check_source, describe, fetch
 
 
 class PreferenceModel(ABC):

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -19,10 +19,12 @@ from PIL import Image
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.rewards.checkpoints import CONFIG_FILE, MED_CONFIG_FILE, check_source, describe, fetch
-from rsidiff_kedro.rewards.model import PreferenceModel
 from rsidiff_kedro.rewards.official_worker import LIMIT, PACKAGES, main
 from rsidiff_kedro.rewards.settings import Computing
+from rsidiff_kedro.rewards.sources import CONFIG_FILE, MED_CONFIG_FILE, check_source, describe, fetch
+
+if TYPE_CHECKING:
+    from rsidiff_kedro.rewards.model import PreferenceModel
 
 BUILD = "make official-rewards"
 AT_ONCE = 32
@@ -42,7 +44,7 @@ class OfficialReward:
     The process ends with this object, or with the process that made it.
     """
 
-    def __init__(self, name: str, native: type[PreferenceModel], official_python: Path, **options: Any) -> None:
+    def __init__(self, name: str, native: "type[PreferenceModel]", official_python: Path, **options: Any) -> None:
         """Open a model.
 
         Args:
@@ -74,7 +76,7 @@ class OfficialReward:
         self.record = {**described, "tokenizer": tokenizer, "device": place, "official": packages}
 
     @classmethod
-    def check(cls, name: str, native: type[PreferenceModel], official_python: Path, **options: Any) -> None:
+    def check(cls, name: str, native: "type[PreferenceModel]", official_python: Path, **options: Any) -> None:
         """Raise the errors of opening a model, as far as a second's check finds out."""
         section = "image_reward" if name == "image_reward" else "hpsv2"
         if options.get("antialias"):
@@ -161,7 +163,7 @@ class Worker:
         )
 
 
-def _sources(native: type[PreferenceModel], options: dict[str, Any]) -> tuple[str, str, str | None]:
+def _sources(native: "type[PreferenceModel]", options: dict[str, Any]) -> tuple[str, str, str | None]:
     revision = options.get("revision")
     checkpoint, tokenizer, _ = native._sources(options.get("checkpoint"), options.get("tokenizer"), revision)
     return checkpoint, tokenizer, revision

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig
 
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, rename, unique_names
+from rsidiff_kedro.rewards.checkpoints import rename, unique_names
+from rsidiff_kedro.rewards.sources import CheckpointError
 
 _NAMES = (
     (r"^transformer\.resblocks\.(\d+)\.", r"text_model.encoder.layers.\1."),

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 
 from rsidiff_kedro.core.files import replacing
@@ -21,6 +20,9 @@ from rsidiff_kedro.execution.partial_results import PartialResults
 from rsidiff_kedro.rewards.protocol import ScoreError, as_scores
 from rsidiff_kedro.rewards.registry import compares_samples, load_reward
 from rsidiff_kedro.rewards.settings import RewardsSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHARD_SIZE = 128
 """Images whose scores are saved together, rounded up to whole micro-batches."""
@@ -97,7 +99,7 @@ Pictures = tuple[Sequence[Image.Image], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class OnPictures(Task[Pictures, torch.Tensor]):
+class OnPictures(Task[Pictures, "Tensor"]):
     """Compute one row per image with the network of a name, and keep the rows of each shard.
 
     Attributes:
@@ -110,7 +112,7 @@ class OnPictures(Task[Pictures, torch.Tensor]):
     folder: Path | None
     on_disk: bool
 
-    def find(self, shard: Shard, given: Pictures) -> torch.Tensor | None:
+    def find(self, shard: Shard, given: Pictures) -> "Tensor | None":
         """Return the rows that are kept."""
         return PartialResults(self.folder).load(shard.key, len(given[1]))
 
@@ -129,12 +131,14 @@ class Scoring(OnPictures):
 
     opened: list[Any] = field(default_factory=list)
 
-    def open(self) -> Callable[[Shard, Pictures], torch.Tensor]:
+    def open(self) -> "Callable[[Shard, Pictures], Tensor]":
         """Open the reward, and keep its record."""
+        import torch  # slow to import, and a run is planned without
+
         reward = load_reward(self.name, **self._options())
         self._keep(getattr(reward, "record", {}))
 
-        def score(shard: Shard, pictures: Pictures) -> torch.Tensor:
+        def score(shard: Shard, pictures: Pictures) -> "Tensor":
             images, texts = pictures
             scores = torch.from_numpy(as_scores(reward.score(images, texts), len(texts), self.name))
             PartialResults(self.folder).save(shard.key, scores)
@@ -175,7 +179,7 @@ def _score(scoring: Scoring, table: pd.DataFrame, images: Sequence[Image.Image])
         return images[shard.start : shard.stop], texts[shard.start : shard.stop]
 
     parts = dict(run_shards(scoring, shards, pictures, f"scoring: {name}", delay=2))
-    return torch.cat([parts[shard] for shard in shards]).numpy()
+    return np.concatenate([parts[shard].numpy() for shard in shards])
 
 
 def _by_prompt(keys: Sequence[str], prompts: Sequence[Any], size: int) -> Iterator[Shard]:

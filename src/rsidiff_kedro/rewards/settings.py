@@ -1,9 +1,8 @@
 """Define the settings of preference models, without the libraries that compute."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field, field_validator
 
 from rsidiff_kedro.core.devices import usable_devices
@@ -11,7 +10,10 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings, expand
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.votes import newest_votes
-from rsidiff_kedro.rewards.checkpoints import Checkpoint, HubFolder
+from rsidiff_kedro.rewards.sources import Checkpoint, HubFolder
+
+if TYPE_CHECKING:
+    import torch
 
 VIT_H_14 = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 VIT_L_14 = "openai/clip-vit-large-patch14"
@@ -41,12 +43,14 @@ class Computing(Section):
     micro_batch_size: int = Field(default=8, ge=1, le=1024)
 
     @property
-    def place(self) -> torch.device:
+    def place(self) -> "torch.device":
         """Return the device; "auto" is the fastest one.
 
         Raises:
             DeviceError: torch has no such device here.
         """
+        import torch  # slow to import, and most commands read settings alone
+
         usable = usable_devices()
         if self.device not in ("auto", *usable):
             raise DeviceError(

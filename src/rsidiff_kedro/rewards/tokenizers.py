@@ -12,7 +12,7 @@ from rsidiff_kedro.core.locations import expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
 from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
-from rsidiff_kedro.rewards.checkpoints import CheckpointError
+from rsidiff_kedro.rewards.sources import CheckpointError
 
 
 def open_clip_tokenizer(source: str, vocabulary_size: int, revision: str | None = None) -> CLIPTokenizerFast:

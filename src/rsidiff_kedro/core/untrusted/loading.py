@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
@@ -25,6 +24,8 @@ def loading(refuse: Callable[[Exception], Exception]) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # tokenizers raises plain Exception, which no narrower clause catches alone
+        import torch  # slow to import, and a run that makes nothing does without
+
         known = type(error) is Exception or isinstance(error, (*DAMAGE, SafetensorError, StrictDataclassError))
         if isinstance(error, torch.OutOfMemoryError) or not known:
             raise

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsidiff_kedro.core.tensor_files import write_safetensors
-from rsidiff_kedro.rewards.checkpoints import CheckpointError, build_network, read_weights
+from rsidiff_kedro.rewards.checkpoints import build_network, read_weights
 from rsidiff_kedro.rewards.encoding import in_micro_batches
+from rsidiff_kedro.rewards.sources import CheckpointError
 from rsidiff_kedro.scenes import PROXY_FOLDER
 
 MAX_WORDS = 16

@@ -1,22 +1,24 @@
 """Define the nodes that train and measure the embedded default; each training resumes after a kill."""
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-import torch
 
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.bases import model_source
 from rsidiff_kedro.diffusion.settings import ModelSettings, SamplerSettings, find_device
 from rsidiff_kedro.execution.unfinished import unfinished_folder
-from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
-from rsidiff_kedro.scenes.pretraining import annotators, corpus, proxy
-from rsidiff_kedro.scenes.pretraining.fitting import LOGGED_EVERY
+from rsidiff_kedro.scenes.pretraining import annotators, corpus
 from rsidiff_kedro.scenes.pretraining.pretraining_settings import BaseModelSettings
 from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, COLORS, RELATIONS, SHAPES, SIZES, Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
 
 Network: TypeAlias = Any
 """An autoencoder or a pipeline of diffusers, which is imported only when a node needs it."""
@@ -115,8 +117,13 @@ def annotate(verdicts: pd.DataFrame, settings: BaseModelSettings) -> pd.DataFram
 
 def train_proxy(
     pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings
-) -> ProxyModel:
+) -> "ProxyModel":
     """Train the preference model on matching and wrong pairs of the corpus, then on answers about `images`."""
+    import torch
+
+    from rsidiff_kedro.scenes.plugins.proxy import ProxyConfig, ProxyModel
+    from rsidiff_kedro.scenes.pretraining import proxy
+
     given = settings.proxy
     torch.manual_seed(settings.seed)
     groups = (SHAPES, SIZES, COLORS, BACKGROUNDS, RELATIONS)
@@ -164,7 +171,7 @@ def measure(
 
 
 def measure_proxy(
-    model: ProxyModel, images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
+    model: "ProxyModel", images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
 ) -> tuple[dict[str, float], str]:
     """Measure the preference model on held-out prompts and write its model card."""
     from rsidiff_kedro.scenes.pretraining import cards
@@ -193,10 +200,14 @@ def _generate(
 
 
 def _log(losses: list[float]) -> pd.DataFrame:
+    from rsidiff_kedro.scenes.pretraining.fitting import LOGGED_EVERY
+
     return pd.DataFrame({"step": [LOGGED_EVERY * (number + 1) for number in range(len(losses))], "loss": losses})
 
 
-def _channels_first(pixels: np.ndarray) -> torch.Tensor:
+def _channels_first(pixels: np.ndarray) -> "Tensor":
+    import torch
+
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 

@@ -10,12 +10,12 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.scenes.pretraining.corpus import NoiseRates
-from rsidiff_kedro.scenes.pretraining.fitting import Schedule
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
     from rsidiff_kedro.scenes.pretraining.denoiser import Denoiser
+    from rsidiff_kedro.scenes.pretraining.fitting import Schedule
 
 
 class CorpusSettings(Section):
@@ -35,8 +35,10 @@ class ScheduleSettings(Section):
     ema_decay: float = Field(ge=0, lt=1)
     checkpoint_every: Annotated[int, NoResult()] = Field(ge=1)
 
-    def schedule(self) -> Schedule:
+    def schedule(self) -> "Schedule":
         """Return these values for the training loop."""
+        from rsidiff_kedro.scenes.pretraining.fitting import Schedule
+
         return Schedule(**self.model_dump(include=set(ScheduleSettings.model_fields)))
 
 
