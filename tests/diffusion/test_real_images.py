@@ -230,6 +230,15 @@ def test_a_name_that_leads_out_of_the_folder_counts_as_missing(folder):
     assert "etc/passwd' first" in refused(folder)
 
 
+@pytest.mark.parametrize("name", ["pictures/.b.jpg", ".pictures/b.jpg", "pictures/../pictures/.b.jpg"])
+def test_a_hidden_image_which_counts_in_no_key_is_refused(folder, name):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / "pictures/b.jpg").rename(folder / name)
+    (folder / "metadata.csv").write_text(f"file_name,caption\n{name},a fox\n")
+    message = refused(folder)
+    assert f"1 images are missing, {name!r} first" in message and "and not hidden" in message
+
+
 def test_an_image_without_a_caption_is_named(folder):
     (folder / "metadata.csv").write_text("file_name,caption\npictures/a.png,\n")
     assert "1 images have no caption, 'pictures/a.png' first" in refused(folder)

@@ -108,6 +108,15 @@ def test_what_lies_there_counts_wherever_the_command_runs(
     assert key(name, **parameters) != before
 
 
+@pytest.mark.parametrize("name", PLACES)
+def test_a_hidden_file_counts_only_where_a_plug_in_may_read_it(key: Key, project: Path, name: str) -> None:
+    write(project / "mine/folder/weights")
+    before = key(name, **PLACES[name]("mine/folder"))
+    write(project / "mine/folder/.cache/weights.metadata")
+    is_own = "custom" in name or "options" in name
+    assert (key(name, **PLACES[name]("mine/folder")) != before) == is_own
+
+
 def _at_path(parameters: Parameters, name: str) -> Path:
     *sections, last = name.split(".")
     value: Any = parameters
@@ -117,6 +126,7 @@ def _at_path(parameters: Parameters, name: str) -> Path:
 
 
 OWN_SOURCES = """
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -137,6 +147,7 @@ class Poems(Source):
     more: list[str] = []
     parts: dict[str, Part] = {}
     between: str = "."
+    place: Path | None = None
 
     def collect(self, seed: int) -> pd.DataFrame:
         return prompt_table(open(self.path).read().split(self.between), "poems")
@@ -156,6 +167,7 @@ class Named(FileSource):
         ("path", {"kind": "own_sources:Poems"}),
         ("more.0", {"kind": "own_sources:Poems", "more": ["poems/new.txt", "a fox. An owl"]}),
         ("parts.a.path", {"kind": "own_sources:Poems", "parts": {"a": {"path": "poems/new.txt"}}}),
+        ("place", {"kind": "own_sources:Poems", "path": "other", "place": "poems/new.txt"}),
         ("names", {"kind": "own_sources:Named", "path": "poems/old.txt", "names": "poems/new.txt"}),
     ],
 )

@@ -458,6 +458,16 @@ def test_a_link_out_of_a_data_set_is_refused(folder, link, to):
     assert "lies elsewhere" in refused(dataset=str(folder))
 
 
+@pytest.mark.parametrize("named", [".train.txt", ".data/train.txt"])
+@pytest.mark.parametrize("layout", ["README.md", ".huggingface.yaml"])
+def test_a_hidden_file_of_a_data_set_which_counts_in_no_key_is_refused(folder, layout, named):
+    (folder / named).parent.mkdir(exist_ok=True)
+    (folder / "train.txt").rename(folder / named)
+    text = f"configs:\n- config_name: default\n  data_files: {named}\n"
+    (folder / layout).write_text(f"---\n{text}---\n" if layout == "README.md" else text)
+    assert "lies elsewhere, or is hidden; put the file itself" in refused(dataset=str(folder))
+
+
 def test_a_description_that_is_a_link_out_of_a_data_set_is_refused(folder):
     (folder / "README.md").symlink_to("../secret.txt")
     assert "README.md: no file of the data set" in refused(dataset=str(folder))

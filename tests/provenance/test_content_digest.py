@@ -25,6 +25,32 @@ def test_a_folder_has_another_fingerprint_when_a_file_comes(tmp_path: Path) -> N
     assert fingerprint(tmp_path) != before
 
 
+@pytest.mark.parametrize("root", ["model", ".cache/hub/models--owner--name/snapshots/1"])
+@pytest.mark.parametrize("name", [".DS_Store", "unet/._w", ".cache/huggingface/download/w.metadata", ".git/index"])
+def test_hidden_files_of_a_folder_are_no_content_of_it(tmp_path: Path, root: str, name: str) -> None:
+    model = tmp_path / root
+    (model / "unet").mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (tmp_path / ".blob").write_bytes(b"1")
+    (model / "unet" / "w").symlink_to(tmp_path / ".blob")
+    assert (fingerprint(model), content_digest(model)) == ("719bcc181b2d", "719bcc181b2d1cb6")
+    (model / name).parent.mkdir(parents=True, exist_ok=True)
+    (model / name).write_bytes(b"1")
+    assert (fingerprint(model), content_digest(model)) == ("719bcc181b2d", "719bcc181b2d1cb6")
+    (tmp_path / ".blob").write_bytes(b"2")
+    assert fingerprint(model) != "719bcc181b2d"
+
+
+@pytest.mark.parametrize("name", [".huggingface.yaml", ".file"])
+def test_a_hidden_file_that_is_read_counts(tmp_path: Path, name: str) -> None:
+    """A data set's description in its folder, and any file whose path a setting gives."""
+    found = set()
+    for content in (b"1", b"2"):
+        (tmp_path / name).write_bytes(content)
+        found.add(fingerprint(tmp_path if name == ".huggingface.yaml" else tmp_path / name))
+    assert len(found) == 2
+
+
 def test_a_single_changed_byte_deep_in_a_folder_is_seen(tmp_path: Path) -> None:
     image = tmp_path / "images" / "a.png"
     image.parent.mkdir()

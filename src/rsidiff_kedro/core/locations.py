@@ -29,6 +29,7 @@ class Location:
         beside: files in a file's folder that are read with it.
         content: whether the content decides results; it does not for a cache.
         only_if_named: whether the setting counts only in the key of a step that names its preference model.
+        hidden: whether hidden files in a folder count, because what reads it may be a plug-in.
     """
 
     revision: str | None = None
@@ -38,6 +39,7 @@ class Location:
     beside: tuple[str, ...] = ()
     content: bool = True
     only_if_named: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class NoResult:
 
 Mark = Location | OwnSettings | NoResult
 PLAIN = Location()
-_TEXT = Location(is_path=lambda text, root: _may_be_path(text) and os.path.exists(expand(text, root)))
+_OF_PLUGIN = Location(is_path=lambda text, root: _may_be_path(text) and os.path.exists(expand(text, root)), hidden=True)
 
 
 def expand(path: str | Path, root: Path = Path()) -> Path:
@@ -79,7 +81,7 @@ def locate(text: str, root: Path = Path(), location: Location = PLAIN) -> str:
         return text
     if (location.is_path or is_path)(text, root):
         return str(expand(text, root))
-    if location is not _TEXT and os.path.exists(text) and root.resolve() != Path.cwd().resolve():
+    if location is not _OF_PLUGIN and os.path.exists(text) and root.resolve() != Path.cwd().resolve():
         raise InputError(
             f"{text!r} is no path below the project {root}, but one below the working directory {Path.cwd()}; "
             f"give an absolute path, or run the command in {root}"
@@ -116,7 +118,7 @@ def _located(value: Any, mark: Mark | None, root: Path) -> Any:
     if isinstance(value, Path):
         return expand(value, root)
     if isinstance(value, str) and isinstance(mark, Location | OwnSettings):
-        found = locate(value, root, mark if isinstance(mark, Location) else _TEXT)
+        found = locate(value, root, mark if isinstance(mark, Location) else _OF_PLUGIN)
         return value if found == value else found
     return value
 
@@ -155,10 +157,10 @@ def _marked(value: Any, mark: Mark | None, revision: str | None, path: str) -> I
         for number, part in enumerate(value):
             yield from _marked(part, mark, revision, f"{path}.{number}")
     elif isinstance(value, Path):
-        yield path, Found(mark or PLAIN, value)
+        yield path, Found(_OF_PLUGIN if isinstance(mark, OwnSettings) else mark or PLAIN, value)
     elif isinstance(value, str) and isinstance(mark, OwnSettings):
         if os.path.isabs(value) and _may_be_path(value):
-            yield path, Found(_TEXT, value)
+            yield path, Found(_OF_PLUGIN, value)
     elif isinstance(value, str) and isinstance(mark, Location):
         yield path, Found(mark, value, revision)
 

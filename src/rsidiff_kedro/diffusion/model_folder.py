@@ -92,7 +92,7 @@ def _check_config(path: Path) -> None:
 def parts_of(index: Path) -> dict[str, str]:
     """Return the name of the part that holds each tensor, as an index says; raise ModelError if it lies elsewhere."""
     parts = read_object(index).get("weight_map")
-    if not isinstance(parts, dict) or not all(_matches(r"[\w.-]+\.safetensors", part) for part in parts.values()):
+    if not isinstance(parts, dict) or not all(_matches(r"\w[\w.-]*\.safetensors", part) for part in parts.values()):
         raise ModelError(f"model.base: {str(index)!r} names parts that are no safetensors beside it; save it again")
     return parts
 

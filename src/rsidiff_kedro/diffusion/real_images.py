@@ -111,7 +111,7 @@ def _read_pairs(folder: Path, text_column: str) -> tuple[pd.DataFrame, list[str]
         if len(wrong):
             raise RealImageError(
                 f"{path}: {len(wrong)} images {problem}, {wrong.iloc[0][:100]!r} first; correct or remove these rows; "
-                "images must be in the folder or below it"
+                "images must be in the folder or below it, and not hidden"
             )
     pairs = pd.DataFrame({"file_name": names, "text": captions.map(writable)}).reset_index(drop=True)
     again = names[names.map(os.path.normpath).duplicated()].tolist()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rsidiff_kedro.core.registry import PluginError, Registry
+from rsidiff_kedro.core.untrusted.paths import is_hidden
 from rsidiff_kedro.provenance.plugin_code import is_own, read_plugin
 from rsidiff_kedro.provenance.syntax import Place, is_docstring, normalized
 
@@ -277,6 +278,6 @@ def assets_digest() -> str:
     """Return 12 hex digits of the SHA-256 of the networks that come with the package."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.glob("scenes/assets/**/*")):
-        if path.is_file():
+        if path.is_file() and not is_hidden(str(path.relative_to(PACKAGE))):
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -9,6 +9,7 @@ from pathlib import Path
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.core.locations import Found, Location
+from rsidiff_kedro.core.untrusted.paths import is_hidden
 
 RUN_FACTS = re.compile(rb"<!--run-->.*?<!--/run-->", re.DOTALL)
 """Part of a page about the run that made it, such as its times; it differs between runs of the same results."""
@@ -41,7 +42,7 @@ def content_of(found: Found, asks_hub: bool = True, times: bool = True) -> str |
         return None
     shipped = mark.shipped(str(found.value)) if mark.shipped is not None else None
     if shipped is not None:
-        return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped, times)
+        return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped, times, mark.hidden)
     place = Path(found.value)
     if not place.is_absolute():
         return commit_of(str(found.value), found.revision, mark.hub) if asks_hub else None
@@ -51,10 +52,10 @@ def content_of(found: Found, asks_hub: bool = True, times: bool = True) -> str |
         files = [each for name in mark.beside if place.is_file() and (each := place.with_name(name)).is_file()]
     except OSError:  # such as a name that is too long; what opens it says so
         return None
-    return "+".join(fingerprint(each, times) for each in [place, *files])
+    return "+".join(fingerprint(each, times, mark.hidden) for each in [place, *files])
 
 
-def fingerprint(path: Path, times: bool = True) -> str:
+def fingerprint(path: Path, times: bool = True, hidden: bool = False) -> str:
     """Return 12 hex digits for the content of a file or a folder.
 
     Up to 64 MB count by their content. In larger folders, files of more than 1 MB count by size, time of change and
@@ -64,6 +65,7 @@ def fingerprint(path: Path, times: bool = True) -> str:
     Args:
         path: of the file or folder.
         times: whether times of change count. Without them a copy that has its own times is the same.
+        hidden: whether hidden files in a folder count, which no loader of this package reads.
 
     Raises:
         InputError: a folder holds more than 100,000 files.
@@ -71,7 +73,7 @@ def fingerprint(path: Path, times: bool = True) -> str:
     if path.is_file() and path.stat().st_size <= _SMALL:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     digest = hashlib.sha256()
-    entries = _entries(path, _MOST_FILES)
+    entries = _entries(path, _MOST_FILES, hidden)
     whole = sum(entry.stat().st_size for entry in entries) <= _SMALL
     for entry in entries:
         stat = entry.stat()
@@ -95,11 +97,11 @@ def _samples(file: Path, size: int) -> str:
 def content_digest(path: Path) -> str:
     """Return 16 hex digits of the SHA-256 of every byte of a file, or of a folder's files with their names.
 
-    Hidden files in a folder, which file managers leave, do not count, nor do `PRUNED` and `RUN_FACTS` of an HTML page.
+    Hidden files and folders in a folder do not count, nor do `PRUNED` and `RUN_FACTS` of an HTML page.
     """
     digest = hashlib.sha256()
     for entry in _entries(path):
-        if entry == path or not (entry.name.startswith(".") or entry.name == PRUNED):
+        if entry == path or entry.name != PRUNED:
             digest.update(_line(entry.relative_to(path), _content(entry, path)))
     return digest.hexdigest()[:16]
 
@@ -117,18 +119,23 @@ def _line(path: Path, value: str) -> bytes:
     return f"{path.as_posix()} {value}\n".encode(errors="surrogateescape")
 
 
-def _entries(path: Path, most: float = math.inf) -> list[Path]:
+def _entries(path: Path, most: float = math.inf, hidden: bool = False) -> list[Path]:
     """List a file, or all files in a folder and in the folders that its links lead to, each folder once.
 
-    A folder that another link has led to, or a link to a folder around `path`, is an entry itself.
+    A folder that another link has led to, or a link to a folder around `path`, is an entry itself. Without `hidden`,
+    hidden files and folders are left out; `path` itself may be one.
     """
     if path.is_file():
         return [path]
+
+    def counts(name: str) -> bool:
+        return hidden or not is_hidden(name)
+
     root = os.path.realpath(path)
     found, entered = list[Path](), {root}
     for folder, names, files in os.walk(path, followlinks=True):
         new = []
-        for name in sorted(names):
+        for name in filter(counts, sorted(names)):
             target = os.path.realpath(os.path.join(folder, name))
             if target in entered or Path(root).is_relative_to(target):
                 found.append(Path(folder, name))
@@ -136,7 +143,7 @@ def _entries(path: Path, most: float = math.inf) -> list[Path]:
                 entered.add(target)
                 new.append(name)
         names[:] = new
-        found += (each for name in files if (each := Path(folder, name)).is_file())
+        found += (each for name in filter(counts, files) if (each := Path(folder, name)).is_file())
         if len(found) > most:
             raise InputError(
                 f"{str(path)!r} holds more than {most:,} files, with those that its links lead to (the last in "

@@ -58,6 +58,7 @@ def test_numbers_that_models_have(text: str) -> None:
         ("tokenizer_config.json", {"fast_tokenizer_files": ["../tokenizer.4.0.json"]}, True),
         ("tokenizer_config.json", {"fast_tokenizer_files": ["/tokenizer.4.0.json"]}, True),
         ("tokenizer_config.json", {"fast_tokenizer_files": "tokenizer.4.0.json/.."}, True),
+        ("tokenizer_config.json", {"fast_tokenizer_files": ["tokenizer.json", ".tokenizer.4.0.json"]}, True),
         ("tokenizer_config.json", {"name_or_path": "openai/clip", "special_tokens_map_file": "./x.json"}, False),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rsidiff_kedro.core.untrusted.loading import reason
+from rsidiff_kedro.core.untrusted.paths import is_hidden
 
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 _OWN_ATTENTION = ("eager", "sdpa", "flex_attention")
@@ -41,8 +42,10 @@ def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
         return "has the weights of another model loaded, or changes them by an adapter; remove it"
     if path.name == "tokenizer_config.json":
         files = config.get("fast_tokenizer_files", [])
-        if not isinstance(files, list) or not all(isinstance(name, str) and Path(name).name == name for name in files):
-            return "names tokenizer files (fast_tokenizer_files) that do not lie beside it; remove the entry"
+        if not isinstance(files, list) or not all(isinstance(name, str) and _is_beside(name) for name in files):
+            return (
+                "names tokenizer files (fast_tokenizer_files) that do not lie beside it, or are hidden; remove the entry"
+            )
         named = [name for name in _PLACES if config.get(name) and not isinstance(config[name], dict)]
         if named:
             return f"names files of a tokenizer ({named[0]}) in place of its own; remove the entry"
@@ -73,6 +76,10 @@ def tokenizer_leads_elsewhere(folder: Path) -> str | None:
             if problem is not None:
                 return f"{str(path)!r} {problem}"
     return None
+
+
+def _is_beside(name: str) -> bool:
+    return Path(name).name == name and not is_hidden(name)
 
 
 def absurd_number(config: Any) -> str | None:

@@ -84,7 +84,8 @@ def open_data_set(
     for path in named:
         if not _belongs(path, name, is_folder):
             raise PromptSourceError(
-                f"{name}: its file {path!r} lies elsewhere; put the file itself into the data set, or remove its name"
+                f"{name}: its file {path!r} lies elsewhere, or is hidden; put the file itself into the "
+                "data set under a name without a dot before it, or remove its name"
             )
     tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
