@@ -324,6 +324,78 @@ def test_a_tokenizer_with_lost_merges_is_refused(folder, tmp_path, options):
     assert "is not whole: no merge makes 2 tokens of its vocabulary" in message
 
 
+def set_end_token(folder: Path, change) -> int:
+    """Change `text_config` in a copy's config.json; returns the right number of the end token."""
+    config = json.loads((folder / "config.json").read_text())
+    right = config["text_config"]["eos_token_id"]
+    change(config["text_config"])
+    (folder / "config.json").write_text(json.dumps(config))
+    return right
+
+
+WRONG_ENDS = {
+    "none, as configs were saved when 2 was the default": lambda text: text.pop("eos_token_id"),
+    "a token that no prompt has": lambda text: text.update(eos_token_id=1),
+    "what fills up short prompts": lambda text: text.update(eos_token_id=0),
+    "the first token": lambda text: text.update(eos_token_id=text["bos_token_id"]),
+    "a word": lambda text: text.update(eos_token_id=256 + ord("c") - 33),
+    "null": lambda text: text.update(eos_token_id=None),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ENDS)
+@pytest.mark.parametrize("name", ["clip_score", "pick_score", "hpsv2_1"])
+def test_a_clip_that_reads_no_prompt_because_of_its_end_token_is_refused(tmp_path, options, name, wrong):
+    copy = Path(shutil.copytree(options[name]["checkpoint"], tmp_path / "copy"))
+    right = set_end_token(copy, WRONG_ENDS[wrong])
+    message = message_of(name, options[name] | {"checkpoint": str(copy)})
+    if wrong == "null":
+        assert "cannot read prompts" in message and "eos_token_id in its config.json is no number" in message
+    else:
+        assert f"eos_token_id in its config.json is not {right}, the tokenizer's end token" in message
+
+
+def test_the_old_end_token_2_means_the_last_of_the_vocabulary_and_scores_the_same(tmp_path, options):
+    copy = Path(shutil.copytree(options["clip_score"]["checkpoint"], tmp_path / "copy"))
+    set_end_token(copy, lambda text: text.update(eos_token_id=2))
+    old = options["clip_score"] | {"checkpoint": str(copy)}
+    check_reward("clip_score", **old)
+    images, prompts = samples.images()[:2], ["a red dog", "a cat"]
+    scores = [load_reward("clip_score", **each).cosines(images, prompts) for each in (old, options["clip_score"])]
+    assert np.array_equal(*scores)
+
+
+@pytest.mark.parametrize("name", ["clip_score", "pick_score"])
+def test_a_text_encoder_of_which_all_words_are_the_same_is_refused(tmp_path, options, name):
+    copy = Path(shutil.copytree(options[name]["checkpoint"], tmp_path / "copy"))
+    weights = load_file(copy / "model.safetensors")
+    words = weights["text_model.embeddings.token_embedding.weight"]
+    weights["text_model.embeddings.token_embedding.weight"] = words[:1].repeat(len(words), 1)
+    save_file(weights, copy / "model.safetensors")
+    message = message_of(name, options[name] | {"checkpoint": str(copy)})
+    assert "returns the same embeddings for different prompts" in message
+
+
+def test_a_tokenizer_of_another_language_is_refused(folder, tmp_path, options):
+    samples.save_bert_tokenizer(tmp_path)
+    entries = (tmp_path / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    other = [f"[other{number}]" if entry[0] != "[" else entry for number, entry in enumerate(entries)]
+    (tmp_path / "vocab.txt").write_text("\n".join(other) + "\n", encoding="utf-8")
+    message = message_of("image_reward", options["image_reward"] | {"tokenizer": str(tmp_path)})
+    assert "returns the same embeddings for different prompts" in message
+    assert "as where the tokenizer is of another language" in message
+
+
+def test_a_reward_without_prompts_takes_a_clip_whose_text_encoder_is_broken(tmp_path, options):
+    copy = Path(shutil.copytree(options["aesthetic"]["clip"], tmp_path / "copy"))
+    set_end_token(copy, WRONG_ENDS["null"])
+    broken = options["aesthetic"] | {"clip": str(copy)}
+    check_reward("aesthetic", **broken)
+    images, prompts = samples.images()[:2], ["", ""]
+    scores = [load_reward("aesthetic", **each).score(images, prompts) for each in (broken, options["aesthetic"])]
+    assert np.array_equal(*scores)
+
+
 @pytest.mark.parametrize("attempt", [check_reward, load_reward])
 def test_without_a_network_a_hubs_model_is_refused_with_what_to_look_at(options, monkeypatch, attempt):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from rsidiff_kedro.core.locations import located
 from rsidiff_kedro.rewards import scoring
+from rsidiff_kedro.rewards.checkpoints import CheckpointError
 from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 from rsidiff_kedro.scenes.plugins.proxy import ProxyReward
@@ -68,16 +69,21 @@ def test_how_a_score_was_made_survives_the_catalogs_parquet(settings, folder, tm
 
 
 @pytest.mark.parametrize("name", ["hpsv2_1", "image_reward"])
-def test_weights_that_are_no_numbers_are_found_in_the_scores(settings, folder, tmp_path, name):
+@pytest.mark.parametrize("sees", [True, False])
+def test_weights_that_are_no_numbers_are_found_in_the_scores_and_of_a_text_encoder_before(
+    settings, folder, tmp_path, name, sees
+):
     path = next((folder / name).glob("*.pt"))
     stored = torch.load(path, weights_only=True)
     tensors = stored.get("state_dict", stored)
-    next(tensor for tensor in tensors.values() if tensor.dim() == 2)[:] = float("nan")
+    spoilt = {True: "visual", False: {"hpsv2_1": "token_embedding", "image_reward": "text_encoder"}[name]}[sees]
+    next(each for key, each in tensors.items() if spoilt in key and each.dim() == 2)[:] = float("nan")
     torch.save(stored, tmp_path / path.name)
     (tmp_path / "config.json").write_text((path.parent / "config.json").read_text())
     section = "hpsv2" if name == "hpsv2_1" else name
     part = getattr(settings, section).model_copy(update={"checkpoint": str(tmp_path)})
-    with pytest.raises(ScoreError, match=f"'{name}' is NaN or infinite for 2 of 2 images, first a"):
+    found = f"'{name}' is NaN or infinite for 2 of 2 images, first a" if sees else "or none that are finite"
+    with pytest.raises(ScoreError if sees else CheckpointError, match=found):
         with_scores(TABLE, IMAGES, [name], settings.model_copy(update={section: part}))
 
 

@@ -134,10 +134,15 @@ def build_network(
         CheckpointError: the weights do not fit; see `check_weights`.
     """
     check_weights(build, weights, path)
+    kind = getattr(torch, dtype)
+    return build_part(build, {name: each.to(kind, copy=True) for name, each in weights.items()})
+
+
+def build_part(build: Callable[[], Network], weights: Mapping[str, Tensor]) -> Network:
+    """Build a frozen network in evaluation mode that has these of its weights, and of the others no content."""
     with torch.device("meta"):
         network = build()
-    kind = getattr(torch, dtype)
-    network.load_state_dict({name: each.to(kind, copy=True) for name, each in weights.items()}, assign=True)
+    network.load_state_dict(weights, strict=False, assign=True)
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name == "position_ids":  # the only kind of buffer that is not stored

@@ -42,6 +42,7 @@ class ClipEncoder(PreferenceModel):
     file_name: ClassVar[str] = "model.safetensors"
     network_class: ClassVar[Any] = CLIPModel
     open_tokenizer: ClassVar[Any] = staticmethod(open_clip_tokenizer)
+    reads_prompt: ClassVar[tuple[str, ...]] = ("text_model.", "text_projection.")
     round_offset: ClassVar[bool] = False
     own_normalization: ClassVar[bool] = True
 
@@ -69,8 +70,7 @@ class ClipEncoder(PreferenceModel):
 
         def embed(batch: list[str]) -> Tensor:
             ids = self.token_ids(batch).to(self.network.device)
-            pooled = self.network.text_model(input_ids=ids).pooler_output
-            return functional.normalize(self.network.text_projection(pooled).float(), dim=-1)
+            return functional.normalize(_project(self.network, ids).float(), dim=-1)
 
         return self._prompts.encode(prompts, prompts, self.computing.micro_batch_size, embed)
 
@@ -101,10 +101,20 @@ class ClipEncoder(PreferenceModel):
         return shortest_side_cropped(image, self.image_size, self.round_offset, self.normalization)
 
     @classmethod
+    def _embed_prompts(cls, network: Any, tokenizer: Any, prompts: list[str]) -> Tensor:
+        ids = torch.tensor(tokenizer(prompts).input_ids)  # without zeros after the end, as a long prompt has none
+        return _project(network, ids.to(network.text_projection.weight.device))
+
+    @classmethod
     def _config(cls, checkpoint: str, revision: str | None) -> CLIPConfig:
         path = expand(checkpoint)
         folder = str(path.parent) if os.path.isfile(path) else checkpoint
         return checkpoints.read_config(CLIPConfig, fetch(folder, CONFIG_FILE, revision))
+
+
+def _project(network: CLIPModel, ids: Tensor) -> Tensor:
+    """Return the embeddings of prompts by their tokens, of any length."""
+    return network.text_projection(network.text_model(input_ids=ids).pooler_output)
 
 
 class ClipScoreReward(ClipEncoder):
@@ -173,6 +183,7 @@ class AestheticReward(ClipEncoder):
     """LAION's aesthetic predictor, version 2: a linear head on CLIP ViT-L/14; it reads no prompt."""
 
     open_tokenizer: ClassVar[Any] = staticmethod(lambda source, vocabulary_size, revision: None)
+    reads_prompt: ClassVar[tuple[str, ...]] = ()
     round_offset: ClassVar[bool] = True
     head_file: ClassVar[str] = "aesthetic-model.pth"
 

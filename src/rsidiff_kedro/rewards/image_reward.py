@@ -66,6 +66,7 @@ class ImageRewardReward(PreferenceModel):
     file_name: ClassVar[str] = "ImageReward.pt"
     network_class: ClassVar[Any] = ImageRewardNetwork
     open_tokenizer: ClassVar[Any] = staticmethod(open_bert_tokenizer)
+    reads_prompt: ClassVar[tuple[str, ...]] = ("text.",)
 
     @torch.no_grad()
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
@@ -95,18 +96,30 @@ class ImageRewardReward(PreferenceModel):
 
     def _read(self, pairs: list[tuple[Tensor, str]]) -> Tensor:
         """Score pairs of an image's states and a prompt: float32 [n]."""
-        text, prompts = self.network.text, [prompt for _, prompt in pairs]
+        states, prompts = torch.stack([states for states, _ in pairs]), [prompt for _, prompt in pairs]
+        first = self._first_states(self.network, self.tokenizer, states, prompts)
+        return (self.network.head(first)[:, 0].float() - MEAN) / STANDARD_DEVIATION
+
+    @classmethod
+    def _embed_prompts(cls, network: Any, tokenizer: Any, prompts: list[str]) -> Tensor:
+        width = network.text.config.encoder_hidden_size
+        blank = torch.zeros(len(prompts), 1, width, dtype=network.text.dtype)
+        return cls._first_states(network, tokenizer, blank, prompts)
+
+    @staticmethod
+    def _first_states(network: Any, tokenizer: Any, states: Tensor, prompts: list[str]) -> Tensor:
+        """Return the text encoder's states of the first token, with an image's states for each prompt: [n, width]."""
+        text = network.text
         limits = {"padding": "max_length", "truncation": True, "max_length": MOST_TOKENS}
-        tokens = self.tokenizer(prompts, return_tensors="pt", **limits).to(text.device)
-        states = torch.stack([states for states, _ in pairs]).to(text.device)
-        first = text(
+        tokens = tokenizer(prompts, return_tensors="pt", **limits).to(text.device)
+        states = states.to(text.device)
+        return text(
             input_ids=tokens.input_ids,
             attention_mask=tokens.attention_mask,
             encoder_hidden_states=states,
             encoder_attention_mask=torch.ones(states.shape[:2], dtype=torch.long, device=text.device),
             is_decoder=False,
         ).last_hidden_state[:, 0]
-        return (self.network.head(first)[:, 0].float() - MEAN) / STANDARD_DEVIATION
 
     @classmethod
     def _most_tokens(cls, config: Any) -> int:

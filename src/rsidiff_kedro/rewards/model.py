@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from rsidiff_kedro.rewards.checkpoints import build_network, check_weights, read_weights
+from rsidiff_kedro.core.untrusted.loading import loading, reason
+from rsidiff_kedro.core.untrusted.network_weights import TRIED, tells_apart
+from rsidiff_kedro.rewards.checkpoints import build_network, build_part, check_weights, read_weights
 from rsidiff_kedro.rewards.image_processor import read_normalization
 from rsidiff_kedro.rewards.preprocessing import OPENAI, Normalization
 from rsidiff_kedro.rewards.settings import Computing
-from rsidiff_kedro.rewards.sources import check_source, describe, fetch
+from rsidiff_kedro.rewards.sources import CheckpointError, check_source, describe, fetch
 
 
 class PreferenceModel(ABC):
@@ -23,6 +26,7 @@ class PreferenceModel(ABC):
         file_name: of the weights, in a folder and on the hub.
         network_class: called with the configuration.
         open_tokenizer: called with source, size of the vocabulary, and revision of a hub id.
+        reads_prompt: beginnings of the names of the weights that read a prompt; none if no prompt is read.
         own_normalization: whether images are normalized as the checkpoint's image processor says, not as published.
     """
 
@@ -31,6 +35,7 @@ class PreferenceModel(ABC):
     file_name: ClassVar[str]
     network_class: ClassVar[Any]
     open_tokenizer: ClassVar[Any]
+    reads_prompt: ClassVar[tuple[str, ...]]
     own_normalization: ClassVar[bool] = False
 
     def __init__(
@@ -45,7 +50,8 @@ class PreferenceModel(ABC):
             computing: device, dtype, micro_batch_size; see `Computing`.
 
         Raises:
-            CheckpointError: the checkpoint or the tokenizer is missing, broken or of another model.
+            CheckpointError: the checkpoint or the tokenizer is missing, broken or of another model, or the network
+                tells no prompts apart.
         """
         self.computing = Computing(**computing)
         checkpoint, tokenizer, tokenizer_revision = self._sources(checkpoint, tokenizer, revision)
@@ -56,6 +62,7 @@ class PreferenceModel(ABC):
         self.tokenizer = self.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
         self.image_size: int = config.vision_config.image_size
         self.normalization = self._normalization(checkpoint, revision, self.image_size)
+        self._check_prompts(self.network, self.tokenizer, path)
         computed = self.computing.model_dump() | {"device": self.computing.place.type}
         self.record = {**describe(checkpoint, revision, path), "tokenizer": tokenizer, **computed}
         if self.normalization != OPENAI:
@@ -65,17 +72,47 @@ class PreferenceModel(ABC):
     def check(
         cls, checkpoint: str | None = None, tokenizer: str | None = None, revision: str | None = None, **_: Any
     ) -> None:
-        """Raise CheckpointError if the model cannot be opened, as far as a second's check finds out.
+        """Raise CheckpointError if the model cannot be opened, as far as a check of seconds finds out.
 
-        Downloads only the small files of a hub's model that is not cached.
+        Of the network only the text encoder reads anything. Downloads only the small files of a hub's model that is not
+        cached.
         """
         checkpoint, tokenizer, tokenizer_revision = cls._sources(checkpoint, tokenizer, revision)
         path = check_source(checkpoint, cls.file_name, revision)
         config = cls._config(checkpoint, revision)
+        weights = cls._weights(path) if path is not None else {}
         if path is not None:
-            check_weights(lambda: cls.network_class(config), cls._weights(path), path)
-        cls.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
+            check_weights(lambda: cls.network_class(config), weights, path)
+        opened = cls.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
         cls._normalization(checkpoint, revision, config.vision_config.image_size)
+        if path is not None:
+            read = {name: each.float() for name, each in weights.items() if name.startswith(cls.reads_prompt)}
+            cls._check_prompts(build_part(lambda: cls.network_class(config), read), opened, path)
+
+    @classmethod
+    @torch.no_grad()
+    def _check_prompts(cls, network: Any, tokenizer: Any, path: Path) -> None:
+        """Raise CheckpointError if the part of a network that reads prompts tells none apart."""
+        if not cls.reads_prompt:
+            return
+
+        def refuse(error: Exception) -> CheckpointError:
+            return CheckpointError(
+                f"the text encoder of {str(path)!r} cannot read prompts ({reason(error, 120)}), as where "
+                "text_config.eos_token_id in its config.json is no number; correct it, or save the model again"
+            )
+
+        with loading(refuse):
+            apart = tells_apart(cls._embed_prompts(network, tokenizer, [cls.clean(prompt) for prompt in TRIED]))
+        if not apart:
+            end = tokenizer.eos_token_id
+            cause = "the tokenizer is of another language"
+            if end is not None:
+                cause = f"text_config.eos_token_id in its config.json is not {end}, the tokenizer's end token"
+            raise CheckpointError(
+                f"the text encoder of {str(path)!r} returns the same embeddings for different prompts, or none "
+                f"that are finite, as where {cause}; correct that, or give the official files"
+            )
 
     @classmethod
     def token_counts(
@@ -96,6 +133,11 @@ class PreferenceModel(ABC):
         opened = cls.open_tokenizer(tokenizer, config.text_config.vocab_size, tokenizer_revision)
         rows = opened([cls.clean(prompt) for prompt in prompts], truncation=False, verbose=False).input_ids
         return [len(row) for row in rows], cls._most_tokens(config)
+
+    @classmethod
+    @abstractmethod
+    def _embed_prompts(cls, network: Any, tokenizer: Any, prompts: list[str]) -> Tensor:
+        """Return what a network, of which the weights of `reads_prompt` suffice, makes of clean prompts: [n, d]."""
 
     @staticmethod
     def clean(prompt: str) -> str:

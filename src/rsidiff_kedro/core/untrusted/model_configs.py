@@ -44,7 +44,8 @@ def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
         files = config.get("fast_tokenizer_files", [])
         if not isinstance(files, list) or not all(isinstance(name, str) and _is_beside(name) for name in files):
             return (
-                "names tokenizer files (fast_tokenizer_files) that do not lie beside it, or are hidden; remove the entry"
+                "names tokenizer files (fast_tokenizer_files) that do not lie beside it, or are hidden; "
+                "remove the entry"
             )
         named = [name for name in _PLACES if config.get(name) and not isinstance(config[name], dict)]
         if named:

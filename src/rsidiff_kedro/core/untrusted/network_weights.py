@@ -1,15 +1,24 @@
-"""Say how the tensors that a file holds differ from those of a network."""
+"""Say how the tensors that a file holds differ from those of a network, and whether it reads prompts."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Types of weights, in safetensors' words; narrower ones need scales, which the networks here do not read."""
 _ZERO_IF_UNUSED = re.compile(r"(^|\.)token_type_embeddings\.weight$")
 """RoBERTa and its kin never had such embeddings; transformers' conversion puts zeros there."""
+
+TRIED = ("a c", "a d", "b c", "b d")
+"""Prompts of letters, which every vocabulary has: whichever token is read alone, two of them are the same."""
+
+
+def tells_apart(embeddings: Tensor) -> bool:
+    """Tell whether the embeddings of several prompts, along the first axis, are finite and all different."""
+    rows = embeddings.flatten(1).float()
+    return bool(rows.isfinite().all()) and len(rows.unique(dim=0)) == len(rows)
 
 
 def is_zero(weight: Any) -> bool:
