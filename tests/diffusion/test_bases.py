@@ -56,6 +56,9 @@ def test_a_folder_may_be_moved_and_makes_the_same_adapter_elsewhere(model_folder
     adapters = trained(ModelSettings(base=str(before / "models/sd")))
     shutil.move(before, after)
     place = str(after / "models/sd")
+    for name in (".DS_Store", ".cache/huggingface/download/model_index.json.metadata", "unet/.git/index"):
+        (Path(place) / name).parent.mkdir(parents=True, exist_ok=True)
+        (Path(place) / name).write_text("what a download and other programs leave")
     for adapter, again in zip(adapters, trained(ModelSettings(base=place)), strict=True):
         check_base(adapter, place, None, "my adapter")
         assert adapter_json(again) == adapter_json(adapter)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.tensor_rows import Rows, TensorRows, select_rows
+from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 
 IMAGE_COLUMNS = (
     "file_name",
@@ -64,6 +65,8 @@ class ImageFiles(Sequence[Image.Image]):
             with Image.open(path, formats=["PNG"]) as image:
                 return image.convert("RGB")
         except IMAGE_ERRORS as error:
+            if is_pointer(path):
+                raise ImageFileError(f"{path}: no image, but {POINTER}") from None
             raise ImageFileError(f"{path}: not a readable PNG ({error}); make the image set anew") from error
 
 

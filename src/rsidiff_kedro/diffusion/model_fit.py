@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from rsidiff_kedro.core.untrusted.loading import DAMAGE, loading, reason
 from rsidiff_kedro.core.untrusted.network_weights import TRIED, tells_apart
-from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary
+from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary, pointer_in
 from rsidiff_kedro.diffusion.bases import ModelError
-from rsidiff_kedro.diffusion.model_folder import config_of, read_object
+from rsidiff_kedro.diffusion.model_folder import check_pointer, config_of, read_object
 
 PURPOSES = {9: "inpainting", 8: "editing images by instructions", 7: "upscaling", 5: "generating from depth"}
 """The use of a UNet that generates latents of four channels, by the channels that it reads."""
@@ -72,6 +72,7 @@ def check_tokenizers(folder: Path, components: Mapping[str, Any]) -> None:
 
 @lru_cache(maxsize=16)
 def _check_tokenizer(component: Path, kind: Any, files: tuple[Any, ...]) -> None:
+    check_pointer(pointer_in(component) or component)
     problem = f"model.base: the tokenizer in {str(component)!r}"
     with loading(lambda error: ModelError(f"{problem} cannot be opened ({reason(error)}); save it again")):
         tokenizer = kind.from_pretrained(component, trust_remote_code=False)

@@ -14,6 +14,7 @@ from torch import nn
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, leads_elsewhere, names_foreign_code
 from rsidiff_kedro.core.untrusted.paths import lies_inside
+from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 from rsidiff_kedro.diffusion.bases import ModelError
 
 # Every stage opens models; the libraries' progress bars would hide the stages' own.
@@ -103,6 +104,7 @@ def _matches(pattern: str, value: Any) -> bool:
 
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object of a pipeline, or raise ModelError."""
+    check_pointer(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -112,6 +114,12 @@ def read_object(path: Path) -> dict[str, Any]:
             f"model.base: {str(path)!r} is not JSON of a pipeline ({error}); save the pipeline again"
         ) from error
     return content
+
+
+def check_pointer(path: Path) -> None:
+    """Raise ModelError if a file of a pipeline is a git-lfs pointer."""
+    if is_pointer(path):
+        raise ModelError(f"model.base: {str(path)!r} is {POINTER}")
 
 
 def component_class(name: str, library: str, kind: str) -> type[Any]:

@@ -19,7 +19,14 @@ from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
 from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero, lost_weights
 from rsidiff_kedro.diffusion.bases import ModelError
-from rsidiff_kedro.diffusion.model_folder import check_components, component_class, parts_of, weight_files, weight_index
+from rsidiff_kedro.diffusion.model_folder import (
+    check_components,
+    check_pointer,
+    component_class,
+    parts_of,
+    weight_files,
+    weight_index,
+)
 
 _NOT_READ = re.compile(r"(^|\.)position_ids$")
 """Of whole numbers; text encoders stored them once, and the libraries ignore them."""
@@ -37,6 +44,7 @@ def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
     """Return a network's tensors by name; raise ModelError if a file is cut or lost pages, or an index does not fit."""
     stored, places = dict[str, Stored](), dict[str, str]()
     for path in weight_files(component, kind):
+        check_pointer(path)
         try:
             with safe_open(path, "pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118

@@ -20,7 +20,7 @@ from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
 from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
 from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, lost_weights
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
-from rsidiff_kedro.rewards.sources import CONFIG_FILE, CheckpointError
+from rsidiff_kedro.rewards.sources import CONFIG_FILE, CheckpointError, check_pointer
 
 Network = TypeVar("Network", bound=nn.Module)
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -54,6 +54,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise CheckpointError(f"{str(path)!r} is empty; download it again")
+    check_pointer(path)
     try:
         return load_file(path) if path.suffix == ".safetensors" else load_torch_file(path, mmap=True)
     except ForeignObjectError as error:
@@ -160,6 +161,7 @@ def read_config(kind: Any, path: Path) -> Any:
     def refuse(error: Exception) -> CheckpointError:
         return CheckpointError(f"{str(path)!r} is no {kind.__name__} ({reason(error, 120)}); save the model again")
 
+    check_pointer(path)
     with loading(refuse):
         content = json.loads(path.read_text(encoding="utf-8"))
     if names_foreign_code(content):

@@ -9,7 +9,13 @@ from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.rewards.preprocessing import OPENAI, Normalization
 from rsidiff_kedro.rewards.settings import VIT_L_14
-from rsidiff_kedro.rewards.sources import PREPROCESSOR_FILE, PROCESSOR_FILE, CheckpointError, fetch_if_any
+from rsidiff_kedro.rewards.sources import (
+    PREPROCESSOR_FILE,
+    PROCESSOR_FILE,
+    CheckpointError,
+    check_pointer,
+    fetch_if_any,
+)
 
 _KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")
 """Beginnings of the names that transformers gave the only class that is followed."""
@@ -78,6 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{str(path)!r} is no image processor's JSON ({reason(error, 120)}); download or save it again"
         )
 
+    check_pointer(path)
     with loading(refuse):
         content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):

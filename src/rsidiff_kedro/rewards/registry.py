@@ -75,7 +75,7 @@ def check_files(names: Iterable[str], settings: RewardsSettings) -> None:
 
 
 def check_reward(name: str, **options: Any) -> None:
-    """Raise the errors of `load_reward` within a second and without computing."""
+    """Raise the errors of `load_reward` within seconds; of the network at most the text encoder computes."""
     _check(REWARDS, load_reward, name, options)
 
 

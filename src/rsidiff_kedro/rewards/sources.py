@@ -16,6 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import Location, expand, is_path
+from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 
 CONFIG_FILE = "config.json"
 """Of transformers: part of a model in its format, or next to a `.pt` of another size than the official one."""
@@ -74,6 +75,12 @@ def fetch_if_any(source: str, file_name: str, revision: str | None = None) -> Pa
         if try_to_load_from_cache(source, file_name, revision=pinned(source, revision)) is _CACHED_NO_EXIST:
             return None  # the hub said so before
         raise
+
+
+def check_pointer(path: Path) -> None:
+    """Raise CheckpointError if a file is a git-lfs pointer."""
+    if is_pointer(path):
+        raise CheckpointError(f"{str(path)!r} is {POINTER}")
 
 
 def _local_file(source: str, file_name: str) -> Path | None:

@@ -11,8 +11,8 @@ from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.locations import expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
-from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges
-from rsidiff_kedro.rewards.sources import CheckpointError
+from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, pointer_in
+from rsidiff_kedro.rewards.sources import CheckpointError, check_pointer
 
 
 def open_clip_tokenizer(source: str, vocabulary_size: int, revision: str | None = None) -> CLIPTokenizerFast:
@@ -58,6 +58,7 @@ def _open(
         if not folder.is_dir():
             commit = pinned(source, revision)
             folder = Path(snapshot_download(source, revision=commit, allow_patterns=TOKENIZER_PATTERNS))
+        check_pointer(pointer_in(folder) or folder)
         elsewhere = tokenizer_leads_elsewhere(folder)
         if elsewhere is not None:
             raise CheckpointError(elsewhere)

@@ -29,6 +29,7 @@ from rsidiff_kedro.core.untrusted.lost_pages import (
     find_lost_scan,
     find_zeros,
 )
+from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"})
 """Formats by content; Pillow would hand others, such as PostScript, to programs of the machine."""
@@ -190,6 +191,8 @@ def _formats() -> tuple[str, ...]:
 
 def _use(path: Path, use: Callable[[Image.Image], T]) -> T:
     """Apply a function to an open image; Pillow's errors about broken ones become ImageReadError."""
+    if is_pointer(path):
+        raise ImageReadError(f"{path}: no image, but {POINTER}")
     try:
         try:
             return _open(path, path, use)

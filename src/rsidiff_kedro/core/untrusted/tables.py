@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from rsidiff_kedro.core.untrusted.loading import reason
+from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 from rsidiff_kedro.core.untrusted.text_tables import (
     ColumnError,
     MissingColumnError,
@@ -63,6 +64,7 @@ def read_rows(path: Path, columns: Sequence[str], separator: str | None = None) 
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise TableError(f"unknown kind of table {suffix!r}; use one of {', '.join(SUFFIXES)}")
+    _check_pointer(path)
     if suffix == ".parquet":
         return Table(_read_named_parquet(path, wanted))
     try:
@@ -81,7 +83,13 @@ def read_parquet(path: Path) -> pd.DataFrame:
     Raises:
         TableError: the file cannot be read.
     """
+    _check_pointer(path)
     return _read_parquet(path, None)[0]
+
+
+def _check_pointer(path: Path) -> None:
+    if is_pointer(path):  # as text it would be three rows
+        raise TableError(f"it is {POINTER}")
 
 
 def text_columns(path: Path, names: Sequence[str]) -> list[str]:

@@ -3,15 +3,28 @@
 import json
 import re
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from transformers import CLIPTokenizer
+
+from rsidiff_kedro.core.untrusted.pointers import is_pointer
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 """A token for a byte, of vocabularies that have one for each."""
 _MARK = re.compile(r"<[^<>]*>(?:</w>)?")
 _MOST_WITHOUT = 0.1
 """Share of a vocabulary of other pairs of bytes than CLIP's that no merge may make."""
+
+
+_VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+"""Files that are read where there is no tokenizer.json."""
+
+
+def pointer_in(folder: Path) -> Path | None:
+    """Return the first file of a tokenizer that is a git-lfs pointer in place of what is read; else None."""
+    names = ("tokenizer.json",) if (folder / "tokenizer.json").is_file() else _VOCABULARIES
+    return next((folder / name for name in names if is_pointer(folder / name)), None)
 
 
 def has_vocabulary(tokenizer: Any) -> bool:

@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard, hf_hub_download, is_offline_mode, snaps
 import datasets
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
+from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_classes, read_rows
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
@@ -87,6 +88,8 @@ def open_data_set(
                 f"{name}: its file {path!r} lies elsewhere, or is hidden; put the file itself into the "
                 "data set under a name without a dot before it, or remove its name"
             )
+        if is_folder and is_pointer(Path(path)):
+            raise PromptSourceError(f"{path}: it is {POINTER}")
     tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
     if is_folder:
