@@ -214,7 +214,7 @@ def test_a_folder_named_as_a_shipped_model_is_neither_opened_nor_counted(
     assert (model_source("scenes"), key("model", "model.base")) == (source, before)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert (model_source("scenes"), key("model", "model.base")) == (source, before)
-    assert before["model.base"] == "scenes"
+    assert before["model.base"] == f"scenes ({base_record('scenes', None)['base_fingerprint']})"
 
 
 def test_a_project_may_be_moved(key: Key, project: Path, tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def test_images_of_other_prompts_are_not_paired_until_the_base_has_them_too(proj
         (("models/sd (12ab)", None), ("/elsewhere/sd (12ab)", None), True),
         (("o/m (aaaa)", None), ("o/m (bbbb)", None), False),
         (("o/m", None), ("o/m", "aaaa"), False),  # whose commit nobody knows
-        (("scenes", None), ("scenes", None), True),
+        (("scenes (12ab)", None), ("scenes (12ab)", None), True),
+        (("scenes (12ab)", None), ("scenes (34cd)", None), False),  # it comes with a package, which was upgraded
     ],
 )
 def test_a_base_model_counts_by_its_content(

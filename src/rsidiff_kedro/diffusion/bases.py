@@ -53,7 +53,7 @@ def base_record(base: str, revision: str | None) -> dict[str, str | None]:
 
     Returns:
         `base_model`; `revision`, of a hub id the commit, or what was given if nobody knows the commit; and
-        `base_fingerprint`, if it has one.
+        `base_fingerprint` of a folder or a shipped model, if it has one.
     """
     content = _content(base, revision)
     if base not in BASES and not os.path.isabs(_place(base)):
@@ -102,7 +102,9 @@ def _other(trained_on: str, content: str, base: str, revision: str | None, found
             f"model.revision={content}, or run all rounds again"
         )
     cure = f"set model.base={trained_on} and model.revision={content}"
-    if not is_commit(content):
+    if trained_on in BASES and _content(trained_on, None) == content:
+        cure = f"set model.base={trained_on}"
+    elif not is_commit(content):
         cure = "give that model again"
     return (
         f"the base model {trained_on!r} with the content {content}, but model.base is {base!r}"

@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 from rsidiff_kedro.core.errors import InputError
@@ -35,14 +36,14 @@ def content_of(found: Found, asks_hub: bool = True, times: bool = True) -> str |
 
     Returns:
         The commit of a hub id, else the fingerprint of a file or folder, joined by + with those of the files that are
-        read with it. None if it is unknown, decides no result, or comes with this package, as each key counts that.
+        read with it. None if it is unknown, or decides no result.
     """
     mark = found.mark
     if not isinstance(mark, Location) or not mark.content:
         return None
     shipped = mark.shipped(str(found.value)) if mark.shipped is not None else None
     if shipped is not None:
-        return None if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped, times, mark.hidden)
+        return _of_package(shipped) if shipped.is_relative_to(_PACKAGE) else fingerprint(shipped, times, mark.hidden)
     place = Path(found.value)
     if not place.is_absolute():
         return commit_of(str(found.value), found.revision, mark.hub) if asks_hub else None
@@ -82,6 +83,10 @@ def fingerprint(path: Path, times: bool = True, hidden: bool = False) -> str:
         value = f"{stat.st_size} {changed}{_samples(entry, stat.st_size)}" if large else _content(entry, path)
         digest.update(_line(entry.relative_to(path), value))
     return digest.hexdigest()[:12]
+
+
+_of_package = cache(fingerprint)
+"""Of what comes with this package, which does not change while a process runs."""
 
 
 def _samples(file: Path, size: int) -> str:

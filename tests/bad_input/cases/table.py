@@ -10,7 +10,7 @@ from cases.command import ROOT
 PATH = ROOT / "docs" / "bad-input.md"
 NAMES = {
     r"\d{4}-\d\d-\d\dT[\d.]+Z": "<version>",
-    r"\b(digest|says) [0-9a-f]{12}\b": r"\1 <digest>",
+    r"\b(digest|says|content|with) [0-9a-f]{12}\b": r"\1 <digest>",
     r"x{20,}": "xxx…",
     r"(Duplicate keys found in) \S+ and \S+:": r"\1 <two files>:",
     r"\[Errno \d+\] ": "",
