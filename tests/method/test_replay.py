@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TRAINING_COLUMNS, TrainingSet
 from rsidiff_kedro.method.replay import weighted_images, with_replay
@@ -67,6 +68,12 @@ def test_images_without_latents_are_no_training_set() -> None:
     images = image_set(1)
     with pytest.raises(ValueError, match="needs images with latents"):
         weighted_images(ImageSet(images.metadata, images.images), images.metadata.assign(weight=1.0), 1)
+
+
+def test_weights_of_other_images_are_refused() -> None:
+    weights = pd.DataFrame({"image_id": ["4_2", "4_9"], "weight": [0.5, 1.5]})
+    with pytest.raises(InputError, match="1 of 2 rows are of no image of the set, '4_9' first, so they are of other"):
+        weighted_images(image_set(4), weights, 4)
 
 
 def test_without_replay_a_round_is_trained_on_its_own_images() -> None:

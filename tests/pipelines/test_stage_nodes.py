@@ -7,6 +7,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from rsidiff_kedro.core.adapter import Adapter
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.prompt_table import prompt_table
 from rsidiff_kedro.diffusion.opening import load_model
@@ -201,3 +202,5 @@ def test_only_kept_images_are_weighed_in_the_order_in_which_they_were_generated(
         images, selection, scene_images(scenes, 2, seed=1), WeightingSettings(features="proxy"), REWARDS, MODEL
     )
     assert weights["image_id"].tolist() == [f"p{number}_1" for number in range(60)]
+    with pytest.raises(InputError, match="60 of 60 rows are of no image of the set, 'p59_1' first"):
+        kept_images(images.select([0]), selection.replace("p0_1", "p0_2"))

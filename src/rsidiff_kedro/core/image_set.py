@@ -113,6 +113,21 @@ class ImageSet:
         latents = None if self.latents is None else select_rows(self.latents, rows)
         return ImageSet(self.metadata.iloc[rows].reset_index(drop=True), images, latents)
 
+    def rows_of(self, image_ids: pd.Series) -> np.ndarray:
+        """Return the positions of the images with these ids, in the order of the set.
+
+        Raises:
+            InputError: an id is none of the set's.
+        """
+        other = image_ids[~image_ids.isin(self.metadata["image_id"])]
+        if len(other):
+            raise InputError(
+                f"{len(other)} of {len(image_ids)} rows are of no image of the set, {other.iloc[0]!r} first, so they "
+                "are of other images; make them again of these, with all that follows"
+            )
+        found: np.ndarray = self.metadata["image_id"].isin(image_ids).to_numpy().nonzero()[0]
+        return found
+
     def without_latents(self) -> "ImageSet":
         """Return the same images for a purpose that trains on none of them."""
         return replace(self, latents=None)

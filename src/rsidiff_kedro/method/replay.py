@@ -19,10 +19,13 @@ def weighted_images(images: ImageSet, weights: pd.DataFrame, round_number: int) 
         images: of the round, with latents.
         weights: one row per kept image: image_id and weight.
         round_number: recorded with each image.
+
+    Raises:
+        InputError: a weight is of no image of the round.
     """
     if images.latents is None:
         raise ValueError("a training set needs images with latents")
-    rows = images.metadata["image_id"].isin(weights["image_id"]).to_numpy().nonzero()[0]
+    rows = images.rows_of(weights["image_id"])
     # Early dropping's columns say the same of all kept images, and other rounds may have none.
     other = images.metadata.columns.intersection(["file_name", "early_reward", "dropped"])
     metadata = images.metadata.drop(columns=other).iloc[rows].reset_index(drop=True)

@@ -69,6 +69,9 @@ def _denoised(images: ImageSet) -> ImageSet:
 
 
 def kept_images(images: ImageSet, selection: pd.DataFrame) -> ImageSet:
-    """Return the images that preference selection keeps, in the order in which they were generated."""
-    kept = selection.loc[selection["kept"], "image_id"]
-    return images.select(images.metadata["image_id"].isin(kept).to_numpy().nonzero()[0])
+    """Return the images that preference selection keeps, in the order in which they were generated.
+
+    Raises:
+        InputError: the selection keeps what is no image of the set.
+    """
+    return images.select(images.rows_of(selection.loc[selection["kept"], "image_id"]))
