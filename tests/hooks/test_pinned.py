@@ -1,6 +1,7 @@
 """Data without versions and named versions: what is reused is what was made, in this project's session and Kedro's."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,14 @@ import click
 import pandas as pd
 import pytest
 from kedro.framework.session import KedroSession
+from kedro.io import DataCatalog
+from kedro.io.core import Version
+from kedro.pipeline import Pipeline, node
 from kedro.runner import AbstractRunner, ParallelRunner, SequentialRunner, ThreadRunner
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.hooks.pinned import LoadVersionError, UnversionedError
+from rsidiff_kedro.datasets import AdapterDataset
+from rsidiff_kedro.hooks.pinned import LoadVersionError, UnversionedError, check_hidden_versions
 from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.hooks.supported_runner import RunnerError
@@ -91,6 +96,28 @@ def test_a_dataset_without_versions_is_refused_where_versions_lie(
     with pytest.raises(error, match=r"collected_prompts has no versions in catalog.yml, but 2 versions of it lie in"):
         run(session, **options)
     assert {path: path.stat().st_mtime_ns for path in (project / "data").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("options", [COLLECT, FILTER], ids=["saved", "read"])
+def test_a_dataset_with_versions_is_refused_where_a_copy_without_lies(
+    run: Run, unversioned: Path, project: Path, options: dict[str, Any]
+) -> None:
+    run(**COLLECT)
+    (project / "conf/test/catalog.yml").unlink()
+    with pytest.raises(click.ClickException, match=r"collected_prompts has versions in .* but a copy without"):
+        run(**options)
+    assert unversioned.is_file()
+
+
+@pytest.mark.parametrize(("files", "is_refused"), [([], False), (["2026/a/x"], False), ([".x"], False), (["x"], True)])
+def test_a_folder_with_versions_holds_nothing_but_folders(tmp_path: Path, files: list[str], is_refused: bool) -> None:
+    for name in ["a/2026/a/adapter.json", *(f"a/{name}" for name in files)]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    catalog = DataCatalog({"a": AdapterDataset(filepath=str(tmp_path / "a"), version=Version(None, "2027"))})
+    pipeline = Pipeline([node(len, "a", "b")])
+    with pytest.raises(UnversionedError, match="a has versions") if is_refused else nullcontext():
+        check_hidden_versions(pipeline, catalog)
 
 
 def test_kedros_session_resumes_what_has_versions(run: Run, project: Path) -> None:

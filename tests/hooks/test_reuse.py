@@ -112,7 +112,7 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_says_so(run: Run, cap
 
 def test_the_number_of_threads_counts_for_what_trains_alone(tmp_path: Path) -> None:
     hooks = ReuseHooks(tmp_path)
-    hooks._catalog, hooks._run_id = DataCatalog({}), "1"
+    hooks._run_id = "1"
     steps = [node(list, None, name, name=name, tags=tags) for name, tags in {"a": [], "b": [TRAINS]}.items()]
     keys = []
     for threads in (None, 1, 2):

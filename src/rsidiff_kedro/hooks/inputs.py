@@ -8,7 +8,7 @@ import pandas as pd
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import AbstractVersionedDataset, CatalogProtocol
+from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
@@ -51,7 +51,7 @@ class InputHooks:
         self._records = Records(root / loader["globals"]["data"] / RECORDS)
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Check the requirements of the stages that run, and load each input once; images are only listed.
 
         A run that reuses every step needs nothing.
@@ -75,7 +75,7 @@ class InputHooks:
         names = sorted(name for name in pipeline.inputs() if not is_parameter(name))
         missing = [name for name in names if not _exists(name, catalog)]
         if missing:
-            raise MissingInputError(_how_to_make(missing, catalog, run_params.get("load_versions") or {}))
+            raise MissingInputError(_how_to_make(missing))
         model, rounds = self._parameters.model, {_round_of(node.namespace or "") for node in pipeline.nodes}
         tables: dict[str, pd.DataFrame] = {}
         for name in names:
@@ -107,12 +107,9 @@ def _exists(name: str, catalog: CatalogProtocol) -> bool:
     return dataset is not None and bool(dataset.exists())
 
 
-def _how_to_make(missing: list[str], catalog: CatalogProtocol, load_versions: dict[str, str]) -> str:
+def _how_to_make(missing: list[str]) -> str:
     name = missing[0]
     others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
-    dataset = catalog.get(name)
-    if name in load_versions and isinstance(dataset, AbstractVersionedDataset):
-        return f"{name} has no version {load_versions[name]!r}{others}; --load-versions takes a folder's name below it"
     makers = [each for each in sorted(pipelines) if name in pipelines[each].all_outputs() and each != "__default__"]
     cure = f"run what makes it first: kedro run --pipelines={makers[0]}" if makers else "raise rounds"
     return f"{name}, which the run reads, does not exist{others}; {cure}"

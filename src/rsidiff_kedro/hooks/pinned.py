@@ -27,8 +27,8 @@ class SharedPlaceError(InputError):
 
 
 def check_load_versions(load_versions: Mapping[str, str], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    """Raise LoadVersionError unless each named dataset is an input of the pipeline that runs, and has versions."""
-    for name in load_versions:
+    """Raise LoadVersionError unless each named dataset is an input of the pipeline that runs, and has that version."""
+    for name, version in load_versions.items():
         if name in pipeline.all_outputs():
             raise LoadVersionError(
                 f"--load-versions names {name!r}, which this run makes itself; to read that version, run a part that "
@@ -39,10 +39,17 @@ def check_load_versions(load_versions: Mapping[str, str], pipeline: Pipeline, ca
                 f"--load-versions names {name!r}, which no step of this run reads; give a dataset that it reads, or "
                 "leave it out"
             )
-        if not _has_versions(catalog.get(name)):
+        dataset = catalog.get(name)
+        if dataset is None or not _has_versions(dataset):
             raise LoadVersionError(
                 f"--load-versions names {name!r}, which has no versions, so what lies there would be read instead; set "
                 "`versioned: true` in catalog.yml, or leave it out"
+            )
+        if not dataset.exists():
+            found = sorted(each.parent.name for each in versions_in(Path(dataset._filepath)))
+            raise LoadVersionError(
+                f"{name} has no version {version!r}; --load-versions takes a folder's name below it, and "
+                f"{f'the newest of {len(found)} is {found[-1]}' if found else 'there is none'}"
             )
 
 
@@ -59,11 +66,18 @@ def check_unversioned(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
 
 
 def check_hidden_versions(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    """Raise UnversionedError if versions lie where a dataset without versions would be read or saved."""
+    """Raise UnversionedError if versions lie where a dataset without versions belongs, or the reverse."""
     for name in sorted(each for each in pipeline.datasets() if each in catalog and not is_parameter(each)):
         dataset = catalog.get(name)
         place = getattr(dataset, "_filepath", None)
-        if place is None or _has_versions(dataset) or getattr(dataset, "_protocol", "file") != "file":
+        if place is None or getattr(dataset, "_protocol", "file") != "file":
+            continue
+        if _has_versions(dataset):
+            if _is_plain(Path(place)):
+                raise UnversionedError(
+                    f"{name} has versions in catalog.yml, but a copy without versions lies in {place}; move that away, "
+                    "set `versioned: false` for it, or give it another filepath"
+                )
             continue
         found = versions_in(Path(place))
         if found:
@@ -72,6 +86,13 @@ def check_hidden_versions(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
                 f"{name} has no versions in catalog.yml, but {versions} of it lie in {place}; set `versioned: true` "
                 "for it, or give it another filepath"
             )
+
+
+def _is_plain(place: Path) -> bool:
+    """Tell whether a file, or a folder that holds more than folders of versions and hidden files, lies at a place."""
+    if not place.is_dir():
+        return place.exists()
+    return any(each.is_file() and not each.name.startswith(".") for each in place.iterdir())
 
 
 def check_places(pipeline: Pipeline, catalog: CatalogProtocol) -> None:

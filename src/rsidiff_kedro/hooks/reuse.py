@@ -9,7 +9,7 @@ make, and the newest version, with a warning, only where that does not exist.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ from typing import Any
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import AbstractVersionedDataset, CatalogProtocol
-from kedro.io.core import Version, is_parameter
+from kedro.io import CatalogProtocol
+from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from tqdm import tqdm
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
-from rsidiff_kedro.datasets.folder import FolderDataset
 from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
 from rsidiff_kedro.hooks.dataset_options import options_of
@@ -37,6 +36,7 @@ from rsidiff_kedro.hooks.pinned import (
     check_places,
     check_unversioned,
 )
+from rsidiff_kedro.hooks.saved import Saved
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines.stage import TRAINS
@@ -79,12 +79,11 @@ class ReuseHooks:
         self._asked_device = self._device = ""
         self._keyed = KeyedParameters()
         self._threads: int | None = None
-        self._catalog: CatalogProtocol | None = None
+        self._saved = Saved()
         self._reuse = False
         self._run_id = ""
         self._active: Unfinished | None = None
         self._content: dict[str, tuple[str, str]] = {}
-        self._checked: dict[tuple[str, str], str] = {}
         self._planned: dict[str, Record] = {}
         self._unfinished: dict[str, Unfinished] = {}
         self._reported: set[str] = set()
@@ -108,9 +107,9 @@ class ReuseHooks:
 
         Raises:
             RunnerError: the runner is not supported.
-            LoadVersionError: a version is named of a dataset that the run does not read, or makes itself, or
-                that has none.
-            UnversionedError: versions lie where data without versions would be read or saved, or Kedro's own runner
+            LoadVersionError: a version is named of a dataset that the run does not read, or makes itself, or that
+                does not have it.
+            UnversionedError: versions lie where data without versions belong, or the reverse, or Kedro's own runner
                 would skip steps whose outputs cannot be trusted.
             SharedPlaceError: two outputs have one place on disk.
             ClockError: an earlier run has the run's version.
@@ -124,10 +123,11 @@ class ReuseHooks:
         if runner != RUNNER and run_params["only_missing_outputs"]:
             check_unversioned(pipeline, catalog)
         commit_of.cache_clear()
-        self._planned, self._unfinished, self._content, self._checked = {}, {}, {}, {}
+        self._planned, self._unfinished = {}, {}
         self._reported, self._foreseen, self._reused = set(), 0, 0
-        self._catalog, self._reuse = catalog, bool(run_params["only_missing_outputs"])
         self._run_id = str(run_params["run_id"])
+        self._reuse = bool(run_params["only_missing_outputs"])
+        self._saved = Saved(catalog, self._run_id, load_versions.keys())
         if self._records.has_version(self._run_id):
             raise ClockError(
                 f"the clock says {self._run_id}, when an earlier run began, so both would have one version; set the "
@@ -135,7 +135,7 @@ class ReuseHooks:
             )
         self._find_inputs(pipeline, load_versions)
         for node in pipeline.nodes:
-            self._pin(node.outputs, self._run_id)
+            self._saved.pin(node.outputs, self._run_id)
         _set_complete(False)
         if self._reuse:
             self._preview(pipeline)
@@ -159,53 +159,56 @@ class ReuseHooks:
         """Plan to make the outputs of a node again, though a record says what they are."""
         self._plan(node, self._describe(node))
 
-    def pruned(self, names: Iterable[str]) -> Iterator[str]:
-        """Yield the datasets whose files `prune` has deleted."""
-        for name in names:
-            dataset = self._dataset(name)
-            if isinstance(dataset, FolderDataset) and dataset.is_pruned():
-                yield name
+    def pruned(self, names: Iterable[str]) -> list[str]:
+        """Return the datasets whose files `prune` has deleted."""
+        return [name for name in names if self._saved.is_pruned(name)]
 
     def _plan(self, node: Node, record: Record) -> None:
         self._planned[node.name] = record
-        self._pin(node.outputs, self._run_id)
+        self._saved.pin(node.outputs, self._run_id)
 
-    def _adopt(self, made: Record) -> None:
-        """Read these outputs in the version that a record names."""
-        self._pin(made.outputs, made.version)
-        self._content |= {name: (digest, made.version) for name, digest in made.outputs.items()}
+    def _adopt(self, made: Record, named: Collection[str] = ()) -> None:
+        """Read these outputs in the version that a record names, but those whose version the user names."""
+        self._saved.pin(made.outputs, made.version)
+        found = {name: (digest, made.version) for name, digest in made.outputs.items() if name not in named}
+        self._content |= found
 
-    def _find_inputs(self, pipeline: Pipeline, load_versions: dict[str, str]) -> None:
-        """Read of earlier runs what these parameters make; where that does not exist, the newest version."""
+    def _find_inputs(self, pipeline: Pipeline, named: Mapping[str, str]) -> None:
+        """Read the named versions, what was saved with them, and of other inputs what these parameters make of those.
+
+        Where that does not exist, the newest version is read.
+        """
         wanted = {name for name in pipeline.inputs() if not is_parameter(name)}
-        free = wanted - load_versions.keys()
+        self._content = {name: self._saved.found(name) for name in named}
+        free = wanted - named.keys()
         whole = next((each for each in dict(pipelines).values() if free <= each.all_outputs()), None)
         missing = set(free)
         for node in whole.to_outputs(*free).nodes if whole is not None and free else ():
-            if any(not is_parameter(name) and name not in self._content for name in node.inputs):
-                continue  # its own inputs were not found
-            made = self._sound_record(self._describe(node))[0]
+            made = self._earlier(node, named)
             if made is not None:
-                self._adopt(made)
+                self._adopt(made, named)
                 missing -= made.outputs.keys()
-        self._unpin(missing)
-        newest = sorted(name for name in missing if self._catalog is not None and self._catalog.exists(name))
+        self._saved.pin(missing, None)
+        newest = sorted(name for name in missing if self._saved.catalog.exists(name))
         if newest and whole is not None:
             more = f" and {len(newest) - 1} more" if len(newest) > 1 else ""
             logger.warning(
                 "%s%s: no version was made with these parameters; the newest version is read", newest[0], more
             )
-        self._content |= {name: self._on_disk(name) for name in wanted - (free - missing)}
+        self._content |= {name: self._saved.found(name) for name in missing}
 
-    def _on_disk(self, name: str) -> tuple[str, str]:
-        """Return the digest and version of what would be loaded."""
-        dataset = self._dataset(name)
-        if dataset is None:
-            return f"unknown, read by {self._run_id}", ""  # a table of a database, say: nothing made of it is reused
-        if not dataset.exists():
-            return "missing", ""
-        version = str(dataset.resolve_load_version() or "")
-        return content_digest(Path(dataset._get_load_path())), version
+    def _earlier(self, node: Node, named: Mapping[str, str]) -> Record | None:
+        """Return the sound record of what these parameters make, or of what a named version was saved with."""
+        versions = {named[name] for name in node.outputs if name in named}
+        if versions:
+            saved = [each for each in self._records.all() if each.outputs.keys() == {*node.outputs}]
+            return next((each for each in saved if {each.version} == versions and not self._problems(each)), None)
+        if any(not is_parameter(name) and name not in self._content for name in node.inputs):
+            return None  # its own inputs were not found
+        return self._sound_record(self._describe(node))[0]
+
+    def _problems(self, made: Record) -> list[str]:
+        return [problem for name in made.outputs if (problem := self._saved.problem(name, made))]
 
     def _preview(self, pipeline: Pipeline) -> None:
         """Say which steps are reused, as far as that is known before the first step."""
@@ -245,8 +248,10 @@ class ReuseHooks:
     def _check_unversioned_inputs(self, node: Node) -> None:
         """Raise UnversionedError if another run has written an input since this run saved or found it."""
         for name in node.inputs:
-            dataset = self._dataset(name)
-            if dataset is not None and dataset._version is None and self._on_disk(name)[0] != self._content[name][0]:
+            dataset = self._saved.dataset(name)
+            if dataset is None or dataset._version is not None:
+                continue
+            if self._saved.found(name)[0] != self._content[name][0]:
                 raise UnversionedError(
                     f"{name} has changed since this run began: another run writes it too, as it has no versions; "
                     "run one at a time, or set `versioned: true` in catalog.yml"
@@ -256,7 +261,7 @@ class ReuseHooks:
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Once all outputs of the step are saved, keep its record and drop its unfinished work."""
         record = self._planned[node.name]
-        dataset = self._dataset(dataset_name)
+        dataset = self._saved.dataset(dataset_name)
         digest = content_digest(Path(dataset._get_load_path())) if dataset is not None else f"made by {record.key}"
         record.outputs[dataset_name] = digest
         self._content[dataset_name] = (digest, record.version)
@@ -304,10 +309,10 @@ class ReuseHooks:
 
     def _describe(self, node: Node) -> Record:
         """Return the record of a node whose inputs are known, without its outputs' digests."""
-        assert self._catalog is not None
         names = [name for name in node.inputs if not is_parameter(name)]
         read = [name for name in node.inputs if is_parameter(name)]
-        parameters = self._keyed.of_step({name.removeprefix("params:"): self._catalog.load(name) for name in read})
+        load = self._saved.catalog.load
+        parameters = self._keyed.of_step({name.removeprefix("params:"): load(name) for name in read})
         parameters |= node.func.keywords if isinstance(node.func, partial) else {}
         if self._threads is not None and TRAINS in node.tags:
             parameters["execution.threads"] = self._threads
@@ -328,54 +333,24 @@ class ReuseHooks:
         )
 
     def _options(self, names: Iterable[str], is_input: bool) -> dict[str, Any]:
-        assert self._catalog is not None
-        found = {name: options_of(self._catalog.get(name), is_input) for name in names}
+        found = {name: options_of(self._saved.catalog.get(name), is_input) for name in names}
         return {name: options for name, options in found.items() if options}
 
     def _places(self, node: Node) -> frozenset[Place]:
         """Return the node's function, and the classes of the datasets that it reads and writes."""
         function: Any = node.func.func if isinstance(node.func, partial) else node.func
         names = [*node.inputs, *node.outputs]
-        kinds = {type(dataset) for name in names if (dataset := self._dataset(name)) is not None}
+        kinds = {type(dataset) for name in names if (dataset := self._saved.dataset(name)) is not None}
         return frozenset(Place(each.__module__, each.__qualname__) for each in (function, *kinds))
 
     def _sound_record(self, record: Record) -> tuple[Record | None, list[str]]:
         """Return the newest record of the same key whose outputs are what was saved; else what is wrong with them."""
         problems: list[str] = []
         for made in self._records.versions(record.key):
-            problems = [problem for name in made.outputs if (problem := self._problem(name, made))]
+            problems = self._problems(made)
             if not problems:
                 return made, []
         return None, problems
-
-    def _problem(self, name: str, made: Record) -> str:
-        """Say what is wrong with an output on disk, in the version of a record; nothing if it is sound."""
-        dataset = self._dataset(name)
-        if dataset is None or dataset._version is None:
-            return f"{name} is not versioned, and not reused"
-        self._pin([name], made.version)
-        if not dataset.exists():
-            return f"{name} is gone"
-        if isinstance(dataset, FolderDataset) and dataset.is_pruned():
-            return ""
-        if (name, made.version) not in self._checked:
-            self._checked[name, made.version] = content_digest(Path(dataset._get_load_path()))
-        same = self._checked[name, made.version] == made.outputs[name]
-        return "" if same else f"{name} is damaged: it is not what was saved"
-
-    def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any] | None:
-        dataset = self._catalog.get(name) if self._catalog is not None else None
-        return dataset if isinstance(dataset, AbstractVersionedDataset) else None
-
-    def _pin(self, names: Iterable[str], version: str | None) -> None:
-        """Have datasets loaded in a version, and saved in this run's."""
-        for dataset in map(self._dataset, names):
-            if dataset is not None and dataset._version is not None:
-                dataset._version = Version(version, self._run_id)
-                dataset._clear_version_cache()
-
-    def _unpin(self, names: Iterable[str]) -> None:
-        self._pin(names, None)
 
 
 def _reasons(record: Record, earlier: list[Record]) -> list[str]:
