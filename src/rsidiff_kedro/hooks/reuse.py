@@ -29,6 +29,7 @@ from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
 from rsidiff_kedro.hooks.dataset_options import options_of
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
+from rsidiff_kedro.hooks.mixed import Content, check_mixed
 from rsidiff_kedro.hooks.pinned import (
     UnversionedError,
     check_hidden_versions,
@@ -83,7 +84,7 @@ class ReuseHooks:
         self._reuse = False
         self._run_id = ""
         self._active: Unfinished | None = None
-        self._content: dict[str, tuple[str, str]] = {}
+        self._content: Content = {}
         self._planned: dict[str, Record] = {}
         self._unfinished: dict[str, Unfinished] = {}
         self._reported: set[str] = set()
@@ -114,6 +115,7 @@ class ReuseHooks:
             SharedPlaceError: two outputs have one place on disk.
             ClockError: an earlier run has the run's version.
             ModelError: torch cannot use `model.device` here, and a step is to be made.
+            MixedInputsError: a step would join data that were made of different data.
         """
         runner, load_versions = str(run_params.get("runner", RUNNER)), run_params.get("load_versions") or {}
         check_runner(runner)
@@ -136,6 +138,9 @@ class ReuseHooks:
         self._find_inputs(pipeline, load_versions)
         for node in pipeline.nodes:
             self._saved.pin(node.outputs, self._run_id)
+        read = {name: self._content[name] for name in pipeline.inputs() if not is_parameter(name)}
+        if read:
+            check_mixed(pipeline, read, self._records.all(), self._foreseen_record)
         _set_complete(False)
         if self._reuse:
             self._preview(pipeline)
@@ -307,8 +312,13 @@ class ReuseHooks:
             self._active.remove()
             self._active = None
 
-    def _describe(self, node: Node) -> Record:
+    def _foreseen_record(self, node: Node, content: Content) -> Record | None:
+        """Return the newest record of what a node would make of this content, sound or not."""
+        return next(iter(self._records.versions(self._describe(node, content).key)), None)
+
+    def _describe(self, node: Node, content: Content | None = None) -> Record:
         """Return the record of a node whose inputs are known, without its outputs' digests."""
+        content = self._content if content is None else content
         names = [name for name in node.inputs if not is_parameter(name)]
         read = [name for name in node.inputs if is_parameter(name)]
         load = self._saved.catalog.load
@@ -325,9 +335,9 @@ class ReuseHooks:
             assets=assets_digest(),
             libraries=library_versions(named),
             parameters=parameters,
-            inputs={name: self._content[name][0] for name in names},
+            inputs={name: content[name][0] for name in names},
             catalog=self._options(names, is_input=True) | self._options(node.outputs, is_input=False),
-            origins={name: self._content[name][1] for name in names},
+            origins={name: content[name][1] for name in names},
             plugins=plugin_digests(places, named),
             device=self._device,
         )

@@ -131,11 +131,14 @@ def _round(number: int, name: str) -> str:
 
 def round_of(node: Node) -> int | None:
     """Return the round that a node belongs to; None: it runs once, before or after the rounds."""
-    for name in (node.namespace or "", *node.outputs):
-        match = _IN_ROUND.match(name)
-        if match is not None:
-            return int(match[1])
-    return None
+    names = (node.namespace or "", *node.outputs)
+    return next((number for name in names if (number := round_in(name)) is not None), None)
+
+
+def round_in(name: str) -> int | None:
+    """Return the round that the name of a dataset or a namespace begins with; None if it belongs to none."""
+    match = _IN_ROUND.match(name)
+    return int(match[1]) if match is not None else None
 
 
 def by_rounds(nodes: Pipeline) -> Iterator[Node]:

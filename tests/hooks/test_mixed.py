@@ -1,0 +1,226 @@
+"""A run reads the versions that it is told, and joins no data of a round that were made of different ones."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.io.core import Version
+from kedro.pipeline import Pipeline, node
+from kedro_datasets.json import JSONDataset
+
+from rsidiff_kedro.hooks.mixed import MixedInputsError
+from rsidiff_kedro.hooks.pinned import LoadVersionError
+from rsidiff_kedro.hooks.reuse import ReuseHooks
+from rsidiff_kedro.hooks.runner import RsiRunner
+from rsidiff_kedro.hooks.session import RsiSession
+from rsidiff_kedro.provenance.records import Records
+
+ONE, TWO = "rsi.round_1.", "rsi.round_2."
+STEPS = {
+    "generate": (["params:steps", "params:label"], [ONE + "images", ONE + "prompts"]),
+    "score": ([ONE + "images"], ONE + "scores"),
+    "weigh": ([ONE + "images", ONE + "scores"], ONE + "weights"),
+    "train": ([ONE + "images", ONE + "prompts", ONE + "weights"], ONE + "adapter"),
+    "generate_next": ([ONE + "adapter", "params:steps"], TWO + "images"),
+    "train_next": ([TWO + "images", ONE + "weights"], TWO + "adapter"),
+}
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("2", "score weigh", {dataset: version}, steps=4)`: two rounds, or some of their steps; gives what it made.
+
+    Images are told apart by `steps`, not by `label`; their scores are the same for two and three steps.
+    """
+
+    def compute(name: str, *inputs: Any) -> Any:
+        if name == "generate":
+            return f"images of {inputs[0]} steps", f"prompts of {inputs[0]} steps"
+        if name == "score":
+            return "few" if inputs[0] < "images of 4" else "many"
+        return [name, *inputs]
+
+    def run(run_id: str, only: str = "", named: dict[str, str] | None = None, **parameters: Any) -> list[str]:
+        made: list[str] = []
+
+        def step(name: str) -> Callable[..., Any]:
+            def call(*inputs: Any) -> Any:
+                made.append(name)
+                return compute(name, *inputs)
+
+            return call
+
+        values = {"steps": 3, "label": ""} | parameters
+        catalog = DataCatalog({f"params:{name}": MemoryDataset(value) for name, value in values.items()})
+        whole = Pipeline([node(step(name), *linked, name=name) for name, linked in STEPS.items()])
+        for name in whole.all_outputs():
+            version = Version((named or {}).get(name), run_id)
+            catalog[name] = JSONDataset(filepath=str(tmp_path / f"{name}.json"), version=version)
+        monkeypatch.setattr("rsidiff_kedro.hooks.reuse.pipelines", {"all": whole})
+        monkeypatch.setattr("rsidiff_kedro.hooks.mixed.pipelines", {"all": whole})
+        pipeline = whole.only_nodes(*only.split()) if only else whole
+        manager = _create_hook_manager()
+        manager.register(ReuseHooks(tmp_path))
+        given = {"only_missing_outputs": not only, "run_id": run_id, "load_versions": named or {}}
+        try:
+            manager.hook.before_pipeline_run(run_params=given, pipeline=pipeline, catalog=catalog)
+        finally:
+            assert not made
+        RsiRunner().run(pipeline, catalog, manager, only_missing_outputs=not only)
+        return made
+
+    return run
+
+
+def read(folder: Path, step: str) -> dict[str, str]:
+    """Return the versions that the newest of these steps has read, without `rsi.round_1.` and the like."""
+    made = [record for record in Records(folder / "lineage").all() if record.step == step]
+    return {name.rpartition(".")[2]: version for name, version in made[-1].origins.items()}
+
+
+IMAGES, WEIGHTS = ONE + "images", ONE + "weights"
+OTHER = {"steps": 4}
+
+
+@pytest.mark.parametrize(
+    ("only", "named", "parameters", "said"),
+    [
+        ("weigh", {}, OTHER, rf"weigh would join {IMAGES} with {ONE}scores, .* again .*--load-versions={IMAGES}:1"),
+        ("weigh", {IMAGES: "2"}, {}, rf"{IMAGES} with {ONE}scores, which was made of other content of it"),
+        ("train", {}, OTHER, rf"train would join {IMAGES} with {WEIGHTS}"),
+        ("train", {ONE + "prompts": "2"}, {}, rf"train would join {IMAGES} with {WEIGHTS}"),  # images are of 2 too
+        ("train", {IMAGES: "2", ONE + "prompts": "1"}, {}, rf"train would join {IMAGES} with {WEIGHTS}"),
+        ("generate weigh", {}, {"steps": 5}, rf"weigh would join {IMAGES} with {ONE}scores, .*pipelines=all\)$"),
+        ("score train", {}, OTHER, rf"train would join {IMAGES} with {WEIGHTS}"),
+    ],
+)
+def test_data_of_other_images_are_refused_before_the_first_step(
+    run: Run, only: str, named: dict[str, str], parameters: dict[str, Any], said: str
+) -> None:
+    run("1")
+    run("2", "generate", **OTHER)
+    with pytest.raises(MixedInputsError, match=said):
+        run("3", only, named, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("only", "named", "parameters", "versions"),
+    [
+        ("weigh", {}, {}, {"images": "1", "scores": "1"}),
+        ("weigh", {IMAGES: "1"}, OTHER, {"images": "1", "scores": "1"}),
+        ("score weigh", {IMAGES: "2"}, {}, {"images": "2", "scores": "3"}),  # upstream of another input, too
+        ("score weigh train", {IMAGES: "2"}, {}, {"images": "2", "prompts": "2", "weights": "3"}),
+        ("train", {ONE + "prompts": "1"}, OTHER, {"images": "1", "prompts": "1", "weights": "1"}),
+        ("generate weigh", {}, {}, {"images": "3", "scores": "1"}),  # it makes the same images again
+        ("generate_next", {ONE + "adapter": "1"}, OTHER, {"adapter": "1"}),
+        ("train_next", {}, {"label": "nobody made this"}, {"images": "1", "weights": "1"}),
+        ("score weigh train_next", {IMAGES: "2"}, {}, {"images": "1", "weights": "3"}),  # weights of an earlier round
+    ],
+)
+def test_named_versions_and_what_belongs_to_them_are_read(
+    run: Run, tmp_path: Path, only: str, named: dict[str, str], parameters: dict[str, Any], versions: dict[str, str]
+) -> None:
+    run("1")
+    run("2", "generate", **OTHER)
+    assert run("3", only, named, **parameters) == only.split()
+    assert read(tmp_path, only.split()[-1]) == versions
+
+
+@pytest.mark.parametrize("name", [IMAGES, ONE + "prompts", ONE + "scores", WEIGHTS])
+def test_a_version_that_does_not_exist_is_refused_whatever_else_is_read(run: Run, name: str) -> None:
+    run("1")
+    run("2", "generate", **OTHER)
+    newest = "2" if name in (IMAGES, ONE + "prompts") else "1"
+    only = "weigh" if name in (IMAGES, ONE + "scores") else "train"
+    with pytest.raises(LoadVersionError, match=rf"{name} has no version '9'; .* the newest of \d is {newest}"):
+        run("3", only, {name: "9"})
+
+
+def test_data_count_by_their_content(run: Run, tmp_path: Path) -> None:
+    run("1")
+    run("2", "generate", label="the same images")
+    assert run("3", "weigh", label="something else again") == ["weigh"]  # the newest of both
+    assert read(tmp_path, "weigh") == {"images": "2", "scores": "1"}
+    run("4", steps=2)  # other images with the same scores
+    assert run("5", "weigh", label="nobody made this") == ["weigh"]
+    assert read(tmp_path, "weigh") == {"images": "4", "scores": "4"}
+
+
+def test_what_no_record_tells_of_is_joined(run: Run, tmp_path: Path) -> None:
+    run("1")
+    run("2", "generate", **OTHER)
+    by_hand = tmp_path / f"{ONE}scores.json/3/{ONE}scores.json"
+    by_hand.parent.mkdir()
+    by_hand.write_text('"mine"')
+    assert run("4", "weigh", **OTHER) == ["weigh"]
+    assert read(tmp_path, "weigh") == {"images": "2", "scores": "3"}
+
+
+@pytest.fixture(scope="module")
+def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished project in which later, images of round 1 were made in fewer steps."""
+    copied = shutil.copytree(finished_project, tmp_path_factory.mktemp("mixed") / "project", symlinks=True)
+    run_project(copied, FEWER, pipeline_names=["synthesis"])
+    return copied
+
+
+FEWER = {"rounds": 1, "synthesis": {"sampler": {"num_inference_steps": 2}}}
+
+
+def run_project(project: Path, params: dict[str, Any], **options: Any) -> None:
+    with RsiSession.create(project, env="test", runtime_params=params) as session:
+        session.run(**options)
+
+
+def versions_of(project: Path, name: str) -> list[str]:
+    return sorted(path.name for path in next((project / "data").rglob(name)).iterdir())
+
+
+TRAIN = ["weighting", "finetune"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"pipeline_names": ["evaluation"]}, "rsi.round_1.adapter"),
+        ({"pipeline_names": TRAIN}, "rsi.round_1.images"),
+        ({"from_inputs": ["prompt_pool"], "only_missing_outputs": True}, "prompt_pool"),
+    ],
+)
+def test_the_whole_method_reads_no_version_that_does_not_exist(
+    project: Path, options: dict[str, Any], name: str
+) -> None:
+    before = sorted(project.rglob("*"))
+    with pytest.raises(click.ClickException, match=f"{name} has no version '2030-01-01T00.00.00.000Z'; .* newest of"):
+        run_project(project, {"rounds": 1}, load_versions={name: "2030-01-01T00.00.00.000Z"}, **options)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_a_selection_of_other_images_trains_nothing(project: Path) -> None:
+    old, new = versions_of(project, "round_1/images")
+    before = sorted(project.rglob("*"))
+    said = (
+        r"rsi.round_1.weighting.weigh_samples would join rsi.round_1.images with rsi.round_1.selection, which was made "
+        r"of other content of it; first make rsi.round_1.selection again \(kedro run --pipelines=preference_selection\)"
+        f", or read what it was made of: --load-versions=rsi.round_1.images:{old}"
+    )
+    with pytest.raises(click.ClickException, match=said):
+        run_project(project, FEWER, pipeline_names=TRAIN)
+    with pytest.raises(click.ClickException, match=said):
+        run_project(project, {"rounds": 1}, pipeline_names=TRAIN, load_versions={"rsi.round_1.images": new})
+    assert sorted(project.rglob("*")) == before
+    run_project(project, FEWER, pipeline_names=["preference_selection"])
+    run_project(project, FEWER, pipeline_names=TRAIN)
+    run_project(project, {"rounds": 1}, pipeline_names=TRAIN)
+    made = [
+        record.origins["rsi.round_1.images"]
+        for record in Records(project / "data/test/lineage").all()
+        if record.step == "rsi.round_1.finetune.build_training_set"
+    ]
+    assert made == [old, new, old]
