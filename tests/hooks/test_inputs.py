@@ -1,5 +1,6 @@
 """Before a run, what its stages require is checked, and nothing of other stages."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,14 @@ def test_scores_of_an_earlier_run_that_lack_what_is_measured_stop_a_run(finished
 
 
 def test_a_run_that_reuses_every_step_checks_no_model_and_one_that_makes_a_step_does(
-    finished_project: Path, monkeypatch: pytest.MonkeyPatch
+    finished_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    project = shutil.copytree(finished_project, tmp_path / "copy", symlinks=True)  # it is changed
     checked: list[str] = []
     monkeypatch.setattr(opening, "check_model", lambda model: checked.append(model.base))
 
     def resume(params: dict[str, Any]) -> list[str]:
-        with RsiSession.create(finished_project, env="test", runtime_params=params) as session:
+        with RsiSession.create(project, env="test", runtime_params=params) as session:
             session.run(pipeline_names=["gate"], only_missing_outputs=True)
         return [checked.pop() for _ in checked[:]]
 

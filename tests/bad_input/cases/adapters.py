@@ -74,6 +74,7 @@ def _change_a_weight(folder: Path) -> None:
 
 def _name_another_base(folder: Path) -> None:
     info = json.loads((folder / INFO_NAME).read_text())
+    del info["base_fingerprint"]  # as of older adapters; where it is known, names do not count
     (folder / INFO_NAME).write_text(json.dumps(info | {"base_model": "./other"}))
 
 
@@ -134,7 +135,7 @@ CASES = (
     Case(
         "adapters",
         "the base model is another than it was trained on",
-        "/model'; set model.base=scenes, or run all rounds again",
+        "; set model.base=scenes, or run all rounds again",
         (*ROUND, "--params=evaluation.judge=null,model.base=model"),
         _with_another_model,
     ),
