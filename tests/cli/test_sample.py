@@ -1,5 +1,8 @@
 """`kedro rsi sample` shows what the newest run's rounds make of a prompt."""
 
+import errno
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +45,30 @@ def test_the_best_round_is_the_last_accepted_and_is_said(rsi: Rsi, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert "(best: the last round that no gate rejected)" in result.output
     assert Image.open(tmp_path / "image.png").size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mine.csv", "whose name does not end in .png"),
+        ("mine.csv/sheet.png", "mine.csv is no folder, so nothing can be written into"),
+        ("sealed/sheet.png", "sealed cannot be written (Read-only file system)"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_generated(
+    rsi: Rsi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+
+    (tmp_path / "mine.csv").write_text("mine")
+    (tmp_path / "sealed").mkdir()
+    if name.startswith("sealed"):
+        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr("rsidiff_kedro.diffusion.side_by_side.sample_side_by_side", None)
+    result = rsi("sample", PROMPT, f"--out={tmp_path / name}")
+    assert result.exit_code == 1 and said in result.output
+    assert (tmp_path / "mine.csv").read_text() == "mine"
 
 
 def test_without_a_name_no_file_is_written_over(rsi: Rsi, tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 """`kedro rsi site`: a page of files that any web server shows, with previews and the report, in a browser."""
 
+import errno
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
+from kedro_viz.integrations.deployment.base_deployer import BaseDeployer
 from playwright.sync_api import Browser, Page, expect
 
+from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.viz import write_site
 from rsidiff_kedro.core.errors import InputError
 
@@ -94,4 +99,89 @@ def test_other_files_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="holds something else"):
         write_site(tmp_path, tmp_path, None, {}, None)
+    assert (tmp_path / "mine.txt").exists()
+
+
+PAGE = {viz.MARK: "{}", "index.html": "", "api/main": "{}", "assets/index-1.js": "", "report.html": ""}
+OWN = {
+    "CNAME": "my.org",
+    ".nojekyll": "",
+    "notes/a.txt": "a",
+    ".git/HEAD": "ref",
+    "api/mine": "b",
+    "assets/mine.png": "c",
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """`write(files)`: a page of these files into a folder; returns the contents of all that is there afterwards."""
+    monkeypatch.setattr("kedro_viz.server.load_and_populate_data", lambda *_, **options: None)
+
+    def write(files: dict[str, str], full_after: int | None = None) -> dict[str, str]:
+        def deploy(deployer: Any, **_: object) -> None:
+            folder = deployer._path
+            for number, (name, text) in enumerate(files.items()):
+                if number == full_after:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text, encoding="utf-8")
+
+        monkeypatch.setattr(BaseDeployer, "deploy", deploy)
+        monkeypatch.setattr(viz, "index_page", lambda report: files.get("index.html", ""))
+        with nullcontext() if full_after is None else pytest.raises(OSError):
+            write_site(tmp_path / "page", tmp_path, None, {}, None)
+        return contents(tmp_path / "page")
+
+    return write
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path != folder / viz.FILES]
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+def test_a_new_page_replaces_the_files_of_the_earlier_one_and_nothing_else(
+    tmp_path: Path, write: Callable[..., dict[str, str]]
+) -> None:
+    assert write(PAGE) == PAGE
+    for name, text in OWN.items():
+        (tmp_path / "page" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "page" / name).write_text(text, encoding="utf-8")
+    newer = {viz.MARK: "{1}", "index.html": "new", "api/main": "{2}", "assets/index-2.js": "x"}
+    assert write(newer) == newer | OWN  # neither index-1.js nor a report of another run
+    (tmp_path / "page" / viz.FILES).unlink()  # as an earlier version of this command left it
+    assert write(PAGE) == newer | PAGE | OWN
+
+
+@pytest.mark.parametrize("full_after", [0, 1, 4])
+def test_a_disk_that_is_full_leaves_the_earlier_page(
+    tmp_path: Path, write: Callable[..., dict[str, str]], full_after: int
+) -> None:
+    write(PAGE, full_after)
+    assert not (tmp_path / "page").exists()
+    before = write(PAGE)
+    assert write(dict.fromkeys(PAGE, "new"), full_after) == before
+    (tmp_path / "page" / viz.PARTIAL).mkdir()  # of a command that was killed
+    assert write(PAGE) == PAGE
+
+
+@pytest.mark.parametrize("name", ["index.html/mine", "assets"])
+def test_what_is_in_the_way_of_a_page_stays(tmp_path: Path, write: Callable[..., dict[str, str]], name: str) -> None:
+    write({viz.MARK: "{}"})
+    (tmp_path / "page" / "index.html").unlink()
+    path = tmp_path / "page" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine", encoding="utf-8")
+    before = contents(tmp_path / "page")
+    with pytest.raises(InputError, match=f"{name.split('/')[0]} is in the way of a file of the page; move it"):
+        write(PAGE)
+    assert contents(tmp_path / "page") == before
+
+
+def test_a_list_of_files_leads_to_none_outside(tmp_path: Path, write: Callable[..., dict[str, str]]) -> None:
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    write(PAGE)
+    (tmp_path / "page" / viz.FILES).write_text(f"../mine.txt\n{tmp_path}/mine.txt\n\n", encoding="utf-8")
+    write(PAGE)
     assert (tmp_path / "mine.txt").exists()

@@ -69,6 +69,31 @@ def test_an_arm_s_parameters_are_checked_as_those_of_a_run(study: Study, params:
     assert result.exit_code == 1 and says in result.output
 
 
+def write_table(path: Path) -> None:
+    pd.DataFrame({"prompt": ["mine"]}).to_parquet(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "says"),
+    [
+        ("notes.md", "--page=notes.md", "notes.md exists and is of no study; move it"),
+        ("notes.png", "--page=notes.md", "notes.png exists and is of no study; move it"),
+        ("notes.png", "--page=notes.png", "notes.png would be both the page and its figure"),
+        ("prompts.parquet", "--tables=.", "prompts.parquet exists and is of no study; move it"),
+        ("notes.md", "--tables=notes.md/tables", "notes.md is no folder, so nothing can be written into"),
+        ("notes.md", "--page=notes.md/x.md", "notes.md is no folder, so nothing can be written into"),
+    ],
+)
+def test_files_of_others_are_not_replaced_and_nothing_is_run(
+    study: Study, made: list[Job], project: Path, name: str, option: str, says: str
+) -> None:
+    write_table(project / name)
+    before = (project / name).read_bytes()
+    result = study("{}", option)
+    assert result.exit_code != 0 and says in result.output, result.output
+    assert (project / name).read_bytes() == before and not made
+
+
 def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[Job], project: Path) -> None:
     result = study("{gate.enabled: false}")
     assert result.exit_code == 0, result.output

@@ -1,12 +1,15 @@
 """Writing files as a whole, and giving a file a second name."""
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from rsidiff_kedro.core import files
-from rsidiff_kedro.core.files import link_or_copy, replacing, size_of
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import check_can_make, check_writable, link_or_copy, replacing, size_of
 
 
 def test_a_file_is_replaced_only_when_all_is_written(tmp_path: Path) -> None:
@@ -125,3 +128,36 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path, name):
     with pytest.raises(OSError) as caught, replacing(tmp_path / name) as partial:
         partial.write_text("a")
     assert caught.value.filename == str(tmp_path / name)
+
+
+def test_where_a_file_can_be_made_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "old.png").write_text("old")
+    for path in (tmp_path / "old.png", tmp_path / "new.png", tmp_path / "a" / "b" / "new.png"):
+        check_can_make(path)
+    assert os.listdir(tmp_path) == ["old.png"] and (tmp_path / "old.png").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("folder", "/folder is a folder; name a file"),
+        ("file/new/x.png", "/file is no folder, so nothing can be written into"),
+        ("link/x.png", "/link is no folder, so nothing can be written into"),
+    ],
+)
+def test_what_lies_where_a_file_should_is_named(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match=says):
+        check_can_make(tmp_path / name)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(dir: Path) -> None:
+        raise OSError(number, os.strerror(number), str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(InputError, match=rf"{tmp_path} cannot be written \({os.strerror(number)}\); make it writable"):
+        check_writable(tmp_path / "new" / "folder")

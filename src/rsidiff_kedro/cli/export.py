@@ -14,6 +14,7 @@ from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.cli.project import PACKAGE, in_one_line, open_project
 from rsidiff_kedro.cli.sample import round_option
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import check_writable
 
 if TYPE_CHECKING:
     from rsidiff_kedro.core.adapter import Adapter
@@ -48,6 +49,7 @@ def export(folder: Path, name: str, form: str, push: str | None, env: str | None
         check_repository(push)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} exists and is no empty folder; name a new one")
+    check_writable(folder.absolute().parent)
     parameters, runs = open_project(env, params)
     run = runs.newest()
     number = run.round_number(name)

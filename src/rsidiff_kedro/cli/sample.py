@@ -7,6 +7,8 @@ import click
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.cli.project import in_one_line, open_project
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import check_can_make, replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +33,9 @@ round_option = click.option(
 @click.option("--compare", help="A second round: base, best, or a number. Each prompt then has a row per round.")
 @click.option("--seeds", default=4, show_default=True, type=click.IntRange(1, 100), help="Images per prompt and round.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG file; by default sample.png, sample-2.png, …"
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG file, replaced if it exists; by default the first free one of sample.png, sample-2.png, …",
 )
 @env_option
 @params_option
@@ -49,6 +53,10 @@ def sample(
 
     The columns are seeds; rows and columns of a prompt share their noise, so rounds can be compared image by image.
     """
+    path = out or _free_name(Path("sample.png"))
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--out is {path}, whose name does not end in .png; name a PNG file")
+    check_can_make(path)
     parameters, runs = open_project(env, params)
     from rsidiff_kedro.diffusion.side_by_side import sample_side_by_side
     from rsidiff_kedro.pipelines.requirements import check_prompts
@@ -60,9 +68,9 @@ def sample(
     chosen = " (best: the last round that no gate rejected)" if "best" in names else ""
     click.echo(f"Run {run.version}: {', '.join(adapters)}{chosen}")
     images = sample_side_by_side(adapters, prompts, seeds, parameters.model, parameters.sampler, parameters.seed)
-    path = out or _free_name(Path("sample.png"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sheet(prompts, images, seeds).save(path, format="PNG")
+    with replacing(path) as partial:
+        _sheet(prompts, images, seeds).save(partial, format="PNG")
     click.echo(f"{len(prompts) * len(images) * seeds} images: {path}")
 
 

@@ -18,7 +18,7 @@ from rsidiff_kedro.hooks.configuration import open_configuration
 def site(folder: Path, env: str | None, params: dict[str, Any]) -> None:
     """Write Kedro-Viz with previews of the newest run, and its report, as files that any web server shows.
 
-    FOLDER is build/ by default; an earlier page in it is replaced.
+    FOLDER is build/ by default. Of an earlier page in it, the page's own files are replaced; all others stay.
     """
     from rsidiff_kedro.cli.viz import write_site
     from rsidiff_kedro.datasets.runs import open_runs

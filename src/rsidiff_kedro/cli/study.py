@@ -34,10 +34,10 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
     FILE.yml names the arms and the seeds (docs/commands.md). The runs lie in data/study/<study>/<arm>/seed_<n>, the
     tables and results.md in data/study/<study>. What is done is not run again, and what was killed continues.
     """
-    from rsidiff_kedro.study.page import write_page
+    from rsidiff_kedro.study.page import check_page, write_page
     from rsidiff_kedro.study.runs import run_jobs, run_project
     from rsidiff_kedro.study.settings import read_study
-    from rsidiff_kedro.study.tables import joined, load_tables
+    from rsidiff_kedro.study.tables import check_tables, joined, load_tables
 
     settings, (root, _) = read_study(path), open_configuration()
     folder = root / FOLDER / path.stem
@@ -50,6 +50,8 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
     if dry_run:
         _list(jobs)
         return
+    check_tables(tables)
+    check_page(page)
     stopped = threading.Event()
     failed = run_jobs(jobs, run_project(root, click.echo, stopped), settings.workers, click.echo, stopped)
     measured = [each for job in jobs if job not in failed for each in _measured(job, settings)]

@@ -6,6 +6,7 @@ Kedro-Viz begins with all datasets between its boxes, here seven of every round 
 """
 
 import json
+import os
 import shutil
 import sys
 from importlib.resources import files
@@ -15,6 +16,7 @@ from typing import Any
 import rsidiff_kedro
 from rsidiff_kedro.cli.project import PACKAGE
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import check_writable, replacing
 
 FIRST_VIEW = """<script>
   if (!location.search) history.replaceState(null, "", "?types=nodes");
@@ -25,6 +27,10 @@ REPORT_LINK = """<a href="report.html" style="position: fixed; right: 24px; bott
 background: #fff; color: #111; border: 1px solid #888; font: 16px sans-serif">Report of the run</a>"""
 MARK = "api/deploy-viz-metadata"
 """A file that every page of Kedro-Viz has."""
+FILES = "api/files-of-this-page"
+"""A list of a page's files, so that the next page removes those that it lacks, and nothing else."""
+PARTIAL = ".page.partial"
+"""A folder in which a page is made, in the one where it is to lie."""
 
 
 def index_page(report: bool = False) -> str:
@@ -64,30 +70,70 @@ def pages(root: Path, host: str) -> Any:
 def write_site(folder: Path, root: Path, env: str | None, params: dict[str, Any], report: Path | None) -> None:
     """Write Kedro-Viz with all previews into a folder, in place of an earlier one, and a report beside it.
 
-    No path of this machine is in it.
+    The page is made in a folder of its own first. Then only files that it or the earlier page has are replaced or
+    removed; all others stay. No path of this machine is in it.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder cannot be written, or holds files but no page.
     """
+    from kedro_viz.server import load_and_populate_data
+
+    made, is_new = folder / PARTIAL, not folder.exists()
+    others = [] if is_new else [path for path in folder.iterdir() if path != made]
+    if others and not (folder / MARK).is_file():
+        raise InputError(f"{folder} holds something else than a page of Kedro-Viz; name a new or an empty folder")
+    check_writable(folder)
+    load_and_populate_data(root, env=env, package_name=PACKAGE, extra_params=params)
+    shutil.rmtree(made, ignore_errors=True)  # of a command that was killed
+    made.mkdir(parents=True)
+    try:
+        _deploy(made, root, report)
+        _replace_page(folder, made)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _deploy(folder: Path, root: Path, report: Path | None) -> None:
+    """Write a page into an empty folder."""
     import fsspec
     from kedro_viz.integrations.deployment.base_deployer import BaseDeployer
-    from kedro_viz.server import load_and_populate_data
 
     class FolderDeployer(BaseDeployer):
         def __init__(self) -> None:
             super().__init__()
             self._path, self._fs = folder, fsspec.filesystem("file")
 
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise InputError(f"{folder} holds something else than a page of Kedro-Viz; name a new or an empty folder")
-    load_and_populate_data(root, env=env, package_name=PACKAGE, extra_params=params)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     FolderDeployer().deploy(is_all_previews_enabled=True)
     _remove_places(folder / "api", [root, Path(rsidiff_kedro.__file__).parents[1]])
     (folder / "index.html").write_text(index_page(report is not None), encoding="utf-8")
     if report is not None:
         shutil.copyfile(report, folder / "report.html")
+
+
+def _replace_page(folder: Path, made: Path) -> None:
+    """Move a page's files into a folder, and remove those of an earlier page that it lacks.
+
+    Raises:
+        InputError: a file of somebody else is in the way; nothing has been moved then.
+    """
+    names = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
+    for path in (folder / name for name in names):
+        above = next(each for each in path.parents if os.path.lexists(each))
+        if path.is_dir() or not above.is_dir():
+            raise InputError(f"{path if path.is_dir() else above} is in the way of a file of the page; move it")
+    record = folder / FILES
+    old = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).replace(folder / name)
+    for name in set(old) - {*names}:
+        path = folder / name
+        if path.resolve().is_relative_to(folder.resolve()) and not path.is_dir():
+            path.unlink(missing_ok=True)
+    with replacing(record) as partial:
+        partial.write_text("\n".join(names), encoding="utf-8")
 
 
 def _remove_places(folder: Path, places: list[Path]) -> None:

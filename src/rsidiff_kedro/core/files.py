@@ -4,11 +4,14 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+
+from rsidiff_kedro.core.errors import InputError
 
 VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 """A version of a dataset: the time at which its run began."""
@@ -40,6 +43,36 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def check_writable(folder: Path) -> None:
+    """Make and remove a file in a folder, or in the nearest one above it that exists, before work is done for it.
+
+    Raises:
+        InputError: that fails.
+    """
+    place = folder.absolute()
+    place = next(each for each in (place, *place.parents) if os.path.lexists(each))
+    if not place.is_dir():
+        raise InputError(f"{place} is no folder, so nothing can be written into {folder}; name another place")
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise InputError(
+            f"{place} cannot be written ({error.strerror or error}); make it writable for this user (`chmod u+w`, a "
+            "group's `chmod g+w`), free space or inodes if there are none (`df -h`, `df -i`), or name another place"
+        ) from error
+
+
+def check_can_make(path: Path) -> None:
+    """Check that a file can be made at a path, in place of an earlier one, before work is done for it.
+
+    Raises:
+        InputError: a folder lies there, or `check_writable` says so of its folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file")
+    check_writable(path.parent)
 
 
 def share(path: Path) -> None:

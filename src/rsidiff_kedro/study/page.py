@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.files import check_can_make, replacing
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.study.claims import judge
 from rsidiff_kedro.study.comparisons import Measure, by_round, changes, gap_by_round, gaps, measures_of, missing
@@ -22,12 +22,33 @@ they are somewhat too narrow, because the spread over seeds is known badly. p (H
 same resamples, corrected for the number of pairs in its table."""
 
 
+_BEGINNING = "# Study "
+"""Of every page."""
+
+
+def check_page(path: Path) -> None:
+    """Check that the page and its figure can be written, and replace nothing but an earlier page and its figure.
+
+    Raises:
+        InputError: they cannot, or would.
+    """
+    figure = path.with_suffix(".png")
+    if figure == path:
+        raise InputError(f"{path} would be both the page and its figure; name a Markdown file, such as results.md")
+    is_page = path.is_file() and path.read_bytes().startswith(_BEGINNING.encode())
+    for each in (path, figure):
+        check_can_make(each)
+        if each.exists() and not is_page:
+            raise InputError(f"{each} exists and is of no study; move it, or name another page")
+
+
 def write_page(path: Path, name: str, settings: StudySettings, tables: Tables) -> None:
     """Write the page, and beside it its figure under the same name.
 
     Raises:
-        InputError: the tables hold no run of the study.
+        InputError: the tables hold no run of the study, or `check_page` refuses the path.
     """
+    check_page(path)
     arms = [arm for arm in settings.arms if arm in set(tables.images["arm"])]
     if not arms:
         raise InputError(f"the tables hold no run of the arms {', '.join(settings.arms)}; run the study first")
@@ -35,16 +56,16 @@ def write_page(path: Path, name: str, settings: StudySettings, tables: Tables) -
     path.parent.mkdir(parents=True, exist_ok=True)
     figure = path.with_suffix(".png")
     panels = {each.label: {arm: by_round(each, arm, tables) for arm in arms} for each in measures}
-    save_figure(figure, panels, settings.flat)
     with replacing(path) as partial:
         partial.write_text("\n".join(_page(name, settings, tables, measures, arms, figure.name)), encoding="utf-8")
+    save_figure(figure, panels, settings.flat)
 
 
 def _page(
     name: str, settings: StudySettings, tables: Tables, measures: Sequence[Measure], arms: Sequence[str], figure: str
 ) -> Iterator[str]:
     pairs = [pair for pair in settings.pairs if {*pair.arms} <= {*arms}]
-    yield f"# Study {name}\n"
+    yield f"{_BEGINNING}{name}\n"
     yield from _setting(settings, tables)
     if settings.claims:
         yield "## Claims\n"

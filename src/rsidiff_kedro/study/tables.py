@@ -1,13 +1,14 @@
 """Keep what a study's runs measured in three small tables, from which its page can be written again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.files import check_can_make, replacing
 from rsidiff_kedro.core.untrusted.tables import read_parquet
 from rsidiff_kedro.evaluation.diversity import open_diversity
 
@@ -42,6 +43,21 @@ class Tables:
         for name, table in vars(self).items():
             with replacing(folder / f"{name}.parquet") as partial:
                 table.to_parquet(partial, index=False, compression="zstd")
+
+
+def check_tables(folder: Path) -> None:
+    """Check that tables can be written into a folder, and replace nothing but earlier ones of a study.
+
+    Raises:
+        InputError: they cannot, or would.
+    """
+    for path in (folder / f"{each.name}.parquet" for each in fields(Tables)):
+        check_can_make(path)
+        columns: set[str] = set()
+        with suppress(OSError, ValueError):
+            columns = {*read_parquet(path)} if path.exists() else {*RUN}
+        if not columns >= {*RUN}:
+            raise InputError(f"{path} exists and is of no study; move it, or name another folder of tables")
 
 
 def load_tables(folder: Path) -> Tables:
