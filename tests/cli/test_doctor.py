@@ -1,7 +1,11 @@
 """`kedro rsi doctor` says what a run would lack, all of it at once, and computes nothing."""
 
+import errno
+import os
 import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -112,6 +116,48 @@ def test_what_is_replayed_counts_as_written(project: Path) -> None:
 def test_a_disk_that_does_not_suffice_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 0, 1))
     assert "MISSING" in line(doctor(), "disk")
+
+
+def seal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse files in a folder, as a mount without the right to write does, also for root."""
+    make = tempfile.TemporaryFile
+
+    def refuse(dir: Path) -> Any:
+        if dir == folder:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".", "data", "data/test/lineage", "data/test/unfinished", "data/test/03_primary/rsi/round_1/images", "elsewhere"],
+)
+def test_a_folder_that_cannot_be_written_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (project / name).mkdir(parents=True, exist_ok=True)
+    if name == "elsewhere":
+        entry = (
+            f"{{type: rsidiff_kedro.datasets.TextDataset, filepath: {project}/elsewhere/report.html, versioned: true}}"
+        )
+        (project / "conf" / "local").mkdir(exist_ok=True)
+        (project / "conf" / "test" / "catalog_own.yml").write_text(f"report: {entry}\n", encoding="utf-8")
+    seal((project / name).resolve(), monkeypatch)
+    result = doctor("--env=test")
+    assert result.exit_code == 1
+    place = (project / name).resolve()
+    assert f"{place} cannot be written (Read-only file system)" in line(result, "folders")
+    assert line(result, "folders").startswith("MISSING") and result.output.endswith("1 missing\n")
+
+
+def test_a_store_of_mlflow_that_cannot_be_written_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (project / "mlflow.db").touch()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "mlflow.db" and access(path, mode))
+    result = doctor("--env=test")
+    assert result.exit_code == 1 and "mlflow.db, which MLflow's store needs, belongs to" in line(result, "MLflow")
+    assert result.output.endswith("1 missing\n")
 
 
 def test_prompts_that_the_shipped_models_do_not_know_are_refused(project: Path) -> None:

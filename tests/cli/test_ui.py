@@ -1,6 +1,7 @@
 """`kedro rsi ui`: the addresses that it prints, and what it refuses."""
 
 import json
+import os
 import socket
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy.exc import OperationalError
 
 from rsidiff_kedro.cli import cli, ui, viz
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect
@@ -38,6 +40,27 @@ def test_the_links_open_the_experiment_of_the_environment_with_rounds_unfolded(t
     client.delete_experiment(experiment)
     with pytest.raises(TrackingError, match="was deleted; restore it"):
         ui.links(settings, tmp_path, "http://127.0.0.1:5001")
+
+
+def test_a_store_that_cannot_be_written_is_opened_without_a_new_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, experiment = connect(TrackingSettings(), tmp_path)
+    client.create_run(experiment, tags={"kedro.run_id": "r"})
+
+    def refuse(*_: object) -> None:
+        raise OperationalError("attempt to write a readonly database", None, Exception())
+
+    with monkeypatch.context() as sealed:
+        sealed.setattr("mlflow.MlflowClient.set_experiment_tag", refuse)
+        sealed.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "mlflow.db")
+        all_runs, newest, said = ui.links(TrackingSettings(), tmp_path, "http://127.0.0.1:5001")
+        assert "/#/experiments/" in all_runs and "viewStateShareKey" not in all_runs and "newest run: http" in newest
+        assert said.startswith(f"{tmp_path / 'mlflow.db'} cannot be written, so MLflow opens without the view")
+    ui.links(TrackingSettings(), tmp_path, "http://127.0.0.1:5001")  # which saves the view
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    rounds, _ = ui.links(TrackingSettings(), tmp_path, "http://127.0.0.1:5001")
+    assert "viewStateShareKey" in rounds
 
 
 def test_before_the_first_run_no_store_is_made(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """MLflow's store: a lock that is held, an experiment that was deleted, a project that was moved."""
 
 import logging
+import os
 import shlex
 import shutil
 import socket
+import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,63 @@ def test_a_store_that_cannot_be_opened_is_refused_at_once(tmp_path: Path, conten
     with pytest.raises(TrackingError, match=r"unable to open database file|file is not a database"), store_errors("it"):
         connect(SETTINGS, tmp_path)
     assert time.monotonic() - before < 60
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_those_write_a_new_store_whom_the_umask_lets(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        connect(SETTINGS, tmp_path)
+    finally:
+        os.umask(before)
+    path = tmp_path / "mlflow.db"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    path.chmod(0o640)
+    connect(SETTINGS, tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640  # as somebody set it
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_user_of_a_shared_folder_records_too_and_is_told_what_is_sealed(root: Path, tmp_path: Path) -> None:
+    for parent in [tmp_path, *tmp_path.parents][:4]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    shared = shutil.copytree(root, tmp_path / "shared")
+    shared.chmod(0o2775)
+    for path in shared.iterdir():
+        os.chown(path, -1, ANOTHER)
+        path.chmod(0o664)
+    os.chown(shared, -1, ANOTHER)
+    assert as_another_user(lambda: str(connect(SETTINGS, shared)[0].create_experiment("more"))).isdecimal()
+    for path, mode in ((shared / "mlflow.db", 0o644), (shared / "mlflow.db.lock", 0o644), (shared, 0o2755)):
+        path.chmod(mode)
+        said = as_another_user(lambda: connect(SETTINGS, shared))
+        assert f"{path}, which MLflow's store needs, belongs to root" in said
+        assert f"`chmod g+w {path}`" in said
+        path.chmod(mode | 0o020)
+
+
+ANOTHER = 65534
+
+
+def as_another_user(do: Callable[[], object]) -> str:
+    """Return what a function returns or raises in a process of another user, which is forked."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(ANOTHER)
+        os.setuid(ANOTHER)
+        try:
+            with store_errors("it"):
+                text = str(do())
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+        os.write(writer, text.encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader, encoding="utf-8") as said:
+        return said.read()
 
 
 @pytest.mark.parametrize("address", ["localhost:abc", "localhost:99999", "[::1:5000", "me:se/cret@host"])

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,28 @@ from typing import Any
 import click
 import torch
 from huggingface_hub import is_offline_mode
+from kedro.io.catalog_config_resolver import DEFAULT_RUNTIME_PATTERN, CatalogConfigResolver
 from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.core.devices import computes_on_gpu
-from rsidiff_kedro.core.files import size_text
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import check_writable, size_text
 from rsidiff_kedro.core.locations import is_path
+from rsidiff_kedro.core.untrusted.text import without_credentials
+from rsidiff_kedro.datasets.runs import catalog_config
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.settings import find_device
+from rsidiff_kedro.evaluation.settings import rounds_to_test
 from rsidiff_kedro.execution.engine import ExecutionError
 from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.hooks.mlflow_store import TrackingError, check_writable_store, read_settings
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.plan import count_images, disk_bytes, free_bytes, held_bytes, image_side
-from rsidiff_kedro.pipelines.stage import Place
+from rsidiff_kedro.pipelines.stage import METHOD, Place, compose
+from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Finding:
 @env_option
 @params_option
 def doctor(env: str | None, params: dict[str, Any]) -> None:
-    """Say what a run would lack: packages, parameters, prompts, weights, disk, device memory. Computes nothing.
+    """Say what a run would lack: packages, parameters, folders, prompts, weights, disk, memory. Computes nothing.
 
     Exits with 1 if something is missing.
     """
@@ -66,6 +73,7 @@ def examine(env: str | None, params: dict[str, Any]) -> list[Finding]:
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
     findings += _requirements(parameters)
     data = root / loader["globals"]["data"]
+    findings += [_folders(parameters, root, loader), _tracking(root, loader)]
     findings += _cluster(parameters, data)
     if not all(finding.fine for finding in findings if finding.subject == "model"):
         return findings  # without the model nothing is known of weights, memory and disk
@@ -89,6 +97,35 @@ def _cluster(parameters: Parameters, data: Path) -> Iterator[Finding]:
             yield Finding(*finding)
     except ExecutionError as error:
         yield Finding("execution", False, _line(error))
+
+
+def _folders(parameters: Parameters, root: Path, loader: Mapping[str, Any]) -> Finding:
+    """Check that each folder can be written in which a run saves a dataset, a record or unfinished work."""
+    data = root / loader["globals"]["data"]
+    tested = rounds_to_test(parameters.rounds, parameters.evaluation.test_every)
+    made = compose(stages(), parameters.rounds, tested)[METHOD].all_outputs()
+    try:
+        catalog = CatalogConfigResolver(catalog_config(root, loader), default_runtime_patterns=DEFAULT_RUNTIME_PATTERN)
+        saved = [catalog.resolve_pattern(name).get("filepath") for name in sorted(made)]
+        paths = [data / RECORDS, data / UNFINISHED, *map(Path, filter(None, saved))]
+        for folder in {next(each for each in (path, *path.parents) if each.is_dir()) for path in paths}:
+            check_writable(folder)
+    except InputError as error:
+        return Finding("folders", False, _line(error))
+    return Finding("folders", True, f"a run can save in {data}")
+
+
+def _tracking(root: Path, loader: Mapping[str, Any]) -> Finding:
+    """Check the settings of MLflow, and that a store on this machine can be written; no server is asked."""
+    try:
+        settings = read_settings(loader["mlflow"])
+        if not settings.enabled:
+            return Finding("MLflow", True, "off")
+        uri = settings.absolute_uri(root)
+        check_writable_store(uri)
+    except TrackingError as error:
+        return Finding("MLflow", False, _line(error))
+    return Finding("MLflow", True, without_credentials(uri))
 
 
 def _line(error: Exception) -> str:

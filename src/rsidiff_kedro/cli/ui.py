@@ -17,8 +17,8 @@ from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.cli.project import in_one_line
 from rsidiff_kedro.hooks.configuration import open_configuration
-from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, find_experiment, read_settings, store_errors
-from rsidiff_kedro.hooks.mlflow_view import KEY, save_view
+from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, find_experiment, read_settings, store_errors, unwritable
+from rsidiff_kedro.hooks.mlflow_view import KEY, TAG, save_view
 
 HOST = "127.0.0.1"
 PORT = click.IntRange(1, 65535)
@@ -57,10 +57,13 @@ def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int)
 def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
     """Save a view of the experiment, and return lines with its address and that of the newest run.
 
+    Where the store cannot be written, an earlier view is opened, or none.
+
     Raises:
         TrackingError: the store cannot be read, or the experiment was deleted.
     """
-    with store_errors(settings.absolute_uri(root)):
+    uri = settings.absolute_uri(root)
+    with store_errors(uri):
         client, experiment = find_experiment(settings, root)
         if client is None or experiment is None:
             return [f"MLflow: {served} (nothing is recorded in the experiment {settings.experiment} yet)"]
@@ -68,11 +71,14 @@ def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
         runs = client.search_runs([experiment], "tags.`kedro.run_id` != ''", max_results=1)
         if not runs:
             return [f"MLflow: {page}?{urlencode(TRAINING)}"]
-        save_view(client, experiment, runs[0])
-        return [
-            f"MLflow, rounds of all runs: {page}?{urlencode(TRAINING | VIEW)}",
-            f"MLflow, newest run: {page}/{runs[0].info.run_id}?{urlencode(TRAINING)}",
-        ]
+        newest = f"MLflow, newest run: {page}/{runs[0].info.run_id}?{urlencode(TRAINING)}"
+        place = unwritable(uri)
+        if place is None:
+            save_view(client, experiment, runs[0])
+        elif TAG not in client.get_experiment(experiment).tags:
+            line = f"MLflow, all runs: {page}?{urlencode(TRAINING)}"
+            return [line, newest, f"{place} cannot be written, so MLflow opens without the view of rounds and curves."]
+        return [f"MLflow, rounds of all runs: {page}?{urlencode(TRAINING | VIEW)}", newest]
 
 
 def _mlflow(port: int, uri: str) -> list[str]:

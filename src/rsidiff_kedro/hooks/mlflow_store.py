@@ -16,6 +16,7 @@ from pydantic import ConfigDict, ValidationError
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import take_lock
+from rsidiff_kedro.core.files import share
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import without_credentials
@@ -131,6 +132,35 @@ def _check_store(uri: str) -> None:
         http_request(get_default_host_creds(uri), "/health", "GET", **options)
 
 
+def unwritable(uri: str) -> Path | None:
+    """Return the file of a SQLite store, its lock or its folder, whichever this user cannot write, or None."""
+    if not uri.startswith(_SQLITE):
+        return None
+    path = Path(uri.removeprefix(_SQLITE))
+    needed = (path, _lock_of(uri), path.parent)
+    return next((each for each in needed if each.exists() and not os.access(each, os.W_OK)), None)
+
+
+def check_writable_store(uri: str) -> None:
+    """Check that SQLite can write the store; MLflow would show a statement of SQL.
+
+    Raises:
+        TrackingError: this user cannot write it.
+    """
+    place = unwritable(uri)
+    if place is None:
+        return
+    try:
+        owner = place.owner()
+    except KeyError:  # a user that this machine does not know
+        owner = f"the user {place.stat().st_uid}"
+    raise TrackingError(
+        f"{place}, which MLflow's store needs, belongs to {owner} and is not writable for you: `chmod g+w {place}` if "
+        "you share a group, mount its disk for writing, name another store in tracking.tracking_uri in "
+        "conf/<env>/mlflow.yml, or set tracking.enabled=false there"
+    )
+
+
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
     """Raise TrackingError, which says what to do, instead of what MLflow raises for a store that it cannot use."""
@@ -156,10 +186,14 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
     uri = settings.absolute_uri(root)
     with _quiet("alembic", "mlflow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        check_writable_store(uri)
         _check_store(uri)
         with _one_at_a_time(uri):
+            is_new = not Path(uri.removeprefix(_SQLITE)).exists()
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.experiment)
+            if uri.startswith(_SQLITE) and is_new:
+                share(Path(uri.removeprefix(_SQLITE)))  # SQLite gives nobody else the right to write
             if experiment is not None:
                 _check_not_deleted(experiment, settings, root)
                 _use_own_artifacts(experiment, settings, root)
@@ -171,7 +205,7 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
 def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClient | None", str | None]:
     """Return a client and the id of the experiment, without creating the store or the experiment.
 
-    A project that was moved shows its own artifacts, as after `connect`.
+    A project that was moved shows its own artifacts, as after `connect`, if its store can be written.
 
     Raises:
         TrackingError: the experiment was deleted.
@@ -189,8 +223,13 @@ def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClie
     if experiment is None:
         return client, None
     _check_not_deleted(experiment, settings, root)
-    _use_own_artifacts(experiment, settings, root)
+    if unwritable(uri) is None:
+        _use_own_artifacts(experiment, settings, root)
     return client, str(experiment.experiment_id)
+
+
+def _lock_of(uri: str) -> Path:
+    return Path(f"{uri.removeprefix(_SQLITE)}.lock")
 
 
 @contextmanager
@@ -203,7 +242,7 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     if not uri.startswith(_SQLITE):
         yield
         return
-    path = Path(f"{uri.removeprefix(_SQLITE)}.lock")
+    path = _lock_of(uri)
     lock = take_lock(path, NOTICED)
     if lock is None:
         cure = f"end it (`fuser {path}` shows its number), or set tracking.enabled=false in conf/<env>/mlflow.yml"
