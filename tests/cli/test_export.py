@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -15,8 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rsidiff_kedro.cli.export import _usage
-from rsidiff_kedro.core.adapter import WEIGHTS_NAME
+from rsidiff_kedro.core.adapter import WEIGHTS_NAME, Adapter
 from rsidiff_kedro.core.registry import Registry
+from rsidiff_kedro.datasets.runs import Run
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.settings import ModelSettings
 
@@ -117,6 +119,40 @@ def test_a_card_tells_sources_rewards_and_lineage(rsi: Rsi, finished_project: Pa
         assert said in text
     assert "| prompt_curation.collect_prompts | " in text and "Libraries: python 3." in text
     assert str(finished_project) not in text and "{{" not in text
+
+
+@pytest.mark.parametrize("form", ["diffusers", "kohya"])
+def test_no_exported_file_tells_where_files_lie(
+    rsi: Rsi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """As if every text that a run recorded were a path of this machine."""
+    place, parameters, adapter, load = "/home/secret place/x", Run.parameters, Run.adapter, Run.load
+
+    def placed(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: placed(value) for key, value in tree.items()}
+        return place if isinstance(tree, str) else tree
+
+    def loaded(run: Run, name: str) -> Any:
+        found = load(run, name)
+        if name.endswith("scores"):
+            found.attrs["rewards"] = {each: {"file": place} for each in found.attrs["rewards"]}
+        return found
+
+    def told(run: Run, number: int) -> Adapter:
+        found = adapter(run, number)
+        return Adapter(found.weights, placed(dict(found.info)))
+
+    more = [f"prompt_curation.source.{name}" for name in ("dataset", "model", "path")]
+    monkeypatch.setattr(Run, "parameters", lambda run: dict.fromkeys([*parameters(run), *more], place))
+    monkeypatch.setattr(Run, "adapter", told)
+    monkeypatch.setattr(Run, "load", loaded)
+    monkeypatch.setattr("rsidiff_kedro.diffusion.bases.check_base", lambda *_: None)
+    result = rsi("export", tmp_path / "adapter", "--round=1", f"--format={form}")
+    assert result.exit_code == 0, result.output
+    files = [path for path in (tmp_path / "adapter").rglob("*") if path.is_file()]
+    assert len(files) > 5 and not [path for path in files if b"secret" in path.read_bytes()]
+    assert "- Prompts: source x, x, x, x." in (tmp_path / "adapter" / "README.md").read_text()
 
 
 def test_a_base_of_another_package_is_not_given_this_projects_licence(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
+from html import escape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,36 @@ def test_the_page_names_no_place_of_this_machine(site: Path, finished_project: P
     assert not [text for text in texts if str(finished_project) in text or str(source) in text]
 
 
+SECRET = "/home/secret place/x.csv"
+
+
+def test_what_lies_elsewhere_is_shown_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "api").mkdir()
+    parameters = {"path": SECRET, "model": {"options": [SECRET, f"{tmp_path}/y.csv", "owner/name"]}, "rate": 0.5}
+    node = {"parameters": parameters, "filepath": SECRET, "code": "a / b  # /etc/hosts"}
+    (tmp_path / "api" / "node").write_text(json.dumps({"nodes": [node]}), encoding="utf-8")
+    viz._remove_places(tmp_path / "api", [tmp_path])
+    (shown,) = json.loads((tmp_path / "api" / "node").read_text(encoding="utf-8"))["nodes"]
+    options = ["x.csv", "y.csv", "owner/name"]
+    assert shown["parameters"] == {"path": "x.csv", "model": {"options": options}, "rate": 0.5}
+    assert shown["filepath"] == "x.csv" and shown["code"] == node["code"]
+
+
+def test_the_copy_of_the_report_tells_no_place(finished_project: Path) -> None:
+    (made,) = finished_project.glob("data/test/08_reporting/report.html/*/report.html")
+    page = made.read_text(encoding="utf-8")
+    assert viz._placeless_page(page) == page  # with its scripts
+    command = escape(f"kedro run '--params=a.b={SECRET},c=1'")
+    footer = (
+        f"<footer><code>{command}</code><dd>a.b = {SECRET} (was ~/secret/y)</dd><dd><code>/mnt/secret/z</code></dd>"
+    )
+    copy = viz._placeless_page(page.replace("<footer>", footer, 1))
+    assert "secret" not in copy
+    assert (
+        "<code>kedro run &#x27;--params=a.b=x.csv,c=1&#x27;</code><dd>a.b = x.csv" in copy and "<code>z</code>" in copy
+    )
+
+
 def test_other_files_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="holds something else"):
@@ -148,7 +179,7 @@ def test_a_new_page_replaces_the_files_of_the_earlier_one_and_nothing_else(
     for name, text in OWN.items():
         (tmp_path / "page" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "page" / name).write_text(text, encoding="utf-8")
-    newer = {viz.MARK: "{1}", "index.html": "new", "api/main": "{2}", "assets/index-2.js": "x"}
+    newer = {viz.MARK: "[1]", "index.html": "new", "api/main": "[2]", "assets/index-2.js": "x"}
     assert write(newer) == newer | OWN  # neither index-1.js nor a report of another run
     (tmp_path / "page" / viz.FILES).unlink()  # as an earlier version of this command left it
     assert write(PAGE) == newer | PAGE | OWN

@@ -4,9 +4,12 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from rsidiff_kedro.prompts.sources import SOURCES
+from rsidiff_kedro.prompts.sources.source import Source
 from rsidiff_kedro.provenance.records import Record
 from rsidiff_kedro.reporting.model_card import CardFacts, Example, model_card, plain
 
+PLACES = ("/home/secret/x.csv", "~/secret place/x.csv", "C:\\secret\\x.csv", "file:///secret/x.csv")
 HOSTILE = (
     "x | [a](javascript:alert(1)) <script>alert(1)</script> `code`\n---\n# {{ title }} hf_abcdefghijklmnopqrstuvwx"
 )
@@ -46,6 +49,31 @@ def test_a_hub_model_is_linked_and_its_licence_applies(metrics, scores) -> None:
     assert made.data.license_link == "https://huggingface.co/owner/model"
     assert "[owner/model](https://huggingface.co/owner/model), revision abc" in made.text
     assert "source file, prompts.csv" in made.text and "/home/me" not in str(made)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_setting_tells_where_files_lie(metrics, scores, place: str) -> None:
+    sources = {name: SOURCES.load(name) for name in SOURCES.names}
+    sources |= {"my_prompts:Mine": type("Mine", (Source,), {"__annotations__": {"folder": str, "paths": list[str]}})}
+    assert {"file", "hub", "language_model"} <= sources.keys()
+    for kind, source in sources.items():
+        read = {f"prompt_curation.source.{name}": place for name in source.model_fields if name != "kind"}
+        tables = [table.copy() for table in scores]
+        tables[2].attrs["rewards"] = {"proxy": {"file": place, "sha256": "5ec"}}
+        made = card(
+            metrics,
+            tables,
+            parameters=read | {"prompt_curation.source.kind": kind},
+            base=place,
+            on_hub=False,
+            info={"round": 2, "seed": place, "parent": place, "revision": place, "images": 9}
+            | {"finetune": {"target_modules": [place, place], "path": place, "options": {"init": place}}},
+            selecting={"proxy": f"with weight 1 of {place!r}"},
+            usage=f"pipeline = DiffusionPipeline.from_pretrained({place!r})",
+        )
+        assert "secret" not in str(made)
+        assert made.data.base_model == "x.csv" and "(file x.csv, sha256 5ec)" in made.text
+        assert "from_pretrained('x.csv')" in made.text and f"source {plain(kind)}" in made.text
 
 
 def test_the_table_names_roles_and_the_gate(metrics, scores) -> None:

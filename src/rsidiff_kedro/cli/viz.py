@@ -7,8 +7,10 @@ Kedro-Viz begins with all datasets between its boxes, here seven of every round 
 
 import json
 import os
+import re
 import shutil
 import sys
+from html import escape, unescape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import rsidiff_kedro
 from rsidiff_kedro.cli.project import PACKAGE
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import check_writable, replacing
+from rsidiff_kedro.core.untrusted.text import without_places
 
 FIRST_VIEW = """<script>
   if (!location.search) history.replaceState(null, "", "?types=nodes");
@@ -109,7 +112,7 @@ def _deploy(folder: Path, root: Path, report: Path | None) -> None:
     _remove_places(folder / "api", [root, Path(rsidiff_kedro.__file__).parents[1]])
     (folder / "index.html").write_text(index_page(report is not None), encoding="utf-8")
     if report is not None:
-        shutil.copyfile(report, folder / "report.html")
+        (folder / "report.html").write_text(_placeless_page(report.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _replace_page(folder: Path, made: Path) -> None:
@@ -137,13 +140,35 @@ def _replace_page(folder: Path, made: Path) -> None:
 
 
 def _remove_places(folder: Path, places: list[Path]) -> None:
-    """Make paths below these places relative."""
+    """Make paths below these places relative; of other paths in parameters and of datasets, keep the last name."""
     for path in folder.rglob("*"):
         if path.is_file():
             text = path.read_text(encoding="utf-8")
             for place in places:
                 text = text.replace(json.dumps(f"{place}/", ensure_ascii=False)[1:-1], "")
+            content = json.loads(text)
+            shown = _placeless(content)
+            text = text if shown == content else json.dumps(shown, ensure_ascii=False)
             path.write_text(text, encoding="utf-8")
+
+
+def _placeless(content: Any, shortened: bool = False) -> Any:
+    """Return an answer of Kedro-Viz without places in what it says of parameters and of datasets' files."""
+    if isinstance(content, dict):
+        return {key: _placeless(part, shortened or key in ("parameters", "filepath")) for key, part in content.items()}
+    if isinstance(content, list):
+        return [_placeless(part, shortened) for part in content]
+    return without_places(content) if shortened and isinstance(content, str) else content
+
+
+def _placeless_page(page: str) -> str:
+    """Return a page of HTML without places in its texts; scripts, styles and tags stay."""
+    parts = re.split(r"(<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>)", page, flags=re.DOTALL)
+    for number in range(0, len(parts), 2):
+        text = unescape(parts[number])
+        shown = without_places(text.strip())
+        parts[number] = parts[number] if shown == text.strip() else escape(shown)
+    return "".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,52 @@
+"""Texts that are shown to others hold no place of this machine."""
+
+import pytest
+
+from rsidiff_kedro.core.untrusted.text import without_places
+
+PLACES = (
+    "/home/secret/x.csv",
+    "/home/secret place/x.csv/",
+    "//srv/secret/x.csv",
+    "~/secret/x.csv",
+    "~bob/secret place/x.csv",
+    "C:\\secret\\x.csv",
+    "C:\\\\secret place\\\\x.csv",
+    "d:/secret/x.csv",
+    "\\\\srv\\secret\\x.csv",
+    "file:///home/secret/x.csv",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "around", ["{}", "a '{}' b", "kedro run '--params=a.b={},c=2' --env=test", 'load("{}")', "['{}', 'owner/name']"]
+)
+def test_a_place_becomes_its_last_name_also_within_a_text(place: str, around: str) -> None:
+    assert without_places(around.format(place)) == around.format("x.csv")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "around",
+    [
+        "a={},b",
+        "see {} there",
+        "a = {} (was {})",
+        "kedro run --a={} --b {} c",
+        "{path: {}}",
+        "model's {}; more",
+        "`{}`",
+    ],
+)
+def test_without_quotes_too(place: str, around: str) -> None:
+    assert without_places(around.replace("{}", place)) == around.replace("{}", "x.csv")
+
+
+OTHERS = """owner/name|data/01_raw/x.csv|./x ../y|https://host.org/a/b|s3://bucket/x|and/or 1/2 3 / 4|</think>|~ 0.5|\
+a red circle|module:function|test/reward/x|/|~|"""
+
+
+@pytest.mark.parametrize("text", OTHERS.split("|"))
+def test_all_else_stays(text: str) -> None:
+    assert without_places(text) == text
