@@ -172,17 +172,22 @@ subprocess.run(["cp", "-r", "data", "saved"], check=True)
 """
 
 
-def test_a_disk_that_is_full_or_read_only(new_place, finished, note, tmp_path: Path) -> None:
+GENERATE = ["run", "--env=test", *IMAGES]
+PRUNE = ["rsi", "prune", "--env=test", "--params=keep.runs=1", "--delete"]
+TMPFS = ["mount", "-t", "tmpfs", "none", "data", "-o"]
+REMOUNT = ["mount", "data", "-o"]
+Step = tuple[str, list[str], list[str], int]
+
+
+def on_a_small_disk(place, *steps: Step) -> list[str]:
+    """Mount each step's disk as the data folder, run its command, and return what all say.
+
+    A step has a name, what mounts the disk, the arguments of `kedro`, and the exit code that is expected.
+    """
     if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
         pytest.skip("needs the right to mount a file system in a name space of its own")
-    place = new_place(tmp_path)
     (place.folder / "data").mkdir()
-    steps = [
-        ("full", [], ["mount", "-t", "tmpfs", "-o", "size=700k", "none", "data"]),
-        ("read_only", [GO_ON], ["mount", "-o", "remount,ro", "data"]),
-        ("enough", [GO_ON], ["mount", "-o", "remount,rw,size=100m", "data"]),
-    ]
-    commands = [(f"{name}.txt", mount, ["run", "--env=test", *IMAGES, *more]) for name, more, mount in steps]
+    commands = [(f"{name}.txt", mount, arguments) for name, mount, arguments, _ in steps]
     paths = os.pathsep.join([str(Path(kedro_process.__file__).parent), str(SOURCE)])
     done = subprocess.run(
         ["unshare", "-rm", sys.executable, "-c", ON_A_SMALL_DISK, json.dumps(commands)],
@@ -192,24 +197,61 @@ def test_a_disk_that_is_full_or_read_only(new_place, finished, note, tmp_path: P
         text=True,
         encoding="utf-8",
     )
-    full, read_only, enough = (
-        (place.folder / f"{name}.txt").read_text(encoding="utf-8") for name in ("full", "read_only", "enough")
-    )
-    assert done.stdout.split() == ["1", "1", "0"], full + read_only + enough + done.stderr
-    assert "the disk is full" in full
-    assert "a file cannot be read or written" in read_only
-    assert "Traceback" not in full + read_only
+    said = [(place.folder / f"{name}.txt").read_text(encoding="utf-8") for name, *_ in steps]
+    assert [*map(int, done.stdout.split())] == [code for *_, code in steps], "".join(said) + done.stderr
+    assert "Traceback" not in "".join(said)
     (place.folder / "data").rmdir()
     (place.folder / "saved").rename(place.folder / "data")
-    made, whole = place.artifacts(), finished.artifacts()
-    assert made.items() <= whole.items()
+    return said
+
+
+def assert_went_on(place, finished, said: str) -> None:
+    """All that was made, the images too, is what an undisturbed run made, and what was finished was reused."""
+    made = place.artifacts()
+    assert made.items() <= finished.artifacts().items()
     assert any("rsi.round_1.images" in outputs for outputs in made.values())
-    reused = re.search(r"(\d+) of 9 steps are reused", enough)
+    reused = re.search(r"(\d+) of 9 steps are reused", said)
     assert reused and int(reused[1]) >= 3
+
+
+def test_a_disk_that_is_full_or_read_only(new_place, finished, note, tmp_path: Path) -> None:
+    place = new_place(tmp_path)
+    full, read_only, enough = on_a_small_disk(
+        place,
+        ("full", [*TMPFS, "size=700k"], GENERATE, 1),
+        ("read_only", [*REMOUNT, "remount,ro"], [*GENERATE, GO_ON], 1),
+        ("enough", [*REMOUNT, "remount,rw,size=100m"], [*GENERATE, GO_ON], 0),
+    )
+    assert "the disk is full" in full
+    assert "a file cannot be read or written" in read_only
+    assert_went_on(place, finished, enough)
     note(
         "the disk is full (tmpfs of 700 KB)", 1, full, "with more space it goes on; the images as of an undisturbed run"
     )
     note("the disk is read-only", 1, read_only, "the same")
+
+
+FEW_INODES = " ".join([*TMPFS, "size=100m,nr_inodes=100"])
+LEFT_OVER = "mkdir -p data/test/03_primary && touch -d '2 days ago' data/test/03_primary/.old.json.0123abcd.partial"
+
+
+def test_a_disk_without_free_inodes(new_place, finished, note, tmp_path: Path) -> None:
+    place = new_place(tmp_path)
+    full, pruned, enough = on_a_small_disk(
+        place,
+        ("full", ["sh", "-c", f"{FEW_INODES} && {LEFT_OVER}"], GENERATE, 1),
+        ("pruned", ["true"], PRUNE, 0),
+        ("enough", [*REMOUNT, "remount,nr_inodes=10000"], [*GENERATE, GO_ON], 0),
+    )
+    assert "has no free inodes" in full and "`df -i`" in full
+    assert "Deleted: " in pruned and not list(place.data.rglob(".old.json.*"))
+    assert_went_on(place, finished, enough)
+    note(
+        "no free inodes (tmpfs of 100 MB)",
+        1,
+        full,
+        "`prune --delete` works there; with more it goes on; the images as of an undisturbed run",
+    )
 
 
 def test_memory_that_does_not_suffice(place, finished, note) -> None:

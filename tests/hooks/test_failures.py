@@ -42,7 +42,7 @@ def test_another_kind_of_file_in_the_way_is_told(tmp_path: Path, do: Callable[[P
 @pytest.mark.parametrize(
     ("number", "says"),
     [
-        (errno.ENOSPC, "the disk is full"),
+        (errno.ENOSPC, "the disk is full or has no free inodes"),
         (errno.EROFS, "make the file readable and its folder writable"),
         (errno.EACCES, "a file cannot be read or written"),
         (errno.ENAMETOOLONG, "longer than the file system allows"),

@@ -40,7 +40,10 @@ def disk_fault(error: BaseException) -> str | None:
     for each in causes(error):
         number = each.errno if isinstance(each, OSError) else None
         if number in _FULL or any(os.strerror(code) in str(each) for code in _FULL):
-            return f"the disk is full ({each}); free some (`kedro rsi runs` shows what runs take): {GO_ON}"
+            return (
+                f"the disk is full or has no free inodes ({each}); `df -h` and `df -i` say which; delete some files "
+                f"(`kedro rsi runs` shows what runs take, `kedro rsi prune` what could go): {GO_ON}"
+            )
         if number in _BROKEN:
             return f"the disk or the network file system fails ({each}); check it: {GO_ON}"
         if number in _TOO_MANY:
