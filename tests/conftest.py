@@ -166,7 +166,9 @@ def finished_project(link_project: Callable[[Path], Path], tmp_path_factory: pyt
             with KedroSession.create(folder, env="test") as session:
                 session.run(pipeline_names=["rsi"])
             folder.rename(made)
-    return shutil.copytree(made, tmp_path_factory.mktemp("finished") / "project", symlinks=True)
+    copied = shutil.copytree(made, tmp_path_factory.mktemp("finished") / "project", symlinks=True)
+    bootstrap_project(copied)  # for sessions of this process, if another one made the run
+    return copied
 
 
 @pytest.fixture

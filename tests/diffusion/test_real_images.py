@@ -250,7 +250,7 @@ def test_what_can_name_no_file_counts_as_missing(folder, name):
     (folder / "metadata.csv").unlink()
     message = refused(folder)
     assert "1 images are missing" in message
-    assert "\n" not in message and len(message) < 300
+    assert "\n" not in message and len(message.replace(str(folder), "")) < 300
 
 
 @pytest.mark.parametrize("caption", ["None", "NA", "0012", "1.50", "true", "2024-01-01", " a "])

@@ -77,7 +77,7 @@ class ReuseHooks:
 
     def __init__(self, data: Path = Path("data")) -> None:
         self._data, self._records = data, Records(data / RECORDS)
-        self._asked_device = self._device = ""
+        self._asked_device, self._device = "auto", ""
         self._keyed = KeyedParameters()
         self._threads: int | None = None
         self._saved = Saved()

@@ -18,10 +18,8 @@ from rsidiff_kedro.scenes.world.grammar import BACKGROUNDS, COLORS, RELATIONS, S
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rsidiff_kedro.scenes.plugins.proxy import ProxyModel
-
 Network: TypeAlias = Any
-"""An autoencoder or a pipeline of diffusers, which is imported only when a node needs it."""
+"""A network, whose class is imported only when a node needs it."""
 
 
 def draw_clean_corpus(settings: BaseModelSettings) -> pd.DataFrame:
@@ -115,9 +113,7 @@ def annotate(verdicts: pd.DataFrame, settings: BaseModelSettings) -> pd.DataFram
     return annotators.annotate(verdicts, given.pairs_per_prompt, given.error_rate, settings.seed)
 
 
-def train_proxy(
-    pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings
-) -> "ProxyModel":
+def train_proxy(pairs: pd.DataFrame, images: ImageSet, answers: pd.DataFrame, settings: BaseModelSettings) -> Network:
     """Train the preference model on matching and wrong pairs of the corpus, then on answers about `images`."""
     import torch
 
@@ -171,7 +167,7 @@ def measure(
 
 
 def measure_proxy(
-    model: "ProxyModel", images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
+    model: Network, images: ImageSet, verdicts: pd.DataFrame, settings: BaseModelSettings
 ) -> tuple[dict[str, float], str]:
     """Measure the preference model on held-out prompts and write its model card."""
     from rsidiff_kedro.scenes.pretraining import cards
