@@ -11,14 +11,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import Result
+from kedro_datasets.pandas import ParquetDataset
 from kedro_viz.integrations.deployment.base_deployer import BaseDeployer
 from playwright.sync_api import Browser, Page, expect
 
 from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.viz import write_site
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.prompts.sources.hub import HubSource
 
 SCREEN = {"width": 1400, "height": 900}
 
@@ -109,6 +112,26 @@ def test_what_lies_elsewhere_is_shown_by_its_name(tmp_path: Path) -> None:
     options = ["x.csv", "y.csv", "owner/name"]
     assert shown["parameters"] == {"path": "x.csv", "model": {"options": options}, "rate": 0.5}
     assert shown["filepath"] == "x.csv" and shown["code"] == node["code"]
+
+
+def test_a_table_of_prompts_does_not_tell_the_folder_that_they_came_from(tmp_path: Path) -> None:
+    prompts = tmp_path / "secret place" / "captions" / "train.csv"
+    prompts.parent.mkdir(parents=True)
+    prompts.write_text("text,kind\n/imagine a cat/dog,/home/secret/pets\na cat,animals/pets\n", encoding="utf-8")
+    table = HubSource(dataset=str(prompts.parent), category_column="kind").collect(0)
+    saved = ParquetDataset(filepath=str(tmp_path / "prompts.parquet"))
+    saved.save(table.assign(detail=f"as in {SECRET}"))
+    node = {"preview": saved.preview(), "preview_type": "TablePreview"}
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "missing").write_text(json.dumps(node | {"preview": None}), encoding="utf-8")
+    (tmp_path / "api" / "node").write_text(json.dumps(node), encoding="utf-8")
+    viz._remove_places(tmp_path / "api", [tmp_path / "elsewhere"])
+    text = (tmp_path / "api" / "node").read_text(encoding="utf-8")
+    shown = pd.DataFrame(**json.loads(text)["preview"])
+    assert "secret" not in text and {*shown["source"]} == {"captions"} and {*shown["detail"]} == {"as in x.csv"}
+    assert [*shown["text"]] == ["/imagine a cat/dog", "a cat"] and [*shown["category"]] == ["pets", "animals/pets"]
+    unchanged = [name for name in table if name not in ("source", "category")]
+    assert shown[unchanged].to_dict() == table[unchanged].to_dict()
 
 
 def test_the_copy_of_the_report_tells_no_place(finished_project: Path) -> None:

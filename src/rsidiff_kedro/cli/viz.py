@@ -32,6 +32,8 @@ MARK = "api/deploy-viz-metadata"
 """A file that every page of Kedro-Viz has."""
 FILES = "api/files-of-this-page"
 """A list of a page's files, so that the next page removes those that it lacks, and nothing else."""
+TEXT = "text"
+"""The column of prompts in a table."""
 PARTIAL = ".page.partial"
 """A folder in which a page is made, in the one where it is to lie."""
 
@@ -140,7 +142,7 @@ def _replace_page(folder: Path, made: Path) -> None:
 
 
 def _remove_places(folder: Path, places: list[Path]) -> None:
-    """Make paths below these places relative; of other paths in parameters and of datasets, keep the last name."""
+    """Make paths below these places relative; of others in parameters, of datasets and in tables keep the last name."""
     for path in folder.rglob("*"):
         if path.is_file():
             text = path.read_text(encoding="utf-8")
@@ -153,12 +155,20 @@ def _remove_places(folder: Path, places: list[Path]) -> None:
 
 
 def _placeless(content: Any, shortened: bool = False) -> Any:
-    """Return an answer of Kedro-Viz without places in what it says of parameters and of datasets' files."""
+    """Return an answer of Kedro-Viz without places in parameters, in datasets' files and in the rows of tables."""
     if isinstance(content, dict):
+        if content.get("preview_type") == "TablePreview" and content["preview"]:  # without a file there is none
+            content = content | {"preview": _placeless_table(**content["preview"])}
         return {key: _placeless(part, shortened or key in ("parameters", "filepath")) for key, part in content.items()}
     if isinstance(content, list):
         return [_placeless(part, shortened) for part in content]
     return without_places(content) if shortened and isinstance(content, str) else content
+
+
+def _placeless_table(columns: list[str], data: list[list[Any]], **others: Any) -> dict[str, Any]:
+    """Return a table without places, such as the folder that a prompt came from; the prompts themselves stay."""
+    rows = [[cell if name == TEXT else _placeless(cell, True) for name, cell in zip(columns, row)] for row in data]
+    return {"columns": columns, "data": rows, **others}
 
 
 def _placeless_page(page: str) -> str:
