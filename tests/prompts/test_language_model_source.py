@@ -251,6 +251,27 @@ def test_a_missing_package_is_told_before_anything_is_asked(server, source, monk
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("ALL_PROXY", "socks5://bob:s3cr@t@127.0.0.1:9", "socks5://***@127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://bob:s3/cr@t@127.0.0.1:9", "http://***@127.0.0.1:9"),
+        ("SSL_CERT_FILE", "/gone/cacert.pem", "/gone/cacert.pem"),
+    ],
+)
+@pytest.mark.parametrize("attempt", ["check", "collect"])
+def test_settings_of_the_network_that_cannot_be_used_are_named(
+    server, source, monkeypatch, name, value, shown, attempt
+):
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as where it is not installed
+    monkeypatch.setenv(name, value)
+    with pytest.raises(PromptSourceError, match="no HTTP client can be made") as caught:
+        getattr(source(), attempt)(0)
+    assert f"{name}={shown!r}" in str(caught.value)
+    assert ("install socksio" in str(caught.value)) == (name == "ALL_PROXY")
+    assert "s3" not in str(caught.value) and "cr@t" not in str(caught.value) and server.requests == []
+
+
+@pytest.mark.parametrize(
     "content", ["{", "[]", "[" * 100_000, '{"reply": {"content": ["a fox"], "finish_reason": "stop", "tokens": -1}}']
 )
 def test_a_damaged_reply_in_the_cache_is_told(server, source, tmp_path, content):

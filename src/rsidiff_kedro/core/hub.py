@@ -1,25 +1,37 @@
-"""Use the Hugging Face hub: find the commit that a branch or tag means now, and upload a folder."""
+"""Use the Hugging Face hub: find the commit that a branch or tag means now, download, and upload a folder."""
 
 import logging
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import HfApi, constants, is_offline_mode
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import HfApi, constants, hf_hub_download, is_offline_mode, snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import get_session, validate_repo_id
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.network import client_problem
 
 logger = logging.getLogger(__name__)
 SECONDS = 10
 """The longest that the hub is waited for."""
+_NO_CLIENT: dict[str, str] = {}
+"""Why the hub at an address could not be asked at all, by the address."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class PushError(InputError):
     """A folder cannot be uploaded."""
+
+
+class NoClientError(OSError):
+    """A file was not downloaded before, and cannot be now, because of proxies or certificates; the message names them.
+
+    It is of the base class of the errors that the hub's client raises itself.
+    """
 
 
 @cache
@@ -66,21 +78,59 @@ def is_reachable() -> bool:
 
 @cache
 def _answers(address: str) -> bool:
+    failed = None
     try:
-        get_session().head(address, timeout=SECONDS)
+        client = get_session()
     except Exception as error:  # its HTTP client differs between versions, and so do its errors
+        failed = _NO_CLIENT[address] = client_problem(error)
+    else:
+        try:
+            client.head(address, timeout=SECONDS)
+        except Exception as error:
+            failed = type(error).__name__
+    if failed is not None:
         constants.HF_HUB_OFFLINE = True
-        logger.warning(
-            f"the model hub {address} does not answer ({type(error).__name__}): only what was downloaded before is used"
-        )
-        return False
-    return True
+        logger.warning(f"the model hub {address} does not answer ({failed}): only what was downloaded before is used")
+    return failed is None
 
 
 def pinned(repository: str, revision: str | None = None, kind: str = "model") -> str | None:
     """Return the revision to open a repository in: its commit, or the given one if that is unknown."""
     is_reachable()
     return commit_of(repository, revision, kind) or revision
+
+
+def hub_file(repository: str, name: str, revision: str | None = None, kind: str = "model", **options: Any) -> Any:
+    """Return what `hf_hub_download` does for a file of a repository, at its commit; see `_download`."""
+    return _download(hf_hub_download, repository, revision, kind, filename=name, **options)
+
+
+def hub_folder(
+    repository: str, revision: str | None = None, patterns: list[str] | None = None, kind: str = "model"
+) -> str:
+    """Return the local folder of a repository's files that match patterns, at its commit; see `_download`."""
+    return str(_download(snapshot_download, repository, revision, kind, allow_patterns=patterns))
+
+
+def _download(load: Callable[..., Any], repository: str, revision: str | None, kind: str, **options: Any) -> Any:
+    """Download from the hub or, without it, read its cache, for which no HTTP client is made.
+
+    Raises:
+        OSError, ValueError: base classes of what the client raises.
+        NoClientError: the cache lacks it, and no client can be made.
+    """
+    commit = pinned(repository, revision, kind)  # goes offline if the hub does not answer
+    try:
+        return load(repository, revision=commit, repo_type=kind, local_files_only=is_offline_mode(), **options)
+    except LocalEntryNotFoundError as error:
+        if constants.ENDPOINT in _NO_CLIENT:
+            raise NoClientError(_NO_CLIENT[constants.ENDPOINT]) from error
+        raise
+
+
+def failure(error: Exception) -> str:
+    """Name an error of a download: by its type, or by its message if that is this project's."""
+    return str(error) if isinstance(error, NoClientError) else type(error).__name__
 
 
 def is_cached(repository: str, kind: str = "model") -> bool:

@@ -4,11 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-
 from rsidiff_kedro.core.adapter import Adapter, AdapterError
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.hub import is_commit, pinned
+from rsidiff_kedro.core.hub import failure, hub_file, is_commit
 from rsidiff_kedro.core.locations import Found, Location, is_path, locate
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.provenance.content_digest import content_of
@@ -144,10 +142,10 @@ def find_index(base: str, revision: str | None) -> Path:
             f"a Hugging Face model id, or a shipped model ({', '.join(BASES.names)})"
         )
     try:
-        return Path(hf_hub_download(base, index.name, revision=pinned(base, revision)))
+        return Path(hub_file(base, index.name, revision))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"model.base: {base!r} is no local folder, and the model hub did not return it ({type(error).__name__}); "
+            f"model.base: {base!r} is no local folder, and the model hub did not return it ({failure(error)}); "
             f"check the id and revision {revision!r}, log in with `hf auth login` if its licence must be accepted, or "
             "give a local folder"
         ) from error

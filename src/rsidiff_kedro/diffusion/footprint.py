@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from huggingface_hub import hf_hub_download
 from torch import nn
 
 from rsidiff_kedro.core.files import size_of
-from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.hub import hub_file
 from rsidiff_kedro.diffusion.bases import model_source
 from rsidiff_kedro.diffusion.lora import add_lora
 from rsidiff_kedro.diffusion.model_folder import weight_files
@@ -28,7 +27,7 @@ def fetch_configs(model: ModelSettings) -> Path:
     if Path(source).is_dir():
         return Path(source)
     names = ("model_index.json", f"{family_of(model).denoiser_name}/config.json", "vae/config.json")
-    paths = [hf_hub_download(source, name, revision=pinned(source, model.revision)) for name in names]
+    paths = [hub_file(source, name, model.revision) for name in names]
     return Path(paths[0]).parent
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, get_args, get_type_hints
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
+from huggingface_hub import is_offline_mode
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from torch import Tensor, nn
@@ -101,7 +102,10 @@ class DiffusionModel(ABC):
         read = partial(cls.pipeline_class.from_pretrained, use_safetensors=True, trust_remote_code=False, **options)
         with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save or download it again")):
             # Check a hub's files before a library follows what they say.
-            folder = source if Path(source).is_dir() else download(source, revision=pinned(source, settings.revision))
+            folder = source
+            if not Path(source).is_dir():
+                revision = pinned(source, settings.revision)  # goes offline if the hub does not answer
+                folder = download(source, revision=revision, local_files_only=is_offline_mode())
             cls.check_folder(Path(folder), settings)
             pipeline = read(folder, dtype=dtype, **left_out(Path(folder), cls.pipeline_class))
             model = cls(pipeline.to(find_device(settings.device)), settings)

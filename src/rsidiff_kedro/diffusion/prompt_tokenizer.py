@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from huggingface_hub import snapshot_download
 
-from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.hub import hub_folder
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
 from rsidiff_kedro.core.untrusted.tokenizers import describe_lost_merges, has_vocabulary
@@ -62,8 +61,7 @@ def open_prompt_tokenizer(
     source, problem = model_source(base), f"model.base: the tokenizer of {base!r} cannot be opened"
     with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save it again")):
         if not Path(source).is_dir():
-            patterns = ["model_index.json", f"{name}/*"]
-            source = snapshot_download(source, revision=pinned(source, revision), allow_patterns=patterns)
+            source = hub_folder(source, revision, ["model_index.json", f"{name}/*"])
         kind = component_class(name, *check_components(Path(source))[name])
         tokenizer = PromptTokenizer(kind.from_pretrained(Path(source) / name, trust_remote_code=False), most)
     tokenizer.check()
@@ -76,7 +74,7 @@ def open_named_tokenizer(name: str) -> PromptTokenizer:
     with loading(lambda error: ModelError(f"no tokenizer in {name!r} ({reason(error)}); {advice}")):
         folder = name
         if not Path(name).is_dir():
-            folder = snapshot_download(name, revision=pinned(name), allow_patterns=TOKENIZER_PATTERNS)
+            folder = hub_folder(name, patterns=TOKENIZER_PATTERNS)
         elsewhere = tokenizer_leads_elsewhere(Path(folder))
         if elsewhere is not None:
             raise ModelError(elsewhere)

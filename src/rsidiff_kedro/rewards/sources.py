@@ -10,11 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.hub import failure, hub_file, pinned
 from rsidiff_kedro.core.locations import Location, expand, is_path
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 
@@ -106,11 +106,11 @@ def _local_file(source: str, file_name: str) -> Path | None:
 
 def _ask_hub(source: str, file_name: str, revision: str | None, **options: Any) -> Any:
     try:
-        return hf_hub_download(source, file_name, revision=pinned(source, revision), **options)
+        return hub_file(source, file_name, revision, **options)
     except (OSError, ValueError) as error:  # base classes of huggingface_hub's errors
         raise CheckpointError(
             f"{source!r} is no local file or folder, and the model hub did not give its {file_name} "
-            f"({type(error).__name__}); check the id and revision {revision!r}, HF_HUB_OFFLINE and the network, "
+            f"({failure(error)}); check the id and revision {revision!r}, HF_HUB_OFFLINE and the network, "
             "or give the file's path"
         ) from error
 

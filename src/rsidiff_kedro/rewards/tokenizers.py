@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
 from transformers import BertTokenizerFast, CLIPTokenizerFast
 
-from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.hub import hub_folder
 from rsidiff_kedro.core.locations import expand, is_path
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.model_configs import TOKENIZER_PATTERNS, tokenizer_leads_elsewhere
@@ -50,14 +49,13 @@ def _open(
 
     def refuse(error: Exception) -> CheckpointError:
         return CheckpointError(
-            f"the tokenizer {source!r} cannot be opened ({type(error).__name__}: {reason(error, 120)}); "
+            f"the tokenizer {source!r} cannot be opened ({type(error).__name__}: {reason(error)}); "
             f"give a folder with {needed}, or check the id, HF_HUB_OFFLINE and the network"
         )
 
     with loading(refuse):
         if not folder.is_dir():
-            commit = pinned(source, revision)
-            folder = Path(snapshot_download(source, revision=commit, allow_patterns=TOKENIZER_PATTERNS))
+            folder = Path(hub_folder(source, revision, TOKENIZER_PATTERNS))
         check_pointer(pointer_in(folder) or folder)
         elsewhere = tokenizer_leads_elsewhere(folder)
         if elsewhere is not None:

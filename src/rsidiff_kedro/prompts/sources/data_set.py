@@ -11,9 +11,10 @@ from urllib.parse import unquote
 
 import pandas as pd
 import yaml
-from huggingface_hub import DatasetCard, hf_hub_download, is_offline_mode, snapshot_download
+from huggingface_hub import DatasetCard, is_offline_mode
 
 import datasets
+from rsidiff_kedro.core.hub import hub_file, hub_folder
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
@@ -152,7 +153,7 @@ def _kept_folder(name: str, revision: str | None) -> Path | None:
     if not is_offline_mode():
         return None
     try:
-        return Path(snapshot_download(name, repo_type="dataset", revision=revision))
+        return Path(hub_folder(name, revision, kind="dataset"))
     except (OSError, ValueError):
         return None
 
@@ -201,7 +202,7 @@ def _local(path: str, name: str, is_folder: bool) -> Path:
         return Path(path)
     rest = path.removeprefix(f"hf://datasets/{name}")
     revision, _, inside = rest[1:].partition("/") if rest.startswith("@") else ("", "", rest[1:])
-    return Path(hf_hub_download(name, inside, repo_type="dataset", revision=unquote(revision) or None))
+    return Path(hub_file(name, inside, unquote(revision) or None, "dataset"))
 
 
 def _read_tables(

@@ -14,6 +14,7 @@ import openai
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import from_json
 
+from rsidiff_kedro.core.network import client_problem
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.prompts.sources.chat import Reply
@@ -110,6 +111,18 @@ class _Client(openai.DefaultAsyncHttpxClient):
         return type(response)(response.status_code, headers=headers, content=content, request=request)
 
 
+def make_client(seconds: float) -> _Client:
+    """Return an HTTP client, which needs no network yet.
+
+    Raises:
+        PromptSourceError: the variables of proxies or certificates are wrong.
+    """
+    try:
+        return _Client(seconds)
+    except Exception as error:  # of any kind, and of a package that differs between versions
+        raise PromptSourceError(f"prompt_curation.source: {client_problem(error)}") from None
+
+
 def _is_same_server(old: Any, new: Any) -> bool:
     """Tell whether two addresses have one scheme, host and port, or the new one adds encryption alone."""
     encrypted = (old.scheme, new.scheme, old.port, new.port) == ("http", "https", None, None)
@@ -185,7 +198,7 @@ def _without(key: str | None, said: str) -> str:
 
 async def _ask(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> bytes:
     limits = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
-    options: Any = {"timeout": limits, "max_retries": retries, "http_client": _Client(timeout)}
+    options: Any = {"timeout": limits, "max_retries": retries, "http_client": make_client(timeout)}
     try:
         opened = openai.AsyncOpenAI(base_url=endpoint, api_key=key or "none", **options)
     except Exception as error:  # of its HTTP client, whose package differs between versions

@@ -120,7 +120,7 @@ class LanguageModelSource(Source):
         return self.count
 
     def check(self, seed: int) -> None:
-        """Check that the package and the key are there; neither is needed if all replies are in the cache."""
+        """Check the package, the key and the settings of the network; none is needed if all replies are cached."""
         try:
             self._gather(seed, ask=False)
         except _NotCachedError:
@@ -129,6 +129,9 @@ class LanguageModelSource(Source):
                 raise PromptSourceError(
                     "prompt_curation.source: a language model needs the package openai; pip install openai"
                 ) from None
+            from rsidiff_kedro.prompts.sources.endpoint import make_client
+
+            make_client(self.timeout)
 
     def collect(self, seed: int) -> pd.DataFrame:
         """Return `count` different prompts in the order of their requests.
