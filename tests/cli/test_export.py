@@ -15,8 +15,9 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 
-from rsidiff_kedro.cli.export import _usage
+from rsidiff_kedro.cli.export import PARTIAL, _new_folder, _usage
 from rsidiff_kedro.core.adapter import WEIGHTS_NAME, Adapter
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.datasets.runs import Run
 from rsidiff_kedro.diffusion.opening import load_model
@@ -208,8 +209,30 @@ def test_nothing_is_written_over(rsi: Rsi, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     result = rsi("export", tmp_path / "loop")
     assert result.exit_code == 1 and "is no place for a folder" in result.output and "Traceback" not in result.output
-    (tmp_path / "empty").mkdir()
-    assert rsi("export", tmp_path / "empty").exit_code == 0
+
+
+def test_an_empty_folder_is_filled_and_not_replaced(rsi: Rsi, tmp_path: Path) -> None:
+    """As a mounted volume, or where its parent cannot be written."""
+    folder = tmp_path / "parent" / "volume"
+    (folder / PARTIAL).mkdir(parents=True)
+    (folder / PARTIAL / "README.md").touch()  # of a command that was killed
+    before = folder.stat().st_ino, folder.parent.stat().st_mtime_ns
+    assert rsi("export", folder).exit_code == 0
+    assert (folder.stat().st_ino, folder.parent.stat().st_mtime_ns) == before
+    assert {path.name for path in folder.iterdir()} == {WEIGHTS_NAME, "README.md", "images"}
+    assert ModelCard.load(folder / "README.md").data.base_model == "scenes"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_somebody_else_puts_there_meanwhile_stays(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "adapter"
+    if is_there:
+        folder.mkdir()
+    with pytest.raises(InputError, match="is no empty folder"), _new_folder(folder) as made:
+        (made / "README.md").write_text("new", encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        (folder / "README.md").write_text("mine", encoding="utf-8")
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
 
 
 def test_an_adapter_of_another_base_is_refused(rsi: Rsi, tmp_path: Path) -> None:

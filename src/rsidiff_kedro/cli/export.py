@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 4
 """Prompts with images in a card."""
+PARTIAL = ".adapter.partial"
+"""A folder in which an adapter is made, in an empty one where it is to lie."""
 
 
 @click.command()
@@ -47,9 +49,8 @@ def export(folder: Path, name: str, form: str, push: str | None, env: str | None
 
     if push is not None:
         check_repository(push)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is no empty folder; name a new one")
-    check_writable(folder.absolute().parent)
+    _check_empty(folder)
+    check_writable(folder if folder.is_dir() else folder.absolute().parent)
     parameters, runs = open_project(env, params)
     run = runs.newest()
     number = run.round_number(name)
@@ -65,19 +66,36 @@ def _how(name: str) -> str:
     return " (best: the last that no gate rejected)" if name == "best" else ""
 
 
+def _check_empty(folder: Path) -> None:
+    """Raise InputError if there is something else than an empty folder, apart from what a killed command left in it."""
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= {PARTIAL}):
+        raise InputError(f"{folder} exists and is no empty folder; name a new one")
+
+
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Write into a folder beside the wanted one, which becomes it at the end."""
+    """Write into a folder beside the wanted one, which becomes it at the end.
+
+    If the wanted one is there, empty, write into a folder inside, and move what was made up at the end: it may be all
+    that can be written, or a mounted volume, which cannot be replaced.
+    """
     try:
         folder = folder.resolve()
     except (OSError, RuntimeError) as error:
         raise InputError(f"{folder} is no place for a folder ({error}); give another") from error
+    is_there = folder.is_dir()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
+    unfinished = folder / PARTIAL if is_there else folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
+    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
         yield unfinished
-        unfinished.replace(folder)
+        _check_empty(folder)  # still
+        if is_there:
+            for path in sorted(unfinished.iterdir()):
+                path.rename(folder / path.name)
+        else:
+            unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
