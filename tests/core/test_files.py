@@ -48,6 +48,26 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "a" + "é" * 127, "日" * 85, "b" * 237 + ".png"], ids=len)
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path, name: str) -> None:
+    for folder in (tmp_path, tmp_path / "new"):
+        check_can_make(folder / name)
+    with replacing(tmp_path / name) as partial:
+        partial.write_text("new")
+        (left,) = os.listdir(tmp_path)
+        assert left.startswith(f".{name[:30]}") and left.endswith(".partial") and left.isprintable()
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 256, "é" * 128, f"new/{'a' * 256}", f"new/{'a' * 256}/x.png", "a/" * 2100 + "x"]
+)
+def test_a_name_that_is_too_long_is_refused_before_work_is_done_for_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="is too long a name for its file system; name a shorter one"):
+        check_can_make(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.txt"):
         pass

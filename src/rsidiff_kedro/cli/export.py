@@ -1,7 +1,6 @@
 """Define the command `kedro rsi export`, which writes an adapter for others to use."""
 
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +13,7 @@ from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.cli.project import PACKAGE, in_one_line, open_project
 from rsidiff_kedro.cli.sample import round_option
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.files import check_writable
+from rsidiff_kedro.core.files import check_writable, partial_path
 
 if TYPE_CHECKING:
     from rsidiff_kedro.core.adapter import Adapter
@@ -50,7 +49,7 @@ def export(folder: Path, name: str, form: str, push: str | None, env: str | None
     if push is not None:
         check_repository(push)
     _check_empty(folder)
-    check_writable(folder if folder.is_dir() else folder.absolute().parent)
+    check_writable(_resolved(folder))
     parameters, runs = open_project(env, params)
     run = runs.newest()
     number = run.round_number(name)
@@ -72,6 +71,14 @@ def _check_empty(folder: Path) -> None:
         raise InputError(f"{folder} exists and is no empty folder; name a new one")
 
 
+def _resolved(folder: Path) -> Path:
+    """Return a folder's place behind links; raise InputError if there is none."""
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{folder} is no place for a folder ({error}); give another") from error
+
+
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Write into a folder beside the wanted one, which becomes it at the end.
@@ -79,13 +86,10 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     If the wanted one is there, empty, write into a folder inside, and move what was made up at the end: it may be all
     that can be written, or a mounted volume, which cannot be replaced.
     """
-    try:
-        folder = folder.resolve()
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{folder} is no place for a folder ({error}); give another") from error
+    folder = _resolved(folder)
     is_there = folder.is_dir()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / PARTIAL if is_there else folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
+    unfinished = folder / PARTIAL if is_there else partial_path(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:

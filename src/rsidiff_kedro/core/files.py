@@ -1,5 +1,6 @@
 """Write files that are never half written under their own name."""
 
+import errno
 import os
 import re
 import shutil
@@ -15,11 +16,22 @@ from rsidiff_kedro.core.errors import InputError
 
 VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 """A version of a dataset: the time at which its run began."""
+_NAMED = 100
+"""Bytes of a file's name that the name of its unfinished content repeats."""
 
 
 def age(version: str) -> tuple[bool, str]:
     """Return a key that sorts versions from old to new; a folder with another name, such as a copy, comes first."""
     return VERSION.fullmatch(version) is not None, version
+
+
+def partial_path(path: Path) -> Path:
+    """Return a path beside another one, for content that is not whole yet; nothing else has its name.
+
+    The name begins with a dot, ends with `.partial`, and is no longer than names may be, whatever the other's length.
+    """
+    begin = os.fsdecode(os.fsencode(path.name)[:_NAMED]).encode("utf-8", "ignore").decode()
+    return path.with_name(f".{begin}.{uuid.uuid4().hex[:8]}.partial")
 
 
 @contextmanager
@@ -29,7 +41,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     The content reaches the disk before the name does, so a power cut leaves no half-written file under the name;
     without `sync` it may, and whoever reads the file must find out.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = partial_path(path)
     try:
         yield partial
         if sync:
@@ -49,10 +61,10 @@ def check_writable(folder: Path) -> None:
     """Make and remove a file in a folder, or in the nearest one above it that exists, before work is done for it.
 
     Raises:
-        InputError: that fails.
+        InputError: that fails, or the folder's own name, or one of those to be made above it, is too long.
     """
-    place = folder.absolute()
-    place = next(each for each in (place, *place.parents) if os.path.lexists(each))
+    _check_names(folder)
+    place = _existing(folder)
     if not place.is_dir():
         raise InputError(f"{place} is no folder, so nothing can be written into {folder}; name another place")
     try:
@@ -68,11 +80,29 @@ def check_can_make(path: Path) -> None:
     """Check that a file can be made at a path, in place of an earlier one, before work is done for it.
 
     Raises:
-        InputError: a folder lies there, or `check_writable` says so of its folder.
+        InputError: a folder lies there, its name is too long, or `check_writable` says so of its folder.
     """
+    _check_names(path)
+    check_writable(path.parent)
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file")
-    check_writable(path.parent)
+
+
+def _existing(path: Path) -> Path:
+    """Return a path, or the nearest one above it that exists."""
+    wanted = path.absolute()
+    return next(each for each in (wanted, *wanted.parents) if os.path.lexists(each))
+
+
+def _check_names(path: Path) -> None:
+    """Raise InputError if a name that is to be made for a path, or the whole path, is longer than may be."""
+    place = _existing(path)
+    for each in (path, *(place / name for name in path.absolute().relative_to(place).parts)):
+        try:
+            os.lstat(each)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise InputError(f"{each} is too long a name for its file system; name a shorter one") from error
 
 
 def share(path: Path) -> None:

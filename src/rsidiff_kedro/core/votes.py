@@ -4,7 +4,6 @@ import glob
 import hashlib
 import re
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import is_locked
-from rsidiff_kedro.core.files import age, link_or_copy, replacing
+from rsidiff_kedro.core.files import age, link_or_copy, partial_path, replacing
 from rsidiff_kedro.core.image_set import ImageFiles
 from rsidiff_kedro.core.untrusted.tables import TableError, read_parquet
 
@@ -161,7 +160,7 @@ def write_table(table: pd.DataFrame, folder: Path) -> None:
 def begin_version(votes: Votes, folder: Path) -> None:
     """Write votes into a new folder, which appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = partial_path(folder)
     partial.mkdir()
     try:
         write_votes(votes, partial)

@@ -3,7 +3,6 @@
 import glob
 import os
 import shutil
-import uuid
 from abc import abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Generic, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version, get_protocol_and_path
 
-from rsidiff_kedro.core.files import age, delete
+from rsidiff_kedro.core.files import age, delete, partial_path
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.provenance.content_digest import PRUNED
 
@@ -71,7 +70,7 @@ class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
     def save(self, data: T) -> None:
         target = Path(self._get_save_path())
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.partial"
+        partial = partial_path(target)
         partial.mkdir()
         try:
             self._write(data, partial)
