@@ -76,8 +76,8 @@ def write_table(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "option", "says"),
     [
-        ("notes.md", "--page=notes.md", "notes.md exists and is of no study; move it"),
-        ("notes.png", "--page=notes.md", "notes.png exists and is of no study; move it"),
+        ("notes.md", "--page=notes.md", "notes.md exists and is no page of a study; move it"),
+        ("notes.png", "--page=notes.md", "notes.png exists without a page notes.md beside it"),
         ("notes.png", "--page=notes.png", "notes.png would be both the page and its figure"),
         ("prompts.parquet", "--tables=.", "prompts.parquet exists and is of no study; move it"),
         ("notes.md", "--tables=notes.md/tables", "notes.md is no folder, so nothing can be written into"),
@@ -100,12 +100,20 @@ def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[J
     assert "two seed 0: done in " in result.output
     images = pd.read_parquet(project / "data/study/mine/tables/images.parquet")
     assert [*images.groupby(["arm", "round"]).size()] == [12] * 6
-    page = (project / "data/study/mine/results.md").read_text()
+    place = project / "data/study/mine/results.md"
+    page = place.read_text()
     assert "| two minus one | 2 | accuracy | +0.000 [+0.000, +0.000] | 1.000 | 1, 6 |" in page
     assert "`gate.enabled=false`" in page
 
     assert "2 of 2 runs are done" in study("{gate.enabled: false}", "--dry-run").output
     assert "1 of 2 runs are done" in study("{gate.enabled: true, gate.tolerance: 0.1}", "--dry-run").output
+    assert len(made) == 2
+    place.rename(place.with_name("mine.md"))
+    result = study("{gate.enabled: false}")
+    assert "results.png exists without a page results.md beside it" in result.output
+    assert "move or delete it" in result.output
+    place.with_suffix(".png").unlink()
+    assert study("{gate.enabled: false}").exit_code == 0 and place.read_text() == page
     assert len(made) == 2
 
     shutil.rmtree(project / "data/study/mine/one")

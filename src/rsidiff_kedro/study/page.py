@@ -35,11 +35,15 @@ def check_page(path: Path) -> None:
     figure = path.with_suffix(".png")
     if figure == path:
         raise InputError(f"{path} would be both the page and its figure; name a Markdown file, such as results.md")
-    is_page = path.is_file() and path.read_bytes().startswith(_BEGINNING.encode())
     for each in (path, figure):
         check_can_make(each)
-        if each.exists() and not is_page:
-            raise InputError(f"{each} exists and is of no study; move it, or name another page")
+    if path.exists() and not path.read_bytes().startswith(_BEGINNING.encode()):
+        raise InputError(f"{path} exists and is no page of a study; move it, or name another page")
+    if figure.exists() and not path.exists():
+        raise InputError(
+            f"{figure} exists without a page {path.name} beside it, whose figure it would be; move or delete it, or "
+            "name another page"
+        )
 
 
 def write_page(path: Path, name: str, settings: StudySettings, tables: Tables) -> None:
