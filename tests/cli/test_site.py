@@ -144,6 +144,7 @@ def test_the_copy_of_the_report_tells_no_place(finished_project: Path) -> None:
     )
     copy = viz._placeless_page(page.replace("<footer>", footer, 1))
     assert "secret" not in copy
+    assert viz._placeless_page("<td>12</td>/40<b>/imagine a cat</b>") == "<td>12</td>/40<b>/imagine a cat</b>"
     assert (
         "<code>kedro run &#x27;--params=a.b=x.csv,c=1&#x27;</code><dd>a.b = x.csv" in copy and "<code>z</code>" in copy
     )

@@ -6,15 +6,19 @@ _IN_ADDRESS = re.compile(r"(?<=://)[^/?#\s]*@")
 _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{20,})")
 """Keys of OpenAI-compatible endpoints and tokens of Hugging Face."""
 
-_START = r"(?:file:/+|~[\w.-]*[/\\]|[A-Za-z]:[/\\]+|\\\\+|(?<!:)//+|/(?!/))(?=[^\s/\\])"
-"""Of a path that is absolute, below a home folder, of Windows or of a server, or in an address of a file."""
-_NOT_WITHIN = r"(?<![\w./~\\<])"
 _NO = r"""'"`<>|,;:()\[\]{}"""
+_NOT_WITHIN = r"(?<![\w./~\\<])"
+_START = r"(?:file:/+|~[\w.-]*[/\\]|[A-Za-z]:[/\\]+|\\\\+|(?<!:)//+|/(?!/)(?=[^{}/\\]+[/\\]+[^\s/\\]))(?=[^\s/\\])"
+"""Of a path that is absolute, below a home folder, of Windows or of a server, or in an address of a file.
+
+An absolute one has at least two names, without some characters in the first: of `/40` nothing could be left out.
+"""
+_START_WITHIN = _START.replace("{}", _NO)
 _REST = rf"[^\s{_NO}]*(?: [^{_NO}=/\\~]*[^\s{_NO}=/\\~][/\\][^\s{_NO}]*)*"
 """Of a path within a text; words that a slash follows belong to it."""
-_PLACE = re.compile(_START + r".*", re.DOTALL)
-_WITHIN = re.compile(_NOT_WITHIN + _START + _REST)
-_IN_QUOTES = re.compile(rf"{_NOT_WITHIN}{_START}[^{_NO}]*")
+_PLACE = re.compile(_START.replace("{}", "") + r".*", re.DOTALL)
+_WITHIN = re.compile(_NOT_WITHIN + _START_WITHIN + _REST)
+_IN_QUOTES = re.compile(rf"{_NOT_WITHIN}{_START_WITHIN}[^{_NO}]*")
 _QUOTED = re.compile(r"""(?<!\w)(['"])(?:(?!\1).)*\1""", re.DOTALL)
 
 
@@ -37,7 +41,8 @@ def holds_credential(text: str) -> bool:
 def without_places(text: str) -> str:
     """Replace each path that tells where files of this machine lie by its last name.
 
-    These are absolute paths, those below `~`, of Windows, and addresses `file://`; a text that begins with one is one.
+    These are absolute paths of two names or more, those below `~`, of Windows, and addresses `file://`; a text that
+    begins with one is one.
     """
     if _PLACE.fullmatch(text):
         return _last_name(text)
