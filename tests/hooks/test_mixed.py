@@ -1,5 +1,7 @@
 """A run reads the versions that it is told, and joins no data of a round that were made of different ones."""
 
+import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ STEPS = {
     "generate": (["params:steps", "params:label"], [ONE + "images", ONE + "prompts"]),
     "score": ([ONE + "images"], ONE + "scores"),
     "weigh": ([ONE + "images", ONE + "scores"], ONE + "weights"),
-    "train": ([ONE + "images", ONE + "prompts", ONE + "weights"], ONE + "adapter"),
+    "train": ([ONE + "images", ONE + "prompts", ONE + "weights", "params:rate"], ONE + "adapter"),
     "generate_next": ([ONE + "adapter", "params:steps"], TWO + "images"),
     "train_next": ([TWO + "images", ONE + "weights"], TWO + "adapter"),
 }
@@ -36,7 +38,8 @@ Run = Callable[..., list[str]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run("2", "score weigh", {dataset: version}, steps=4)`: two rounds, or some of their steps; gives what it made.
 
-    Images are told apart by `steps`, not by `label`; their scores are the same for two and three steps.
+    Images are told apart by `steps`, not by `label`; their scores are the same for two and three steps. With
+    `stops=True` the run does not come to its end.
     """
 
     def compute(name: str, *inputs: Any) -> Any:
@@ -46,7 +49,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             return "few" if inputs[0] < "images of 4" else "many"
         return [name, *inputs]
 
-    def run(run_id: str, only: str = "", named: dict[str, str] | None = None, **parameters: Any) -> list[str]:
+    def run(
+        run_id: str, only: str = "", named: dict[str, str] | None = None, stops: bool = False, **parameters: Any
+    ) -> list[str]:
         made: list[str] = []
 
         def step(name: str) -> Callable[..., Any]:
@@ -56,7 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
             return call
 
-        values = {"steps": 3, "label": ""} | parameters
+        values = {"steps": 3, "label": "", "rate": 1} | parameters
         catalog = DataCatalog({f"params:{name}": MemoryDataset(value) for name, value in values.items()})
         whole = Pipeline([node(step(name), *linked, name=name) for name, linked in STEPS.items()])
         for name in whole.all_outputs():
@@ -73,6 +78,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         finally:
             assert not made
         RsiRunner().run(pipeline, catalog, manager, only_missing_outputs=not only)
+        if not stops:
+            manager.hook.after_pipeline_run(run_params=given, run_result={}, pipeline=pipeline, catalog=catalog)
         return made
 
     return run
@@ -145,21 +152,67 @@ def test_a_version_that_does_not_exist_is_refused_whatever_else_is_read(run: Run
 def test_data_count_by_their_content(run: Run, tmp_path: Path) -> None:
     run("1")
     run("2", "generate", label="the same images")
-    assert run("3", "weigh", label="something else again") == ["weigh"]  # the newest of both
+    assert run("3", "weigh", label="something else again") == ["weigh"]  # of the last run that has scores
+    assert read(tmp_path, "weigh") == {"images": "1", "scores": "1"}
+    assert run("3.1", "weigh", {IMAGES: "2"}) == ["weigh"]
     assert read(tmp_path, "weigh") == {"images": "2", "scores": "1"}
     run("4", steps=2)  # other images with the same scores
     assert run("5", "weigh", label="nobody made this") == ["weigh"]
     assert read(tmp_path, "weigh") == {"images": "4", "scores": "4"}
 
 
-def test_what_no_record_tells_of_is_joined(run: Run, tmp_path: Path) -> None:
+def test_what_no_record_tells_of_is_joined_if_it_is_named(run: Run, tmp_path: Path) -> None:
     run("1")
     run("2", "generate", **OTHER)
     by_hand = tmp_path / f"{ONE}scores.json/3/{ONE}scores.json"
     by_hand.parent.mkdir()
     by_hand.write_text('"mine"')
-    assert run("4", "weigh", **OTHER) == ["weigh"]
+    with pytest.raises(MixedInputsError, match=f"{IMAGES} with {ONE}scores, which was made of other content"):
+        run("4", "weigh", **OTHER)
+    assert run("4", "weigh", {ONE + "scores": "3"}, **OTHER) == ["weigh"]
     assert read(tmp_path, "weigh") == {"images": "2", "scores": "3"}
+
+
+UNKNOWN = {"label": "nobody made this"}
+WHOLE, OTHER_RATE = ("", {}), ("", {"rate": 2})
+OTHER_WEIGHTS, OTHER_ROUND = ("weigh", UNKNOWN), ("generate score weigh train", OTHER)
+STOPPED = ("train", {"rate": 2, "stops": True})
+
+
+@pytest.mark.parametrize(
+    ("before", "only", "versions"),
+    [
+        ([WHOLE, OTHER_RATE], "generate_next", {"adapter": "2"}),
+        ([WHOLE, OTHER_RATE, WHOLE], "generate_next", {"adapter": "1"}),  # that went back
+        ([WHOLE, OTHER_RATE, WHOLE], "train_next", {"images": "1", "weights": "1"}),
+        ([WHOLE, OTHER_RATE, WHOLE, OTHER_WEIGHTS], "generate_next", {"adapter": "1"}),
+        ([WHOLE, OTHER_RATE, WHOLE, OTHER_WEIGHTS], "train_next", {"images": "1", "weights": "1"}),
+        ([WHOLE, OTHER_WEIGHTS], "train", {"images": "1", "prompts": "1", "weights": "2"}),  # made of images of run 1
+        ([WHOLE, STOPPED], "generate_next", {"adapter": "1"}),
+        ([WHOLE, OTHER_RATE, WHOLE, STOPPED], "generate_next train_next", {"images": "5", "weights": "1"}),
+        ([("generate score weigh", {"stops": True}), STOPPED], "generate_next", {"adapter": "2"}),  # the only one
+        ([WHOLE, OTHER_ROUND], "generate_next", {"adapter": "2"}),
+        ([WHOLE, OTHER_ROUND], "train_next", {"images": "1", "weights": "1"}),  # of which these images were made
+    ],
+)
+def test_what_nobody_made_with_these_parameters_is_read_of_the_last_complete_run_and_belongs_together(
+    run: Run,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[tuple[str, dict[str, Any]]],
+    only: str,
+    versions: dict[str, str],
+) -> None:
+    monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
+    for number, (part, given) in enumerate(before, 1):
+        run(str(number), part, **given)
+    new = str(len(before) + 1)
+    caplog.clear()
+    run(new, only, **UNKNOWN)
+    assert read(tmp_path, only.split()[-1]) == versions
+    said = next(each for each in caplog.messages if each.startswith("no version was made with these parameters; read"))
+    assert {*versions.values()} - {new} == {*re.findall(r" of (\d)", said)}
 
 
 @pytest.fixture(scope="module")

@@ -278,9 +278,16 @@ def test_a_part_reads_what_its_parameters_make_and_not_the_newest(run: Run, tmp_
     record = next(each for each in Records(tmp_path / "lineage").all() if each.version == "3")
     first = next(each for each in Records(tmp_path / "lineage").all() if "images" in each.outputs)
     assert (first.version, record.origins["images"], record.inputs["images"]) == ("1", "1", first.outputs["images"])
-    assert "the newest version is read" not in caplog.text
+    assert "no version was made with these parameters" not in caplog.text
     run("4", seed=7, only=["score"])
-    assert "images: no version was made with these parameters; the newest version is read" in caplog.text
+    assert "no version was made with these parameters; read instead: images of 2" in caplog.text
+    run("5", seed=1)
+    run("6", seed=7, only=["score"])
+    assert "read instead: images of 1" in caplog.text
+    shutil.rmtree(tmp_path / "images.json" / "1")
+    caplog.clear()
+    run("7", seed=7, only=["score"])
+    assert "read instead: images of 2" in caplog.text
 
 
 def test_the_reason_is_the_difference_to_what_is_most_alike(run: Run, caplog) -> None:

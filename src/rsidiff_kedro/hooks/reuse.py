@@ -4,7 +4,7 @@ Every run records what made each step's outputs (`data/lineage/`). A step's key 
 step that makes the same output again changes nothing after it. A run reads only its own outputs or, with
 `--only-missing-outputs`, those whose record has the same key; never those of a run beside it. The same holds for what
 a killed run finished of a step (`data/unfinished/`). A part of a pipeline reads of earlier runs what its parameters
-make, and the newest version, with a warning, only where that does not exist.
+make, and only where that does not exist what the last complete run has, with a warning.
 """
 
 import logging
@@ -28,6 +28,7 @@ from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
 from rsidiff_kedro.hooks.dataset_options import options_of
+from rsidiff_kedro.hooks.earlier import last_versions, text
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.hooks.mixed import Content, check_mixed
 from rsidiff_kedro.hooks.pinned import (
@@ -181,26 +182,27 @@ class ReuseHooks:
     def _find_inputs(self, pipeline: Pipeline, named: Mapping[str, str]) -> None:
         """Read the named versions, what was saved with them, and of other inputs what these parameters make of those.
 
-        Where that does not exist, the newest version is read.
+        Where that does not exist, that of the last complete runs is read, or the newest version if none has any.
         """
         wanted = {name for name in pipeline.inputs() if not is_parameter(name)}
         self._content = {name: self._saved.found(name) for name in named}
         free = wanted - named.keys()
-        whole = next((each for each in dict(pipelines).values() if free <= each.all_outputs()), None)
+        whole = max(dict(pipelines).values(), key=lambda each: len(free & each.all_outputs()), default=Pipeline([]))
+        made_by_runs = free & whole.all_outputs()
+        needed = whole.to_outputs(*made_by_runs) if made_by_runs else Pipeline([])
         missing = set(free)
-        for node in whole.to_outputs(*free).nodes if whole is not None and free else ():
+        for node in needed.nodes:
             made = self._earlier(node, named)
             if made is not None:
                 self._adopt(made, named)
                 missing -= made.outputs.keys()
-        self._saved.pin(missing, None)
-        newest = sorted(name for name in missing if self._saved.catalog.exists(name))
-        if newest and whole is not None:
-            more = f" and {len(newest) - 1} more" if len(newest) > 1 else ""
-            logger.warning(
-                "%s%s: no version was made with these parameters; the newest version is read", newest[0], more
-            )
+        last = last_versions(missing, needed, self._records, self._saved.exists) if missing else {}
+        for name in missing:
+            self._saved.pin([name], last.get(name))
         self._content |= {name: self._saved.found(name) for name in missing}
+        read = {name: self._content[name][1] for name in missing & made_by_runs if self._saved.catalog.exists(name)}
+        if read:
+            logger.warning("no version was made with these parameters; read instead: %s", text(read))
 
     def _earlier(self, node: Node, named: Mapping[str, str]) -> Record | None:
         """Return the sound record of what these parameters make, or of what a named version was saved with."""

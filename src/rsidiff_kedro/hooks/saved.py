@@ -53,6 +53,14 @@ class Saved:
             return "pruned", version
         return content_digest(Path(dataset._get_load_path())), version
 
+    def exists(self, name: str, version: str) -> bool:
+        """Tell whether a dataset has a version, in which it is then read unless another one is named."""
+        dataset = self.dataset(name)
+        if dataset is None or dataset._version is None:
+            return False
+        self.pin([name], version)
+        return bool(dataset.exists())
+
     def is_pruned(self, name: str) -> bool:
         """Tell whether `prune` has deleted the files of what would be loaded."""
         dataset = self.dataset(name)
