@@ -1,6 +1,7 @@
 """A part of the pipeline pairs no images with those of an earlier run that were made differently."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import click
 import pytest
 from PIL import Image
 
-from rsidiff_kedro.hooks.pairs import with_base_by_content
+from rsidiff_kedro.hooks.pairs import SHIPPED, comparable
 from rsidiff_kedro.hooks.session import RsiSession
+from rsidiff_kedro.provenance.records import Record, Records, changed_names
 
 EVALUATION, GATE = "rsi.round_1.evaluation", "rsi.round_1.gate"
 SEED = {"seed": 1}
@@ -88,23 +90,56 @@ def test_images_of_other_prompts_are_not_paired_until_the_base_has_them_too(proj
     assert made(project) == before
     run(project, other, namespaces=["rsi.round_0"], only_missing_outputs=True)
     run(project, other, namespaces=[EVALUATION])
-    with pytest.raises(click.ClickException, match=r"rsi.round_2.test_\w+ cannot .* its prompts differ"):
+    with pytest.raises(click.ClickException, match=r"rsi.round_1.test_\w+ cannot .* its prompts differ"):
         run(project, other, pipeline_names=["report"])
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("one", "other", "differ"),
     [
-        (("o/m (aaaa)", None), ("o/m (aaaa)", "aaaa"), True),
-        (("models/sd (12ab)", None), ("/elsewhere/sd (12ab)", None), True),
-        (("o/m (aaaa)", None), ("o/m (bbbb)", None), False),
-        (("o/m", None), ("o/m", "aaaa"), False),  # whose commit nobody knows
-        (("scenes (12ab)", None), ("scenes (12ab)", None), True),
-        (("scenes (12ab)", None), ("scenes (34cd)", None), False),  # it comes with a package, which was upgraded
+        (("o/m (aaaa)", None), ("o/m (aaaa)", "aaaa"), []),
+        (("models/sd (12ab)", None), ("/elsewhere/sd (12ab)", None), []),
+        (("o/m (aaaa)", None), ("o/m (bbbb)", None), ["model.base"]),
+        (("o/m", None), ("o/m", "aaaa"), ["model.revision"]),  # whose commit nobody knows
+        (("o/m", None), ("o/m (aaaa)", None), []),
+        (("o/m", None), ("o/n (aaaa)", None), ["model.base"]),
+        (("scenes (12ab)", None), ("scenes (12ab)", None), []),
+        (("scenes (12ab)", None), ("scenes (34cd)", None), ["model.base"]),  # of a package that was upgraded
+        (("scenes", None), ("scenes (12ab)", None), []),
+        (("scenes", None), ("scenes_sd3 (12ab)", None), ["model.base"]),
     ],
 )
+@pytest.mark.parametrize("networks", ["same", "other"])
 def test_a_base_model_counts_by_its_content(
-    one: tuple[str, str | None], other: tuple[str, str | None], same: bool
+    one: tuple[str, str | None], other: tuple[str, str | None], differ: list[str], networks: str
 ) -> None:
-    found = [with_base_by_content({"model.base": base, "model.revision": commit}) for base, commit in (one, other)]
-    assert (found[0] == found[1]) is same
+    given = [{"model.base": base, "model.revision": commit} for base, commit in (one, other)]
+    for pair in (given, given[::-1]):
+        first, second = comparable(pair[0] | {SHIPPED: "same"}, pair[1] | {SHIPPED: networks})
+        expected = [SHIPPED] if networks == "other" and one[0] == "scenes" else []  # all that tells it
+        assert changed_names(first, second) == sorted([*expected, *differ])
+
+
+def test_a_shipped_base_of_records_without_its_content_counts_by_the_networks_of_the_package(
+    finished_project: Path, tmp_path: Path
+) -> None:
+    project = shutil.copytree(finished_project, tmp_path / "project", symlinks=True)
+    records = Records(project / "data/test/lineage")
+    for path in records.folder.glob("*.json"):
+        text = re.sub(r'"scenes \([0-9a-f]{12}\)"', '"scenes"', path.read_text("utf-8"))
+        path.unlink()
+        records.write(Record.model_validate_json(text))
+    (images,) = (each for each in records.all() if "rsi.round_0.validation_images" in each.outputs)
+    older = images.model_copy(update={"assets": "0123456789ab"})
+    records.write(older)
+    (records.folder / images.file_name).unlink()
+    said = (
+        rf"rsi.round_0.validation_scores cannot .* in pairs: its {SHIPPED} is 0123456789ab, not {images.assets}; first"
+    )
+    with pytest.raises(click.ClickException, match=said):
+        run(project, {}, namespaces=[GATE])
+    records.write(images)
+    (records.folder / older.file_name).unlink()
+    before = made(project)
+    run(project, {}, namespaces=[GATE])
+    assert {*made(project)} > {*before}

@@ -12,8 +12,10 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rsidiff_kedro.core.image_set import PAIR
+from rsidiff_kedro.diffusion.bases import BASES
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.pipelines.requirements import RequirementError, remedy
+from rsidiff_kedro.provenance.code_digest import assets_digest
 from rsidiff_kedro.provenance.records import Record, Records, changed_names, flat
 
 _PAIRED = re.compile(r"(?P<round>.+)\.(?P<purpose>test|validation|candidate)_(?:images|scores)")
@@ -23,6 +25,8 @@ _NO_OTHER_NOISE = {"purpose", "sampler.micro_batch_size", "sampler.runtime"}
 """What tells no images apart that are paired: the last two change pixels by 1/255."""
 _CONTENT = re.compile(r" \(([^()]+)\)$")
 """The end of a location in a key: its commit or fingerprint."""
+SHIPPED = "digest of the shipped networks"
+"""The name, among settings, of that of all networks that come with the package."""
 _SHOWN = 3
 
 
@@ -93,9 +97,9 @@ class _Images:
         """List how these images differ from others that they are to be compared with; empty if they can be partners."""
         found = []
         if self.settings is not None and other.settings is not None:
-            ours, theirs = with_base_by_content(self.settings), with_base_by_content(other.settings)
+            ours, theirs = comparable(self.settings, other.settings)
             names = [name for name in changed_names(ours, theirs) if name not in _NO_OTHER_NOISE]
-            found = [f"{name} is {ours.get(name)}, not {theirs.get(name)}" for name in names]
+            found = [f"{name} is {self.settings.get(name)}, not {other.settings.get(name)}" for name in names]
         if self.pairs is None or other.pairs is None or set(self.pairs) == set(other.pairs):
             return found
         prompts, wanted = ({*each.get_level_values(0)} for each in (self.pairs, other.pairs))
@@ -104,14 +108,21 @@ class _Images:
         return found or [f"{len(self.pairs)} images have {len(other.pairs)} for the same prompts"]
 
 
-def with_base_by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings whose base model is told by its content alone, where that is known; see `KeyedParameters`.
+def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two settings in which base models that are told by the same thing are equal; see `KeyedParameters`.
 
-    A folder may lie elsewhere, and a commit be given by its branch or by itself.
+    Where the content of both is known, it alone tells: a folder may lie elsewhere, and a commit be given by its branch
+    or by itself. Else names and revisions do, and of a shipped model, whose content older records do not name, all
+    networks that come with the package.
     """
-    content = _CONTENT.search(str(settings.get("model.base")))
-    known = {} if content is None else {"model.base": content[1], "model.revision": None}
-    return {**settings, **known}
+    bases = [str(each.get("model.base")) for each in (one, other)]
+    contents = [_CONTENT.search(base) for base in bases]
+    if None not in contents:
+        told = [{"model.base": content[1], "model.revision": None, SHIPPED: None} for content in contents if content]
+    else:
+        names = [_CONTENT.sub("", base) for base in bases]
+        told = [{"model.base": name} | ({} if name in BASES else {SHIPPED: None}) for name in names]
+    return {**one, **told[0]}, {**other, **told[1]}
 
 
 class _Found:
@@ -146,6 +157,7 @@ class _Found:
         samples = next(value for name, value in settings.items() if name.endswith(".samples_per_prompt"))
         read = [name for name in node.inputs if _PROMPTS.fullmatch(name) and name in self._tables]
         prompts = self._tables[read[0]]["prompt_id"] if read else None
+        settings[SHIPPED] = assets_digest()
         return _Images(settings, None if prompts is None else pd.MultiIndex.from_product([prompts, range(samples)]))
 
     def _read(self, name: str) -> _Images:
@@ -153,7 +165,7 @@ class _Found:
         dataset = self._catalog.get(name)
         version = dataset.resolve_load_version() if isinstance(dataset, AbstractVersionedDataset) else None
         record = self._record(name, str(version))
-        settings = flat(record.parameters) if record is not None else None
+        settings = {**flat(record.parameters), SHIPPED: record.assets} if record is not None else None
         return _Images(settings, pd.MultiIndex.from_frame(self._tables[name][PAIR]))
 
     def _record(self, name: str, version: str) -> Record | None:
