@@ -1,7 +1,9 @@
 """Data without versions and named versions: what is reused is what was made, in this project's session and Kedro's."""
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,18 @@ from kedro.io import DataCatalog
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline, node
 from kedro.runner import AbstractRunner, ParallelRunner, SequentialRunner, ThreadRunner
+from kedro_datasets.json import JSONDataset as PlainJSONDataset
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.datasets import AdapterDataset
+from rsidiff_kedro.datasets import (
+    AdapterDataset,
+    ImageSetDataset,
+    JSONDataset,
+    ParquetDataset,
+    PretrainedDataset,
+    TrainingSetDataset,
+    VotesDataset,
+)
 from rsidiff_kedro.hooks.pinned import LoadVersionError, UnversionedError, check_hidden_versions
 from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.hooks.session import RsiSession
@@ -109,15 +120,52 @@ def test_a_dataset_with_versions_is_refused_where_a_copy_without_lies(
     assert unversioned.is_file()
 
 
-@pytest.mark.parametrize(("files", "is_refused"), [([], False), (["2026/a/x"], False), ([".x"], False), (["x"], True)])
-def test_a_folder_with_versions_holds_nothing_but_folders(tmp_path: Path, files: list[str], is_refused: bool) -> None:
-    for name in ["a/2026/a/adapter.json", *(f"a/{name}" for name in files)]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    catalog = DataCatalog({"a": AdapterDataset(filepath=str(tmp_path / "a"), version=Version(None, "2027"))})
+FOREIGN = ["Thumbs.db", "desktop.ini", "README.md", ".x"]
+
+
+@pytest.mark.parametrize("versions", [["2026"], []], ids=["versions", "no versions"])
+@pytest.mark.parametrize(
+    ("dataset", "files", "copy"),
+    [
+        (AdapterDataset, ["adapter.json", "pytorch_lora_weights.safetensors"], "adapter.json"),
+        (ImageSetDataset, ["metadata.parquet", "images/a.png"], "metadata.parquet"),
+        (TrainingSetDataset, ["metadata.parquet", "latents.safetensors"], "latents.safetensors"),
+        (partial(PretrainedDataset, class_name="a.B"), ["config.json", "model.safetensors"], "config.json"),
+        (VotesDataset, ["votes.parquet", "images/a.png"], "votes.parquet"),
+        (ParquetDataset, ["a.parquet"], None),  # a copy would be no folder
+        (JSONDataset, ["a.json"], None),
+    ],
+)
+def test_a_foreign_file_beside_versions_is_no_copy_without_them(
+    tmp_path: Path, dataset: Callable[..., Any], files: list[str], copy: str | None, versions: list[str]
+) -> None:
+    place = tmp_path / "a"
+    catalog = DataCatalog({"a": dataset(filepath=str(place), version=Version(None, "2027"))})
     pipeline = Pipeline([node(len, "a", "b")])
-    with pytest.raises(UnversionedError, match="a has versions") if is_refused else nullcontext():
+    for name in [*(f"{version}/a/{file}" for version in versions for file in files), "other/folder", *FOREIGN]:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+    check_hidden_versions(pipeline, catalog)
+    for name in files:
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).touch()
+    said = re.escape(
+        f"a has versions in catalog.yml, but a copy without versions lies there, {place / str(copy)}; move"
+    )
+    with pytest.raises(UnversionedError, match=said) if copy else nullcontext():
         check_hidden_versions(pipeline, catalog)
+
+
+@pytest.mark.parametrize(("files", "is_refused"), [(["2026/a/x", "x"], False), (["x"], True), ([".x"], False)])
+def test_any_file_may_be_a_copy_of_a_dataset_that_does_not_name_its_own(
+    tmp_path: Path, files: list[str], is_refused: bool
+) -> None:
+    for name in files:
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).touch()
+    catalog = DataCatalog({"a": PlainJSONDataset(filepath=str(tmp_path / "a"), version=Version(None, "2027"))})
+    with pytest.raises(UnversionedError, match=r"lies there, .*/a/x; move") if is_refused else nullcontext():
+        check_hidden_versions(Pipeline([node(len, "a", "b")]), catalog)
 
 
 def test_kedros_session_resumes_what_has_versions(run: Run, project: Path) -> None:

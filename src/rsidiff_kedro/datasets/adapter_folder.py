@@ -21,6 +21,7 @@ class AdapterDataset(FolderDataset[Adapter]):
     """
 
     large_files = (WEIGHTS_NAME,)
+    own_files = (INFO_NAME, WEIGHTS_NAME)
 
     def _write(self, data: Adapter, folder: Path) -> None:
         save_weights(data, folder / WEIGHTS_NAME)

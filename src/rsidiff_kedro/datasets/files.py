@@ -15,6 +15,7 @@ from rsidiff_kedro.datasets.folder import LocalVersions
 class WholeFile(LocalVersions):
     """Mixin for a dataset of one local file: write under a temporary name in the same folder, then rename."""
 
+    own_files = ()
     _partial: PurePosixPath | None = None
 
     def save(self, data: Any) -> None:

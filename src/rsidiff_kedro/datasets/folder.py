@@ -27,6 +27,9 @@ class FolderError(DatasetError):
 class LocalVersions:
     """Mixin for a dataset on a local disk: find its versions also below a folder whose name holds `[`, `*` or `?`."""
 
+    own_files: ClassVar[tuple[str, ...]] = ("*",)
+    """Patterns of the names of files that a copy without versions has in its folder; other files there are foreign."""
+
     def _get_versions(self) -> list[str]:
         found = versions_in(Path(self._filepath))  # type: ignore[attr-defined]
         return list(map(str, sorted(found, key=lambda each: age(each.parent.name), reverse=True)))

@@ -41,6 +41,7 @@ class ImageSetDataset(FolderDataset[ImageSet]):
     """
 
     large_files = ("images", LATENTS_NAME)
+    own_files = (METADATA_NAME, LATENTS_NAME)
 
     def _write(self, data: ImageSet, folder: Path) -> None:
         names = _file_names(data.metadata)
@@ -93,6 +94,7 @@ class TrainingSetDataset(FolderDataset[TrainingSet]):
     """
 
     large_files = (LATENTS_NAME,)
+    own_files = (METADATA_NAME, LATENTS_NAME)
 
     def _write(self, data: TrainingSet, folder: Path) -> None:
         _write_parts(data.metadata, TRAINING_COLUMNS, data.latents, folder)

@@ -23,6 +23,8 @@ class PretrainedDataset(FolderDataset[Any]):
             config stays the same, so the weights are still loaded as float32.
     """
 
+    own_files = ("*.json",)
+
     def __init__(
         self,
         *,

@@ -8,7 +8,7 @@ from kedro.io import DataCatalog
 from kedro.io.core import generate_timestamp
 
 from rsidiff_kedro.core.files import age
-from rsidiff_kedro.core.votes import Votes, VotesError, read_votes, write_votes
+from rsidiff_kedro.core.votes import TABLE, Votes, VotesError, read_votes, write_votes
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
 
 NAME = "votes"
@@ -20,6 +20,8 @@ class VotesDataset(FolderDataset[Votes]):
 
     Images are hard links to those of the run, so they take no more space and stay when the run is pruned.
     """
+
+    own_files = (TABLE,)
 
     def _write(self, data: Votes, folder: Path) -> None:
         write_votes(data, folder)

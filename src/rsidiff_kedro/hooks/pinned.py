@@ -73,10 +73,11 @@ def check_hidden_versions(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         if place is None or getattr(dataset, "_protocol", "file") != "file":
             continue
         if _has_versions(dataset):
-            if _is_plain(Path(place)):
+            copy = _plain_copy(dataset, Path(place))
+            if copy is not None:
                 raise UnversionedError(
-                    f"{name} has versions in catalog.yml, but a copy without versions lies in {place}; move that away, "
-                    "set `versioned: false` for it, or give it another filepath"
+                    f"{name} has versions in catalog.yml, but a copy without versions lies there, {copy}; move that "
+                    "away, set `versioned: false` for it, or give it another filepath"
                 )
             continue
         found = versions_in(Path(place))
@@ -88,11 +89,18 @@ def check_hidden_versions(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
             )
 
 
-def _is_plain(place: Path) -> bool:
-    """Tell whether a file, or a folder that holds more than folders of versions and hidden files, lies at a place."""
+def _plain_copy(dataset: Any, place: Path) -> Path | None:
+    """Return the first file of a copy without versions at a dataset's place, None if only versions or others lie there.
+
+    Of a dataset that does not name its files, any visible file is one, unless there are versions.
+    """
     if not place.is_dir():
-        return place.exists()
-    return any(each.is_file() and not each.name.startswith(".") for each in place.iterdir())
+        return place if place.exists() else None
+    own = getattr(dataset, "own_files", ("*",))
+    if own == ("*",) and versions_in(place):
+        return None
+    visible = sorted(each for each in place.iterdir() if each.is_file() and not each.name.startswith("."))
+    return next((each for each in visible if any(map(each.match, own))), None)
 
 
 def check_places(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
