@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,14 @@ from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.opening import check_runtimes, load_model
 from rsidiff_kedro.diffusion.runtime import OnnxForward, check_runtime, use_runtime
 from rsidiff_kedro.diffusion.sampling import sample_images
-from rsidiff_kedro.diffusion.settings import FinetuneSettings, LoraSettings, ModelSettings, SamplerSettings
+from rsidiff_kedro.diffusion.settings import (
+    FinetuneSettings,
+    LoraSettings,
+    ModelSettings,
+    Quantization,
+    Runtime,
+    SamplerSettings,
+)
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.provenance.code_digest import library_versions
@@ -159,11 +167,21 @@ def test_sampling_without_a_run_checks_too(family_folder):
         generate(settings(family_folder, "flux"), "onnxruntime")
 
 
-def test_the_runtime_counts_in_the_key_with_the_version_of_its_library():
-    values = {"sampler": SamplerSettings(runtime="onnxruntime")}
-    keyed, default = (KeyedParameters().of_step(each) for each in (values, {"sampler": SamplerSettings()}))
-    assert keyed != default
-    version = importlib.metadata.version("onnxruntime")
-    assert library_versions(frozenset(texts(keyed))) == library_versions(frozenset(texts(default))) | {
-        "onnxruntime": version
-    }
+PROGRAMS = {"torch": None, "compile": None, "onnxruntime": "onnxruntime"} | dict.fromkeys(
+    ("bitsandbytes_8bit", "bitsandbytes_4bit"), "bitsandbytes"
+)
+"""The library that a setting asks for, besides those that always count."""
+
+
+@pytest.mark.parametrize("name", [*get_args(Runtime), *get_args(Quantization)])
+def test_a_setting_that_names_a_program_counts_in_the_key_with_the_version_of_its_library(name):
+    values = {"sampler": SamplerSettings(), "model": ModelSettings(base="scenes")}
+    if name in get_args(Runtime):
+        changed = values | {"sampler": SamplerSettings(runtime=name)}
+    else:
+        changed = values | {"model": ModelSettings(base="scenes", text_encoder_quantization=name)}
+    keyed, default = (KeyedParameters().of_step(each) for each in (changed, values))
+    assert (keyed == default) == (name == "torch")
+    library = PROGRAMS[name]
+    more = {library: importlib.metadata.version(library)} if library is not None else {}
+    assert library_versions(frozenset(texts(keyed))) == library_versions(frozenset(texts(default))) | more

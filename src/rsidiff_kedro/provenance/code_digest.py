@@ -27,8 +27,12 @@ from rsidiff_kedro.provenance.syntax import Place, is_docstring, normalized
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = "diffusers ftfy numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
 """The libraries that compute."""
-OPTIONAL = "onnxruntime"
-"""Those that compute where the parameters name them."""
+OPTIONAL = {
+    "onnxruntime": "onnxruntime",
+    "bitsandbytes_8bit": "bitsandbytes",
+    "bitsandbytes_4bit": "bitsandbytes",
+}
+"""Those that compute where a parameter is a text that asks for them, by this text."""
 _ALL = "*"
 """Begins the name of a module from which all is imported."""
 
@@ -264,8 +268,9 @@ def _references(statement: ast.AST) -> Iterator[tuple[str, ...]]:
 
 
 def library_versions(named: Collection[str] = ()) -> dict[str, str]:
-    """Return the versions of Python, of `LIBRARIES`, and of `OPTIONAL` ones among the texts of a step's parameters."""
-    optional = [name for name in OPTIONAL.split() if name in named and importlib.util.find_spec(name)]
+    """Return the versions of Python, of `LIBRARIES`, and of those `OPTIONAL` that a step's parameters name."""
+    asked = sorted({library for text, library in OPTIONAL.items() if text in named})
+    optional = [name for name in asked if importlib.util.find_spec(name)]
     python = ".".join(map(str, sys.version_info[:2]))
     return {"python": python, **{name: _version(name) for name in [*LIBRARIES.split(), *optional]}}
 
