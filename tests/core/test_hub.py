@@ -1,27 +1,26 @@
 """The commit of a branch: what the hub says, and without it what the hub's cache says."""
 
 import ast
-import json
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from small_hub import SmallHub, small_hub
 
 import rsidiff_kedro
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.hub import NoClientError, commit_of, hub_file, hub_folder, is_reachable, pinned
+from rsidiff_kedro.core.hub import NotKeptError, commit_of, hub_file, hub_folder, is_reachable, pinned
 from rsidiff_kedro.diffusion.bases import find_index
 from rsidiff_kedro.diffusion.footprint import fetch_configs
 from rsidiff_kedro.diffusion.opening import load_model
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer, open_prompt_tokenizer
 from rsidiff_kedro.diffusion.settings import ModelSettings
-from rsidiff_kedro.rewards.sources import fetch_if_any
+from rsidiff_kedro.rewards.sources import fetch, fetch_if_any
 from rsidiff_kedro.rewards.tokenizers import open_clip_tokenizer
+from rsidiff_kedro.scenes import BASE_FOLDER
 
 FIRST, SECOND = "a" * 40, "b" * 40
 
@@ -60,38 +59,125 @@ def test_a_commit_is_itself_and_what_nobody_knows_stays_as_it_is(cache: Path) ->
     assert commit_of("owner/name") is None
 
 
+@pytest.fixture
+def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
+    """A hub that holds the shipped model in two commits, the first of which is its main branch."""
+    with small_hub(cache, monkeypatch) as served:
+        files = {path.relative_to(BASE_FOLDER).as_posix(): path.read_bytes() for path in BASE_FOLDER.rglob("*.*")}
+        served.commits = {FIRST: files, SECOND: files}
+        served.branches = {"main": FIRST}
+        yield served
+
+
+def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As HF_HUB_OFFLINE does for a new process."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    commit_of.cache_clear()
+
+
 def test_the_hub_is_asked_once_in_a_run_and_a_branch_that_moves_is_seen_by_the_next(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, hub: SmallHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    branch, asked = {"sha": FIRST}, []
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path.startswith("/api/models/"):  # once a day the library asks for something else
-                asked.append(self.path)
-            content = json.dumps({"id": "owner/name", **branch}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
     keep(cache, "models--owner--name", "main", SECOND)
-    server = HTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     assert [commit_of("owner/name"), commit_of("owner/name")] == [FIRST, FIRST]
-    assert len(asked) == 1
-    branch["sha"] = "c" * 40
+    # Once a day the library asks for something else.
+    assert len([path for path in hub.asked if path.startswith("/api/models/")]) == 1
+    hub.branches["main"] = "c" * 40
+    hub.commits["c" * 40] = {}
     commit_of.cache_clear()
     assert commit_of("owner/name") == "c" * 40
-    server.shutdown()
-    server.server_close()
+    hub.commits.clear()
     commit_of.cache_clear()
-    assert commit_of("owner/name") == SECOND  # out of reach, so the cache's
+    assert caplog.messages == []
+    assert commit_of("owner/name") == SECOND  # the hub does not say, so the cache's
+    said = f"did not say which commit 'main' of owner/name is (RemoteEntryNotFoundError): {SECOND} is read, as"
+    assert len(caplog.messages) == 1 and said in caplog.messages[0]
+
+
+READERS: dict[str, Callable[[], object]] = {
+    "an index": lambda: find_index("owner/name", None),
+    "the configs": lambda: fetch_configs(MODEL),
+    "a model": lambda: load_model(MODEL),
+    "a tokenizer of a model": lambda: open_prompt_tokenizer("owner/name"),
+    "a reward's file": lambda: fetch("owner/name", "vae/config.json"),
+    "a file if there is one": lambda: fetch_if_any("owner/name", "unet/config.json"),
+    "a folder": lambda: hub_folder("owner/name", patterns=["tokenizer/*"]),
+}
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_what_a_run_has_read_of_a_branch_is_read_without_the_hub(
+    hub: SmallHub, monkeypatch: pytest.MonkeyPatch, reader: Callable[[], object], older: bool
+) -> None:
+    """Also if the cache named an older commit before."""
+    if older:
+        huggingface_hub.snapshot_download("owner/name")
+    hub.branches["main"] = SECOND
+    read = reader()
+    go_offline(monkeypatch)
+    assert commit_of("owner/name") == SECOND
+    again = reader()
+    if isinstance(read, str | Path):
+        assert read == again and SECOND in Path(read).parts
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+@pytest.mark.parametrize("revision", ["main", "v1", "refs/pr/1", SECOND])
+def test_without_the_hub_each_kind_and_revision_is_the_commit_that_was_read(
+    hub: SmallHub, monkeypatch: pytest.MonkeyPatch, kind: str, revision: str
+) -> None:
+    hub.branches |= {"v1": SECOND, "refs/pr/1": SECOND, "main": SECOND}
+    read = hub_file("owner/name", "model_index.json", revision, kind)
+    go_offline(monkeypatch)
+    assert commit_of("owner/name", revision, kind) == SECOND
+    assert hub_file("owner/name", "model_index.json", revision, kind) == read
+
+
+def test_a_commit_of_which_nothing_is_there_has_no_name(
+    cache: Path, hub: SmallHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So what the earlier name leads to stays readable."""
+    read = hub_file("owner/name", "model_index.json")
+    hub.branches["main"] = SECOND
+    commit_of.cache_clear()
+    assert commit_of("owner/name") == SECOND
+    hub_file("owner/name", "model_index.json", dry_run=True)
+    with pytest.raises(OSError, match="404"):
+        hub_file("owner/name", "none.json")
+    go_offline(monkeypatch)
+    assert hub_file("owner/name", "model_index.json") == read and FIRST in read
+    assert [path.name for path in (cache / "models--owner--name" / "refs").iterdir()] == ["main"]
+
+
+def test_a_process_that_reads_an_older_commit_takes_no_newer_name_away(cache: Path, hub: SmallHub) -> None:
+    hub_file("owner/name", "model_index.json")
+    keep(cache, "models--owner--name", "main", SECOND)  # by another process, after the branch has moved
+    assert FIRST in hub_file("owner/name", "vae/config.json")
+    assert (cache / "models--owner--name/refs/main").read_text() == SECOND
+
+
+def test_a_cache_that_cannot_be_written_is_read(cache: Path, hub: SmallHub, caplog: pytest.LogCaptureFixture) -> None:
+    kept = hub_file("owner/name", "model_index.json", FIRST)
+    (cache / "models--owner--name" / "refs").write_text("in the way")
+    assert [hub_file("owner/name", "model_index.json") for _ in range(2)] == [kept, kept]
+    (said,) = caplog.messages
+    assert "refs/main cannot be written (" in said and "without the network, 'main' of owner/name is not found" in said
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_without_the_hub_a_commit_that_is_not_there_is_refused_with_those_that_are(
+    cache: Path, hub: SmallHub, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    hub_file("owner/name", "model_index.json", FIRST)
+    if named:
+        keep(cache, "models--owner--name", "main", SECOND)
+    go_offline(monkeypatch)
+    for reader in ("an index", "a model", "a reward's file", "a tokenizer of a model"):
+        with pytest.raises((InputError, OSError)) as caught:
+            READERS[reader]()
+        said = f"lacks it at the commit {SECOND}, which is 'main'" if named else "does not say which commit 'main' is"
+        assert f"the hub's cache {said}, and has files of {FIRST}; run once with the network, or" in str(caught.value)
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(
@@ -176,7 +262,7 @@ def test_what_is_kept_is_read_although_no_client_can_be_made(
     assert len(said) == (0 if offline else 1) and all(wrong[0] in each and "s3" not in each for each in said)
     with pytest.raises(OSError) as caught:
         hub_file("owner/name", "b.json")
-    assert isinstance(caught.value, NoClientError) != offline  # who sets HF_HUB_OFFLINE needs no client
+    assert isinstance(caught.value, NotKeptError) != offline  # who sets HF_HUB_OFFLINE needs no client
 
 
 def test_nothing_else_downloads() -> None:

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import get_session, validate_repo_id
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.network import client_problem
 
 logger = logging.getLogger(__name__)
@@ -20,16 +21,20 @@ SECONDS = 10
 """The longest that the hub is waited for."""
 _NO_CLIENT: dict[str, str] = {}
 """Why the hub at an address could not be asked at all, by the address."""
+_UNNAMED: dict[tuple[str, str | None, str], str] = {}
+"""What the hub said that a branch or tag is, until the hub's cache names it so; see `name_commit`."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_MAIN = constants.DEFAULT_REVISION
 
 
 class PushError(InputError):
     """A folder cannot be uploaded."""
 
 
-class NoClientError(OSError):
-    """A file was not downloaded before, and cannot be now, because of proxies or certificates; the message names them.
+class NotKeptError(OSError):
+    """A file was not downloaded before, and cannot be now.
 
+    The message names the proxies or certificates that keep the hub away, or the commits that the hub's cache holds.
     It is of the base class of the errors that the hub's client raises itself.
     """
 
@@ -48,19 +53,67 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
     """
     if is_commit(revision):
         return revision
+    failed = None
     if is_reachable():
         try:
             found = HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS).sha
-        except Exception:  # its HTTP client differs between versions, and so do its errors; the cache is asked next
-            found = None
-        if found is not None:
+        except Exception as error:  # its HTTP client differs between versions, and so do its errors
+            failed = type(error).__name__
+        else:
+            if found is not None and is_commit(found):
+                _UNNAMED[repository, revision, kind] = found
+                name_commit(repository, revision, kind)
             return found
+    kept = _named_commit(repository, revision, kind)
+    if kept is not None and failed is not None:
+        logger.warning(
+            f"the model hub did not say which commit {revision or _MAIN!r} of {repository} is ({failed}): {kept} is "
+            "read, as the hub's cache says"
+        )
+    return kept
+
+
+def name_commit(repository: str, revision: str | None = None, kind: str = "model") -> None:
+    """Write into the hub's cache which commit a branch or tag is, as the hub has said in this process.
+
+    What is downloaded by its commit is found without the network by this name alone. It is written once, when the
+    cache holds files of the commit: until then the earlier name leads to what can be read. A cache that cannot be
+    written is left as it is, with a warning.
+    """
+    commit = _UNNAMED.get((repository, revision, kind))
+    if commit is None or commit not in _kept_commits(repository, kind):
+        return
+    _UNNAMED.pop((repository, revision, kind), None)
+    if commit == _named_commit(repository, revision, kind):
+        return
+    path = _folder(repository, kind) / "refs" / (revision or _MAIN)
     try:
-        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
-        kept = (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, sync=False) as written:
+            written.write_text(commit, encoding="utf-8")
+    except OSError as error:
+        logger.warning(
+            f"{path} cannot be written ({error.strerror}): without the network, {revision or _MAIN!r} of {repository} "
+            f"is not found there, or an earlier commit of it; {commit} is read now"
+        )
+
+
+def _named_commit(repository: str, revision: str | None, kind: str) -> str | None:
+    """Return the commit that a branch or tag is in the hub's cache; None if it names none."""
+    try:
+        kept = (_folder(repository, kind) / "refs" / (revision or _MAIN)).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
     return kept if is_commit(kept) else None
+
+
+def _kept_commits(repository: str, kind: str) -> list[str]:
+    """Return the commits of which the hub's cache holds files."""
+    return sorted({path.parent.name for path in _folder(repository, kind).glob("snapshots/*/*")})
+
+
+def _folder(repository: str, kind: str) -> Path:
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
 
 
 def is_commit(revision: object) -> bool:
@@ -101,42 +154,66 @@ def pinned(repository: str, revision: str | None = None, kind: str = "model") ->
 
 
 def hub_file(repository: str, name: str, revision: str | None = None, kind: str = "model", **options: Any) -> Any:
-    """Return what `hf_hub_download` does for a file of a repository, at its commit; see `_download`."""
-    return _download(hf_hub_download, repository, revision, kind, filename=name, **options)
+    """Return what `hf_hub_download` does for a file of a repository, at its commit; see `downloaded`."""
+    return downloaded(partial(hf_hub_download, filename=name, repo_type=kind, **options), repository, revision, kind)
 
 
 def hub_folder(
     repository: str, revision: str | None = None, patterns: list[str] | None = None, kind: str = "model"
 ) -> str:
-    """Return the local folder of a repository's files that match patterns, at its commit; see `_download`."""
-    return str(_download(snapshot_download, repository, revision, kind, allow_patterns=patterns))
+    """Return the local folder of a repository's files that match patterns, at its commit; see `downloaded`."""
+    load = partial(snapshot_download, allow_patterns=patterns, repo_type=kind)
+    return str(downloaded(load, repository, revision, kind))
 
 
-def _download(load: Callable[..., Any], repository: str, revision: str | None, kind: str, **options: Any) -> Any:
-    """Download from the hub or, without it, read its cache, for which no HTTP client is made.
+def downloaded(load: Callable[..., Any], repository: str, revision: str | None = None, kind: str = "model") -> Any:
+    """Return what a function downloads from the hub or, without it, reads in its cache, with no HTTP client.
+
+    Args:
+        load: takes a repository, `revision` and `local_files_only`.
+        repository: id on the hub, `owner/name`.
+        revision: branch, tag or commit, of which `load` gets the commit.
+        kind: "model" or "dataset".
 
     Raises:
         OSError, ValueError: base classes of what the client raises.
-        NoClientError: the cache lacks it, and no client can be made.
+        NotKeptError: the cache lacks it, and no client can be made, or the cache holds other commits.
     """
     commit = pinned(repository, revision, kind)  # goes offline if the hub does not answer
     try:
-        return load(repository, revision=commit, repo_type=kind, local_files_only=is_offline_mode(), **options)
+        found = load(repository, revision=commit, local_files_only=is_offline_mode())
     except LocalEntryNotFoundError as error:
-        if constants.ENDPOINT in _NO_CLIENT:
-            raise NoClientError(_NO_CLIENT[constants.ENDPOINT]) from error
+        reason = _NO_CLIENT.get(constants.ENDPOINT) or _other_commits(repository, revision, kind)
+        if reason is not None:
+            raise NotKeptError(reason) from error
         raise
+    name_commit(repository, revision, kind)
+    return found
+
+
+def _other_commits(repository: str, revision: str | None, kind: str) -> str | None:
+    """Say without the hub which commits its cache holds, where the wanted one is not known or lacks a file."""
+    commit = commit_of(repository, revision, kind)
+    others = [each for each in _kept_commits(repository, kind) if each != commit]
+    if not others or not is_offline_mode():
+        return None
+    said = f"does not say which commit {revision or _MAIN!r} is"
+    if commit is not None:
+        said = f"lacks it at the commit {commit}{f', which is {revision or _MAIN!r}' if commit != revision else ''}"
+    return (
+        f"the hub's cache {said}, and has files of {', '.join(others)}; run once with the network, or give such a "
+        "commit as the revision"
+    )
 
 
 def failure(error: Exception) -> str:
     """Name an error of a download: by its type, or by its message if that is this project's."""
-    return str(error) if isinstance(error, NoClientError) else type(error).__name__
+    return str(error) if isinstance(error, NotKeptError) else type(error).__name__
 
 
 def is_cached(repository: str, kind: str = "model") -> bool:
     """Tell whether the hub's cache holds anything of a repository."""
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
-    return any(folder.glob("snapshots/*/*"))
+    return bool(_kept_commits(repository, kind))
 
 
 def check_repository(repository: str) -> None:

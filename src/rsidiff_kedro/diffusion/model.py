@@ -10,14 +10,13 @@ from typing import Any, ClassVar, Self, get_args, get_type_hints
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
-from huggingface_hub import is_offline_mode
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from rsidiff_kedro.core.adapter import Adapter
-from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.hub import downloaded
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.diffusion.bases import ModelError, model_source
@@ -95,7 +94,7 @@ class DiffusionModel(ABC):
         """Load a folder or a hub id, safetensors only; raise ModelError if files are broken or do not fit together."""
         problem = f"model.base: {settings.base!r} cannot be opened"
         source, options = model_source(settings.base), cls.loading_options(settings)
-        download = partial(cls.pipeline_class.download, use_safetensors=True, trust_remote_code=False, **options)
+        load = partial(cls.pipeline_class.download, use_safetensors=True, trust_remote_code=False, **options)
         dtype = getattr(torch, settings.dtype)
         if quantized := quantization_config(settings.text_encoder_quantization, cls.quantizable(settings), dtype):
             options["quantization_config"] = quantized
@@ -104,8 +103,7 @@ class DiffusionModel(ABC):
             # Check a hub's files before a library follows what they say.
             folder = source
             if not Path(source).is_dir():
-                revision = pinned(source, settings.revision)  # goes offline if the hub does not answer
-                folder = download(source, revision=revision, local_files_only=is_offline_mode())
+                folder = downloaded(load, source, settings.revision)
             cls.check_folder(Path(folder), settings)
             pipeline = read(folder, dtype=dtype, **left_out(Path(folder), cls.pipeline_class))
             model = cls(pipeline.to(find_device(settings.device)), settings)

@@ -1,0 +1,103 @@
+"""A model hub with one repository, owner/name, on this machine."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote
+
+import huggingface_hub.constants
+import huggingface_hub.hf_api
+import pytest
+
+COMMIT = "c" * 40
+
+
+@dataclass
+class SmallHub:
+    """What the hub holds, and what it was asked for.
+
+    Attributes:
+        commits: files of each commit, by name.
+        branches: the commit of each branch and tag.
+    """
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=lambda: {COMMIT: {}})
+    branches: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
+    asked: list[str] = field(default_factory=list)
+
+
+def _entries(files: dict[str, bytes]) -> list[dict[str, object]]:
+    return [
+        {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+        for name, content in files.items()
+    ]
+
+
+def _handler(hub: SmallHub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hub.asked.append(self.path)
+            before, verb, rest = "", "", ""
+            for verb in ("/resolve/", "/tree/", "/paths-info/", "/revision/"):
+                before, found, rest = self.path.partition("?")[0].partition(verb)
+                if found:
+                    break
+            else:
+                verb, rest = "/revision/", "main" if before.endswith("/owner/name") else ""
+            revision, _, inside = rest.partition("/")
+            commit = hub.branches.get(unquote(revision), revision)
+            files = hub.commits.get(commit)
+            if files is None or (verb == "/resolve/" and unquote(inside) not in files):
+                self.answer(b"", {"X-Repo-Commit": commit, "X-Error-Code": "EntryNotFound"})
+            elif verb == "/resolve/":
+                content = files[unquote(inside)]
+                self.answer(content, {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'})
+            elif verb == "/revision/":
+                siblings = [{"rfilename": name} for name in files]
+                self.answer(json.dumps({"id": "owner/name", "sha": commit, "siblings": siblings}).encode(), {})
+            else:
+                wanted = files
+                if self.command == "POST":
+                    named = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()).get("paths", [])
+                    wanted = {name: files[name] for name in named if name in files}
+                self.answer(json.dumps(_entries(wanted)).encode(), {})
+
+        do_HEAD = do_POST = do_GET
+
+        def answer(self, content: bytes, headers: dict[str, str]) -> None:
+            self.send_response(404 if "X-Error-Code" in headers else 200)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def small_hub(cache: Path, patch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
+    """Serve a hub, which this process asks, with `cache` for the hub's cache."""
+    hub = SmallHub()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        settings = {
+            "ENDPOINT": address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_CACHE": str(cache),
+        }
+        for name, value in settings.items():
+            patch.setattr(huggingface_hub.constants, name, value)
+        patch.setattr(huggingface_hub.hf_api.api, "endpoint", address)  # of the functions that diffusers imports
+        yield hub
+        server.shutdown()
