@@ -1,7 +1,6 @@
 """Prompts of Hugging Face data sets: a real local one, and one that cannot be reached."""
 
 import gzip
-import hashlib
 import json
 import os
 import sys
@@ -9,7 +8,6 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote
 
 import huggingface_hub
 import pandas as pd
@@ -18,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pydantic import ValidationError
+from small_hub import COMMIT, small_hub
 
+from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.prompts.sources.file import FileSource
 from rsidiff_kedro.prompts.sources.hub import HubSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
@@ -194,72 +194,22 @@ def test_an_option_that_leaves_out_rows_of_parquet_is_refused(dataset, option):
     assert "its description sets" in refused(dataset=dataset, column="Prompt")
 
 
-COMMIT = "c" * 40
-
-
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Return the files of the data set owner/name on a hub, which a real server plays, and what it was asked for."""
+    """Return a hub with the data set owner/name, which a real server plays."""
     import datasets
 
-    files, asked = dict[str, bytes](), list[str]()
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            path = unquote(self.path.partition("?")[0])
-            inside = path.partition(f"/resolve/{COMMIT}/")[2] or path.partition("/resolve/main/")[2]
-            headers, content = {"X-Repo-Commit": COMMIT}, b""
-            if inside in files:
-                content = files[inside]
-                headers |= {"ETag": f'"{hashlib.sha1(content).hexdigest()}"'}
-            elif "/tree/" in path:
-                content = json.dumps([self.entry(name) for name in files]).encode()
-            elif path.startswith("/api/datasets/owner/name"):
-                siblings = [{"rfilename": name} for name in files]
-                content = json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode()
-            else:
-                headers |= {"X-Error-Code": "EntryNotFound"}
-            self.answer(content, headers)
-
-        do_HEAD = do_GET
-
-        def do_POST(self):
-            named = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            names = named.get("paths", [])
-            self.answer(json.dumps([self.entry(name) for name in names if name in files]).encode(), {})
-
-        def entry(self, name):
-            content = files[name]
-            return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-
-        def answer(self, content, headers):
-            self.send_response(404 if "X-Error-Code" in headers else 200)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        settings = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False}
-        for name, value in {**settings, "HF_HUB_CACHE": str(tmp_path / "hub")}.items():
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
+    with small_hub(tmp_path / "hub", monkeypatch) as served:
         monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", huggingface_hub.constants.ENDPOINT)
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "prepared")
-        yield files, asked
-        server.shutdown()
+        commit_of.cache_clear()
+        yield served
+        commit_of.cache_clear()
 
 
 def test_a_table_of_the_hub_is_read_as_a_file_of_prompts_is(hub, tmp_path, monkeypatch):
-    files, asked = hub
+    files, asked = hub.commits[COMMIT], hub.asked
     for name in ("a.csv", "b.csv"):
         files[name] = GUESSED["a.csv"].encode()
     settings = {"dataset": "owner/name", "revision": COMMIT, "category_column": "kind"}
@@ -273,10 +223,48 @@ def test_a_table_of_the_hub_is_read_as_a_file_of_prompts_is(hub, tmp_path, monke
 
 
 def test_files_of_the_hub_after_the_first_rows_are_not_downloaded(hub):
-    files, asked = hub
+    files, asked = hub.commits[COMMIT], hub.asked
     files |= {"a.csv": GUESSED["a.csv"].encode(), "b.csv": GUESSED["a.csv"].encode()}
     assert len(HubSource(dataset="owner/name", revision=COMMIT, limit=2).collect(0)) == 2
     assert not any("/resolve/" in path and path.endswith("b.csv") for path in asked)
+
+
+def parquet(*texts: str) -> bytes:
+    return pd.DataFrame({"text": texts}).to_parquet()
+
+
+def go_offline(monkeypatch):
+    """As HF_HUB_OFFLINE does for a new process."""
+    import datasets
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    commit_of.cache_clear()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "txt"])
+def test_without_the_hub_a_revision_is_the_commit_that_was_read_with_it(hub, monkeypatch, suffix):
+    """Whatever `datasets` has read last."""
+    made = parquet if suffix == "parquet" else lambda text: f"{text}\n".encode()
+    older, newer, third = (letter * 40 for letter in "abd")
+    hub.commits |= {older: {"train." + suffix: made("a fox")}, newer: {"train." + suffix: made("an owl")}}
+    hub.commits[newer]["README.md"] = b"a data set"
+    hub.branches |= {"main": older, "v1": newer}
+
+    def read(revision):
+        return HubSource(dataset="owner/name", revision=revision).collect(0)["text"].tolist()
+
+    wanted = {"v1": ["an owl"], "main": ["an owl"], newer: ["an owl"], older: ["a fox"]}
+    assert read("main") == ["a fox"]
+    hub.branches["main"] = newer
+    commit_of.cache_clear()
+    assert {revision: read(revision) for revision in wanted} == wanted
+    go_offline(monkeypatch)
+    assert {revision: read(revision) for revision in wanted} == wanted
+    for revision in ("v2", third):
+        assert f"has files of {older}, {newer}; run once with the network" in refused(
+            dataset="owner/name", revision=revision
+        )
 
 
 def test_numbers_of_classes_in_json_are_read_by_their_names(folder):

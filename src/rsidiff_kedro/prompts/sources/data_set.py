@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import DatasetCard, is_offline_mode
 
 import datasets
-from rsidiff_kedro.core.hub import hub_file, hub_folder
+from rsidiff_kedro.core.hub import NotKeptError, hub_file, hub_folder
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
@@ -70,7 +70,7 @@ def open_data_set(
         for layout in LAYOUTS:
             _check_layout(Path(name), layout)
     try:
-        builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache(name, is_folder))
+        builder = _builder(name, is_folder, config_name, revision)
     except (OSError, datasets.exceptions.DatasetsError):
         kept = None if is_folder else _kept_folder(name, revision)
         if kept is None:
@@ -108,6 +108,22 @@ def open_data_set(
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
+
+
+def _builder(name: str, is_folder: bool, config_name: str | None, revision: str | None) -> Any:
+    """Return the reader that `datasets` chooses.
+
+    Raises:
+        FileNotFoundError: it would read another commit than is asked for, as without the hub, where `datasets` takes
+            what it has read last.
+    """
+    builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache(name, is_folder))
+    prepared = getattr(builder, "hash", None)
+    if not is_folder and type(builder).__module__.endswith(".cache.cache") and prepared != revision:
+        raise FileNotFoundError(
+            f"without the hub there is only the commit {prepared} of it, which was read before, and not {revision}"
+        )
+    return builder
 
 
 def _cache(name: str, is_folder: bool) -> str | None:
@@ -149,11 +165,17 @@ def _tell_lost(rows: pd.DataFrame, builder: Any, split: str, name: str) -> None:
 
 
 def _kept_folder(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a repository's files in the hub's cache, without a network; None if it has none."""
+    """Return the folder of a repository's files in the hub's cache, without a network; None if it has none.
+
+    Raises:
+        NotKeptError: it has those of other commits.
+    """
     if not is_offline_mode():
         return None
     try:
         return Path(hub_folder(name, revision, kind="dataset"))
+    except NotKeptError:
+        raise
     except (OSError, ValueError):
         return None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
-from rsidiff_kedro.core.hub import pinned
+from rsidiff_kedro.core.hub import name_commit, pinned
 from rsidiff_kedro.core.locations import Location
 from rsidiff_kedro.core.untrusted.tables import TableError, class_names, name_classes
 from rsidiff_kedro.core.untrusted.text import without_credentials
@@ -89,6 +89,8 @@ class HubSource(Source):
                 f"{self.dataset}: the data set cannot be read ({reason}); check its id, "
                 f"revision {self.revision!r}, config_name and split {self.split!r}, or give a local folder"
             ) from None
+        if not self._is_folder:
+            name_commit(self.dataset, self.revision, "dataset")
         if rows.empty:
             raise PromptSourceError(f"{self.dataset}: split {self.split!r} holds no row; name another")
         return read_columns(rows, self.column, self.category_column, self.dataset, self.dataset)
