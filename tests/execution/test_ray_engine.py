@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pandas as pd
 import pytest
 import ray_work
 import torch
 from PIL import Image
-from ray_work import MODEL, Troubled, generate
+from ray_work import MODEL, Revision, Troubled, generate
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.hub import commit_of, pinned
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion.early_dropping import EarlyDropping
@@ -167,7 +169,7 @@ def test_a_training_whose_rank_is_killed_ends_in_the_bytes_of_one_process(ray_en
     pd.testing.assert_frame_equal(log, own_log, check_exact=True)
 
 
-def run(task: Troubled, *given: str) -> list[float]:
+def run(task: Troubled | Revision, *given: str) -> list[float]:
     shards = list(split([f"s{row}" for row in range(len(given))], 1))
     parts = dict(run_shards(task, shards, lambda shard: given[shard.start], "trouble"))
     return [float(parts[shard]) for shard in shards]
@@ -189,6 +191,22 @@ def test_a_users_error_is_not_tried_again(ray_engine, tmp_path) -> None:
     with pytest.raises(InputError, match="not this one"):
         run(Troubled(tmp_path), "refuse 9")
     assert Troubled(tmp_path).made("s0") == 1
+
+
+def test_a_worker_opens_the_commit_that_the_run_began_with(ray_engine, tmp_path, monkeypatch) -> None:
+    name = tmp_path / "models--owner--name" / "refs" / "main"
+    name.parent.mkdir(parents=True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))  # the workers have another
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for commit in ("a" * 40, "b" * 40):  # a second run in one process
+        name.write_text(commit)
+        commit_of.cache_clear()
+        assert pinned("owner/name") == commit
+        name.write_text("c" * 40)  # the branch moves
+        assert ray_engine.replicas(Revision(), 2).each("of", ["owner/name"] * 2) == [commit] * 2
+        with pytest.raises(InputError, match=f"the commit is {commit}"):
+            run(Revision(), "owner/name")
+    commit_of.cache_clear()
 
 
 def test_a_shard_that_ends_three_workers_ends_the_run_and_another_engine_continues(ray_engine, tmp_path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.hub import pinned
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.diffusion.early_dropping import EarlyDropping
 from rsidiff_kedro.diffusion.sampling import sample_images
@@ -54,6 +55,26 @@ class Troubled(Task[str, torch.Tensor]):
         return PartialResults(self.folder).load(shard.key, 1)
 
     def portable(self) -> "Troubled":
+        return self
+
+
+@dataclass(frozen=True)
+class Revision(Task[str, torch.Tensor]):
+    """Says in an error which commit of a repository is opened."""
+
+    def open(self) -> "Revision":
+        return self
+
+    def __call__(self, shard: Shard, repository: str) -> torch.Tensor:
+        raise InputError(f"the commit is {self.of(repository)}")
+
+    def of(self, repository: str) -> str | None:
+        return pinned(repository)
+
+    def find(self, shard: Shard, repository: str) -> None:
+        return None
+
+    def portable(self) -> "Revision":
         return self
 
 

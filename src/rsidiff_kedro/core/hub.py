@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ _NO_CLIENT: dict[str, str] = {}
 """Why the hub at an address could not be asked at all, by the address."""
 _UNNAMED: dict[tuple[str, str | None, str], str] = {}
 """What the hub said that a branch or tag is, until the hub's cache names it so; see `name_commit`."""
+_ASKED: set[tuple[str, str | None, str]] = set()
+"""Repositories, revisions and kinds whose commits this process has asked for."""
+_GIVEN: dict[tuple[str, str | None, str], str] = {}
+"""Commits that another process has found, and that are opened here too."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAIN = constants.DEFAULT_REVISION
 
@@ -53,6 +57,9 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
     """
     if is_commit(revision):
         return revision
+    _ASKED.add((repository, revision, kind))
+    if (repository, revision, kind) in _GIVEN:
+        return _GIVEN[repository, revision, kind]
     failed = None
     if is_reachable():
         try:
@@ -71,6 +78,18 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
             "read, as the hub's cache says"
         )
     return kept
+
+
+def known_commits() -> dict[tuple[str, str | None, str], str]:
+    """Return the commits that this process has asked for, by repository, revision and kind, for `take_commits`."""
+    return {each: commit for each in sorted(_ASKED, key=str) if (commit := commit_of(*each)) is not None}
+
+
+def take_commits(commits: Mapping[tuple[str, str | None, str], str]) -> None:
+    """Open these commits from now on, as the process does that has found them, wherever the branch is by then."""
+    _GIVEN.clear()
+    _GIVEN.update(commits)
+    commit_of.cache_clear()
 
 
 def name_commit(repository: str, revision: str | None = None, kind: str = "model") -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.hub import known_commits
 from rsidiff_kedro.execution import ray_cluster
 from rsidiff_kedro.execution.engine import (
     ATTEMPTS,
@@ -27,7 +28,7 @@ from rsidiff_kedro.execution.engine import (
     WorkerLost,
 )
 from rsidiff_kedro.execution.local import LocalEngine, Shard
-from rsidiff_kedro.execution.ray_worker import Worker
+from rsidiff_kedro.execution.ray_worker import AtCommits, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -91,14 +92,14 @@ class RayEngine:
         if portable is None:
             yield from LocalEngine().map(task, calls)
             return
-        workers, number = self.workers, self._next()
+        opening, workers, number = AtCommits(portable, known_commits()), self.workers, self._next()
         waiting, idle, failed = deque(calls), list(range(len(workers))), Counter[str]()
         busy: dict[Any, tuple[int, tuple[Shard, Input]]] = {}
         finished: Shard | None = None
         while waiting or busy:
             while waiting and idle:
                 place, call = idle.pop(0), waiting.popleft()
-                busy[workers[place].run.remote(number, portable, *call)] = place, call
+                busy[workers[place].run.remote(number, opening, *call)] = place, call
             if finished is not None:  # the worker that made it has other work by now
                 yield finished, None
                 finished = None
@@ -128,7 +129,7 @@ class RayEngine:
 
     def replicas(self, opening: Opening, most: int) -> "RayReplicas":
         """Return copies, one per worker, that are opened when they are first called."""
-        return RayReplicas(self, opening, self._next(), min(most, len(self.workers)))
+        return RayReplicas(self, AtCommits(opening, known_commits()), self._next(), min(most, len(self.workers)))
 
     def close(self) -> None:
         """End the workers and Ray; leave a cluster as it was found."""

@@ -4,10 +4,32 @@ import gc
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from rsidiff_kedro.core.hub import take_commits
+
+
+@dataclass(frozen=True)
+class AtCommits:
+    """An opening for a worker: what it opens of a branch on the hub is at the commit that the driver has in its keys.
+
+    Args:
+        opening: what is opened.
+        commits: see `known_commits`.
+    """
+
+    opening: Any
+    commits: Mapping[tuple[str, str | None, str], str]
+
+    def open(self) -> Any:
+        """Open it."""
+        take_commits(self.commits)
+        return self.opening.open()
 
 
 class Worker:
