@@ -9,7 +9,15 @@ from rsidiff_kedro.prompts.sources.source import Source
 from rsidiff_kedro.provenance.records import Record
 from rsidiff_kedro.reporting.model_card import CardFacts, Example, model_card, plain
 
-PLACES = ("/home/secret/x.csv", "~/secret place/x.csv", "C:\\secret\\x.csv", "file:///secret/x.csv")
+PLACES = (
+    "/home/secret/x.csv",
+    "~/secret place/x.csv",
+    "C:\\secret\\x.csv",
+    "file:///secret/x.csv",
+    "../secret, Inc. (2026)/x.csv",
+    "$HOME/secret/x.csv",
+    "smb://secret/x.csv",
+)
 HOSTILE = (
     "x | [a](javascript:alert(1)) <script>alert(1)</script> `code`\n---\n# {{ title }} hf_abcdefghijklmnopqrstuvwx"
 )

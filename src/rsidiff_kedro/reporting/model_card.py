@@ -3,14 +3,14 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from rsidiff_kedro import __version__
-from rsidiff_kedro.core.untrusted.text import printable, without_credentials, without_places
+from rsidiff_kedro.core.untrusted.text import printable, tree_without_places, without_credentials
 from rsidiff_kedro.evaluation.intervals import ratio_text
 from rsidiff_kedro.provenance.records import Record
 from rsidiff_kedro.reporting.labels import role
@@ -78,7 +78,7 @@ class CardFacts:
 
 def model_card(facts: CardFacts, n_resamples: int, seed: int) -> ModelCard:
     """Return the card, without places of this machine; `n_resamples` and `seed` are of the intervals."""
-    facts = replace(facts, **{each.name: _placeless(getattr(facts, each.name)) for each in fields(facts)})
+    facts = replace(facts, **{each.name: tree_without_places(getattr(facts, each.name)) for each in fields(facts)})
     compared = compare_rounds(facts.base_scores, facts.scores, reward_names(facts.metrics), n_resamples, seed)
     return ModelCard.from_template(
         _data(facts, compared),
@@ -107,15 +107,6 @@ def model_card(facts: CardFacts, n_resamples: int, seed: int) -> ModelCard:
         libraries=", ".join(f"{name} {number}" for name, number in facts.records[0].libraries.items()),
         steps=facts.records,
     )
-
-
-def _placeless(value: Any) -> Any:
-    """Return texts and trees of texts, which settings are, with each place by its last name; prompts stay."""
-    if isinstance(value, str | PurePath):
-        return without_places(str(value))
-    if isinstance(value, Mapping):
-        return {key: _placeless(part) for key, part in value.items()}
-    return [*map(_placeless, value)] if isinstance(value, list | tuple) else value
 
 
 def plain(text: object) -> str:
@@ -213,7 +204,7 @@ def _prompts(parameters: Mapping[str, Any]) -> str:
 
 def _reward(name: str, how: str, scores: pd.DataFrame) -> str:
     record = scores.attrs.get("rewards", {}).get(name) or {}
-    record = _placeless({key: Path(str(record[key])).name for key in ("file", "sha256") if record.get(key)})
+    record = tree_without_places({key: Path(str(record[key])).name for key in ("file", "sha256") if record.get(key)})
     found = ", ".join(f"{key} {plain(value)}" for key, value in record.items())
     return f"{plain(name)} {how}" + (f" ({found})" if found else "")
 

@@ -1,6 +1,9 @@
 """Make foreign texts fit to be shown: one line, no control of the terminal, no credentials, no paths."""
 
 import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
 
 _IN_ADDRESS = re.compile(r"(?<=://)[^/?#\s]*@")
 _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{20,})")
@@ -8,14 +11,29 @@ _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]
 
 _NO = r"""'"`<>|,;:()\[\]{}"""
 _NOT_WITHIN = r"(?<![\w./~\\<])"
-_START = r"(?:file:/+|~[\w.-]*[/\\]|[A-Za-z]:[/\\]+|\\\\+|(?<!:)//+|/(?!/)(?=[^{}/\\]+[/\\]+[^\s/\\]))(?=[^\s/\\])"
-"""Of a path that is absolute, below a home folder, of Windows or of a server, or in an address of a file.
+_SHARED = r"(?i:(?:[a-z]\w*\+)?(?:https?|s3[an]?|gs|gcs|hf|az|abfss?)://)"
+"""Of addresses that mean the same on every machine."""
+_STARTS = (
+    rf"(?!{_SHARED})[A-Za-z][\w+.-]{{1,20}}://+",  # sqlite:////home, smb://server
+    r"file:/+",
+    r"~[\w.-]*[/\\]",
+    r"\$(?:\{[^\s}/\\{]+\}|[A-Za-z_]\w*)[/\\]+",
+    r"%\w+%[/\\]+",
+    r"(?:\.[/\\]+)*\.\.[/\\]+",
+    rf"(?<![^\s={_NO}])(?:[^\s=/\\{_NO}]+[/\\]+)+\.\.[/\\]+",  # data/../../else
+    r"[A-Za-z]:[/\\]+",
+    r"\\\\+",
+    r"(?<!:)//+",
+    r"/(?!/)(?=[^{}/\\]+[/\\]+[^\s/\\])",
+)
+_START = rf"(?:{'|'.join(_STARTS)})(?=[^\s/\\])"
+"""Of a path that is absolute, below a home folder or a variable, that goes up, of Windows, of a server, in an address.
 
 An absolute one has at least two names, without some characters in the first: of `/40` nothing could be left out.
 """
 _START_WITHIN = _START.replace("{}", _NO)
-_REST = rf"[^\s{_NO}]*(?: [^{_NO}=/\\~]*[^\s{_NO}=/\\~][/\\][^\s{_NO}]*)*"
-"""Of a path within a text; words that a slash follows belong to it."""
+_REST = rf"[^\s{_NO}]*(?:(?: +(?!{_START_WITHIN})[^\s{_NO}=/\\~]+)+[/\\][^\s{_NO}]*)*"
+"""Of a path within a text; words that a slash follows belong to it, unless another path begins there."""
 _PLACE = re.compile(_START.replace("{}", "") + r".*", re.DOTALL)
 _WITHIN = re.compile(_NOT_WITHIN + _START_WITHIN + _REST)
 _IN_QUOTES = re.compile(rf"{_NOT_WITHIN}{_START_WITHIN}[^{_NO}]*")
@@ -41,13 +59,28 @@ def holds_credential(text: str) -> bool:
 def without_places(text: str) -> str:
     """Replace each path that tells where files of this machine lie by its last name.
 
-    These are absolute paths of two names or more, those below `~`, of Windows, and addresses `file://`; a text that
-    begins with one is one.
+    These are absolute paths of two names or more, those below `~` or a variable, that go up (`..`), of Windows, and
+    addresses other than of the web and of buckets. A text that begins with one is one, also between quotes.
     """
     if _PLACE.fullmatch(text):
         return _last_name(text)
-    quoted = _QUOTED.sub(lambda found: _IN_QUOTES.sub(lambda path: _last_name(path[0]), found[0]), text)
-    return _WITHIN.sub(lambda path: _last_name(path[0]), quoted)
+    return _WITHIN.sub(lambda path: _last_name(path[0]), _QUOTED.sub(_quoted_without_places, text))
+
+
+def tree_without_places(value: Any) -> Any:
+    """Return texts, paths and trees of texts, which settings are, `without_places`; all else stays."""
+    if isinstance(value, str | PurePath):
+        return without_places(str(value))
+    if isinstance(value, Mapping):
+        return {key: tree_without_places(part) for key, part in value.items()}
+    return [*map(tree_without_places, value)] if isinstance(value, list | tuple) else value
+
+
+def _quoted_without_places(found: re.Match[str]) -> str:
+    quote, text = found[1], found[0][1:-1]
+    if _PLACE.fullmatch(text):
+        return f"{quote}{_last_name(text)}{quote}"
+    return _IN_QUOTES.sub(lambda path: _last_name(path[0]), found[0])
 
 
 def _last_name(path: str) -> str:
