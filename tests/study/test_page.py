@@ -127,6 +127,26 @@ def test_the_page_has_the_tables_its_figure_and_what_is_missing(tmp_path: Path, 
         assert again.with_suffix(suffix).read_bytes() == page.with_suffix(suffix).read_bytes()
 
 
+@pytest.mark.parametrize("folder", ["/home/acme, Inc. (1)/", "../acme's/", "$HOME/acme/", "C:\\acme\\"])
+def test_the_page_tells_neither_folders_nor_credentials(tmp_path: Path, folder: str) -> None:
+    token = "hf_abcdefghijklmnopqrstuvwx"
+    params = {"rewards.hpsv2.checkpoint": f"{folder}HPS.pt", "model": {"parts": [f"{folder}x y", "owner/name"]}}
+    settings = StudySettings.model_validate(
+        {
+            "rounds": 2,
+            "seeds": SEEDS,
+            "about": f'Run with {token} by http://me:secret@host/v1 from "{folder}study.yml".',
+            "arms": {"naive": {"params": params}, "method": {"params": {"note": f"{token} at https://host/a/b"}}},
+        }
+    )
+    write_page(tmp_path / "results.md", "mine", settings, measured())
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "acme" not in text and token not in text and "secret" not in text
+    assert 'Run with *** by http://***@host/v1 from "study.yml".' in text
+    assert '`rewards.hpsv2.checkpoint="HPS.pt"`' in text and '{"parts": ["x y", "owner/name"]}`' in text
+    assert '`note="*** at https://host/a/b"`' in text
+
+
 def test_tables_of_another_study_are_refused(tmp_path: Path, settings: StudySettings) -> None:
     with pytest.raises(InputError, match="hold no run of the arms naive, method, pairs"):
         write_page(tmp_path / "results.md", "mine", settings, measured(arms=("other",)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import check_can_make, replacing
-from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.core.untrusted.text import printable, tree_without_places, without_credentials, without_places
 from rsidiff_kedro.study.claims import judge
 from rsidiff_kedro.study.comparisons import Measure, by_round, changes, gap_by_round, gaps, measures_of, missing
 from rsidiff_kedro.study.figure import save_figure
@@ -97,7 +97,7 @@ def _setting(settings: StudySettings, tables: Tables) -> Iterator[str]:
         f"{counts['size']} images per run and round.\n"
     )
     if settings.about:
-        yield f"{printable(settings.about)}\n"
+        yield f"{_placeless(settings.about)}\n"
     absent = missing(settings, tables)
     if absent:
         yield f"**Not in the figures, because they did not come to their end: {', '.join(absent)}.**\n"
@@ -129,7 +129,8 @@ def _run(run: tuple[str, int]) -> str:
 
 
 def _params(params: dict[str, object]) -> str:
-    return ", ".join(f"`{name}={json.dumps(value, ensure_ascii=False)}`" for name, value in params.items())
+    values = tree_without_places(params)
+    return ", ".join(f"`{name}={json.dumps(value, ensure_ascii=False)}`" for name, value in values.items())
 
 
 def _changes(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) -> Iterator[str]:
@@ -213,4 +214,9 @@ def p_value(value: float) -> str:
 
 def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     for row in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(printable(str(cell)).replace('|', '&#124;') for cell in row)} |"
+        yield f"| {' | '.join(_placeless(str(cell)).replace('|', '&#124;') for cell in row)} |"
+
+
+def _placeless(text: str) -> str:
+    """Return a text in one line, without credentials and places, because a page is for others."""
+    return without_places(without_credentials(printable(text)))
