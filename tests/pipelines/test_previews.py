@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.pipeline.preview_contract import ImagePreview, TextPreview
 from PIL import Image
 
+from rsidiff_kedro.cli.project import open_project
 from rsidiff_kedro.pipelines import previews
 
 
@@ -57,6 +59,25 @@ def test_before_the_first_run_a_preview_says_so(load_context) -> None:
     assert "has trained a round" in preview_of("rsi.round_1.weighting.weigh_samples").content
 
 
-def test_a_round_that_the_run_did_not_reach_is_named(context: KedroContext) -> None:
+def test_a_round_that_the_run_did_not_reach_is_named(context: KedroContext, caplog: pytest.LogCaptureFixture) -> None:
     found = previews.preview_selection(99)()
-    assert "made no rsi.round_99.training_samples" in found.content
+    assert "made no rsi.round_99.training_samples" in found.content and not caplog.messages
+
+
+def test_what_cannot_be_read_is_told_at_the_prompt_and_its_folder_only_there(
+    finished_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = shutil.copytree(finished_project, tmp_path / "Acme, Inc. (it's)", symlinks=True)
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test") as session:
+        session.load_context()
+        monkeypatch.chdir(project)
+        run = open_project("test", {})[1].newest()
+        file = run.path("rsi.round_1.training_samples")
+        file.unlink()  # a link to the fixture's
+        file.write_text("damaged", encoding="utf-8")
+        found = previews.preview_selection(1)()
+    assert isinstance(found, TextPreview) and "training_samples" in found.content
+    assert "Acme" not in found.content and str(tmp_path) not in found.content
+    (said,) = caplog.messages
+    assert said.startswith("A preview could not be made: ") and str(project) in said

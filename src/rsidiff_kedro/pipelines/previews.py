@@ -5,6 +5,7 @@ Kedro calls a preview without arguments, so the context says where the runs are.
 
 import base64
 import io
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,12 @@ from kedro.pipeline.preview_contract import ImagePreview, TextPreview
 from PIL import Image
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.datasets.runs import Run, Runs
+from rsidiff_kedro.core.untrusted.text import printable, without_credentials, without_places
+from rsidiff_kedro.datasets.runs import Run, RunError, Runs
 from rsidiff_kedro.pipelines.stage import METHOD
 from rsidiff_kedro.reporting.effects import curation_text, selection_sheet, weights_sheet
 
+logger = logging.getLogger(__name__)
 Preview = ImagePreview | TextPreview
 _open_runs: Callable[[], Runs] | None = None
 
@@ -48,13 +51,19 @@ def _samples(run: Run, round_number: int) -> dict[str, Any]:
 
 
 def _of_newest_run(show: Callable[[Run], Preview]) -> Preview:
-    """Show something of the newest run, or say why there is nothing to show."""
+    """Show something of the newest run, or say why there is nothing to show, also at the prompt if it cannot be read.
+
+    The page may be for others, so it names files by their last names alone.
+    """
     if _open_runs is None:
         return TextPreview("The project was not opened, so no run can be shown.")
     try:
         return show(_open_runs().newest())
     except (InputError, DatasetError, OSError) as error:
-        return TextPreview(str(error))
+        said = printable(without_credentials(str(error)))
+        if not isinstance(error, RunError):  # there is something, but it cannot be read
+            logger.warning("A preview could not be made: %s", said)
+        return TextPreview(without_places(said))
 
 
 def _image(sheet: Image.Image) -> ImagePreview:
