@@ -221,6 +221,43 @@ def test_a_disk_that_is_full_leaves_the_earlier_page(
     assert write(PAGE) == PAGE
 
 
+@pytest.mark.parametrize("name", ["report.html", "assets/index-1.js"])
+@pytest.mark.parametrize("has_list", [True, False])
+def test_a_file_that_the_earlier_page_does_not_list_stays(
+    tmp_path: Path, write: Callable[..., dict[str, str]], name: str, has_list: bool
+) -> None:
+    write({viz.MARK: "{}", "index.html": ""})
+    path = tmp_path / "page" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine", encoding="utf-8")
+    if not has_list:  # as an earlier version of this command left it: only a report may be somebody else's
+        (tmp_path / "page" / viz.FILES).unlink()
+    before = contents(tmp_path / "page")
+    if has_list or name == viz.REPORT:
+        with pytest.raises(InputError, match=f"{name} is in the way of a file of the page; move it"):
+            write(PAGE)
+        assert contents(tmp_path / "page") == before
+    else:
+        assert write(PAGE) == PAGE
+
+
+def test_a_command_that_is_killed_while_it_moves_files_keeps_none_as_somebody_elses(
+    tmp_path: Path, write: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write({viz.MARK: "{}", "index.html": "", "old.js": ""})
+    replace = Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == "report.html":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        write(PAGE)
+    assert write(PAGE) == PAGE
+
+
 @pytest.mark.parametrize("name", ["index.html/mine", "assets"])
 def test_what_is_in_the_way_of_a_page_stays(tmp_path: Path, write: Callable[..., dict[str, str]], name: str) -> None:
     write({viz.MARK: "{}"})
@@ -237,6 +274,8 @@ def test_what_is_in_the_way_of_a_page_stays(tmp_path: Path, write: Callable[...,
 def test_a_list_of_files_leads_to_none_outside(tmp_path: Path, write: Callable[..., dict[str, str]]) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     write(PAGE)
-    (tmp_path / "page" / viz.FILES).write_text(f"../mine.txt\n{tmp_path}/mine.txt\n\n", encoding="utf-8")
+    (tmp_path / "page" / viz.FILES).write_text(
+        "\n".join([*PAGE, "../mine.txt", f"{tmp_path}/mine.txt", ""]), encoding="utf-8"
+    )
     write(PAGE)
     assert (tmp_path / "mine.txt").exists()

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from html import escape, unescape
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +35,7 @@ FILES = "api/files-of-this-page"
 """A list of a page's files, so that the next page removes those that it lacks, and nothing else."""
 TEXT = "text"
 """The column of prompts in a table."""
+REPORT = "report.html"
 PARTIAL = ".page.partial"
 """A folder in which a page is made, in the one where it is to lie."""
 
@@ -114,22 +116,28 @@ def _deploy(folder: Path, root: Path, report: Path | None) -> None:
     _remove_places(folder / "api", [root, Path(rsidiff_kedro.__file__).parents[1]])
     (folder / "index.html").write_text(index_page(report is not None), encoding="utf-8")
     if report is not None:
-        (folder / "report.html").write_text(_placeless_page(report.read_text(encoding="utf-8")), encoding="utf-8")
+        (folder / REPORT).write_text(_placeless_page(report.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _replace_page(folder: Path, made: Path) -> None:
     """Move a page's files into a folder, and remove those of an earlier page that it lacks.
 
     Raises:
-        InputError: a file of somebody else is in the way; nothing has been moved then.
+        InputError: a file of somebody else is in the way, one that the earlier page does not list; nothing has been
+            moved then. Of a page without a list, only a report may be somebody else's.
     """
     names = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
-    for path in (folder / name for name in names):
-        above = next(each for each in path.parents if os.path.lexists(each))
-        if path.is_dir() or not above.is_dir():
-            raise InputError(f"{path if path.is_dir() else above} is in the way of a file of the page; move it")
     record = folder / FILES
-    old = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    is_listed = record.is_file()
+    old = record.read_text(encoding="utf-8").splitlines() if is_listed else []
+    for name in names:
+        path = folder / name
+        above = next(each for each in path.parents if os.path.lexists(each))
+        is_foreign = os.path.lexists(path) and name not in old and (is_listed or name == REPORT)
+        if path.is_dir() or is_foreign or not above.is_dir():
+            shown = path if above.is_dir() else above
+            raise InputError(f"{shown} is in the way of a file of the page; move it")
+    _save_list(record, {*old, *names})  # if this is killed, the next page knows the files of both
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).replace(folder / name)
@@ -137,8 +145,13 @@ def _replace_page(folder: Path, made: Path) -> None:
         path = folder / name
         if path.resolve().is_relative_to(folder.resolve()) and not path.is_dir():
             path.unlink(missing_ok=True)
+    _save_list(record, names)
+
+
+def _save_list(record: Path, names: Iterable[str]) -> None:
+    record.parent.mkdir(exist_ok=True)
     with replacing(record) as partial:
-        partial.write_text("\n".join(names), encoding="utf-8")
+        partial.write_text("\n".join(sorted(names)), encoding="utf-8")
 
 
 def _remove_places(folder: Path, places: list[Path]) -> None:
