@@ -1,6 +1,7 @@
 """A report counts the steps of its own run, also where that reused steps of another."""
 
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,19 @@ def test_a_run_that_removes_a_floor_that_dropped_nothing_has_no_step_or_paramete
     before, after = open_project("test", {})[1].finished()[-2:]
     assert before.selecting() == {"proxy": "with weight 1", "oracle": "by a floor"}
     assert after.selecting() == {"proxy": "with weight 1"}
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("/usr/bin/kedro", ["kedro"]),
+        ("/a/rsidiff_kedro/__main__.py", ["python", "-m", "rsidiff_kedro"]),
+        ("/a/notebook.py", None),
+    ],
+)
+def test_the_words_of_a_command_stay_apart(
+    monkeypatch: pytest.MonkeyPatch, program: str, words: list[str] | None
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "run", "--params=a=/x y/b,c=http://me:secret@host\x1b", ""])
+    expected = words and [*words, "run", r"--params=a=/x y/b,c=http://***@host\x1b", ""]
+    assert report_facts.command() == (expected or [])

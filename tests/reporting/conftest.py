@@ -126,7 +126,7 @@ def contents(
         loss=loss_figure(log, log),
         facts=RunFacts(
             run_id="2026-01-01T00.00.00.000Z",
-            command="kedro run --params rounds=2",
+            command=["kedro", "run", "--params", "rounds=2"],
             environment="local",
             changed={"rounds": Change(2, 6)},
             versions={"torch": "2.13.0"},

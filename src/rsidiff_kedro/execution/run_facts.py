@@ -3,7 +3,7 @@
 None of it is an input of a step: a run's id or the time that a stage took changes no result.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ class RunFacts:
 
     Attributes:
         run_id: also the version of what the run made.
-        command: as it was typed.
+        command: its words, as they were typed.
         environment: of the configuration.
         changed: what `--params` and conf/local set, by the parameter's path.
         versions: of this package, Python and the libraries that compute.
@@ -31,7 +31,7 @@ class RunFacts:
     """
 
     run_id: str = ""
-    command: str = ""
+    command: Sequence[str] = ()
     environment: str = ""
     changed: Mapping[str, Change] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,6 @@
 """Tell the steps of the report which run they belong to and what it cost."""
 
 import platform
-import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -98,10 +97,10 @@ def _versions(names: Iterable[str], catalog: CatalogProtocol) -> dict[str, str]:
     }
 
 
-def command() -> str:
-    """Return the command line of this process, without credentials; empty in a notebook or a script of its own."""
+def command() -> list[str]:
+    """Return the words of this process's command, without credentials; none in a notebook or a script of its own."""
     name = Path(sys.argv[0]).name
-    program = "python -m rsidiff_kedro" if name == "__main__.py" else name
-    if program not in ("kedro", "python -m rsidiff_kedro"):
-        return ""
-    return printable(without_credentials(f"{program} {shlex.join(sys.argv[1:])}"))
+    program = ["python", "-m", "rsidiff_kedro"] if name == "__main__.py" else [name]
+    if program not in (["kedro"], ["python", "-m", "rsidiff_kedro"]):
+        return []
+    return [*program, *(printable(without_credentials(word)) for word in sys.argv[1:])]

@@ -16,6 +16,7 @@ from rsidiff_kedro.execution.run_facts import RunFacts
 from rsidiff_kedro.reporting import figures
 from rsidiff_kedro.reporting.labels import MEANINGS, diversity_meaning, metric_label, role
 from rsidiff_kedro.reporting.render import render
+from rsidiff_kedro.reporting.run_facts import command_html, value_html
 from rsidiff_kedro.reporting.values import (
     TEST_PREFIX,
     Metrics,
@@ -89,6 +90,8 @@ def report_html(contents: Contents) -> str:
         limits={"change": CLEAR, "drift": DRIFT, "diversity": KEPT},
         meanings=[(name, text) for name, text in MEANINGS.items() if f"test/{name}" in measured],
         facts=contents.facts,
+        command=command_html(contents.facts.command),
+        changed=[(name, *map(value_html, change)) for name, change in contents.facts.changed.items()],
         used=accepted_round(rounds),
     )
 
