@@ -18,6 +18,12 @@ def doctor(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["rsi", "doctor", *arguments])
 
 
+def lose_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a user whom the machine does not know, as in a container that runs with a number alone."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+
+
 def line(result: Result, subject: str) -> str:
     return next(line for line in result.output.splitlines() if line[9:].startswith(subject))
 
@@ -158,6 +164,20 @@ def test_a_store_of_mlflow_that_cannot_be_written_is_said(project: Path, monkeyp
     result = doctor("--env=test")
     assert result.exit_code == 1 and "mlflow.db, which MLflow's store needs, belongs to" in line(result, "MLflow")
     assert result.output.endswith("1 missing\n")
+
+
+def test_a_home_folder_that_is_lacking_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_home(monkeypatch)
+    result = doctor("--env=test")
+    assert result.exit_code == 1
+    assert "MLflow needs a home folder, and this user has none; set HOME to" in line(result, "MLflow")
+    assert result.output.endswith("1 missing\n")
+    (project / "conf" / "test" / "mlflow.yml").write_text("tracking: {enabled: false}\n", encoding="utf-8")
+    assert doctor("--env=test").exit_code == 0
+    assert "'~/model' needs a home folder" in line(doctor("--env=test", "--params=model.base=~/model"), "parameters")
+    (project / "conf" / "test" / "globals.yml").write_text("extends: scenes\ndata: ~/data\n", encoding="utf-8")
+    result = doctor("--env=test")
+    assert result.exit_code == 2 and "Error: the path '~/data' needs a home folder" in result.output
 
 
 def test_prompts_that_the_shipped_models_do_not_know_are_refused(project: Path) -> None:

@@ -60,6 +60,15 @@ def test_a_text_means_a_shipped_model_a_path_or_an_id(root: Path, given_text: st
     assert located(Settings(base=found), Path("/another/place")).base == found
 
 
+@pytest.mark.parametrize("text", ["~", "~/models/theirs", "~/"])
+def test_without_a_home_folder_a_path_in_it_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    with pytest.raises(InputError, match="needs a home folder, and this user has none; set HOME"):
+        located(Settings(base=text), root)
+    assert located(Settings(base="~no_such_user/model"), root).base == f"{root}/~no_such_user/model"
+
+
 def test_an_id_that_is_a_folder_of_the_working_directory_alone_is_refused(root: Path) -> None:
     (Path.cwd() / "owner/name").mkdir(parents=True)
     with pytest.raises(InputError, match="is no path below the project"):

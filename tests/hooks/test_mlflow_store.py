@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import cli
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.hooks import mlflow_store
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect, find_experiment, store_errors
@@ -63,6 +64,17 @@ def test_a_store_that_cannot_be_opened_is_refused_at_once(tmp_path: Path, conten
     with pytest.raises(TrackingError, match=r"unable to open database file|file is not a database"), store_errors("it"):
         connect(SETTINGS, tmp_path)
     assert time.monotonic() - before < 60
+
+
+def test_a_user_without_a_home_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    with (
+        pytest.raises(InputError, match="MLflow needs a home folder, and this user has none; set HOME to a folder"),
+        store_errors("it"),
+    ):
+        connect(SETTINGS, tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])

@@ -19,7 +19,7 @@ from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.core.devices import computes_on_gpu
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import check_writable, size_text
-from rsidiff_kedro.core.locations import is_path
+from rsidiff_kedro.core.locations import check_home, is_path
 from rsidiff_kedro.core.untrusted.text import without_credentials
 from rsidiff_kedro.datasets.runs import catalog_config
 from rsidiff_kedro.diffusion import footprint
@@ -27,7 +27,7 @@ from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.evaluation.settings import rounds_to_test
 from rsidiff_kedro.execution.engine import ExecutionError
 from rsidiff_kedro.hooks.configuration import open_configuration
-from rsidiff_kedro.hooks.mlflow_store import TrackingError, check_writable_store, read_settings
+from rsidiff_kedro.hooks.mlflow_store import check_writable_store, read_settings
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.plan import count_images, disk_bytes, free_bytes, held_bytes, image_side
@@ -121,9 +121,10 @@ def _tracking(root: Path, loader: Mapping[str, Any]) -> Finding:
         settings = read_settings(loader["mlflow"])
         if not settings.enabled:
             return Finding("MLflow", True, "off")
+        check_home("MLflow")
         uri = settings.absolute_uri(root)
         check_writable_store(uri)
-    except TrackingError as error:
+    except InputError as error:
         return Finding("MLflow", False, _line(error))
     return Finding("MLflow", True, without_credentials(uri))
 

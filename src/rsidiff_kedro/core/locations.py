@@ -61,9 +61,38 @@ PLAIN = Location()
 _OF_PLUGIN = Location(is_path=lambda text, root: _may_be_path(text) and os.path.exists(expand(text, root)), hidden=True)
 
 
+def check_home(user: str) -> None:
+    """Check that there is a home folder, for what uses it: containers may run as a user who has none.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        raise InputError(
+            f"{user} needs a home folder, and this user has none; set HOME to a folder that can be written"
+        ) from None
+
+
+def with_home(path: str | Path) -> str:
+    """Return a path with `~` at its beginning replaced.
+
+    Raises:
+        InputError: there is no home folder; a folder named `~` would be made or read in its place.
+    """
+    if Path(path).parts[:1] == ("~",):
+        check_home(f"the path {str(path)!r}")
+    return os.path.expanduser(path)
+
+
 def expand(path: str | Path, root: Path = Path()) -> Path:
-    """Return a path with `~` replaced; a relative one starts at `root`."""
-    return root / os.path.expanduser(path)
+    """Return a path with `~` replaced; a relative one starts at `root`.
+
+    Raises:
+        InputError: as of `with_home`.
+    """
+    return root / with_home(path)
 
 
 def is_path(text: str, root: Path = Path()) -> bool:

@@ -16,6 +16,8 @@ from kedro.utils import find_kedro_project
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.locations import with_home
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.execution.run_facts import Change
 from rsidiff_kedro.provenance.records import flat
@@ -173,7 +175,15 @@ def _with_home(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _expanded(path: Any) -> Any:
-    return os.path.expanduser(path) if isinstance(path, str) else path
+    """Return a path with `~` replaced.
+
+    Raises:
+        click.UsageError: there is no home folder.
+    """
+    try:
+        return with_home(path) if isinstance(path, str) else path
+    except InputError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _kind(section: Mapping[str, Any], default: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, ValidationError
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.core.files import share
-from rsidiff_kedro.core.locations import expand
+from rsidiff_kedro.core.locations import check_home, expand
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import without_credentials
 
@@ -311,7 +311,12 @@ def _relocate(uri: str, experiment_id: str, old: str, new: str) -> None:
 
 
 def import_mlflow() -> None:
-    """Import MLflow without its telemetry and without the warnings of its own use of SQLAlchemy."""
+    """Import MLflow without its telemetry and without the warnings of its own use of SQLAlchemy.
+
+    Raises:
+        InputError: there is no home folder.
+    """
+    check_home("MLflow")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds, tried eight times
     with warnings.catch_warnings():
