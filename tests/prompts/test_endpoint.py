@@ -13,7 +13,7 @@ import pytest
 
 from rsidiff_kedro.core.prompt_table import PromptCountError
 from rsidiff_kedro.prompts.sources import endpoint as endpoints
-from rsidiff_kedro.prompts.sources.chat import Reply, parse_reply
+from rsidiff_kedro.prompts.sources.chat import Reply, is_openai, parse_reply
 from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
@@ -38,6 +38,7 @@ class Endpoint:
 
     def __init__(self, serve):
         self.socket, self.serve, self.requests = socket.create_server(("127.0.0.1", 0)), serve, []
+        self.heads = []
         self.thread = threading.Thread(target=self._accept)
         self.thread.start()
 
@@ -58,6 +59,7 @@ class Endpoint:
                     while len(body) < length:
                         body += connection.recv(65536)
                     self.requests.append(json.loads(body))
+                    self.heads.append(head.decode())
                     self.serve(connection, self.requests[-1])
                 except (OSError, StopIteration, ValueError):
                     pass
@@ -358,8 +360,82 @@ def test_a_charset_that_cannot_be_is_passed_over(serve, source, charset):
 def test_an_error_in_an_answer_of_success_is_shown(serve, source):
     body = json.dumps({"error": {"message": "out of credits", "code": 402}}).encode()
     endpoint = serve(lambda connection, _: connection.sendall(framed(body)))
-    with pytest.raises(PromptSourceError, match=r"choices: Field required; it says: out of credits"):
+    with pytest.raises(PromptSourceError, match="Error code: 402: out of credits; check the key, the endpoint and"):
+        source(endpoint, retries=2).collect(0)
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("code", [408, 409, 429, "429", 500, 503])
+@pytest.mark.parametrize("name", ["code", "status"])
+def test_an_error_in_an_answer_of_success_is_tried_again_as_its_code_says(serve, source, code, name):
+    failure = json.dumps({"choices": None, "error": {"message": "not now", name: code}}).encode()
+
+    def reply(connection, _):
+        good = answer(json.dumps(PROMPTS[:4] if len(endpoint.requests) == 1 else PROMPTS[4:]), total_tokens=200)
+        connection.sendall(
+            framed(
+                failure if len(endpoint.requests) == 2 else good, headers=b"Retry-After-Ms: 1\r\nConnection: close\r\n"
+            )
+        )
+
+    endpoint = serve(reply)
+    assert source(endpoint, retries=1).collect(0)["text"].tolist() == PROMPTS
+    assert len(endpoint.requests) == 3
+    assert endpoint.requests[1] == endpoint.requests[2]
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        ({"error": {"message": "not now", "code": 429}}, "Error code: 429: not now; try again later"),
+        ({"error": {"message": "no", "code": 403}}, "Error code: 403: no; check the key and the model's name"),
+        ({"error": "not now"}, "choices: Field required; it says: not now); run again"),
+        ({"choices": [], "error": {"code": "busy", "message": "not now"}}, "it says: not now); run again"),
+        ({"choices": [{}]}, "choices.0.message: Field required); run again"),
+    ],
+)
+def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, said):
+    def reply(connection, _):
+        good = answer(json.dumps(PROMPTS[:4]), total_tokens=200)
+        connection.sendall(framed(good if len(endpoint.requests) == 1 else json.dumps(failure).encode()))
+
+    endpoint = serve(reply)
+    with pytest.raises(PromptSourceError) as caught:
         source(endpoint).collect(0)
+    assert said in str(caught.value) and "its earlier replies are kept" in str(caught.value)
+    assert "address" not in str(caught.value)
+    with pytest.raises(PromptSourceError) as caught:  # the first reply comes from the cache
+        source(endpoint).collect(0)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_meant_for_openai_is_told_to_no_other_server(serve, source, monkeypatch, known):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-secret")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-secret")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: team-secret\nAuthorization: Bearer sk-custom")
+    monkeypatch.setattr(endpoints, "is_openai", lambda endpoint: known)
+    endpoint = serve(lambda connection, _: connection.sendall(framed(answer(json.dumps(PROMPTS), total_tokens=200))))
+    source(endpoint).collect(0)
+    head = endpoint.heads[0].lower()
+    assert [name in head for name in ("org-secret", "proj-secret", "team-secret")] == [known] * 3
+    assert "sk-" not in head and "authorization: bearer none" in head
+
+
+@pytest.mark.parametrize(
+    ("address", "known"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://API.OpenAI.com:443/v1", True),
+        ("https://api.openai.com.example.org/v1", False),
+        ("https://myapi.openai.com/v1", False),
+        ("http://localhost:8000/api.openai.com/v1", False),
+    ],
+)
+def test_openais_own_endpoint_is_known_by_its_host(address, known):
+    assert is_openai(address) == known
 
 
 def test_an_error_in_an_answer_of_success_does_not_show_the_key(serve, source, monkeypatch):

@@ -8,6 +8,7 @@ from itertools import chain, groupby, pairwise
 from operator import or_
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 from pydantic_core import from_json
@@ -80,6 +81,11 @@ _NO_PROMPT = {
     "theme",
 }
 """Names of texts with which a model or a server says that it gives no prompt, or what its prompts are about."""
+
+
+def is_openai(endpoint: str) -> bool:
+    """Tell OpenAI's own endpoint, in any region, from a compatible one."""
+    return f".{urlsplit(endpoint).hostname}".endswith(".api.openai.com")
 
 
 class ReplyCache:

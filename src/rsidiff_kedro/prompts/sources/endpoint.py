@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from rsidiff_kedro.core.network import client_problem
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.prompts.sources.chat import Reply
+from rsidiff_kedro.prompts.sources.chat import Reply, is_openai
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,11 @@ class _Answer(BaseModel):
 
 
 class _Client(openai.DefaultAsyncHttpxClient):
-    """An HTTP client that gives up an answer that is not complete in time, too long, or sent on to another server."""
+    """An HTTP client that gives up an answer that is not complete in time, too long, or sent on to another server.
+
+    It tells no other server than OpenAI's what variables such as OPENAI_ORG_ID hold. An error in an answer of success
+    gets the status that its code names, so that it is tried again or not as any other.
+    """
 
     def __init__(self, seconds: float) -> None:
         super().__init__(headers={"Accept-Encoding": "identity"})
@@ -87,6 +91,10 @@ class _Client(openai.DefaultAsyncHttpxClient):
 
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Send a request, and return its whole answer."""
+        if not is_openai(str(request.url)):
+            for name in {*request.headers} - _OWN:
+                if not name.startswith("x-stainless-"):  # the package's own, which it reads from the request again
+                    del request.headers[name]
         try:
             async with asyncio.timeout(self._seconds):
                 while True:
@@ -104,11 +112,12 @@ class _Client(openai.DefaultAsyncHttpxClient):
                     request = response.next_request
         except TimeoutError:
             raise openai.APITimeoutError(request=request) from None
+        status = _status(response.status_code, content)
         headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _REPLACED]
         headers.append(("content-type", response.headers.get("content-type", "").partition(";")[0]))
-        wait = _wait(response, min(self._seconds, LONGEST_WAIT))
+        wait = _wait(response, status, min(self._seconds, LONGEST_WAIT))
         headers += [] if wait is None else [("retry-after-ms", str(int(wait * 1000)))]
-        return type(response)(response.status_code, headers=headers, content=content, request=request)
+        return type(response)(status, headers=headers, content=content, request=request)
 
 
 def make_client(seconds: float) -> _Client:
@@ -139,7 +148,29 @@ _REPLACED = (
 )
 
 
-def _wait(response: Any, longest: float) -> float | None:
+_OWN = {
+    *("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"),
+    *("idempotency-key", "transfer-encoding", "user-agent"),
+}
+"""Headers of a request to any server, in small letters; what variables name for OpenAI is none of them."""
+
+
+def _status(status: int, content: bytes) -> int:
+    """Return the status of an answer, or the one that an error in an answer of success names as its code."""
+    if status >= 300 or b'"error"' not in content:
+        return status
+    try:
+        answer = from_json(content)
+    except ValueError:
+        return status
+    error = answer.get("error") if isinstance(answer, dict) and not answer.get("choices") else None
+    for code in (error.get("code"), error.get("status")) if isinstance(error, dict) else ():
+        if re.fullmatch(r"[45]\d\d", str(code)):
+            return int(code)
+    return status
+
+
+def _wait(response: Any, status: int, longest: float) -> float | None:
     """Return the seconds, at most the longest, that a busy server asks to wait; None if it does not say."""
     asked = None
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -152,10 +183,8 @@ def _wait(response: Any, longest: float) -> float | None:
     if asked is None or not asked > 0:
         return None
     wait = min(asked, longest)
-    if response.status_code >= 400 and wait > TOLD_WAIT:
-        logger.info(
-            "the endpoint is busy (%d): %.0f seconds until the next try, if one is left", response.status_code, wait
-        )
+    if status >= 400 and wait > TOLD_WAIT:
+        logger.info("the endpoint is busy (%d): %.0f seconds until the next try, if one is left", status, wait)
     return wait
 
 
@@ -172,11 +201,14 @@ async def _read(response: Any) -> bytes:
     return bytes(content)
 
 
-def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> Reply:
+def send(
+    body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int, answered: bool = False
+) -> Reply:
     """Send a request, again after a busy or broken server (the package's own retries, with growing intervals).
 
     Args:
         timeout: seconds for the whole reply, from the connection to its last byte, and for a wait that it asks for.
+        answered: the endpoint has answered a request of this kind before, so its address is right.
 
     Raises:
         PromptSourceError: no reply came; the message never holds the key.
@@ -184,12 +216,12 @@ def send(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, r
     try:
         answer = _run(_ask(body, endpoint, key, timeout, retries))
     except openai.OpenAIError as error:
-        said, cure = _explain(error, body, timeout, retries)
+        said, cure = _explain(error, body, timeout, retries, answered)
         said = _without(key, said)[:300]
         raise PromptSourceError(
             f"{endpoint} gave no reply: {type(error).__name__.strip('_')}: {said}; {cure}; its earlier replies are kept"
         ) from None
-    return _read_answer(answer, endpoint, key)
+    return _read_answer(answer, endpoint, key, answered)
 
 
 def _without(key: str | None, said: str) -> str:
@@ -199,6 +231,8 @@ def _without(key: str | None, said: str) -> str:
 async def _ask(body: dict[str, Any], endpoint: str, key: str | None, timeout: float, retries: int) -> bytes:
     limits = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
     options: Any = {"timeout": limits, "max_retries": retries, "http_client": make_client(timeout)}
+    # OPENAI_CUSTOM_HEADERS may hold another key, which is none of this endpoint's.
+    options["default_headers"] = {"Authorization": f"Bearer {key or 'none'}"}
     try:
         opened = openai.AsyncOpenAI(base_url=endpoint, api_key=key or "none", **options)
     except Exception as error:  # of its HTTP client, whose package differs between versions
@@ -220,7 +254,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: int) -> tuple[str, str]:
+def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: int, answered: bool) -> tuple[str, str]:
     """Return what the server says and what to do."""
     again = f"try again later, or with more than {retries} retries"
     if isinstance(error, openai.APITimeoutError):
@@ -240,7 +274,7 @@ def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: in
     named = [name for name in CURES if name in body and re.search(rf"(?<![\w-]){name}(?![\w-])", error.response.text)]
     if error.status_code in (400, 422) and named:
         return said, f"it names the field {named[0]!r}: {CURES[named[0]]}"
-    return said, "check the key, the endpoint and the model's name"
+    return said, f"check the key{'' if answered else ', the endpoint'} and the model's name"
 
 
 def _words(text: str) -> str:
@@ -262,17 +296,19 @@ def _said(value: Any) -> str:
     return f"{named}: {words}" if words and named and named not in words else words
 
 
-def _read_answer(body: bytes, endpoint: str, key: str | None) -> Reply:
+def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) -> Reply:
     try:
         answer = _Answer.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         words = _without(key, _failure(body))[:200]
+        cure = "give the address up to and with its version, such as http://localhost:8000/v1"
+        if answered:
+            cure = "run again, which asks for this reply again; its earlier replies are kept"
         raise PromptSourceError(
             f"{endpoint} does not answer as an OpenAI-compatible chat endpoint does ({where}: {first['msg']}"
-            f"{words and f'; it says: {words}'}); give the address up to and with its version, such as "
-            "http://localhost:8000/v1"
+            f"{words and f'; it says: {words}'}); {cure}"
         ) from None
     choice, usage = answer.choices[0], answer.usage or _Usage()
     end = choice.finish_reason or "stop"

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from rsidiff_kedro.core.locations import Location
 from rsidiff_kedro.core.prompt_table import PromptCountError, prompt_id, prompt_table
 from rsidiff_kedro.core.section import Text
-from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply
+from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, is_openai, parse_reply
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class LanguageModelSource(Source):
             kept = cache.get(self.endpoint, request)
             if kept is None and not ask:
                 raise _NotCachedError
-            reply = kept or self._send(body)
+            reply = kept or self._send(body, answered=number > 0)
             texts, reasons = parse_reply(reply)
             if kept is None:
                 cache.put(self.endpoint, request, reply)
@@ -183,8 +183,7 @@ class LanguageModelSource(Source):
         """Return the request of this number; the seed makes it differ, for the model and for the cache."""
         topic = self.topics[number % len(self.topics)]
         # OpenAI's own newer models know the limit by another name than every compatible server.
-        official = urlsplit(self.endpoint).hostname == "api.openai.com"
-        newer = official or self.max_completion_tokens is not None
+        newer = is_openai(self.endpoint) or self.max_completion_tokens is not None
         options = {
             "temperature": self.temperature,
             "max_completion_tokens" if newer else "max_tokens": self._reply_limit,
@@ -199,10 +198,10 @@ class LanguageModelSource(Source):
             **{name: value for name, value in options.items() if value is not None},
         }
 
-    def _send(self, body: dict[str, Any]) -> Reply:
+    def _send(self, body: dict[str, Any], answered: bool) -> Reply:
         from rsidiff_kedro.prompts.sources.endpoint import send  # needs openai, an extra of the project
 
-        return send(body, self.endpoint, self._key(), self.timeout, self.retries)
+        return send(body, self.endpoint, self._key(), self.timeout, self.retries, answered)
 
     @property
     def _reply_limit(self) -> int | None:
