@@ -1,13 +1,39 @@
 """Find which versions a part of the pipeline reads of what no run made with its parameters."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from kedro.pipeline.pipeline import CircularDependencyError
 
 from rsidiff_kedro.pipelines.stage import by_rounds
 from rsidiff_kedro.provenance.records import Records, chain
 
 _SHOWN = 3
+
+
+def makers(names: Set[str], every: Iterable[Pipeline]) -> Pipeline:
+    """Return the steps of all these pipelines that make datasets, and what those are made of.
+
+    The pipeline that makes most of the datasets counts first. Of the others, steps are left out whose name or outputs
+    one before has; and the last ones altogether, as long as data would be made of themselves.
+    """
+    ordered = sorted(every, key=lambda each: len(names & each.all_outputs()), reverse=True)
+    makers_of, steps = dict[str, Node](), set[str]()
+    for node in (node for each in ordered for node in each.nodes):
+        if node.name not in steps and makers_of.keys().isdisjoint(node.outputs):
+            makers_of |= dict.fromkeys(node.outputs, node)
+            steps.add(node.name)
+    needed, waiting = dict[Node, None](), [*names]
+    for name in waiting:  # which grows
+        maker = makers_of.get(name)
+        if maker is not None and maker not in needed:
+            needed[maker] = None
+            waiting += maker.inputs
+    try:
+        return Pipeline([*needed])
+    except CircularDependencyError:
+        return makers(names, ordered[:-1])
 
 
 def last_versions(

@@ -28,7 +28,7 @@ from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
 from rsidiff_kedro.hooks.dataset_options import options_of
-from rsidiff_kedro.hooks.earlier import last_versions, text
+from rsidiff_kedro.hooks.earlier import last_versions, makers, text
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.hooks.mixed import Content, check_mixed
 from rsidiff_kedro.hooks.pinned import (
@@ -182,14 +182,13 @@ class ReuseHooks:
     def _find_inputs(self, pipeline: Pipeline, named: Mapping[str, str]) -> None:
         """Read the named versions, what was saved with them, and of other inputs what these parameters make of those.
 
-        Where that does not exist, that of the last complete runs is read, or the newest version if none has any.
+        Where that does not exist, that of the last complete runs is read, or the newest version if none has any. The
+        steps that make an input may be of another pipeline than the one that runs.
         """
         wanted = {name for name in pipeline.inputs() if not is_parameter(name)}
         self._content = {name: self._saved.found(name) for name in named}
         free = wanted - named.keys()
-        whole = max(dict(pipelines).values(), key=lambda each: len(free & each.all_outputs()), default=Pipeline([]))
-        made_by_runs = free & whole.all_outputs()
-        needed = whole.to_outputs(*made_by_runs) if made_by_runs else Pipeline([])
+        needed = makers(free, pipelines.values()) if free else Pipeline([])
         missing = set(free)
         for node in needed.nodes:
             made = self._earlier(node, named)
@@ -200,9 +199,13 @@ class ReuseHooks:
         for name in missing:
             self._saved.pin([name], last.get(name))
         self._content |= {name: self._saved.found(name) for name in missing}
-        read = {name: self._content[name][1] for name in missing & made_by_runs if self._saved.catalog.exists(name)}
-        if read:
-            logger.warning("no version was made with these parameters; read instead: %s", text(read))
+        read = {name: self._content[name][1] for name in missing if self._saved.catalog.exists(name)}
+        older = {name: read[name] for name in read.keys() & needed.all_outputs()}
+        if older:
+            logger.warning("no version was made with these parameters; read instead: %s", text(older))
+        newest = {name: version for name, version in read.items() if version and name not in older}
+        if newest:
+            logger.info("no pipeline makes these, and the newest version is read: %s", text(newest))
 
     def _earlier(self, node: Node, named: Mapping[str, str]) -> Record | None:
         """Return the sound record of what these parameters make, or of what a named version was saved with."""
