@@ -22,29 +22,44 @@ from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.provenance.records import Records
 
-ONE, TWO = "rsi.round_1.", "rsi.round_2."
+ONE, TWO, APART = "rsi.round_1.", "rsi.round_2.", "sft.round_1."
 STEPS = {
-    "generate": (["params:steps", "params:label"], [ONE + "images", ONE + "prompts"]),
+    "curate": (["params:pool"], ["pool", "rejected"]),
+    "generate": (["params:steps", "params:label", "pool"], [ONE + "images", ONE + "prompts"]),
     "score": ([ONE + "images"], ONE + "scores"),
     "weigh": ([ONE + "images", ONE + "scores"], ONE + "weights"),
     "train": ([ONE + "images", ONE + "prompts", ONE + "weights", "params:rate"], ONE + "adapter"),
     "generate_next": ([ONE + "adapter", "params:steps"], TWO + "images"),
     "train_next": ([TWO + "images", ONE + "weights"], TWO + "adapter"),
+    "choose_next": (["pool"], TWO + "prompts"),
+    "draw_next": ([TWO + "prompts", ONE + "adapter"], TWO + "drawn"),
+    "count": (["pool", "rejected", ONE + "scores", TWO + "drawn"], "funnel"),
+    "collect": ([ONE + "images"], "table"),
+    "plot": (["table", "pool"], "page"),
+}
+STEPS_APART = {
+    "pair": (["params:pairs"], APART + "pairs"),
+    "fit": ([APART + "pairs"], APART + "adapter"),
+    "compare": ([APART + "adapter", ONE + "images", ONE + "scores"], APART + "metrics"),  # more of the others' data
+    "test": ([APART + "adapter", APART + "pairs", ONE + "images"], APART + "tested"),  # less of them
+    "look_up": (["nobody's"], "found"),
 }
 Run = Callable[..., list[str]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`run("2", "score weigh", {dataset: version}, steps=4)`: two rounds, or some of their steps; gives what it made.
+    """`run("2", "score weigh", {dataset: version}, steps=4)`: two rounds, or some of all steps; gives what it made.
 
-    Images are told apart by `steps`, not by `label`; their scores are the same for two and three steps. With
-    `stops=True` the run does not come to its end.
+    The steps are of two pipelines, one of which reads the other. Images are told apart by `steps`, not by `label`, and
+    their scores are the same for two and three steps. With `stops=True` the run does not come to its end.
     """
 
     def compute(name: str, *inputs: Any) -> Any:
         if name == "generate":
-            return f"images of {inputs[0]} steps", f"prompts of {inputs[0]} steps"
+            return f"images of {inputs[0]} steps{inputs[2]}", f"prompts of {inputs[0]} steps"
+        if name == "curate":
+            return inputs[0], f"rejected{inputs[0]}"
         if name == "score":
             return "few" if inputs[0] < "images of 4" else "many"
         return [name, *inputs]
@@ -61,15 +76,19 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
             return call
 
-        values = {"steps": 3, "label": "", "rate": 1} | parameters
+        values = {"steps": 3, "label": "", "rate": 1, "pool": "", "pairs": "A"} | parameters
         catalog = DataCatalog({f"params:{name}": MemoryDataset(value) for name, value in values.items()})
-        whole = Pipeline([node(step(name), *linked, name=name) for name, linked in STEPS.items()])
-        for name in whole.all_outputs():
+        whole, apart = (
+            Pipeline([node(step(name), *linked, name=name) for name, linked in steps.items()])
+            for steps in (STEPS, STEPS_APART)
+        )
+        every = {"all": whole, "apart": apart}
+        for name in {"nobody's", *whole.all_outputs(), *apart.all_outputs()}:
             version = Version((named or {}).get(name), run_id)
             catalog[name] = JSONDataset(filepath=str(tmp_path / f"{name}.json"), version=version)
-        monkeypatch.setattr("rsidiff_kedro.hooks.reuse.pipelines", {"all": whole})
-        monkeypatch.setattr("rsidiff_kedro.hooks.mixed.pipelines", {"all": whole})
-        pipeline = whole.only_nodes(*only.split()) if only else whole
+        monkeypatch.setattr("rsidiff_kedro.hooks.reuse.pipelines", every)
+        monkeypatch.setattr("rsidiff_kedro.hooks.mixed.pipelines", every)
+        pipeline = (whole + apart).only_nodes(*only.split()) if only else whole
         manager = _create_hook_manager()
         manager.register(ReuseHooks(tmp_path))
         given = {"only_missing_outputs": not only, "run_id": run_id, "load_versions": named or {}}
@@ -173,10 +192,46 @@ def test_what_no_record_tells_of_is_joined_if_it_is_named(run: Run, tmp_path: Pa
     assert read(tmp_path, "weigh") == {"images": "2", "scores": "3"}
 
 
-UNKNOWN = {"label": "nobody made this"}
+FEW = {"pool": " of few"}
+
+
+@pytest.mark.parametrize(
+    ("only", "named", "parameters", "said"),
+    [
+        (
+            "count",
+            {},
+            FEW,
+            rf"count would join pool with {ONE}scores, .*\(.*=all\).*--load-versions=pool:1",
+        ),
+        ("count", {"pool": "2"}, {}, rf"count would join pool with {ONE}scores, which was made of other content of it"),
+        ("curate count", {}, {"pool": " of two"}, rf"count would join pool with {ONE}scores, .*=all\)$"),
+        ("choose_next draw_next count", {}, FEW, rf"count would join pool with {ONE}scores"),
+        ("plot", {}, FEW, "plot would join pool with table, which was made of other content of it"),
+        ("count", {"pool": "1"}, FEW, {"pool": "1", "rejected": "1", "scores": "1", "drawn": "1"}),
+        ("count", {}, {}, {"pool": "1", "rejected": "1", "scores": "1", "drawn": "1"}),
+        ("draw_next", {}, FEW, {"prompts": "1", "adapter": "1"}),
+        ("choose_next draw_next", {}, FEW, {"prompts": "3", "adapter": "1"}),  # of an earlier round
+    ],
+)
+def test_rounds_are_not_joined_with_shared_data_of_which_they_were_not_made(
+    run: Run, tmp_path: Path, only: str, named: dict[str, str], parameters: dict[str, Any], said: str | dict[str, str]
+) -> None:
+    run("1")
+    run("2", "curate", **FEW)
+    if isinstance(said, dict):
+        run("3", only, named, **parameters)
+        assert read(tmp_path, only.split()[-1]) == said
+    else:
+        with pytest.raises(MixedInputsError, match=said):
+            run("3", only, named, **parameters)
+
+
+UNKNOWN = {"label": "nobody made this", "pairs": "nobody made these"}
 WHOLE, OTHER_RATE = ("", {}), ("", {"rate": 2})
 OTHER_WEIGHTS, OTHER_ROUND = ("weigh", UNKNOWN), ("generate score weigh train", OTHER)
 STOPPED = ("train", {"rate": 2, "stops": True})
+PAIRS, OTHER_PAIRS = ("pair fit", {}), ("pair fit", {"pairs": "B"})
 
 
 @pytest.mark.parametrize(
@@ -190,9 +245,16 @@ STOPPED = ("train", {"rate": 2, "stops": True})
         ([WHOLE, OTHER_WEIGHTS], "train", {"images": "1", "prompts": "1", "weights": "2"}),  # made of images of run 1
         ([WHOLE, STOPPED], "generate_next", {"adapter": "1"}),
         ([WHOLE, OTHER_RATE, WHOLE, STOPPED], "generate_next train_next", {"images": "5", "weights": "1"}),
-        ([("generate score weigh", {"stops": True}), STOPPED], "generate_next", {"adapter": "2"}),  # the only one
+        (
+            [("curate generate score weigh", {"stops": True}), STOPPED],
+            "generate_next",
+            {"adapter": "2"},
+        ),  # the only one
         ([WHOLE, OTHER_ROUND], "generate_next", {"adapter": "2"}),
         ([WHOLE, OTHER_ROUND], "train_next", {"images": "1", "weights": "1"}),  # of which these images were made
+        ([WHOLE, PAIRS, OTHER_PAIRS, PAIRS], "fit", {"pairs": "4"}),
+        ([WHOLE, PAIRS, OTHER_PAIRS, STOPPED], "compare", {"adapter": "3", "images": "1", "scores": "1"}),
+        ([PAIRS, WHOLE, OTHER_PAIRS], "test", {"adapter": "3", "pairs": "3", "images": "2"}),
     ],
 )
 def test_what_nobody_made_with_these_parameters_is_read_of_the_last_complete_run_and_belongs_together(
@@ -213,6 +275,38 @@ def test_what_nobody_made_with_these_parameters_is_read_of_the_last_complete_run
     assert read(tmp_path, only.split()[-1]) == versions
     said = next(each for each in caplog.messages if each.startswith("no version was made with these parameters; read"))
     assert {*versions.values()} - {new} == {*re.findall(r" of (\d)", said)}
+
+
+@pytest.mark.parametrize(
+    ("only", "versions"),
+    [
+        ("fit", {"pairs": "2"}),
+        ("compare", {"adapter": "2", "images": "1", "scores": "1"}),
+        ("test", {"adapter": "2", "pairs": "2", "images": "1"}),
+    ],
+)
+def test_what_these_parameters_make_is_read_whichever_pipelines_make_it(
+    run: Run, tmp_path: Path, only: str, versions: dict[str, str]
+) -> None:
+    run("1")
+    run("2", "pair fit")
+    run("3", "pair fit", pairs="B")
+    run("4", **OTHER)
+    run("5", only)
+    assert read(tmp_path, only) == versions
+
+
+def test_what_no_pipeline_makes_is_named(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    for version in "12":
+        place = tmp_path / f"nobody's.json/{version}/nobody's.json"
+        place.parent.mkdir(parents=True)
+        place.write_text(version)
+    run("3", "look_up")
+    assert "no pipeline makes these, and the newest version is read: nobody's of 2" in caplog.messages
 
 
 @pytest.fixture(scope="module")
@@ -277,3 +371,17 @@ def test_a_selection_of_other_images_trains_nothing(project: Path) -> None:
         if record.step == "rsi.round_1.finetune.build_training_set"
     ]
     assert made == [old, new, old]
+
+
+def test_a_report_joins_no_pool_with_rounds_that_were_made_of_another(project: Path) -> None:
+    (old,) = versions_of(project, "prompt_pool.parquet")
+    few = {"rounds": 1, "prompt_curation": {"pool_size": 8}}
+    run_project(project, few, pipeline_names=["prompt_curation"])
+    before = sorted(project.rglob("*"))
+    said = (
+        r"report.count_kept would join prompt_pool with rsi.round_1.selection, which was made of other content of it; "
+        r"first make rsi.round_1.selection again \(kedro run --pipelines=rsi\)"
+    )
+    with pytest.raises(click.ClickException, match=f"{said}, or read .* --load-versions=prompt_pool:{old}"):
+        run_project(project, few, pipeline_names=["report"])
+    assert sorted(project.rglob("*")) == before

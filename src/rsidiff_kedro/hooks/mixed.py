@@ -36,7 +36,8 @@ def check_mixed(
 ) -> None:
     """Raise MixedInputsError if what a step reads of a round was made of different content of a dataset of that round.
 
-    Data that belong to no round, such as prompts, are one more round. What an earlier round was made of may differ.
+    Data that belong to no round, such as prompts, exist once per run: what a step reads of them must be what its other
+    inputs were made of, each with its own round. What an earlier round was made of may differ.
 
     Args:
         pipeline: that runs.
@@ -78,19 +79,20 @@ class _Difference:
     def text(self, read: Content) -> str:
         """Say what differs and what to do; `read` is what the run reads of earlier ones."""
         if self.name != self.first:
-            again = f"make both again{_how(self.first)}"
+            again = f"make both again{_how(self.name, self.first, self.second)}"
             return f"{self.first} with {self.second}, but they were made of different {self.name}; {again}"
         text = f"{self.name} with {self.second}, which was made of other content of it; "
-        text += f"first make {self.second} again{_how(self.second)}"
+        text += f"first make {self.second} again{_how(self.name, self.second)}"
         if self.name in read and self.versions:
             text += f", or read what it was made of: --load-versions={self.name}:{self.versions[-1]}"
         return text
 
 
-def _how(name: str) -> str:
-    """Name the smallest pipeline that makes a dataset."""
-    found = {each: pipelines[each].nodes for each in pipelines if name in pipelines[each].all_outputs()}
-    return f" (kedro run --pipelines={min(found, key=lambda each: len(found[each]))})" if found else ""
+def _how(name: str, *made: str) -> str:
+    """Name the smallest pipeline that makes datasets of another one, whether or not it makes that too."""
+    found = {each: pipelines[each] for each in pipelines if {*made} <= pipelines[each].all_outputs()}
+    steps = {each: len(part.nodes) for each, part in found.items() if name in part.datasets()}
+    return f" (kedro run --pipelines={min(steps, key=steps.__getitem__)})" if steps else ""
 
 
 class _Origins:
@@ -112,11 +114,7 @@ class _Origins:
     def differences(self, inputs: Mapping[str, str]) -> Iterator[_Difference]:
         """Yield what the inputs of a node, by their digests, do not agree on."""
         for number in sorted({round_in(name) for name in inputs}, key=str):
-            claims: dict[str, dict[str, set[str]]] = {}
-            for member in (name for name in inputs if round_in(name) in (None, number)):
-                for name, digests in self._behind(member, inputs[member], number).items():
-                    if round_in(name) == number and all(map(_KNOWN.fullmatch, digests)):
-                        claims.setdefault(name, {})[member] = digests
+            claims = self._claims(inputs, number)
             for name in sorted(claims, key=lambda each: each not in inputs):
                 first = name if name in claims[name] else next(iter(claims[name]))
                 for second, digests in claims[name].items():
@@ -124,14 +122,34 @@ class _Origins:
                         versions = [each for digest in digests for each in self._versions.get((name, digest), ())]
                         yield _Difference(name, first, second, sorted(versions))
 
+    def _claims(self, inputs: Mapping[str, str], number: int | None) -> dict[str, dict[str, set[str]]]:
+        """Return of what content of each dataset, of a round or of none, each input was made that must agree on it.
+
+        Of data without a round, inputs of a round must agree only on what the node reads itself.
+        """
+        claims: dict[str, dict[str, set[str]]] = {}
+        shared = {name for name, digest in inputs.items() if round_in(name) is None and _KNOWN.fullmatch(digest)}
+        for member in (name for name in inputs if number is None or round_in(name) in (None, number)):
+            of_round = number is None and round_in(member) is not None
+            for name, digests in self._behind(member, inputs[member], number).items():
+                counts = name in shared if of_round else round_in(name) == number
+                if counts and all(map(_KNOWN.fullmatch, digests)):
+                    claims.setdefault(name, {})[member] = digests
+        return claims
+
     def _behind(self, name: str, digest: str, number: int | None) -> dict[str, set[str]]:
-        """Return a dataset and all that it may have been made of, of a round or of none, with the digests of each."""
+        """Return a dataset and all that it may have been made of, of no round and of one, with the digests of each.
+
+        Without a number, the one is that of the data that is followed: their earlier rounds are left out.
+        """
         found: dict[str, set[str]] = {}
         waiting = [(name, digest)]
         for each in waiting:  # which grows
             if each[1] in found.setdefault(each[0], set()):
                 continue
             found[each[0]].add(each[1])
+            own = round_in(each[0]) if number is None else number
             for inputs in self._inputs.get(each, ()):
-                waiting += [item for item in inputs.items() if round_in(item[0]) in (None, number)]
+                items = [(item, round_in(item[0])) for item in inputs.items()]
+                waiting += [item for item, of in items if of in (None, own) or number is own is None]
         return found
