@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TEXT_CALLS = {"open", "read_text", "write_text", "fdopen", "TextIOWrapper", "NamedTemporaryFile"}
-NOT_FILES = {"os.open", "Image.open", "family_of(model).open", "task.open", "opening.open"}
+NOT_FILES = {"os.open", "Image.open", "family_of(model).open", "task.open", "opening.open", "self.opening.open"}
 
 
 def calls_without_encoding(source: str) -> list[str]:

@@ -164,8 +164,8 @@ def _status(status: int, content: bytes) -> int:
     except ValueError:
         return status
     error = answer.get("error") if isinstance(answer, dict) and not answer.get("choices") else None
-    for code in (error.get("code"), error.get("status")) if isinstance(error, dict) else ():
-        if re.fullmatch(r"[45]\d\d", str(code)):
+    for code in (str(error.get("code")), str(error.get("status"))) if isinstance(error, dict) else ():
+        if re.fullmatch(r"[45]\d\d", code):
             return int(code)
     return status
 
