@@ -258,6 +258,24 @@ def test_a_command_that_is_killed_while_it_moves_files_keeps_none_as_somebody_el
     assert write(PAGE) == PAGE
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_command_that_ends_before_it_moves_files_can_be_repeated(
+    tmp_path: Path, write: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    replace = Path.replace
+
+    def end(path: Path, target: Path) -> Path:
+        if isinstance(error, OSError) or target.name != Path(viz.FILES).name:
+            raise error
+        return replace(path, target)
+
+    (tmp_path / "page").mkdir()
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(Path, "replace", end)
+        write(PAGE)
+    assert write(PAGE) == PAGE
+
+
 @pytest.mark.parametrize("name", ["index.html/mine", "assets"])
 def test_what_is_in_the_way_of_a_page_stays(tmp_path: Path, write: Callable[..., dict[str, str]], name: str) -> None:
     write({viz.MARK: "{}"})

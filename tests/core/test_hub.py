@@ -8,6 +8,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub import HfApi, ModelInfo
 from small_hub import SmallHub, small_hub
 
 import rsidiff_kedro
@@ -73,6 +74,15 @@ def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """As HF_HUB_OFFLINE does for a new process."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     commit_of.cache_clear()
+
+
+def test_of_a_hub_that_names_no_commit_the_cache_is_read(
+    cache: Path, hub: SmallHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(cache, "models--owner--name", "main", SECOND)
+    monkeypatch.setattr(HfApi, "repo_info", lambda *_, **options: ModelInfo(id="owner/name", sha=None))
+    assert commit_of("owner/name") == SECOND
+    assert f"(it named None): {SECOND} is read, as the hub's cache says" in caplog.text
 
 
 def test_the_hub_is_asked_once_in_a_run_and_a_branch_that_moves_is_seen_by_the_next(

@@ -410,7 +410,8 @@ def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, sai
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_what_is_meant_for_openai_is_told_to_no_other_server(serve, source, monkeypatch, known):
+def test_what_is_meant_for_openai_is_told_to_no_other_server(serve, source, monkeypatch, caplog, known):
+    endpoints._tell_of.cache_clear()
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-secret")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-secret")
@@ -418,6 +419,8 @@ def test_what_is_meant_for_openai_is_told_to_no_other_server(serve, source, monk
     monkeypatch.setattr(endpoints, "is_openai", lambda endpoint: known)
     endpoint = serve(lambda connection, _: connection.sendall(framed(answer(json.dumps(PROMPTS), total_tokens=200))))
     source(endpoint).collect(0)
+    told = "127.0.0.1 gets no openai-organization, openai-project, x-team: what OPENAI_… variables hold"
+    assert caplog.text.count(told) == (0 if known else 1)
     head = endpoint.heads[0].lower()
     assert [name in head for name in ("org-secret", "proj-secret", "team-secret")] == [known] * 3
     assert "sk-" not in head and "authorization: bearer none" in head

@@ -87,7 +87,7 @@ def write_site(folder: Path, root: Path, env: str | None, params: dict[str, Any]
 
     made, is_new = folder / PARTIAL, not folder.exists()
     others = [] if is_new else [path for path in folder.iterdir() if path != made]
-    if others and not (folder / MARK).is_file():
+    if others and not any((folder / each).is_file() for each in (MARK, FILES)):
         raise InputError(f"{folder} holds something else than a page of Kedro-Viz; name a new or an empty folder")
     check_writable(folder)
     load_and_populate_data(root, env=env, package_name=PACKAGE, extra_params=params)
@@ -149,9 +149,15 @@ def _replace_page(folder: Path, made: Path) -> None:
 
 
 def _save_list(record: Path, names: Iterable[str]) -> None:
+    is_new = not record.parent.exists()
     record.parent.mkdir(exist_ok=True)
-    with replacing(record) as partial:
-        partial.write_text("\n".join(sorted(names)), encoding="utf-8")
+    try:
+        with replacing(record) as partial:
+            partial.write_text("\n".join(sorted(names)), encoding="utf-8")
+    except OSError:
+        if is_new:  # so that the folder is as it was, and the command can be repeated
+            record.parent.rmdir()
+        raise
 
 
 def _remove_places(folder: Path, places: list[Path]) -> None:

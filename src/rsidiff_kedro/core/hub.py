@@ -70,7 +70,8 @@ def commit_of(repository: str, revision: str | None = None, kind: str = "model")
             if found is not None and is_commit(found):
                 _UNNAMED[repository, revision, kind] = found
                 name_commit(repository, revision, kind)
-            return found
+                return found
+            failed = f"it named {found!r}"
     kept = _named_commit(repository, revision, kind)
     if kept is not None and failed is not None:
         logger.warning(

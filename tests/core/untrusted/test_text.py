@@ -61,7 +61,8 @@ def test_without_quotes_too(place: str, around: str) -> None:
 
 OTHERS = """owner/name|data/01_raw/x.csv|./x .../y|..|../|https://host.org/a/../b|HTTPS://host/a|\
 git+https://host/a|s3://bucket/x|hf://datasets/a/b|$5/month|100%/x|a-b/c|and/or 1/2 3 / 4|</think>|~ 0.5|\
-a red circle|module:function|test/reward/x|/|~||/40|/imagine prompt: a cat|at /40 there|in "/40"|a /b, c/d|/home/"""
+a red circle|~3/4 view|at ~1/2 of it|\
+module:function|test/reward/x|/|~||/40|/imagine prompt: a cat|at /40 there|in "/40"|a /b, c/d|/home/"""
 
 
 @pytest.mark.parametrize("text", OTHERS.split("|"))

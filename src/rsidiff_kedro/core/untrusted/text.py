@@ -16,7 +16,7 @@ _SHARED = r"(?i:(?:[a-z]\w*\+)?(?:https?|s3[an]?|gs|gcs|hf|az|abfss?)://)"
 _STARTS = (
     rf"(?!{_SHARED})[A-Za-z][\w+.-]{{1,20}}://+",  # sqlite:////home, smb://server
     r"file:/+",
-    r"~[\w.-]*[/\\]",
+    r"~(?:[^\W\d][\w.-]*)?[/\\]",  # a user's name begins with no digit: ~3/4
     r"\$(?:\{[^\s}/\\{]+\}|[A-Za-z_]\w*)[/\\]+",
     r"%\w+%[/\\]+",
     r"(?:\.[/\\]+)*\.\.[/\\]+",

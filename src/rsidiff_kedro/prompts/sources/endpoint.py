@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import openai
@@ -92,9 +93,10 @@ class _Client(openai.DefaultAsyncHttpxClient):
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Send a request, and return its whole answer."""
         if not is_openai(str(request.url)):
-            for name in {*request.headers} - _OWN:
-                if not name.startswith("x-stainless-"):  # the package's own, which it reads from the request again
-                    del request.headers[name]
+            foreign = sorted(name for name in {*request.headers} - _OWN if not name.startswith("x-stainless-"))
+            for name in foreign:  # the package reads its own from the request again
+                del request.headers[name]
+            _tell_of(request.url.host, *foreign)
         try:
             async with asyncio.timeout(self._seconds):
                 while True:
@@ -153,6 +155,13 @@ _OWN = {
     *("idempotency-key", "transfer-encoding", "user-agent"),
 }
 """Headers of a request to any server, in small letters; what variables name for OpenAI is none of them."""
+
+
+@cache
+def _tell_of(host: str, *names: str) -> None:
+    """Say once which headers of a user's variables a server does not get."""
+    if names:
+        logger.warning("%s gets no %s: what OPENAI_… variables hold is sent to OpenAI alone", host, ", ".join(names))
 
 
 def _status(status: int, content: bytes) -> int:
