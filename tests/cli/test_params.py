@@ -5,9 +5,11 @@ from typing import Any
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rsidiff_kedro.cli import cli, run
 from rsidiff_kedro.cli.params import split_items, split_params
 
 OPTION = click.Option(["--params"])
@@ -42,6 +44,36 @@ def test_commas_within_brackets_and_braces_belong_to_the_value(text: str, tree: 
 def test_a_parameter_without_a_value_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="must contain a key and a value"):
         parse(text)
+
+
+@pytest.mark.parametrize("text", ["a=1,a=2", "a.b=[1,2], a.b = 3"])
+def test_a_parameter_that_is_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is given twice; give one value of it"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("run --params a=1 --params b=2", "--params"),
+        ("run --nodes a -n b", "--nodes"),
+        ("run --load-versions=a:1 -lv b:2", "--load-versions"),
+        ("run --only-missing-outputs --env=a --env=b", "--env"),
+        ("rsi plan --params rounds=1 --params finetune.steps=5", "--params"),
+        ("rsi runs -e a --env b", "--env"),
+    ],
+)
+def test_an_option_that_stands_twice_is_refused(command: str, option: str) -> None:
+    group = click.Group(commands={"run": run, "rsi": cli.commands["rsi"]})
+    said = CliRunner().invoke(group, command.split())
+    assert said.exit_code == 2
+    assert f"{option} is given 2 times, and only the last would count" in said.output
+
+
+def test_a_dataset_of_which_two_versions_are_named_is_refused() -> None:
+    said = CliRunner().invoke(run, ["--load-versions=a:1,b:2,a:3"])
+    assert said.exit_code == 2
+    assert "'a' is named twice; name one version of it" in said.output
 
 
 @pytest.mark.parametrize("text", ["a=[1,b=2", "a={b: 1,c=2", "a=[1,2]x,b=1"])

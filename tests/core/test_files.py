@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -125,6 +126,25 @@ def test_a_file_is_copied_to_another_file_system(tmp_path: Path) -> None:
         assert not target.samefile(source)
     finally:
         target.unlink(missing_ok=True)
+
+
+def test_a_copy_that_ends_half_way_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(*_: object) -> None:
+        raise PermissionError(1, "no hard links here")
+
+    def half(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:3])
+        raise OSError(28, "No space left on device")
+
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    source.write_bytes(b"pixels")
+    monkeypatch.setattr(os, "link", no_link)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(shutil, "copyfile", half)
+        link_or_copy(source, target)
+    assert os.listdir(tmp_path) == ["a.png"]
+    link_or_copy(source, target)
+    assert target.read_bytes() == b"pixels"
 
 
 def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:

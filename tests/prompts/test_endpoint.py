@@ -518,6 +518,7 @@ LIST = json.dumps(PROMPTS)
         "\n".join(json.dumps({"prompt": prompt, "tags": ["cute", prompt]}) for prompt in PROMPTS),
         "```json\n" + "\n".join(json.dumps({"text": prompt, "tags": ["cute"]}) for prompt in PROMPTS) + "\n```",
         json.dumps({"prompts": PROMPTS, "negative_prompts": [*PROMPTS[:1], "ugly"], "styles": ["oil"]}),
+        json.dumps({"prompts": PROMPTS, "Negative_prompts": ["blurry, low quality, watermark, " * 9] * 20}),
         f'{LIST}\n\nNotes: I avoided ["artists", "brands", "names"].',
         f"```json\n{LIST}\n```\nEach one varies {json.dumps(['light'] * len(PROMPTS))}.",
         f'```json\n{LIST}\n```\nThemes:\n```json\n["animals"]\n```',

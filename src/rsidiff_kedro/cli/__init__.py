@@ -7,7 +7,7 @@ import click
 from kedro.framework.cli.project import run
 from kedro.utils import load_obj
 
-from rsidiff_kedro.cli.arguments import check_arguments
+from rsidiff_kedro.cli.arguments import check_arguments, refuse_repeats
 from rsidiff_kedro.cli.project import enter_project
 
 __all__ = ["cli", "rsidiff", "run"]
@@ -37,8 +37,10 @@ class _Group(click.Group):
     """A group of commands in `MODULES`; its `commands` have their names only."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = cmd_name in self.commands
-        command: click.Command | None = load_obj(f"rsidiff_kedro.cli.{MODULES[cmd_name]}.{cmd_name}") if found else None
+        if cmd_name not in self.commands:
+            return None
+        command: click.Command = load_obj(f"rsidiff_kedro.cli.{MODULES[cmd_name]}.{cmd_name}")
+        refuse_repeats(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

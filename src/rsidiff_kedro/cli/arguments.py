@@ -23,10 +23,46 @@ def check_arguments(run: click.Command) -> None:
             option.callback = _existing_runner
         elif option.name == "params":
             option.callback = in_a_line(split_params)
+        elif option.name == "load_versions":
+            option.callback = in_a_line(_once_each(option.callback))
         elif option.callback is not None:
             option.callback = in_a_line(option.callback)
+    refuse_repeats(run)
     if run.callback is not None:  # two options exclude each other; Kedro shows no message
         run.callback = in_a_line(run.callback, KedroCliError, click.UsageError, "give one of them")
+
+
+def refuse_repeats(command: click.Command) -> None:
+    """Make a command refuse an option that stands twice and holds one value, of which click takes the last."""
+    parse = command.parse_args
+
+    @wraps(parse)
+    def parse_once(context: click.Context, args: list[str]) -> list[str]:
+        _, _, order = command.make_parser(context).parse_args([*args])
+        for option in order:
+            if isinstance(option, click.Option) and not option.multiple and order.count(option) > 1:
+                raise click.UsageError(
+                    f"{option.opts[0]} is given {order.count(option)} times, and only the last would count; give it "
+                    "once, with values separated by commas where it takes several",
+                    context,
+                )
+        return parse(context, args)
+
+    command.parse_args = parse_once  # type: ignore[method-assign, assignment]
+
+
+def _once_each(callback: Any) -> Callable[..., Any]:
+    """Make a callback of `--load-versions` refuse a dataset that is named twice."""
+
+    @wraps(callback)
+    def call(context: click.Context, option: click.Parameter, value: Any) -> Any:
+        names = [item.partition(":")[0].strip() for item in value.split(",")] if isinstance(value, str) else []
+        for name in names:
+            if name and names.count(name) > 1:
+                raise click.BadParameter(f"{name!r} is named twice; name one version of it", context, option)
+        return callback(context, option, value)
+
+    return call
 
 
 def in_a_line(

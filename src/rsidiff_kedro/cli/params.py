@@ -14,15 +14,17 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
     """Return parameters as a tree: `a.b=[c, d],e={f: 1}`; Kedro's own callback splits lists and mappings too."""
     if isinstance(value, dict):  # of --config
         return value
-    pairs = []
+    pairs: dict[str, str] = {}
     for item in split_items(value):
         key, equals, given = (part.strip() for part in item.partition("="))
         if not key or not equals:
             raise click.BadParameter(
                 f"{item!r} must contain a key and a value separated by `=`, as in --params rounds=3", context, option
             )
-        pairs.append(f"{key}={given}")
-    return OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
+        if key in pairs:
+            raise click.BadParameter(f"{key!r} is given twice; give one value of it", context, option)
+        pairs[key] = f"{key}={given}"
+    return OmegaConf.to_container(OmegaConf.from_dotlist([*pairs.values()]))
 
 
 def split_items(text: str) -> list[str]:

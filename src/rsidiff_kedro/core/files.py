@@ -118,7 +118,8 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        target.write_bytes(source.read_bytes())
+        with replacing(target) as partial:
+            shutil.copyfile(source, partial)
 
 
 def delete(path: Path) -> None:

@@ -335,10 +335,11 @@ def _items(value: Any) -> list[Any] | None:
 
 
 def _further(value: Any) -> list[list[Any]]:
-    """Return the lists beside an object's `prompts` with such a name, as `negative_prompts` and `more_prompts` are."""
+    """Return the lists beside an object's `prompts` with such a name, as `more_prompts` is; no negative ones."""
     named = {str(name).lower(): each for name, each in value.items()} if isinstance(value, dict) else {}
     is_beside = isinstance(named.get("prompts"), list)
-    return [each for name, each in named.items() if is_beside and isinstance(each, list) and name.endswith("_prompts")]
+    lists = [(name, each) for name, each in named.items() if is_beside and isinstance(each, list)]
+    return [each for name, each in lists if name.endswith("_prompts") and "negative" not in name]
 
 
 def _only_list(named: dict[str, Any]) -> list[Any] | None:
