@@ -98,4 +98,5 @@ class Case:
 
 def with_params(*params: str) -> tuple[str, ...]:
     """The arguments of a run of the whole method with these parameters."""
-    return (*RUN, f"--params={','.join(params)}")
+    last = {param.partition("=")[0]: param for param in params}
+    return (*RUN, f"--params={','.join(last.values())}")
