@@ -1,6 +1,7 @@
 """Add `kedro rsi …` to Kedro's commands. A command's module, and with it torch, is imported when it is called."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import click
@@ -37,16 +38,19 @@ class _Group(click.Group):
     """A group of commands in `MODULES`; its `commands` have their names only."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.commands:
-            return None
-        command: click.Command = load_obj(f"rsidiff_kedro.cli.{MODULES[cmd_name]}.{cmd_name}")
-        refuse_repeats(command)
-        return command
+        return _load(cmd_name) if cmd_name in self.commands else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with the first sentences of their docstrings, which are read without importing torch."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(MODULES[name], name)) for name in self.commands])
+
+
+@cache
+def _load(name: str) -> click.Command:
+    command: click.Command = load_obj(f"rsidiff_kedro.cli.{MODULES[name]}.{name}")
+    refuse_repeats(command)
+    return command
 
 
 def _summary(module: str, name: str) -> str:

@@ -16,7 +16,7 @@ from rsidiff_kedro.core.hub import take_commits
 
 @dataclass(frozen=True)
 class AtCommits:
-    """An opening for a worker: what it opens of a branch on the hub is at the commit that the driver has in its keys.
+    """Open something in a worker, of a branch on the hub the commit that the driver has in its keys.
 
     Args:
         opening: what is opened.
@@ -27,7 +27,7 @@ class AtCommits:
     commits: Mapping[tuple[str, str | None, str], str]
 
     def open(self) -> Any:
-        """Open it."""
+        """Return what the opening opens."""
         take_commits(self.commits)
         return self.opening.open()
 

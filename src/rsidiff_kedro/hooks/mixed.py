@@ -96,7 +96,7 @@ def _how(name: str, *made: str) -> str:
 
 
 class _Origins:
-    """What content of datasets was made of, whatever its version: runs that make the same share what follows."""
+    """Find what content was made of, whatever its version: runs that make the same content share its origins."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._inputs: dict[tuple[str, str], list[Mapping[str, str]]] = {}

@@ -82,15 +82,7 @@ def open_data_set(
             f"{name}: a data set of a kind whose files can name other files ({type(builder).__name__}); save it as "
             "Parquet, JSON, CSV or text"
         )
-    named = [path for paths in (builder.config.data_files or {}).values() for path in paths]
-    for path in named:
-        if not _belongs(path, name, is_folder):
-            raise PromptSourceError(
-                f"{name}: its file {path!r} lies elsewhere, or is hidden; put the file itself into the "
-                "data set under a name without a dot before it, or remove its name"
-            )
-        if is_folder and is_pointer(Path(path)):
-            raise PromptSourceError(f"{path}: it is {POINTER}")
+    named = _named_files(builder, name, is_folder)
     tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
     if is_folder:
@@ -108,6 +100,24 @@ def open_data_set(
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
+
+
+def _named_files(builder: Any, name: str, is_folder: bool) -> list[str]:
+    """Return the paths of a data set's files, after a check that each lies in it and is no pointer of git-lfs.
+
+    Raises:
+        PromptSourceError: one does not.
+    """
+    named = [path for paths in (builder.config.data_files or {}).values() for path in paths]
+    for path in named:
+        if not _belongs(path, name, is_folder):
+            raise PromptSourceError(
+                f"{name}: its file {path!r} lies elsewhere, or is hidden; put the file itself into the "
+                "data set under a name without a dot before it, or remove its name"
+            )
+        if is_folder and is_pointer(Path(path)):
+            raise PromptSourceError(f"{path}: it is {POINTER}")
+    return named
 
 
 def _builder(name: str, is_folder: bool, config_name: str | None, revision: str | None) -> Any:
