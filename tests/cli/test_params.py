@@ -53,6 +53,25 @@ def test_a_parameter_that_is_given_twice_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "comment"),
+    [
+        ("a.b=Prompt #2,c=1", "#2"),
+        ("a=data/prompts #2.csv", "#2.csv"),
+        ("a=#art", "#art"),
+        ("a=[1, 2] #3", "#3"),
+        ("a=ä ö #ü", "#ü"),
+    ],
+)
+def test_what_yaml_takes_for_a_comment_is_refused(text: str, comment: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"{comment}' would count as a comment; put the value into quotation"):
+        parse(text)
+
+
+def test_a_number_sign_within_a_word_or_quotation_marks_belongs_to_the_value() -> None:
+    assert parse("a=C#,b='Prompt #2',c=[\"a #1\", b]") == {"a": "C#", "b": "Prompt #2", "c": ["a #1", "b"]}
+
+
+@pytest.mark.parametrize(
     ("command", "option"),
     [
         ("run --params a=1 --params b=2", "--params"),
@@ -68,6 +87,12 @@ def test_an_option_that_stands_twice_is_refused(command: str, option: str) -> No
     said = CliRunner().invoke(group, command.split())
     assert said.exit_code == 2
     assert f"{option} is given 2 times, and only the last would count" in said.output
+
+
+def test_what_the_runner_does_not_take_is_refused() -> None:
+    said = CliRunner().invoke(run, ["--runner-params=max_workers=4"])
+    assert said.exit_code == 2
+    assert "--runner-params names 'max_workers', which SequentialRunner does not take" in said.output
 
 
 def test_a_dataset_of_which_two_versions_are_named_is_refused() -> None:

@@ -1,14 +1,17 @@
 """Prompts of a language model, asked over HTTP from a small server that speaks the protocol."""
 
+import errno
 import json
 import logging
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import ValidationError
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.prompt_table import PromptCountError
 from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
@@ -286,6 +289,17 @@ def test_a_cache_that_can_be_no_folder_is_told_before_anything_is_asked(server, 
     with pytest.raises(PromptSourceError, match="or set another cache"):
         source(cache="a" * 5000).within(tmp_path).check(0)
     assert source(cache="~no_such_user/a").within(tmp_path).cache == tmp_path / "~no_such_user/a"
+    assert server.requests == []
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_anything_is_asked(server, source, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # tests may run as root, who may write everywhere
+    with pytest.raises(InputError, match="cannot be written .Permission denied."):
+        source().check(0)
+    monkeypatch.undo()
     assert server.requests == []
 
 

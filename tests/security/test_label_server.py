@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,28 @@ def test_a_browser_that_closes_with_the_session_ends_it(
     with pytest.raises((http.client.HTTPException, ConnectionError)):
         ask("POST", "finish", body="{}", **JSON)
     assert server.finished.wait(5)
+
+
+def test_a_browser_that_leaves_while_an_image_loads_is_not_reported(
+    server: LabelServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ended, close = threading.Event(), server.shutdown_request
+
+    def answer(handler: Any, *_: object) -> None:
+        while True:
+            handler.wfile.write(bytes(1_000_000))
+
+    def note_end(request: Any) -> None:
+        close(request)
+        ended.set()
+
+    monkeypatch.setattr(server.RequestHandlerClass, "_answer", answer)
+    monkeypatch.setattr(server, "shutdown_request", note_end)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as browser:
+        browser.sendall(f"GET /{server.token}/ HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+        assert browser.recv(100)
+    assert ended.wait(10)
+    assert capfd.readouterr().err == ""
 
 
 def test_it_listens_on_this_machine_alone(server: LabelServer) -> None:

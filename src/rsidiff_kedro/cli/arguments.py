@@ -1,5 +1,6 @@
 """Read options of the command line, and report wrong ones in one line, where Kedro itself ends in a traceback."""
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -29,7 +30,8 @@ def check_arguments(run: click.Command) -> None:
             option.callback = in_a_line(option.callback)
     refuse_repeats(run)
     if run.callback is not None:  # two options exclude each other; Kedro shows no message
-        run.callback = in_a_line(run.callback, KedroCliError, click.UsageError, "give one of them")
+        callback = _with_known_runner_params(run.callback)
+        run.callback = in_a_line(callback, KedroCliError, click.UsageError, "give one of them")
 
 
 def refuse_repeats(command: click.Command) -> None:
@@ -61,6 +63,24 @@ def _once_each(callback: Any) -> Callable[..., Any]:
             if name and names.count(name) > 1:
                 raise click.BadParameter(f"{name!r} is named twice; name one version of it", context, option)
         return callback(context, option, value)
+
+    return call
+
+
+def _with_known_runner_params(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the callback of `kedro run` refuse what `--runner-params` names and the runner does not take."""
+
+    @wraps(callback)
+    def call(**options: Any) -> Any:
+        kind = load_obj(options.get("runner") or "SequentialRunner", "kedro.runner")
+        taken = inspect.signature(kind).parameters
+        for name in options.get("runner_params") or {}:
+            if name not in taken:
+                raise click.UsageError(
+                    f"--runner-params names {name!r}, which {kind.__name__} does not take; name only is_async, or "
+                    "leave the option out"
+                )
+        return callback(**options)
 
     return call
 

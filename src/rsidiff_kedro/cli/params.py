@@ -8,6 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is fast and not everywhere
+_CONTENT = (yaml.ScalarToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 def split_params(context: click.Context, option: click.Parameter, value: Any) -> Any:
@@ -20,6 +21,13 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
         if not key or not equals:
             raise click.BadParameter(
                 f"{item!r} must contain a key and a value separated by `=`, as in --params rounds=3", context, option
+            )
+        if comment := _comment(given):
+            raise click.BadParameter(
+                f"of the value of {key!r}, {comment!r} would count as a comment; put the value into quotation marks, "
+                f"as in --params \"{key}='a #1'\"",
+                context,
+                option,
             )
         if key in pairs:
             raise click.BadParameter(f"{key!r} is given twice; give one value of it", context, option)
@@ -35,6 +43,16 @@ def split_items(text: str) -> list[str]:
         items.append(text[start:end].strip())
         start = end + 1
     return [item for item in items if item]
+
+
+def _comment(value: str) -> str | None:
+    """Return what YAML leaves out of a value as a comment; None if that is nothing, or the value is no YAML."""
+    try:
+        ends = [token.end_mark.index for token in yaml.scan(value, _LOADER) if isinstance(token, _CONTENT)]
+    except yaml.YAMLError:
+        return None
+    rest = value[max(ends, default=0) :].lstrip()
+    return rest if rest.startswith("#") else None
 
 
 def _ends(text: str, start: int) -> Iterator[int]:

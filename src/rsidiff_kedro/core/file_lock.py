@@ -27,7 +27,7 @@ def take_lock(path: Path, timeout: float = 0) -> BaseFileLock | None:
         OSError: the file cannot be made or written.
     """
     try:
-        return _acquire(FileLock(path), timeout)
+        return _acquire(FileLock(path, fallback_to_soft=False), timeout)
     except OSError as error:
         if error.errno not in _REFUSED:
             raise

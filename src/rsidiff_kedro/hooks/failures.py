@@ -68,6 +68,12 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def exit_on_termination() -> None:
-    """Let SIGTERM end the process as an exit does, so everything is closed; keep a handler of somebody else."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    """Let SIGTERM, and the end of the terminal, end the process as an exit does, so that everything is closed.
+
+    Keep handlers of others, and `nohup`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is signal.SIG_DFL:
+            signal.signal(ending, lambda number, frame: sys.exit(128 + number))

@@ -8,6 +8,7 @@ content but JSON, so a site cannot vote for the user.
 import hmac
 import json
 import secrets
+import sys
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,6 +56,11 @@ class LabelServer(ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
         self.session, self.token = session, secrets.token_urlsafe(24)
         self.lock, self.finished = Lock(), Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that closes the connection, as where its user leaves the page."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from pydantic import Field, model_validator
 
+from rsidiff_kedro.core.files import check_writable
 from rsidiff_kedro.core.locations import Location
 from rsidiff_kedro.core.prompt_table import PromptCountError, prompt_id, prompt_table
 from rsidiff_kedro.core.section import Text
@@ -120,10 +121,11 @@ class LanguageModelSource(Source):
         return self.count
 
     def check(self, seed: int) -> None:
-        """Check the package, the key and the settings of the network; none is needed if all replies are cached."""
+        """Check the cache, the package, the key and the settings of the network; none is needed if all replies are cached."""
         try:
             self._gather(seed, ask=False)
         except _NotCachedError:
+            check_writable(self.cache)  # what is paid for must be kept
             self._key()
             if importlib.util.find_spec("openai") is None:
                 raise PromptSourceError(
