@@ -311,7 +311,7 @@ def test_a_run_that_is_ended_from_outside_is_marked_as_killed(root: Path, end: s
     """)
     with KedroProcess(root, [], os.environ, prelude=script) as process:  # it ends before a command of kedro begins
         process.communicate()
-    assert process.returncode > 0
+    assert process.returncode in (1, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
     _, parent, children = runs_of(root)
     assert parent.info.status == "KILLED"
     assert children["round_0"].info.status == "FINISHED"

@@ -297,7 +297,7 @@ def test_a_cache_that_cannot_be_written_is_told_before_anything_is_asked(server,
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # tests may run as root, who may write everywhere
-    with pytest.raises(InputError, match="cannot be written .Permission denied."):
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
         source().check(0)
     monkeypatch.undo()
     assert server.requests == []

@@ -121,7 +121,7 @@ class LanguageModelSource(Source):
         return self.count
 
     def check(self, seed: int) -> None:
-        """Check the cache, the package, the key and the settings of the network; none is needed if all replies are cached."""
+        """Check cache, package, key and the network's settings; none is needed where all replies are kept."""
         try:
             self._gather(seed, ask=False)
         except _NotCachedError:
