@@ -13,7 +13,7 @@ from kedro_process import KedroProcess
 from playwright.sync_api import Browser, Page, expect
 
 from rsidiff_kedro.core.file_lock import take_lock
-from rsidiff_kedro.core.votes import newest_votes, read_votes
+from rsidiff_kedro.core.votes import Votes, newest_votes, read_votes
 
 Rsi = Callable[..., Result]
 
@@ -93,6 +93,15 @@ def test_what_cannot_be_voted_on_or_compared_is_refused_in_one_line(
     assert result.exit_code == 1 and result.output.startswith("Error: "), result.output
     assert len(result.output.splitlines()) == 1 and said in result.output
     assert newest_votes(votes) == votes
+
+
+def test_beside_votes_without_versions_none_are_given(
+    rsi: Rsi, votes: Path, give_votes: Callable[..., Votes], tmp_path: Path
+) -> None:
+    shutil.copytree(give_votes(None, 2).folder, votes)
+    result = rsi("label", "--round=1")
+    assert result.exit_code == 1 and result.output.startswith(f"Error: {votes} holds votes without versions")
+    assert "2 votes on 2 prompts" in rsi("label", "--summary").output
 
 
 def test_a_port_that_is_taken_is_said(rsi: Rsi, votes: Path) -> None:

@@ -77,7 +77,7 @@ def _session(dataset: "VotesDataset", run: "Run", number: int, seed: int) -> "Se
     from rsidiff_kedro.labelling.pairs import choose_pairs
     from rsidiff_kedro.labelling.session import Session, Source
 
-    name = f"rsi.round_{number}.images"
+    folder, name = dataset.new_version(), f"rsi.round_{number}.images"
     images, version = run.load(name), run.versions[name]
     earlier = dataset.load() if dataset.exists() else None
     voted = set[frozenset[str]]()
@@ -85,7 +85,7 @@ def _session(dataset: "VotesDataset", run: "Run", number: int, seed: int) -> "Se
         same = earlier.table[(earlier.table["run"] == version) & (earlier.table["round"] == number)]
         voted = set(map(frozenset, zip(same["left_id"], same["right_id"])))
     pairs = choose_pairs(images, seed, number, voted)
-    return Session(pairs, Source(version, number), dataset.new_version(), earlier)
+    return Session(pairs, Source(version, number), folder, earlier)
 
 
 def _serve(session: "Session", port: int, title: str) -> None:

@@ -88,22 +88,34 @@ def file_name(image: Path) -> str:
 
 
 def newest_votes(path: Path) -> Path:
-    """Return the folder of the newest version of a versioned dataset of votes, or the path itself if there is none."""
+    """Return the folder of the newest version of a versioned dataset of votes.
+
+    It is the path itself if there is none, or a copy without versions beside them, which `read_votes` refuses.
+    """
     if (path / TABLE).is_file():
         return path
-    found = [each.parent for each in path.glob(f"*/{glob.escape(path.name)}/{TABLE}")]
-    return max(found, key=lambda each: age(each.parent.name), default=path)
+    return max(_versions(path), key=lambda each: age(each.parent.name), default=path)
+
+
+def _versions(path: Path) -> list[Path]:
+    return [each.parent for each in path.glob(f"*/{glob.escape(path.name)}/{TABLE}")]
 
 
 def read_votes(folder: Path) -> Votes:
     """Read the votes in a folder.
 
     Raises:
-        VotesError: there are none, or the table or an image is damaged or missing.
+        VotesError: there are none, or versions beside them, or the table or an image is damaged or missing.
     """
     path = folder / TABLE
     if not path.is_file():
         raise VotesError(f"there are no votes in {folder}; give some with `kedro rsi label`")
+    versions = _versions(folder)
+    if versions:
+        raise VotesError(
+            f"{folder} holds votes without versions, {TABLE}, and others in versions, {max(versions).parent.name} the "
+            f"last, so only some would count; move {TABLE} and {IMAGES} away"
+        )
     try:
         table = read_parquet(path)
     except TableError as error:

@@ -8,7 +8,7 @@ from kedro.io import DataCatalog
 from kedro.io.core import generate_timestamp
 
 from rsidiff_kedro.core.files import age
-from rsidiff_kedro.core.votes import TABLE, Votes, VotesError, read_votes, write_votes
+from rsidiff_kedro.core.votes import IMAGES, TABLE, Votes, VotesError, read_votes, write_votes
 from rsidiff_kedro.datasets.folder import FolderDataset, FolderError
 
 NAME = "votes"
@@ -36,12 +36,25 @@ class VotesDataset(FolderDataset[Votes]):
         """Return the folder of a version that begins now.
 
         Raises:
-            VotesError: a version is newer, so the new one would not be read.
+            VotesError: a version is newer, or a copy without versions lies there, so the new one would not be read, or
+                the catalog says that there are no versions.
         """
+        place = Path(self._filepath)
+        if self._version is None:
+            raise VotesError(
+                f"the votes in {place} have no versions in catalog.yml, and new ones need one; set `versioned: true`"
+            )
         version, newest = generate_timestamp(), max(map(_version, self._get_versions()), key=age, default="")
         if age(version) <= age(newest):
             raise VotesError(f"the clock says {version}, but there are votes of {newest}; set the clock")
-        return self.version_folder(version)
+        folder = self.version_folder(version)
+        if (place / TABLE).exists():
+            begin = "" if newest else f", or into {folder} to go on with them"
+            raise VotesError(
+                f"{place} holds votes without versions, {TABLE}, and new ones would not count beside them; move "
+                f"{TABLE} and {IMAGES} away{begin}"
+            )
+        return folder
 
 
 def _version(path: str) -> str:
