@@ -75,6 +75,16 @@ def test_a_damaged_adapter_says_what_is_wrong(
         dataset.load()
 
 
+def test_the_digest_is_read_without_the_weights(tmp_path: Path, adapter: Adapter) -> None:
+    dataset = AdapterDataset(filepath=tmp_path / "adapter")
+    dataset.save(adapter)
+    (tmp_path / "adapter/pytorch_lora_weights.safetensors").unlink()
+    assert dataset.digest() == adapter.digest
+    (tmp_path / "adapter/adapter.json").write_text("{}", "utf-8")
+    with pytest.raises(DatasetError, match="says digest = None, which is none; make the adapter anew"):
+        dataset.digest()
+
+
 def test_info_that_is_no_json_is_refused(tmp_path: Path, adapter: Adapter) -> None:
     with pytest.raises(DatasetError, match="no JSON"):
         AdapterDataset(filepath=tmp_path / "adapter").save(Adapter(adapter.weights, {"seed": object()}))

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
+from kedro.io.core import Version
 
+from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.datasets import AdapterDataset
 from rsidiff_kedro.datasets.runs import RunError, Runs, catalog_config
 from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.provenance.retention import RECORDS
@@ -176,6 +180,24 @@ def test_parameters_of_a_part_that_ran_again_replace_those_of_before_whole(tmp_p
 def test_best_is_the_last_round_that_the_gate_accepted(data: Path) -> None:
     run = runs(data).newest()
     assert [run.round_number(name) for name in ("best", "base", "0", "2")] == [1, 0, 0, 2]
+
+
+def test_a_round_that_was_not_tested_has_the_scores_of_its_adapter_also_when_that_was_pruned(tmp_path: Path) -> None:
+    scores = ["rsi.round_0.test_scores", "rsi.round_1.test_scores"]
+    make(tmp_path, OLD, [*ROUND, "rsi.round_2.adapter", "rsi.round_3.adapter", *scores, "report"])
+    for number, value in enumerate((0.0, 1.0, 1.0, 2.0)):  # round 2 was rejected, and round 3 not tested
+        dataset = AdapterDataset(filepath=tmp_path / f"round_{number}" / "adapter", version=Version(None, OLD))
+        dataset.save(Adapter({"unet.a.lora_A.weight": torch.full((1, 2), value)}, {"round": number}))
+        dataset.prune(OLD)
+    entry = {"type": "rsidiff_kedro.datasets.AdapterDataset", "versioned": True}
+    place = {"filepath": str(tmp_path / "round_{n}" / "adapter")}
+    run = Runs(tmp_path, {"rsi.round_{n}.adapter": entry | place}).newest()
+    assert [run.tested_round(number) for number in range(3)] == [0, 1, 1]
+    with pytest.raises(RunError, match=r"round 3 of the run .* was not tested.*name a tested round \(0, 1\)"):
+        run.tested_round(3)
+    wrong = {"rsi.round_{n}.adapter": entry | place | {"type": "rsidiff_kedro.datasets.JSONDataset"}}
+    with pytest.raises(RunError, match=r"has no rsi.round_2.adapter of the type rsidiff_kedro.datasets.AdapterDataset"):
+        Runs(tmp_path, wrong).newest().tested_round(2)
 
 
 @pytest.mark.parametrize("name", ["3", "-1", "", "last", "1.0", "\u00b2"])

@@ -51,6 +51,18 @@ class AdapterDataset(FolderDataset[Adapter]):
         _read_info(folder)
         return (folder / INFO_NAME).read_text(encoding="utf-8")
 
+    def digest(self) -> str:
+        """Return the digest of the weights that `adapter.json` says, without reading the weights, which may be pruned.
+
+        Raises:
+            FolderError: it says none.
+        """
+        path = self._load_folder() / INFO_NAME
+        found = _read_info(path.parent).get("digest")
+        if not isinstance(found, str):
+            raise FolderError(f"{path} says digest = {str(found)[:60]}, which is none; make the adapter anew")
+        return found
+
     def preview(self, filepath: str) -> ImagePreview:
         """Show a contact sheet of this adapter's images, as base64 of a PNG.
 
@@ -60,8 +72,8 @@ class AdapterDataset(FolderDataset[Adapter]):
         Raises:
             FolderError: none of them is of this adapter.
         """
-        digest = _read_info(self._load_folder()).get("digest")
-        found = ImageSetDataset(filepath=filepath).newest_of(str(digest))
+        digest = self.digest()
+        found = ImageSetDataset(filepath=filepath).newest_of(digest)
         if found is None:
             raise FolderError(f"there are no images of the adapter {digest} in {filepath}; let the run come to its end")
         return found.preview()

@@ -10,6 +10,7 @@ from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetNotFoundError
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.datasets.adapter_folder import AdapterDataset
 from rsidiff_kedro.method.selecting import selecting_of
 from rsidiff_kedro.provenance.records import Record, Records, chain, flat
 from rsidiff_kedro.provenance.retention import RECORDS
@@ -121,7 +122,7 @@ class Run:
         return number
 
     def tested_round(self, number: int) -> int:
-        """Return the round itself if its adapter was tested, else a tested round that has the same adapter.
+        """Return the round itself if its adapter was tested, else a tested round that has the same, pruned or not.
 
         Raises:
             RunError: there is none.
@@ -129,8 +130,8 @@ class Run:
         tested = [each for each in range(self.rounds + 1) if f"rsi.round_{each}.test_scores" in self.versions]
         if number in tested:
             return number
-        wanted = self.adapter(number).digest
-        same = next((each for each in tested if self.adapter(each).digest == wanted), None)
+        wanted = self._digest(number)
+        same = next((each for each in tested if self._digest(each) == wanted), None)
         if same is None:
             raise RunError(
                 f"round {number} of the run {self.version} was not tested, as evaluation.test_every says; name a "
@@ -138,6 +139,17 @@ class Run:
                 "--only-missing-outputs --params evaluation.test_every=1"
             )
         return same
+
+    def _digest(self, number: int) -> str:
+        """Return the digest of a round's adapter, of which only what says it needs to be there."""
+        name = f"rsi.round_{number}.adapter"
+        dataset = self._dataset(name) if name in self.versions else None
+        if not isinstance(dataset, AdapterDataset):
+            raise RunError(
+                f"the run {self.version} has no {name} of the type {_OWN}datasets.AdapterDataset; let it come to its "
+                "end, or correct catalog.yml"
+            )
+        return dataset.digest()
 
     def adapter(self, number: int) -> Adapter:
         """Load a round's adapter."""
