@@ -48,10 +48,14 @@ def handler() -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, handler: Callable[..., None]) -> Iterator[RayEngine]:
-    """Two workers with one thread each, and room for a third, of a Ray that was imported without our token."""
+    """Two workers with one thread each, and room for a third, of a Ray that was imported without our token.
+
+    The project's token, which is for clusters that the user starts, cannot be read: another user's, say.
+    """
     import ray  # noqa: F401
 
     data, before, environment = tmp_path_factory.mktemp("data"), signal.getsignal(signal.SIGTERM), dict(os.environ)
+    (data / ".ray").touch()
     signal.signal(signal.SIGTERM, handler)
     made = RayEngine(ExecutionSettings(engine="ray", workers=2, threads=1, max_restarts=99), data, on_gpu=False)
     with pytest.MonkeyPatch.context() as patch:
@@ -116,7 +120,8 @@ def killed_once(process: int, found: Callable[[], bool]) -> Iterator[None]:
 
 def test_it_starts_with_a_private_token_and_leaves_the_handler_of_sigterm(ray_engine, handler) -> None:
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
-    assert token.parent.parent == ray_engine._data and stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert token.parent == ray_engine._folder and stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700  # Ray opens those below to everybody
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert signal.getsignal(signal.SIGTERM) is handler
 
@@ -251,10 +256,13 @@ def test_each_machine_is_compared_with_this_one(ray_engine, monkeypatch) -> None
 
     (fine,) = ray_nodes.examine_nodes(ray_engine._ray, ray_engine._data)
     assert fine.fine and "the versions and data/ of here" in fine.text, fine
-    assert [path.name for path in (ray_engine._data / ".ray").iterdir()] == ["auth_token"]
+    assert not list(ray_engine._data.glob(".doctor*"))
     driver, facts = os.getpid(), ray_nodes.node_facts
     changed = lambda *given: facts(*given) | ({} if os.getpid() == driver else {"torch": "1.0", "shared": ""})  # noqa: E731
     monkeypatch.setattr(ray_nodes, "node_facts", changed)
     (other,) = ray_nodes.examine_nodes(ray_engine._ray, ray_engine._data)
     assert not other.fine
-    assert "torch 1.0 there" in other.text and "is another folder there" in other.text
+    assert "torch 1.0 there" in other.text and f"{ray_engine._data} is another folder there" in other.text
+    sealed = ray_engine._data / ".ray"  # a file, in which nothing can be written
+    with pytest.raises(ExecutionError, match=r"/\.ray cannot be written \(.*make it writable for this user"):
+        list(ray_nodes.examine_nodes(ray_engine._ray, sealed))

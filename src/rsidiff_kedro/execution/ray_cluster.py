@@ -21,7 +21,9 @@ from rsidiff_kedro.execution.engine import ExecutionError, ExecutionSettings
 OBJECT_STORE = 256 * 2**20
 """Bytes. Only sums of gradients go through the store; images and latents are files."""
 TOKEN = Path(".ray", "auth_token")
-"""In the data folder, from where all machines of a cluster read it."""
+"""In the data folder, from where all machines of a cluster that the user started read it."""
+TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+"""The variable that tells Ray where the token is."""
 
 
 def check_installed() -> None:
@@ -34,19 +36,20 @@ def check_installed() -> None:
 
 
 def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Path | None]:
-    """Return the module ray, connected, and the folder of its sockets if it was started here.
+    """Return the module ray, connected, and the folder of its sockets and token if it was started here.
 
     Args:
         data: the data folder, which all machines share.
         cpus: that Ray may give away on this machine; those of a cluster are its own.
 
     Raises:
-        ExecutionError: the cluster cannot be reached or joined.
+        ExecutionError: the cluster cannot be reached or joined, or there is no token to read or no room for one.
     """
     check_installed()
     if settings.address not in (None, "auto"):
         _reach(str(settings.address))
-    _set_environment(data, alone=settings.address is None)
+    _set_environment(alone=settings.address is None)
+    folder = _find_token(data, alone=settings.address is None)
     ray = _import_ray(alone=settings.address is None)
 
     path = [os.path.abspath(each) for each in sys.path if each and not each.startswith((sys.prefix, sys.base_prefix))]
@@ -56,16 +59,12 @@ def connect(settings: ExecutionSettings, data: Path, cpus: int) -> tuple[Any, Pa
         "log_to_driver": False,
         "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}},
     }
-    folder = None
-    if settings.address is None:
-        folder = Path(
-            tempfile.mkdtemp(prefix="rsi", dir="/tmp" if os.path.isdir("/tmp") else None)
-        )  # sockets: 107 bytes
+    if folder is not None:
         options |= {
             "include_dashboard": False,
             "num_cpus": cpus,
             "object_store_memory": OBJECT_STORE,
-            "_temp_dir": str(folder),
+            "_temp_dir": str(folder / "ray"),  # Ray lets everybody write there, but nobody else comes through `folder`
         }
     try:
         with _own_signals():
@@ -116,6 +115,8 @@ def disconnect(ray: Any, folder: Path | None) -> None:
     with _own_signals():
         ray.shutdown()
     if folder is not None:
+        if os.environ.get(TOKEN_PATH) == str(folder / TOKEN.name):
+            del os.environ[TOKEN_PATH]
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -158,8 +159,8 @@ def count_workers(settings: ExecutionSettings, gpus: float, cpus: float, per_wor
     )
 
 
-def _set_environment(data: Path, alone: bool) -> None:
-    """Require a token, read from the data folder unless the environment names one; send no statistics.
+def _set_environment(alone: bool) -> None:
+    """Require a token; send no statistics.
 
     Args:
         alone: the cluster is this machine, so Ray listens on 127.0.0.1 only.
@@ -175,29 +176,48 @@ def _set_environment(data: Path, alone: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # of the workers, which do all the work; Ray's own is 15
-    if "RAY_AUTH_TOKEN" in os.environ:
-        return
-    path = data.absolute() / TOKEN
-    if not path.exists() and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        _make_token(path)
-    os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(path))
 
 
-def _make_token(path: Path) -> None:
-    """Write a token that only this user can read, whole from the first moment; keep that of a run that came first."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(secrets.token_hex(32))
+def _find_token(data: Path, alone: bool) -> Path | None:
+    """Have Ray read the token that the environment names, or else its own cluster's or the project's.
+
+    Returns:
+        The folder of this cluster, which no other user may enter; None for a cluster that runs already.
+
+    Raises:
+        ExecutionError: the token cannot be read, or that folder cannot be made.
+    """
+    if not os.environ.get("RAY_AUTH_TOKEN") and (TOKEN_PATH in os.environ or not alone):
+        path = os.environ.get(TOKEN_PATH, str(data.absolute() / TOKEN))
         try:
-            os.link(partial, path)
-        except FileExistsError:
-            return
-        except OSError:  # a file system without hard links
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+            problem = "" if Path(path).read_bytes().strip() else "it is empty"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem:
+            raise ExecutionError(
+                f"{path}, the token of the Ray cluster, cannot be read ({problem}); make one that you alone can read, "
+                f"as docs/scale.md says, or name it with {TOKEN_PATH}"
+            )
+        os.environ[TOKEN_PATH] = path
+    return _own_folder() if alone else None
+
+
+def _own_folder() -> Path:
+    """Make a folder with a token that only this user can read; Ray reads it unless the environment names another."""
+    place = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()  # the path of a socket has 107 bytes
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="rsi", dir=place))
+        token = folder / TOKEN.name
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32), encoding="utf-8")
+    except OSError as error:
+        raise ExecutionError(
+            f"{place} has no room for the sockets of Ray ({error.strerror}); make it writable for this user and free "
+            "space there, or set execution.engine=local"
+        ) from error
+    if not os.environ.get("RAY_AUTH_TOKEN"):
+        os.environ.setdefault(TOKEN_PATH, str(token))
+    return folder
 
 
 @contextmanager

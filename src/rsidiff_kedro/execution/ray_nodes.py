@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rsidiff_kedro.execution import ray_cluster
-from rsidiff_kedro.execution.engine import ExecutionSettings
+from rsidiff_kedro.execution.engine import ExecutionError, ExecutionSettings
 from rsidiff_kedro.execution.ray_worker import VERSIONS, node_facts
 
 SECONDS = 120
@@ -22,7 +22,11 @@ class NodeFinding(NamedTuple):
 
 
 def examine_cluster(settings: ExecutionSettings, data: Path, on_gpu: bool) -> Iterator[NodeFinding]:
-    """Connect as a run does, and examine every machine; raise ExecutionError if that is impossible."""
+    """Connect as a run does, and examine every machine.
+
+    Raises:
+        ExecutionError: the cluster cannot be used, or the data folder cannot be written.
+    """
     threads = ray_cluster.own_threads(settings)
     ray, folder = ray_cluster.connect(settings, data, ray_cluster.cpus_to_offer(settings, threads))
     try:
@@ -33,14 +37,24 @@ def examine_cluster(settings: ExecutionSettings, data: Path, on_gpu: bool) -> It
 
 
 def examine_nodes(ray: Any, data: Path) -> Iterator[NodeFinding]:
-    """Compare each machine with this one; each reads a file that is written here, and writes one that is read here."""
+    """Compare each machine with this one; each reads a file that is written here, and writes one that is read here.
+
+    Raises:
+        ExecutionError: the data folder cannot be written.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    secret, here, ask = secrets.token_hex(8), data.absolute() / ray_cluster.TOKEN.parent, ray.remote(node_facts)
+    secret, here, ask = secrets.token_hex(8), data.absolute(), ray.remote(node_facts)
     own, kinds = node_facts(str(here), ""), set[str]()
-    given = here / f"doctor_{secret}"
-    here.mkdir(parents=True, exist_ok=True)
-    given.write_text(secret, encoding="utf-8")
+    given = here / f".doctor_{secret}"
+    try:
+        here.mkdir(parents=True, exist_ok=True)
+        given.write_text(secret, encoding="utf-8")
+    except OSError as error:
+        raise ExecutionError(
+            f"{here} cannot be written ({error.strerror}), where machines would share data; make it writable for this "
+            "user, or name another place in globals.yml"
+        ) from error
     nodes = [node for node in ray.nodes() if node["Alive"]]
     answers = {
         node["NodeManagerAddress"]: ask.options(
@@ -76,5 +90,5 @@ def _problems(own: dict[str, str], facts: dict[str, str], secret: str, given: Pa
     ]
     answer = given.with_name(f"{given.name}.{facts['machine']}")
     if facts["shared"] != secret or not answer.is_file() or answer.read_text("utf-8") != secret:
-        found.append(f"{given.parent.parent} is another folder there: mount the same under the same path")
+        found.append(f"{given.parent} is another folder there: mount the same under the same path")
     return found
