@@ -68,6 +68,30 @@ def test_a_text_encoder_that_ignores_prompts_is_refused(model):
         model.check()
 
 
+def lose_the_end(encoder):
+    """Have an encoder take another token's state for a prompt's, the first one's, which follows no prompt."""
+    getattr(encoder, "text_model", encoder).eos_token_id = encoder.config.vocab_size
+
+
+@pytest.mark.parametrize("breaks", [lambda encoder: fill(encoder, 0.0), lose_the_end])
+def test_one_of_several_text_encoders_that_ignores_prompts_is_refused(family_folder, breaks):
+    """Whatever the others return."""
+    for name in ("text_encoder", "text_encoder_2"):
+        model = load_model(ModelSettings(family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3"))))
+        model.check()
+        breaks(getattr(model.pipeline, name))
+        with pytest.raises(ModelError, match=f"the {name} returns the same embeddings for all prompts"):
+            model.check()
+
+
+def test_a_state_of_a_whole_prompt_that_no_pipeline_reads_may_be_the_same_for_all(family_folder):
+    """Stable Diffusion 1.x and XL read the states of their first text encoder alone."""
+    for family in ("stable_diffusion", "stable_diffusion_xl"):
+        model = load_model(ModelSettings(family=family, base=str(family_folder(family))))
+        lose_the_end(model.pipeline.text_encoder)
+        model.check()
+
+
 def test_a_decoder_that_makes_nothing_of_latents_stops_a_run(model, tmp_path):
     fill(model.pipeline.vae.decoder, 0.0)
     assert len(generate(model, 1)) == 1

@@ -1,9 +1,9 @@
 """Refuse base models that the method cannot sample or train as they were trained, from configs and in short trials."""
 
 import inspect
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,12 +103,16 @@ def check_conditioning(model: Any) -> None:
     Args:
         model: an opened `DiffusionModel`.
     """
-    read = model.conditioning([*TRIED])
-    if not all(tells_apart(each) for name, each in read.tensors.items() if "mask" not in name):
-        raise ModelError(
-            "model.base: a text encoder returns the same embeddings for all prompts; its weights or its tokenizer "
-            "are broken, so save or download them again"
-        )
+    with _noted_calls(model.pipeline.components) as calls:
+        read = model.conditioning([*TRIED])
+    joined = all(tells_apart(each) for name, each in read.tensors.items() if "mask" not in name)
+    for encoder, apart in {**calls, "text encoder": [joined]}.items():
+        if not any(apart):  # of several calls, others may be for no prompt
+            raise ModelError(
+                f"model.base: the {encoder} returns the same embeddings for all prompts, or none that are finite; its "
+                "weights or its tokenizer are broken, or eos_token_id in its config.json is not its tokenizer's: "
+                "correct that, or save or download them again"
+            )
     channels, *sides = model.latent_shape
     noisy = torch.zeros(len(read), channels, *(min(side, _TRIED) for side in sides)).to(model.device, model.dtype)
     try:
@@ -120,6 +124,27 @@ def check_conditioning(model: Any) -> None:
             f"model.base: the {model.denoiser_name} cannot read what the text encoders return ({reason(error)}), as "
             "where they are of different models; put in those that it was trained with"
         ) from error
+
+
+@contextmanager
+def _noted_calls(components: Mapping[str, Any]) -> Iterator[dict[str, list[bool]]]:
+    """Note of each call of each text encoder whether its own part of what pipelines join tells prompts apart."""
+    calls: dict[str, list[bool]] = {}
+
+    def note(network: Any, inputs: Any, output: Any, name: str) -> None:
+        first, states = output[0], getattr(output, "hidden_states", None)
+        read = [first]
+        if states is not None:  # pipelines that ask for states read these, and embeddings of whole prompts
+            read = [states[-2], first] if first.ndim == 2 else [states[-2]]
+        calls.setdefault(name, []).append(all(map(tells_apart, read)))
+
+    encoders = {name: each for name, each in components.items() if name.startswith("text_encoder") and each is not None}
+    hooks = [each.register_forward_hook(partial(note, name=name)) for name, each in encoders.items()]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def check_fit(
