@@ -323,6 +323,34 @@ def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, messag
         select_samples(table, by_proxy(**changed), seed=0)
 
 
+BLIND = scores([0.1, 0.1, 0.2, 0.2, 0.7, 0.7, 0.7], "ppqqrrr").assign(other=[1, 2, 3, 4, 5, 6, 7])
+
+
+@pytest.mark.parametrize("rewards", [{"proxy": 1}, {"proxy": 1, "other": 1}])
+@pytest.mark.parametrize("noise", [0.0, 3e-8])
+def test_a_reward_that_looks_at_the_prompts_alone_cannot_rank_their_images(rewards, noise) -> None:
+    """Beside another one, and where float32 rounds it differently; rewards of samples that are dropped do not count."""
+    ends = "ab"
+    many = pd.concat([BLIND.assign(**{name: BLIND[name] + end for name in ("image_id", "prompt_id")}) for end in ends])
+    blind = many.assign(proxy=many["proxy"] + noise * (many["other"] % 2))
+    unread = blind.assign(image_id=blind["image_id"] + "x", proxy=blind["other"] * 1.0, dropped=True)
+    table = pd.concat([blind.assign(dropped=False), unread])
+    said = r"'proxy' is the same for all images of each of 6 prompts \(14 images\), .* and cannot rank them"
+    with pytest.raises(SelectionError, match=said):
+        select_samples(table, by_proxy(rewards=rewards), seed=0)
+    select_samples(table.assign(proxy=np.where(table["image_id"] == "i0a", 0.3, table["proxy"])), by_proxy(), seed=0)
+    select_samples(table, by_proxy(enabled=False), seed=0)
+    select_samples(table, by_proxy(floors={"proxy": 0.15}), seed=0)  # chooses between prompts
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 7])
+def test_few_ties_may_be_chance(count) -> None:
+    """As of right and wrong images, or of one prompt with two samples."""
+    select_samples(
+        pd.concat([BLIND[:count], BLIND[6:].assign(image_id="i7", prompt_id="s", proxy=0.9)]), by_proxy(), seed=0
+    )
+
+
 @pytest.mark.parametrize("rewards", [{}, {"proxy": 0}, {"proxy": -1}, {"proxy": np.inf}])
 def test_weights_of_rewards_that_no_mean_can_have_are_refused(rewards):
     with pytest.raises(ValidationError):

@@ -23,6 +23,9 @@ from rsidiff_kedro.method.settings import SelectionSettings
 
 logger = logging.getLogger(__name__)
 
+_TIES = 6
+"""Samples that differ from no other of their prompt, of rewards that can rank some; fewer may be chance."""
+
 
 class SelectionError(InputError):
     """The scores leave nothing sound to select; the message says what to change."""
@@ -45,8 +48,8 @@ def select_samples(scores: pd.DataFrame, settings: SelectionSettings, seed: int)
         "not drawn" if selection is off.
 
     Raises:
-        SelectionError: a column is missing, an image appears twice, a reward is not finite or the same for every
-            image that was not dropped (unless selection is off), or nothing is kept.
+        SelectionError: a column is missing, an image appears twice, a reward is not finite or cannot rank the images
+            that were not dropped (unless selection is off), or nothing is kept.
     """
     _check(scores, settings)
     table = scores.reset_index(drop=True).sort_values(["prompt_id", "image_id"])
@@ -80,11 +83,27 @@ def _check(scores: pd.DataFrame, settings: SelectionSettings) -> None:
                 f"the reward {name!r} is NaN or infinite for {len(bad)} of {len(finished)} images, first "
                 f"{bad.iloc[0]}; look at these images, or select by another reward in `preference_selection.rewards`"
             )
-        if name in settings.rewards and finished[name].nunique() == 1 and len(finished) > 1:
+        tied = _describe_ties(finished[name].astype(float), finished["prompt_id"], name in settings.floors)
+        if name in settings.rewards and tied:
             raise SelectionError(
-                f"the reward {name!r} is {finished[name].iloc[0]} for all {len(finished)} images and cannot rank "
-                "them; check its checkpoint, or select by another reward in `preference_selection.rewards`"
+                f"the reward {name!r} is {tied} and cannot rank them; check its checkpoint, or select by "
+                "another reward in `preference_selection.rewards`"
             )
+
+
+def _describe_ties(reward: pd.Series, prompts: pd.Series, has_floor: bool) -> str:
+    """Say of a reward that is the same for all images, or for all of each prompt, that it is; else nothing.
+
+    Where it has a floor it may choose between prompts alone.
+    """
+    if len(reward) > 1 and reward.nunique() == 1:
+        return f"{reward.iloc[0]} for all {len(reward)} images"
+    groups = reward.groupby(prompts)
+    differ = groups.max() - groups.min() > FLOAT32_ROUNDING * reward.abs().groupby(prompts).max()
+    compared = len(reward) - len(differ)
+    if has_floor or compared < _TIES or differ.any():
+        return ""
+    return f"the same for all images of each of {len(differ)} prompts ({len(reward)} images), as if it saw none,"
 
 
 def combined_score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:
