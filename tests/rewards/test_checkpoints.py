@@ -290,6 +290,27 @@ def test_a_broken_configuration_is_refused(broken):
     assert "config.json' is no " in message_of(name, options)
 
 
+ELSEWHERE = {
+    "transformers_weights": ("config.json", {"transformers_weights": "other.safetensors"}),
+    "quantization_config": ("config.json", {"quantization_config": {"quant_method": "fp8"}}),
+    "changes them by an adapter": ("adapter_config.json", {"peft_type": "LORA", "target_modules": ["q_proj"]}),
+}
+
+
+@pytest.mark.parametrize("said", ELSEWHERE)
+@pytest.mark.parametrize("name", ["clip_score", "hpsv2_1", "image_reward"])
+def test_weights_that_transformers_would_change_or_take_from_elsewhere_are_refused(tmp_path, options, name, said):
+    copy = Path(shutil.copytree(options[name]["checkpoint"], tmp_path / "copy"))
+    file_name, entries = ELSEWHERE[said]
+    path, unset = copy / file_name, dict.fromkeys(entries) if file_name == "config.json" else {}
+    before = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(before | unset))
+    check_reward(name, **options[name] | {"checkpoint": str(copy)})
+    path.write_text(json.dumps((before if path.is_file() else {}) | entries))
+    message = message_of(name, options[name] | {"checkpoint": str(copy)})
+    assert message.startswith(f"{str(path)!r} ") and said in message
+
+
 def test_a_missing_tokenizer_is_refused(broken, tmp_path):
     name, options, _ = broken
     message = message_of(name, options | {"tokenizer": str(tmp_path / "nowhere")})

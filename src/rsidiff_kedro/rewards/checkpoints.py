@@ -17,7 +17,12 @@ from torch import Tensor, nn
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.untrusted.loading import loading, reason
 from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
-from rsidiff_kedro.core.untrusted.model_configs import absurd_number, names_foreign_code
+from rsidiff_kedro.core.untrusted.model_configs import (
+    ADAPTER_FILE,
+    absurd_number,
+    leads_elsewhere,
+    names_foreign_code,
+)
 from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, lost_weights
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
 from rsidiff_kedro.rewards.sources import CONFIG_FILE, CheckpointError, check_pointer
@@ -155,7 +160,8 @@ def read_config(kind: Any, path: Path) -> Any:
     """Read a transformers configuration of class `kind` from its JSON file.
 
     Raises:
-        CheckpointError: the file is no such configuration, asks for foreign code, or has absurd sizes.
+        CheckpointError: the file is no such configuration, asks for foreign code or other weights than those beside it
+            (an adapter's, too), or has absurd sizes.
     """
 
     def refuse(error: Exception) -> CheckpointError:
@@ -166,11 +172,21 @@ def read_config(kind: Any, path: Path) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
     if names_foreign_code(content):
         raise CheckpointError(f"{str(path)!r} asks for foreign attention code, and none is run; get the official file")
+    _check_weights_are_its_own(path, content)
     number = absurd_number(content)
     if number is not None:
         raise CheckpointError(f"{str(path)!r} says {number}, which no model has; save the model again")
     with loading(refuse):
         return kind.from_json_file(str(path))
+
+
+def _check_weights_are_its_own(path: Path, content: Any) -> None:
+    """Raise CheckpointError if a configuration, or an adapter beside it, has transformers load or change others."""
+    adapter = path.with_name(ADAPTER_FILE)
+    for each, read in ((path, content), (adapter, {})):
+        problem = leads_elsewhere(each, read) if isinstance(read, Mapping) and each.exists() else None
+        if problem is not None:
+            raise CheckpointError(f"{str(each)!r} {problem}")
 
 
 def config_beside(checkpoint: str, kind: Any) -> Any | None:

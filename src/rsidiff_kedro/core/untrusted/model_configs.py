@@ -16,6 +16,7 @@ _OWN_ATTENTION = ("eager", "sdpa", "flex_attention")
 _PLACES = ("gguf_file", "vocab", "merges", "init_inputs")
 """Entries of a tokenizer's config that have its class read the files that they name."""
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+ADAPTER_FILE = "adapter_config.json"
 TOKENIZER_PATTERNS = ["*.json", "*.txt", "*.model"]
 """Files of a repository on the hub that a tokenizer may read."""
 _MOST_LAYERS = 1000
@@ -38,7 +39,7 @@ def names_foreign_code(config: Any) -> bool:
 
 def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
     """Say what in a component's JSON file has a library load other files than the component's own; else None."""
-    if path.name == "adapter_config.json":
+    if path.name == ADAPTER_FILE:
         return "has the weights of another model loaded, or changes them by an adapter; remove it"
     if path.name == "tokenizer_config.json":
         files = config.get("fast_tokenizer_files", [])
@@ -59,7 +60,7 @@ def leads_elsewhere(path: Path, config: Mapping[str, Any]) -> str | None:
             return "names another file of weights (transformers_weights); remove the entry"
         if any(key == "quantization_config" and value is not None for key, value in _entries(config)):
             return (
-                "describes quantized weights (quantization_config), which cannot be trained here; give the model with "
+                "describes quantized weights (quantization_config), which are not read here; give the model with "
                 "weights in float32, float16 or bfloat16"
             )
     return None
