@@ -1,5 +1,7 @@
 """The report on a file of prompts."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,15 @@ def test_it_says_what_was_counted_and_with_which_tokenizer(prompts: str) -> None
 def test_another_tokenizer_and_limit_can_be_named(prompts: str) -> None:
     text = report(prompts, "--column", "Prompt", "--tokenizer", str(BASE_FOLDER / "tokenizer"), "--max-tokens", "200")
     assert "200 tokens are read" in text and "| too_long | 0 | 0.0% |  |" in text
+
+
+def test_a_tokenizer_without_a_limit_is_read_with_the_one_that_is_given(prompts: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BASE_FOLDER / "tokenizer", tmp_path / "tokenizer"))
+    config = json.loads((folder / "tokenizer_config.json").read_text()) | {"model_max_length": 10**30}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    named = (prompts, "--column", "Prompt", "--tokenizer", str(folder))
+    assert "or set --max-tokens" in error(*named)
+    assert "77 tokens are read" in report(*named, "--max-tokens", "77")
 
 
 def test_without_a_file_the_configured_prompts_are_counted(project: Path) -> None:

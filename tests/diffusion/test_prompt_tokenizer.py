@@ -141,3 +141,21 @@ def test_a_tokenizer_can_be_opened_by_itself(model_folder, tmp_path):
     assert open_named_tokenizer(str(model_folder / "tokenizer")).count(["a red circle"]) == [5]
     with pytest.raises(ModelError, match="no tokenizer in"):
         open_named_tokenizer(str(tmp_path / "nowhere"))
+
+
+def test_a_tokenizer_by_itself_is_checked_as_a_models_own(tokenizer_folder):
+    folder = tokenizer_folder / "tokenizer"
+    path = folder / "tokenizer_config.json"
+    limits = json.loads(path.read_text())
+    path.write_text(json.dumps(limits | {"model_max_length": 10**30}))
+    with pytest.raises(ModelError, match=f"the tokenizer '{folder}' reads 1000.* tokenizer_config.json, or set --max-"):
+        open_named_tokenizer(str(folder))
+    assert open_named_tokenizer(str(folder), most=77).max_tokens == 77
+    path.write_text(json.dumps(limits))
+    as_vocabulary_and_merges(folder, 3)
+    with pytest.raises(ModelError, match=f"the tokenizer '{folder}' is not whole: no merge makes 3 tokens"):
+        open_named_tokenizer(str(folder), most=77)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"'{folder}'.*save"):
+        open_named_tokenizer(str(folder))

@@ -69,7 +69,7 @@ def report_prompts(
         collected, title, canonical = source.collect(parameters.seed), path.name, source.canonical
         if path.is_file():
             title += f" (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
-    words = open_named_tokenizer(tokenizer) if tokenizer else open_tokenizer(model)
+    words = open_named_tokenizer(tokenizer, max_tokens) if tokenizer else open_tokenizer(model)
     limit = max_tokens or words.max_tokens
     kept, rejected = filter_prompts(collected, curation.filters, words.count, limit, canonical)
     text = (

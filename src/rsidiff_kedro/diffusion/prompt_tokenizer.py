@@ -32,21 +32,23 @@ class PromptTokenizer:
         """Count the tokens of each text, start and end tokens included, also those beyond the limit."""
         return [len(ids) for ids in self._tokenizer(texts, truncation=False, padding=False, verbose=False).input_ids]
 
-    def check(self) -> None:
-        """Raise ModelError if the tokenizer has no limit, no vocabulary or not all merges."""
+    def check(self, name: str = "model.base: the tokenizer", option: str = "") -> None:
+        """Raise ModelError if the tokenizer has no limit, no vocabulary or not all merges.
+
+        Args:
+            name: of the tokenizer, at a message's start.
+            option: another way to set the limit, at its end.
+        """
         if not 2 < self.max_tokens < 100_000:  # a tokenizer that was saved without its limit says 10^30
             raise ModelError(
-                f"model.base: the tokenizer reads {self.max_tokens} tokens (model_max_length); a text encoder reads "
-                "some hundreds at most: put the right number into tokenizer_config.json"
+                f"{name} reads {self.max_tokens} tokens (model_max_length); a text encoder reads some hundreds at "
+                f"most: put the right number into tokenizer_config.json{option}"
             )
         if not has_vocabulary(self._tokenizer) or self.count(["a"]) == self.count(["a cat on a chair"]):
-            raise ModelError(
-                "model.base: the tokenizer returns the same tokens for all texts, its vocabulary is missing; save it "
-                "again"
-            )
+            raise ModelError(f"{name} returns the same tokens for all texts, its vocabulary is missing; save it again")
         lost = describe_lost_merges(self._tokenizer)
         if lost:
-            raise ModelError(f"model.base: the tokenizer is not whole: {lost}; save or download it again")
+            raise ModelError(f"{name} is not whole: {lost}; save or download it again")
 
 
 def open_prompt_tokenizer(
@@ -68,8 +70,12 @@ def open_prompt_tokenizer(
     return tokenizer
 
 
-def open_named_tokenizer(name: str) -> PromptTokenizer:
-    """Open a tokenizer by itself, a local folder or a hub id; raise ModelError if it is missing or broken."""
+def open_named_tokenizer(name: str, most: int | None = None) -> PromptTokenizer:
+    """Open a tokenizer by itself, a local folder or a hub id; raise ModelError if it is missing or broken.
+
+    Args:
+        most: tokens that are read at most; None for the tokenizer's own limit, which must then be one.
+    """
     advice = "give a folder that save_pretrained wrote, or a hub id"
     with loading(lambda error: ModelError(f"no tokenizer in {name!r} ({reason(error)}); {advice}")):
         folder = name
@@ -78,4 +84,6 @@ def open_named_tokenizer(name: str) -> PromptTokenizer:
         elsewhere = tokenizer_leads_elsewhere(Path(folder))
         if elsewhere is not None:
             raise ModelError(elsewhere)
-        return PromptTokenizer(transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+        tokenizer = PromptTokenizer(transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False), most)
+        tokenizer.check(f"the tokenizer {name!r}", ", or set --max-tokens")
+    return tokenizer
