@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
+from rsidiff_kedro.core.untrusted.lost_numbers import find_lost_numbers
 from rsidiff_kedro.core.untrusted.network_weights import FLOATS, describe_differences, is_zero, lost_weights
 from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.model_folder import (
@@ -57,7 +57,7 @@ def stored_tensors(component: Path, kind: type[Any]) -> dict[str, Stored]:
                 f"model.base: {str(path)!r} is cut or no safetensors ({reason(error)}); save or download the pipeline "
                 "again"
             ) from error
-        lost = find_lost_pages_of(path)
+        lost = find_lost_numbers(path)
         if lost is not None:
             raise ModelError(
                 f"model.base: {str(path)!r} was not written from byte {lost[0]} to {lost[1]}, where it has zeros; save "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.untrusted.loading import loading, reason
-from rsidiff_kedro.core.untrusted.lost_pages import find_lost_pages_of
+from rsidiff_kedro.core.untrusted.lost_numbers import find_lost_numbers
 from rsidiff_kedro.core.untrusted.model_configs import (
     ADAPTER_FILE,
     absurd_number,
@@ -74,7 +74,7 @@ def _read(path: Path) -> Any:
 
 def _check_pages(path: Path) -> None:
     """Raise CheckpointError if parts of a file were never written."""
-    lost = find_lost_pages_of(path)
+    lost = find_lost_numbers(path)
     if lost is not None:
         raise CheckpointError(
             f"{str(path)!r} was not written from byte {lost[0]} to {lost[1]}, where it has zeros; download it again"

@@ -3,13 +3,11 @@
 A file system leaves zeros in their place, at the file's full length, and many decoders make pixels of them.
 """
 
-import json
+import re
 import struct
-import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Set
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,72 +36,44 @@ _LAST = 512
 """Zeros at a file's end that are a lost page, and not padding."""
 _CHUNK = struct.Struct(">I4s")
 _PNG_START = 8
-_ZIP_LENGTHS = 26
-"""Where a member's header has the lengths of its name and of its extra field, before its data."""
 _JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
+_JPEG_CODES, _JPEG_SEQUENTIAL, _JPEG_FRAMES = 0xC4, (0xC0, 0xC1), {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of tables of codes, and of images: of those that say all of a block at once, and of any."""
 _JPEG_WITHOUT_LENGTH, _JPEG_NOTES = {0x00, 0x01, *range(0xD0, 0xD8)}, {0xFE, *range(0xE0, 0xF0)}
 """Markers of a JPEG that stand alone, and those of metadata."""
 _HEADER = Holes(512, 32)
 """A table of a JPEG holds no page of zeros, but may hold 16 beside one."""
 _RIFF_START, _WEBP_PIXELS = 12, (b"VP8 ", b"VP8L", b"ANMF")
 _JP2_START = b"\xff\x4f\xff\x51"
+_MANY_ZEROS = re.compile(rb"\0{%d,}" % LONGEST)
 _PIXELS_PER_ZERO = 24
 """Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits."""
 
 
-def find_lost_pages(content: Any, holes: Holes, borders: Set[int] = frozenset()) -> tuple[int, int] | None:
+def find_lost_pages(
+    content: Any, holes: Holes, are_meant: Callable[[int, int], bool] | None = None
+) -> tuple[int, int] | None:
     """Return where the first lost pages of a file's bytes start and end; None if there are none.
 
-    `borders` are the positions where a tensor starts or ends: zeros from border to border may be a tensor of zeros.
+    Args:
+        are_meant: tells of zeros, from the first one to the end of the last one, whether something else made them.
     """
     values = np.frombuffer(content, np.uint8)
     whole = values[: len(values) // holes.page * holes.page].reshape(-1, holes.page)
     rest = values[whole.size :]
     ends_empty = len(rest) >= _LAST and not rest.any()
-    is_empty = np.concatenate([[False], ~whole.any(axis=1), [ends_empty], [False]])
+    is_empty = np.concatenate([[False], ~whole.view(np.uint64).any(axis=1), [ends_empty], [False]])
     edges = np.flatnonzero(np.diff(is_empty)).reshape(-1, 2) * holes.page
     for start, end in edges.tolist():
         before, after = values[max(0, start - holes.near) : start], values[end : end + holes.near]
         at_end = end >= len(values) or not values[end:].any()
-        if before.any() and (at_end or after.any()) and not {start, end} <= borders:
-            return start, len(values) if at_end else end
+        if not before.any() or not (at_end or after.any()):
+            continue
+        end = len(values) if at_end else end
+        first, last = start - int(np.argmax(before[::-1] != 0)), end if at_end else end + int(np.argmax(after != 0))
+        if are_meant is None or not are_meant(first, last):
+            return start, end
     return None
-
-
-def find_lost_pages_of(path: Path) -> tuple[int, int] | None:
-    """Look for lost pages in a whole file of tensors, which is mapped and not held in memory."""
-    if not path.stat().st_size:
-        return None
-    numbers = np.memmap(path, np.uint8, "r")
-    lost = find_lost_pages(numbers, UNCOMPRESSED)
-    return lost and find_lost_pages(numbers, UNCOMPRESSED, _borders(path))
-
-
-def _borders(path: Path) -> Set[int]:
-    """Return where the tensors of a safetensors file, or the members of a zip archive (`.pt`), start and end."""
-    with path.open("rb") as file:
-        try:
-            return _borders_in_zip(file) if zipfile.is_zipfile(file) else _borders_in_safetensors(file)
-        except (ValueError, AttributeError, TypeError, OverflowError, MemoryError, RecursionError):  # neither
-            return frozenset()
-        except (zipfile.BadZipFile, struct.error, OSError):  # a broken archive
-            return frozenset()
-
-
-def _borders_in_zip(file: BinaryIO) -> Set[int]:
-    borders: set[int] = set()
-    for member in zipfile.ZipFile(file).infolist():
-        file.seek(member.header_offset + _ZIP_LENGTHS)
-        start = file.tell() + 4 + sum(struct.unpack("<HH", file.read(4)))
-        borders |= {start, start + member.compress_size}
-    return borders
-
-
-def _borders_in_safetensors(file: BinaryIO) -> Set[int]:
-    file.seek(0)
-    start = 8 + int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(start - 8))
-    return {start + offset for tensor in header.values() for offset in tensor.get("data_offsets", ())}
 
 
 def blank(content: bytes, notes: Iterable[Any]) -> bytes:
@@ -190,25 +160,59 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
     lost = find_lost_pages(header + jpeg[start : end + len(_JPEG_END)], _HEADER)
     if lost is not None and lost[0] < start:
         return lost
-    zeros = find_zeros(jpeg[start:end])
+    runs = (found.span() for found in _MANY_ZEROS.finditer(jpeg, start, end))
+    zeros = max(runs, key=lambda run: run[1] - run[0], default=None)
     flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
-    if zeros is not None and flat < _PIXELS_PER_ZERO * LONGEST:
-        return start + zeros[0], start + zeros[1]
+    if zeros and (flat < _PIXELS_PER_ZERO * (zeros[1] - zeros[0]) or not _may_have_zeros(jpeg, start, end)):
+        return zeros
     return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
+
+
+def _may_have_zeros(jpeg: bytes, start: int, end: int) -> bool:
+    """Tell whether a JPEG may say by zeros alone that blocks have one color.
+
+    It may not if it has one scan, in which a component's code for the end of a block has ones.
+
+    Args:
+        jpeg: the file's bytes.
+        start: where its first scan's code starts.
+        end: where the image ends.
+    """
+    segments = list(_segments(jpeg))
+    frames = [(marker, place) for marker, place, _ in segments if marker in _JPEG_FRAMES]
+    if len(frames) != 1 or frames[0][0] not in _JPEG_SEQUENTIAL or bytes([0xFF, _JPEG_CODES]) in jpeg[start:end]:
+        return True
+    firsts: dict[int, int] = {}
+    for place, last in (segment[1:] for segment in segments if segment[0] == _JPEG_CODES):
+        place += 4
+        while place + 17 < last:  # a table: its kind and number, how many codes of each length, their meanings
+            firsts[jpeg[place]] = jpeg[place + 17]  # of the code that is all zeros
+            place += 17 + sum(jpeg[place + 1 : place + 17])
+    scan = segments[-1][1] + 4
+    tables = [0x10 | jpeg[scan + 2 + 2 * place] & 0x0F for place in range(jpeg[scan])]
+    return len(tables) != jpeg[frames[0][1] + 9] or all(firsts.get(each, 0) == 0 for each in tables)
 
 
 def _tables(jpeg: bytes) -> tuple[bytes, int]:
     """Return a JPEG's bytes before its first scan's code, with the metadata overwritten, and where that code starts."""
     header = bytearray(jpeg)
+    for marker, start, end in _segments(jpeg):
+        if marker in _JPEG_NOTES:
+            header[start:end] = b"\xff" * (min(end, len(jpeg)) - start)
+        if marker == _JPEG_SCAN:
+            return bytes(header[:end]), end
+    return bytes(header), len(jpeg)
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker of each segment of a JPEG up to its first scan, and where the segment starts and ends."""
     start = 2
     while 0 <= (start := jpeg.find(b"\xff", start)) < len(jpeg) - 1:  # bytes before a marker are read over
         marker, length = jpeg[start + 1], 2 + int.from_bytes(jpeg[start + 2 : start + 4])
         if marker == 0xFF or marker in _JPEG_WITHOUT_LENGTH:
             start += 1 if marker == 0xFF else 2
             continue
-        if marker in _JPEG_NOTES:
-            header[start : start + length] = b"\xff" * min(length, len(jpeg) - start)
-        start += length
+        yield marker, start, start + length
         if marker == _JPEG_SCAN:
-            return bytes(header[:start]), start
-    return bytes(header), len(jpeg)
+            return
+        start += length
