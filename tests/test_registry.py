@@ -87,12 +87,19 @@ def test_every_node_lies_in_a_box_of_the_first_view_which_reads_curation_rounds_
 def test_rounds_run_one_after_the_other_and_each_node_after_what_it_needs() -> None:
     pipeline = whole(3)
     nodes = list(by_rounds(pipeline))
-    numbers = [number for node in nodes if (number := round_of(node)) is not None]
+    numbers = [found.number for node in nodes if (found := round_of(node)) is not None]
     assert numbers == sorted(numbers)
     place = {node: position for position, node in enumerate(nodes)}
     assert place.keys() == {*pipeline.nodes}
     for node, needed in pipeline.node_dependencies.items():
         assert all(place[each] < place[node] for each in needed)
+
+
+def test_a_stage_apart_in_the_same_run_mixes_with_no_round() -> None:
+    pipeline = whole(2) + register_pipelines()["sft"]
+    places = [".".join((node.namespace or "").split(".")[:2]) for node in by_rounds(pipeline)]
+    rounds = [place for place, before in zip(places, [None, *places]) if place != before and "round_" in place]
+    assert rounds == ["rsi.round_0", "rsi.round_1", "sft.round_1", "rsi.round_2"]
 
 
 def test_a_round_starts_from_the_adapter_that_passed_the_gate_before_it() -> None:

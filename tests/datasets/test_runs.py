@@ -85,6 +85,11 @@ def test_a_run_has_what_it_reused(data: Path) -> None:
     assert runs(data).find(NEW).rounds == 2
 
 
+def test_what_a_stage_apart_read_in_the_same_run_is_no_parameter_of_the_method(data: Path) -> None:
+    choose(data, NEW, "sft.round_1.training_set", {"sft": {"steps": 9}, "finetune": {"steps": 9}})
+    assert runs(data).find(NEW).parameters() == {"finetune.steps": 2}
+
+
 def test_a_run_knows_the_rewards_that_it_selected_by_whatever_the_configuration_says_now(tmp_path: Path) -> None:
     rewards = {"pick_score": 1.0, "my.module:Reward": 0.5}
     chosen = {"rewards": rewards, "floors": {"aesthetic": 5.0, "pick_score": 20.0}}

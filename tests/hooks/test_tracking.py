@@ -35,6 +35,7 @@ from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
 SOURCE = Path(__file__).parents[2] / "src"
 PARAMETERS = {"seed": 0, "sampler": {"guidance_scale": 3.0}, "rewards": ["proxy"], "floors": {}}
+NAMES = ("rsi", "sft")
 
 
 def metrics_of(number: int) -> Callable[[], dict[str, Any]]:
@@ -163,6 +164,36 @@ def test_the_reward_of_early_dropping_is_no_held_out_one_whose_fall_is_logged(
     assert children["round_1"].data.params["synthesis.early_dropping.reward"] == reward
 
 
+def test_what_stands_apart_is_a_run_of_its_own_where_one_command_makes_both(root: Path) -> None:
+    adapters = {
+        name: Adapter({"unet.lora_A.weight": torch.full((2,), float(number))}, {}) for number, name in enumerate(NAMES)
+    }
+    nodes = []
+    for number, (name, adapter) in enumerate(adapters.items()):
+        log = pd.DataFrame({"step": [1], "loss": [float(number)]})
+        nodes += [
+            node(lambda each=adapter: each, None, f"{name}.round_1.adapter"),
+            node(lambda each=log: each, None, f"{name}.round_1.training_log"),
+            node(lambda each=number: {"test/reward/proxy": float(each)}, None, f"{name}.round_1.metrics"),
+            node(image_set, None, f"{name}.round_1.test_images"),
+        ]
+    run(TrackingHooks(), root, Pipeline([*nodes, node(lambda: "better", None, "summary")]))
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    everything = client.search_runs([client.get_experiment_by_name("rounds").experiment_id])
+    parents = {each.info.run_name: each for each in everything if "mlflow.parentRunId" not in each.data.tags}
+    assert [*parents] == ["method · seed 0", "sft · seed 0"]  # what shows the newest shows the method
+    for number, (name, parent) in enumerate(zip(NAMES, parents.values(), strict=True)):
+        (child,) = (each for each in everything if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id)
+        assert child.info.run_name == "round_1" and child.data.tags["adapter"] == adapters[name].digest
+        for each in (parent, child):
+            (point,) = client.get_metric_history(each.info.run_id, "test/reward/proxy")
+            assert (point.step, point.value, each.info.status) == (1, float(number), "FINISHED")
+        path = client.download_artifacts(child.info.run_id, "training_log.csv")
+        assert pd.read_csv(path)["loss"].tolist() == [number]
+    found = [[item.path for item in client.list_artifacts(each.info.run_id)] for each in parents.values()]
+    assert found == [["images", "summary.txt"], ["images"]]
+
+
 def test_a_failed_run_and_its_open_round_are_marked_as_failed(root: Path) -> None:
     failing = [
         node(lambda _: pd.DataFrame(), "rsi.round_2.metrics", "rsi.round_3.prompts"),
@@ -250,19 +281,19 @@ def test_a_round_repeats_the_main_parameters(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("off", "supervised", "name"),
+    ("off", "method", "name"),
     [
-        ([], False, "method · seed 1 · stable_diffusion_3"),
-        (["weighting", "gate"], False, "no weighting, no gate · seed 1 · stable_diffusion_3"),
-        (["prompt_curation", "weighting"], False, "no curation, no weighting · seed 1 · stable_diffusion_3"),
-        (["prompt_curation", "preference_selection", "weighting"], False, "naive · seed 1 · stable_diffusion_3"),
-        (["weighting"], True, "sft · seed 1 · stable_diffusion_3"),
+        ([], "rsi", "method · seed 1 · stable_diffusion_3"),
+        (["weighting", "gate"], "rsi", "no weighting, no gate · seed 1 · stable_diffusion_3"),
+        (["prompt_curation", "weighting"], "rsi", "no curation, no weighting · seed 1 · stable_diffusion_3"),
+        (["prompt_curation", "preference_selection", "weighting"], "rsi", "naive · seed 1 · stable_diffusion_3"),
+        (["weighting"], "sft", "sft · seed 1 · stable_diffusion_3"),
     ],
 )
-def test_a_parent_is_named_by_arm_seed_and_family(off: list[str], supervised: bool, name: str) -> None:
+def test_a_parent_is_named_by_arm_seed_and_family(off: list[str], method: str, name: str) -> None:
     switched = {each: {"enabled": False} for each in off}
     parameters = {"seed": 1, "model": {"family": "stable_diffusion_3"}, **switched}
-    assert run_name(dict(flattened(parameters)), supervised) == name
+    assert run_name(dict(flattened(parameters)), method) == name
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from rsidiff_kedro.reporting.values import Metrics, accepted_round
 
 ADAPTER = re.compile(r"rsi\.round_(\d+)\.adapter")
 """Names of the datasets that hold the adapters of rounds."""
+_APART = re.compile(r"(?!rsi\.)\w+\.round_\d+\.")
+"""Begins the names of what a stage apart makes in the same run, such as sft."""
 REPORT = "report"
 """The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
@@ -159,10 +161,12 @@ class Run:
     def parameters(self) -> dict[str, Any]:
         """Return what its steps read of the parameters, and what else tells steps apart, by path.
 
-        Where steps of a part of the pipeline read another value than those before, theirs counts, whole.
+        Where steps of a part of the pipeline read another value than those before, theirs counts, whole. Steps of a
+        stage apart, such as sft, made nothing of it.
         """
         found: dict[str, Any] = {}
-        for record in reversed(self.records):  # the run's own steps last
+        own = [each for each in self.records if not any(map(_APART.match, each.outputs))]
+        for record in reversed(own):  # the run's own steps last
             for name, value in record.parameters.items():
                 if name != _MODELS:  # of which a record holds only what its step names
                     found = {path: each for path, each in found.items() if not f"{path}.".startswith(f"{name}.")}

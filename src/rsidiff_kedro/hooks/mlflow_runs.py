@@ -1,4 +1,4 @@
-"""The MLflow runs of one `kedro run`: a parent, and in it one child per round, which is open while its round runs.
+"""The MLflow runs of the rounds of a `kedro run`: a parent, and in it a child per round, which is open while it runs.
 
 Runs are addressed by their ids, never through MLflow's global "active run", so several sessions in one process stay
 apart.
@@ -18,6 +18,7 @@ from rsidiff_kedro.core.adapter import INFO_NAME, Adapter
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.datasets.adapter_folder import adapter_json
 from rsidiff_kedro.evaluation.collapse import monitored_changes
+from rsidiff_kedro.pipelines.stage import METHOD
 from rsidiff_kedro.reporting.contact_sheet import contact_sheet, resized, scale_for
 from rsidiff_kedro.reporting.figures import training_figure
 from rsidiff_kedro.reporting.gallery import spread_rows
@@ -200,10 +201,13 @@ def arm_of(parameters: Mapping[str, str]) -> str:
     return f"{arm}, no gate" if parameters.get("gate.enabled") == "False" else arm
 
 
-def run_name(parameters: Mapping[str, str], supervised: bool) -> str:
-    """Name a parent run by arm, seed and model family, such as "no weighting · seed 1 · stable_diffusion"."""
+def run_name(parameters: Mapping[str, str], method: str) -> str:
+    """Name a parent run by arm, seed and model family, such as "no weighting · seed 1 · stable_diffusion".
+
+    `method` is `METHOD`, or the namespace of a stage apart, which is its arm.
+    """
     seed, family = parameters.get("seed"), parameters.get("model.family")
-    parts = ["sft" if supervised else arm_of(parameters), seed and f"seed {seed}", family]
+    parts = [arm_of(parameters) if method == METHOD else method, seed and f"seed {seed}", family]
     return " · ".join(part for part in parts if part)
 
 

@@ -99,7 +99,8 @@ class ProgressHooks:
 
 def _round(node: Node) -> int | None:
     """Return the node's round of the method; the baseline `sft` has one of its own."""
-    return round_of(node) if (node.namespace or "").startswith(f"{METHOD}.") else None
+    found = round_of(node)
+    return found.number if found is not None and found.method == METHOD else None
 
 
 def _metrics_of(number: int) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial, update_wrapper
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro.pipeline import Pipeline, pipeline
 from kedro.pipeline.node import Node
@@ -25,7 +25,17 @@ METHOD = "rsi"
 """The outer namespace of all rounds."""
 TRAINS = "trains"
 """The tag of nodes that train, whose result depends on the number of threads."""
-_IN_ROUND = re.compile(r"\w+\.round_(\d+)(?:\.|$)")
+_IN_ROUND = re.compile(r"(\w+)\.round_(\d+)(?:\.|$)")
+
+
+class Round(NamedTuple):
+    """A round of the method, or of a stage apart that counts its own, such as sft."""
+
+    method: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"round {self.number}{f' of {self.method}' * (self.method != METHOD)}"
 
 
 class Place(Enum):
@@ -129,24 +139,34 @@ def _round(number: int, name: str) -> str:
     return f"{METHOD}.round_{number}.{name}"
 
 
-def round_of(node: Node) -> int | None:
+def round_of(node: Node) -> Round | None:
     """Return the round that a node belongs to; None: it runs once, before or after the rounds."""
     names = (node.namespace or "", *node.outputs)
-    return next((number for name in names if (number := round_in(name)) is not None), None)
+    return next((found for name in names if (found := round_named(name)) is not None), None)
+
+
+def round_named(name: str) -> Round | None:
+    """Return the round that the name of a dataset or a namespace begins with; None if it belongs to none."""
+    match = _IN_ROUND.match(name)
+    return Round(match[1], int(match[2])) if match is not None else None
 
 
 def round_in(name: str) -> int | None:
-    """Return the round that the name of a dataset or a namespace begins with; None if it belongs to none."""
-    match = _IN_ROUND.match(name)
-    return int(match[1]) if match is not None else None
+    """Return the number of the round that a name begins with; None if it belongs to none."""
+    found = round_named(name)
+    return found.number if found is not None else None
 
 
 def by_rounds(nodes: Pipeline) -> Iterator[Node]:
-    """Yield nodes in an order that finishes each round before the next; Kedro's own order mixes them."""
-    last: dict[Node, tuple[int, bool]] = {}  # the last round that a node needs, and whether it only follows that round
+    """Yield nodes in an order that finishes each round before the next; Kedro's own order mixes them.
+
+    Of one number, the round of the method comes first.
+    """
+    last: dict[Node, tuple[int, bool, str]] = {}  # the last round a node needs, if it only follows it, whose it is
     for node in nodes.nodes:
-        number, parents = round_of(node), [last[each][0] for each in nodes.node_dependencies[node]]
-        last[node] = (number, False) if number is not None else (max(parents, default=-1), True)
+        found, parents = round_of(node), [last[each][0] for each in nodes.node_dependencies[node]]
+        alone = (max(parents, default=-1), True, "")
+        last[node] = alone if found is None else (found.number, False, found.method.removeprefix(METHOD))
     order = {node: (*last[node], position) for position, node in enumerate(nodes.nodes)}
     sorter = TopologicalSorter(nodes.node_dependencies)
     sorter.prepare()
