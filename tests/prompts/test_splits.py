@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsidiff_kedro.core.prompt_table import PromptCountError, prompt_table
+from rsidiff_kedro.core.prompt_table import TEXT_COLUMNS, PromptCountError, PromptTableError, prompt_table
 from rsidiff_kedro.prompts.splits import choose_round_prompts, split_prompts
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 
@@ -59,6 +59,15 @@ def test_too_few_prompts_to_split_are_counted(count):
 def test_too_few_evaluation_prompts_name_the_parameter_to_raise():
     prompts = GrammarSource(count=10, evaluation_count=10).collect(0)
     with pytest.raises(PromptCountError, match=r"20 prompts .* 10 of them can evaluate.*`source\.evaluation_count`"):
+        split_prompts(prompts, 4, 8, seed=0)
+
+
+@pytest.mark.parametrize("column", TEXT_COLUMNS)
+@pytest.mark.parametrize("value", [None, float("nan"), 7])
+def test_a_prompt_without_a_text_where_one_belongs_is_refused_and_not_left_out(column, value):
+    prompts = numbered(14).astype({column: object})
+    prompts.at[3, column] = value
+    with pytest.raises(PromptTableError, match=rf"holds .* in row 4 of '{column}', not a text"):
         split_prompts(prompts, 4, 8, seed=0)
 
 

@@ -11,6 +11,8 @@ from rsidiff_kedro.core.errors import InputError
 
 PROMPT_COLUMNS = ("prompt_id", "text", "source", "category", "split", "round", "n_tokens")
 """`split` is "", "evaluation", "pool", "validation" or "test"; `round` and `n_tokens` are 0 until they are known."""
+TEXT_COLUMNS = PROMPT_COLUMNS[:5]
+"""Those that hold a text in every row, empty where nothing is known."""
 
 REJECT_COLUMNS = (*PROMPT_COLUMNS, "rule", "detail")
 """Columns of dropped prompts: `rule` names the filter that dropped each, `detail` explains why."""
@@ -21,6 +23,10 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 class PromptCountError(InputError):
     """Too few prompts; the message says how many there are and what to raise."""
+
+
+class PromptTableError(InputError):
+    """A table that lacks a column of `PROMPT_COLUMNS`, or holds something else where a text belongs."""
 
 
 def normalize_text(text: str) -> str:
@@ -49,3 +55,26 @@ def prompt_table(
     table["category"] = pd.Series([writable(each) for each in categories], dtype=str)
     table["round"], table["n_tokens"] = 0, 0
     return table[list(PROMPT_COLUMNS)]
+
+
+def check_prompt_table(table: pd.DataFrame, name: str, cure: str = "make it with `prompt_table`") -> None:
+    """Check a table that this module did not make, or that was stored since.
+
+    Grouping by a category leaves rows without one out, so nothing may stand for an empty text: not NaN, which some
+    kinds of files give back for it, and for texts such as "None" too.
+
+    Args:
+        name: of the table in the message.
+        cure: what to do, after a semicolon.
+
+    Raises:
+        PromptTableError: it is no prompt table.
+    """
+    missing = [column for column in PROMPT_COLUMNS if column not in table]
+    if missing:
+        raise PromptTableError(f"{name} lacks the column {missing[0]!r} of prompts; {cure}")
+    for column in TEXT_COLUMNS:
+        for row, value in enumerate(table[column].tolist()):
+            if not isinstance(value, str):
+                found = f"{str(value)[:40]!r} ({type(value).__name__})"
+                raise PromptTableError(f"{name} holds {found} in row {row + 1} of {column!r}, not a text; {cure}")

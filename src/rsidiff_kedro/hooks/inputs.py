@@ -8,7 +8,7 @@ import pandas as pd
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DataCatalog
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
@@ -20,6 +20,7 @@ from rsidiff_kedro.diffusion.bases import check_base
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.hooks.pairs import check_pairs, is_paired
 from rsidiff_kedro.hooks.reuse import is_complete
+from rsidiff_kedro.hooks.stored_tables import check_loaded, check_stored
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.requirements import check_scores, count_cut_prompts
@@ -41,6 +42,7 @@ class InputHooks:
     def __init__(self) -> None:
         self._parameters: Parameters | None = None
         self._keyed, self._records = KeyedParameters(), Records(Path("data") / RECORDS)
+        self._catalog: CatalogProtocol = DataCatalog({})
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -61,8 +63,10 @@ class InputHooks:
             MissingInputError: an input is missing.
             AdapterError: an adapter belongs to another base model.
             RequirementError: scores or images of another run cannot be compared with.
+            PromptTableError: prompts were stored in a way that loses something.
         """
         assert self._parameters is not None
+        self._catalog = catalog
         if is_complete():
             return
         tags = {tag for node in pipeline.nodes for tag in node.tags}
@@ -80,6 +84,7 @@ class InputHooks:
         tables: dict[str, pd.DataFrame] = {}
         for name in names:
             data = catalog[name].load()
+            check_loaded(name, data)
             if is_paired(name):
                 tables[name] = data.metadata if isinstance(data, ImageSet) else data
             if isinstance(data, Adapter):
@@ -89,8 +94,17 @@ class InputHooks:
         check_pairs(pipeline, catalog, tables, self._keyed, self._records)
 
     @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        """Check prompts that a step reads, which may be reused."""
+        check_loaded(dataset_name, data)
+
+    @hook_impl(tryfirst=True)
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Count what rewards cut of prompts that cost, which no requirement has collected, before images are made."""
+        """Check that a table comes back, before a record says what it is; count what rewards cut of prompts that cost.
+
+        No requirement has collected those.
+        """
+        check_stored(dataset_name, data, self._catalog.get(dataset_name))
         if dataset_name == _COLLECTED and self._parameters is not None:
             curation = self._parameters.prompt_curation
             if any(source.costs for source in (curation.source, curation.evaluation_source) if source):

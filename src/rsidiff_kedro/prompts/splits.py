@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from rsidiff_kedro.core.prompt_table import PromptCountError
+from rsidiff_kedro.core.prompt_table import PromptCountError, check_prompt_table
 from rsidiff_kedro.core.random_order import random_order
 
 
@@ -21,7 +21,9 @@ def split_prompts(
 
     Raises:
         PromptCountError: there are too few prompts.
+        PromptTableError: they are no prompt table.
     """
+    check_prompt_table(filtered, "the table of filtered prompts")
     if filtered.empty:
         raise PromptCountError(
             "no prompt is left after the filters; the table rejected_by_filter names the rule that dropped each: "
