@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from rsidiff_kedro.core.prompt_table import PROMPT_COLUMNS, PromptCountError, prompt_id
+from rsidiff_kedro.core.prompt_table import (
+    PROMPT_COLUMNS,
+    TEXT_COLUMNS,
+    PromptCountError,
+    PromptTableError,
+    prompt_id,
+    prompt_table,
+)
 from rsidiff_kedro.prompts.sources import SOURCES, PromptSource, collect_prompts
 from rsidiff_kedro.prompts.sources.file import FileSource, PromptFileError
 from rsidiff_kedro.prompts.sources.mixture import MixtureSource
@@ -256,12 +263,47 @@ def test_every_registered_kind_is_the_kind_of_its_class():
     }
 
 
-def test_prompts_that_a_check_collected_are_kept_for_the_run_alone(tmp_path):
+def test_prompts_that_a_check_collected_are_kept_for_the_run_alone(tmp_path, monkeypatch):
     source = FileSource(path=write(tmp_path, ".txt"))
     checked = collect_prompts(source, None, 0, keep=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(FileSource, "collect", None)  # nothing is read again
+        assert collect_prompts(source, None, 0) is checked
     source.path.write_text("another prompt\n")
-    assert collect_prompts(source, None, 0).equals(checked)
     assert collect_prompts(source, None, 0)["text"].tolist() == ["another prompt"]
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        lambda path: (FileSource(path=path), None),
+        lambda path: (FileSource(path=path.parent), None),
+        lambda path: (FileSource(path=path.name), None),
+        lambda path: (GrammarSource(count=9), FileSource(path=path)),
+        lambda path: (MixtureSource(count=1, sources=[{"share": 1, "source": {"kind": "file", "path": path}}]), None),
+    ],
+    ids=["file", "folder", "relative", "evaluation", "mixture"],
+)
+def test_prompts_that_are_edited_after_the_check_are_collected_anew(tmp_path, monkeypatch, used):
+    """The key of the step, which is computed later, names what it says of the file then."""
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, ".txt")
+    collect_prompts(*used(path), 0, keep=True)
+    path.write_text("another prompt\n")
+    found = collect_prompts(*used(path), 0)["text"]
+    assert "another prompt" in set(found) and not {*found} & {*PROMPTS}
+
+
+@pytest.mark.parametrize("column", TEXT_COLUMNS)
+def test_a_source_that_returns_no_prompt_table_is_refused(monkeypatch, column):
+    monkeypatch.setattr(
+        GrammarSource, "collect", lambda self, seed: prompt_table(["a fox"], "x").assign(**{column: None})
+    )
+    with pytest.raises(PromptTableError, match=rf"source grammar holds 'None' \(NoneType\) in row 1 of '{column}'"):
+        collect_prompts(GrammarSource(), None, 0)
+    monkeypatch.setattr(GrammarSource, "collect", lambda self, seed: prompt_table(["a fox"], "x").drop(columns=column))
+    with pytest.raises(PromptTableError, match=rf"lacks the column '{column}' of prompts; make it with `prompt_table`"):
+        collect_prompts(GrammarSource(), None, 0, keep=True)
 
 
 @pytest.mark.parametrize("keep", [True, False])

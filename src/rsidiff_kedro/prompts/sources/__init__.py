@@ -1,13 +1,17 @@
 """Register the prompt sources, one module per kind, and collect their prompts; the parameter `kind` names a source."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 from pydantic import BeforeValidator, SerializeAsAny
 
+from rsidiff_kedro.core.locations import marked
+from rsidiff_kedro.core.prompt_table import check_prompt_table
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.prompts.sources.source import Source
+from rsidiff_kedro.provenance.content_digest import content_of
 
 _HERE = "rsidiff_kedro.prompts.sources"
 SOURCES = Registry(
@@ -57,20 +61,36 @@ def collect_prompts(source: Source, evaluation_source: Source | None, seed: int,
 
     With an evaluation source, its prompts get the split "evaluation" and the others "pool". Without, a source that
     separates evaluation prompts marks them itself, and the prompts of any other have the split "". `keep` collects anew
-    and keeps the table for the next call, so the run need not collect again after the check before it. Errors are
-    those of `Source.collect`.
+    and keeps the table for the next call, so the run need not collect again after the check before it, unless what the
+    sources name has changed since then. Errors are those of `Source.collect`, and PromptTableError if a
+    source of your own returns no prompt table.
     """
-    key = f"{source!r} {evaluation_source!r} {seed}"
+    used = (source,) if evaluation_source is None else (source, evaluation_source)
+    key = "" if not (keep or _kept) else " ".join([*map(_content, used), str(seed)])
     kept = _kept.get(key)
     _kept.clear()  # what an earlier run's check kept may be out of date
     prompts = None if keep else kept
     if prompts is None:
-        prompts = source.collect(seed)
-        if evaluation_source is not None:
-            evaluation = evaluation_source.collect(seed)
+        prompts, *others = (_collect(each, seed) for each in used)
+        for evaluation in others:
             training = prompts[prompts["split"] != "evaluation"].assign(split="pool")
             held_out = evaluation[evaluation["split"] != "pool"].assign(split="evaluation")
             prompts = pd.concat([training, held_out], ignore_index=True)
     if keep:
         _kept[key] = prompts
     return prompts
+
+
+def _collect(source: Source, seed: int) -> pd.DataFrame:
+    prompts = source.collect(seed)
+    check_prompt_table(prompts, f"the table of the prompt source {source.kind}")
+    return prompts
+
+
+def _content(source: Source) -> str:
+    """Return the settings of a source, and what is now in the files and hub ids that they name."""
+    try:
+        contents = [content_of(found) for _, found in marked(source.within(Path.cwd()))]
+    except OSError:  # such as a file that may not be read, of which `collect` says so
+        contents = []
+    return f"{source!r} {contents}"
