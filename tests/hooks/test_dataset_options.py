@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
+from kedro.io import AbstractDataset, CachedDataset, DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
+from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.partitions import PartitionedDataset
 from kedro_datasets.pickle import PickleDataset
 
@@ -17,6 +18,7 @@ from rsidiff_kedro.datasets.files import ParquetDataset
 from rsidiff_kedro.hooks.dataset_options import options_of
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.runner import RsiRunner
+from rsidiff_kedro.hooks.saved import Saved
 
 Run = Callable[..., list[str]]
 PARQUET = {"type": "rsidiff_kedro.datasets.ParquetDataset", "versioned": True}
@@ -110,12 +112,64 @@ def test_options_are_class_and_arguments_without_the_place(
     assert options_of(dataset, is_input=True) == options
 
 
-def test_options_of_a_dataset_within_another_count_and_passwords_are_kept_out() -> None:
-    inner = {"type": "pandas.CSVDataset", "load_args": {"sep": ";", "url": "https://me:secret@host/a"}}
-    options = options_of(PartitionedDataset(path="a", dataset=inner, filename_suffix=".csv"), is_input=True)
+LINES = {"type": "pandas.CSVDataset", "load_args": {"sep": ";", "url": "https://me:secret@host/a"}}
+KEYS = {"credentials": {"key": "secret"}, "metadata": {"layer": "raw"}}
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        lambda: PartitionedDataset(path="a", dataset={**LINES, **KEYS}, filename_suffix=".csv"),
+        lambda: CachedDataset({**LINES, "filepath": "a", **KEYS}),
+        lambda: CachedDataset(CSVDataset(filepath="a", load_args=LINES["load_args"], **KEYS)),
+    ],
+    ids=["of many files", "cached", "cached object"],
+)
+def test_options_of_a_dataset_within_another_count_and_passwords_are_kept_out(dataset: Callable[[], Any]) -> None:
+    options = options_of(dataset(), is_input=True)
     assert options["dataset"]["load_args"]["sep"] == ";"
-    assert options["filename_suffix"] == ".csv"
+    assert options["dataset"].keys() == {"type", "load_args"}
+    assert options.get("filename_suffix", ".csv") == ".csv"
     assert "secret" not in str(options)
+
+
+class Plain(AbstractDataset[Any, Any]):
+    """A dataset of one's own, without versions."""
+
+    def __init__(self, filepath: str = "") -> None:
+        """Take a path, as a dataset of many files gives one."""
+
+    def load(self) -> Any:
+        return None
+
+    def save(self, data: Any) -> None:
+        """Save nothing."""
+
+    def _describe(self) -> dict[str, Any]:
+        return {}
+
+
+MANY = {"type": PartitionedDataset, "path": "a", "dataset": {"type": Plain}}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kinds"),
+    [
+        (None, set()),
+        (MemoryDataset([1]), set()),
+        (Plain(), {"Plain"}),
+        (AdapterDataset(filepath="a"), {"AdapterDataset"}),
+        (PartitionedDataset(path="a", dataset={"type": Plain}), {"PartitionedDataset", "Plain"}),
+        (CachedDataset(Plain()), {"CachedDataset", "Plain"}),
+        (CachedDataset(MANY), {"CachedDataset", "PartitionedDataset", "Plain"}),
+    ],
+    ids=["unknown", "in memory", "own", "folder", "of many files", "cached", "cached files"],
+)
+def test_the_code_of_each_class_that_loads_or_saves_counts(tmp_path: Path, dataset: Any, kinds: set[str]) -> None:
+    hooks = ReuseHooks(tmp_path)
+    hooks._saved = Saved(DataCatalog({} if dataset is None else {"a": dataset}))
+    for step in (node(max, "a", "b"), node(max, "b", "a")):
+        assert {place.name for place in hooks._places(step)} == {"max", *kinds}
 
 
 class Own(ParquetDataset):

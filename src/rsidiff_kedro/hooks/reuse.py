@@ -27,7 +27,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
-from rsidiff_kedro.hooks.dataset_options import options_of
+from rsidiff_kedro.hooks.dataset_options import kinds_of, options_of
 from rsidiff_kedro.hooks.earlier import last_versions, makers, text
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
 from rsidiff_kedro.hooks.mixed import Content, check_mixed
@@ -352,10 +352,10 @@ class ReuseHooks:
         return {name: options for name, options in found.items() if options}
 
     def _places(self, node: Node) -> frozenset[Place]:
-        """Return the node's function, and the classes of the datasets that it reads and writes."""
+        """Return the node's function, and the classes of the datasets that it reads and writes, with any within."""
         function: Any = node.func.func if isinstance(node.func, partial) else node.func
         names = [*node.inputs, *node.outputs]
-        kinds = {type(dataset) for name in names if (dataset := self._saved.dataset(name)) is not None}
+        kinds = {kind for name in names for kind in kinds_of(self._saved.catalog.get(name))}
         return frozenset(Place(each.__module__, each.__qualname__) for each in (function, *kinds))
 
     def _sound_record(self, record: Record) -> tuple[Record | None, list[str]]:
