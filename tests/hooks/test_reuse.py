@@ -178,6 +178,13 @@ def test_a_damaged_output_is_made_again(run: Run, tmp_path: Path, caplog) -> Non
     assert "generate: images is damaged: it is not what was saved" in caplog.text
 
 
+def test_kedros_own_runner_makes_again_what_is_damaged(run: Run, tmp_path: Path) -> None:
+    run("1")
+    (tmp_path / "images.json" / "1" / "images.json").write_text('["stranger"]')
+    assert run("2", runner=SequentialRunner()) == STEPS
+    assert "stranger" not in (tmp_path / "page.json" / "2" / "page.json").read_text()
+
+
 def test_a_clock_that_jumps_back_misleads_nobody(run: Run, tmp_path: Path) -> None:
     run("2026-02-02T10.00.00.000Z", seed=1)
     assert run("2026-02-01T09.00.00.000Z", reuse=False, seed=2) == STEPS

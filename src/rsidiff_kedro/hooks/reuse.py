@@ -235,6 +235,7 @@ class ReuseHooks:
             if made is not None:
                 self._adopt(made)
             else:
+                self._saved.pin(node.outputs, self._run_id)  # else Kedro's own runner would find the unsound ones
                 again[node.name] = problems or _reasons(record, earlier.get(node.name, []))
         self._reported, self._foreseen = set(again), len(pipeline.nodes) - len(again) - waiting
         _report(again, waiting)
