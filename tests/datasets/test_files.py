@@ -13,6 +13,7 @@ from kedro.io import AbstractVersionedDataset, DatasetError
 from kedro.io.core import Version
 
 from rsidiff_kedro.datasets import JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
+from rsidiff_kedro.datasets.folder import FolderError
 
 KINDS: dict[type[AbstractVersionedDataset], Any] = {
     ParquetDataset: pd.DataFrame({"a": [1.5]}),
@@ -70,6 +71,13 @@ def test_a_version_is_never_written_over(kind: Callable[..., Any], tmp_path: Pat
                 dataset.save(KINDS[kind])
         else:
             dataset.save(KINDS[kind])
+
+
+@pytest.mark.parametrize("version", [Version(None, "1"), None])
+def test_a_bucket_is_refused(kind: Callable[..., Any], version: Version | None) -> None:
+    said = f"{kind.__name__} keeps a file on a local or mounted disk, but its filepath is s3://bucket/file; give a path"
+    with pytest.raises(FolderError, match=said):
+        kind(filepath="s3://bucket/file", version=version)
 
 
 def test_what_fails_in_the_middle_leaves_no_file(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """A run reads what it made itself, or what a record says is the same."""
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import AbstractVersionedDataset, CachedDataset, DataCatalog, MemoryDataset
 from kedro.io.core import Version
 from kedro.pipeline import Pipeline, node
 from kedro.runner import AbstractRunner, SequentialRunner
@@ -314,14 +316,30 @@ def test_runs_with_the_same_parameters_keep_their_own_records(run: Run, tmp_path
     assert run("3") == []
 
 
+class Beside(AbstractVersionedDataset[Any, Any]):
+    """A dataset of one's own, which adds an ending to its path and cannot tell whether it exists."""
+
+    def load(self) -> Any:
+        return json.loads(Path(f"{self._get_load_path()}.npz").read_text("utf-8"))
+
+    def save(self, data: Any) -> None:
+        path = Path(f"{self._get_save_path()}.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(data), "utf-8")
+
+    def _describe(self) -> dict[str, Any]:
+        return {}
+
+
 @pytest.fixture
 def run_chain(tmp_path: Path) -> Callable[..., list[str]]:
     """`run_chain("1", seed=2)`: runs halve → double → name as run 1; returns the steps that were computed.
 
-    `halve` makes the same of 2 and 3; what it makes is versioned, not versioned, or kept in memory.
+    `halve` makes the same of 2 and 3; what it makes is versioned, not versioned, or saved in the way of `place`, of a
+    path and a version.
     """
 
-    def run(run_id: str, seed: int, versioned: bool = True, in_memory: bool = False) -> list[str]:
+    def run(run_id: str, seed: int, versioned: bool = True, place: Callable[..., Any] | None = None) -> list[str]:
         computed: list[str] = []
 
         def halve(seed: int) -> dict[str, int]:
@@ -344,9 +362,10 @@ def run_chain(tmp_path: Path) -> Callable[..., list[str]]:
             ]
         )
         catalog = DataCatalog({"params:seed": MemoryDataset(seed)})
-        if not in_memory:
-            version = Version(None, run_id) if versioned else None
-            catalog["halved"] = JSONDataset(filepath=str(tmp_path / "halved.json"), version=version)
+        path, version = str(tmp_path / "halved.json"), Version(None, run_id) if versioned else None
+        made = JSONDataset(filepath=path, version=version) if place is None else place(path, version)
+        if made is not None:
+            catalog["halved"] = made
         for each in ("doubled", "named"):
             catalog[each] = JSONDataset(filepath=str(tmp_path / f"{each}.json"), version=Version(None, run_id))
         run_with_records(pipeline, catalog, tmp_path, run_id)
@@ -374,7 +393,22 @@ def test_an_output_that_is_not_versioned_is_never_reused_and_lies_where_it_belon
     assert run_chain("4", seed=4, versioned=False) == ["halve", "double", "name"]
 
 
-def test_an_output_in_memory_is_never_reused_and_stands_for_what_made_it(run_chain: Callable[..., list[str]]) -> None:
-    run_chain("1", seed=2, in_memory=True)
-    assert run_chain("2", seed=2, in_memory=True) == ["halve"]
-    assert run_chain("3", seed=3, in_memory=True) == ["halve", "double"]  # its content has no digest
+@pytest.mark.parametrize("versioned", [True, False])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda path, version: None,
+        lambda path, version: JSONDataset(filepath=f"memory://{path}", version=version),
+        lambda path, version: Beside(filepath=Path(path), version=version),
+        lambda path, version: CachedDataset({"type": JSONDataset, "filepath": path}, version),
+    ],
+    ids=["in memory", "in a bucket", "beside its path", "cached"],
+)
+def test_an_output_without_a_digest_is_never_reused_and_stands_for_what_made_it(
+    run_chain: Callable[..., list[str]], place: Callable[..., Any], versioned: bool
+) -> None:
+    run = partial(run_chain, versioned=versioned, place=place)
+    run("1", seed=2)
+    assert run("2", seed=2) == ["halve"]
+    assert run("3", seed=3) == ["halve", "double"]  # its content is the same, but has no digest
+    assert run("4", seed=4) == ["halve", "double", "name"]

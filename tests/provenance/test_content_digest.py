@@ -61,6 +61,12 @@ def test_a_single_changed_byte_deep_in_a_folder_is_seen(tmp_path: Path) -> None:
     assert content_digest(tmp_path) != before
 
 
+def test_what_is_not_there_has_no_content(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        content_digest(tmp_path / "nowhere")
+    assert content_digest(tmp_path) == "e3b0c44298fc1c14"  # an empty folder is there
+
+
 def test_a_renamed_file_changes_its_folders_digest_and_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     folder, file = content_digest(tmp_path), content_digest(tmp_path / "a")

@@ -1,8 +1,10 @@
 """Store single files with kedro-datasets, each of which appears whole or not at all."""
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from kedro.io.core import Version
 from kedro_datasets.json import JSONDataset as PlainJSONDataset
 from kedro_datasets.pandas import ParquetDataset as PlainParquetDataset
 from kedro_datasets.plotly import JSONDataset as PlainPlotlyDataset
@@ -17,6 +19,10 @@ class WholeFile(LocalVersions):
 
     own_files = ()
     _partial: PurePosixPath | None = None
+
+    def __init__(self, *, filepath: str | os.PathLike[str], version: Version | None = None, **kwargs: Any) -> None:
+        self._local_path(filepath, "a file", version)
+        super().__init__(filepath=filepath, version=version, **kwargs)  # type: ignore[call-arg]
 
     def save(self, data: Any) -> None:
         """Save as the other base class does."""

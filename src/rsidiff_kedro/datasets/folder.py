@@ -25,10 +25,21 @@ class FolderError(DatasetError):
 
 
 class LocalVersions:
-    """Mixin for a dataset on a local disk: find its versions also below a folder whose name holds `[`, `*` or `?`."""
+    """Mixin for a dataset on a local disk: find its versions below a folder whose name holds `[`, `*` or `?`, too."""
 
     own_files: ClassVar[tuple[str, ...]] = ("*",)
     """Patterns of the names of files that a copy without versions has in its folder; other files there are foreign."""
+
+    @classmethod
+    def _local_path(cls, filepath: str | os.PathLike[str], content: str, version: Version | None) -> str:
+        """Return the path of a filepath; raise FolderError if it is no local one."""
+        protocol, path = get_protocol_and_path(filepath, version)
+        if protocol != "file":
+            raise FolderError(
+                f"{cls.__name__} keeps {content} on a local or mounted disk, but its filepath is {filepath}; "
+                "give a path without a protocol"
+            )
+        return path
 
     def _get_versions(self) -> list[str]:
         found = versions_in(Path(self._filepath))  # type: ignore[attr-defined]
@@ -53,13 +64,7 @@ class FolderDataset(LocalVersions, AbstractVersionedDataset[T, T], Generic[T]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        protocol, path = get_protocol_and_path(filepath, version)
-        if protocol != "file":
-            raise FolderError(
-                f"{type(self).__name__} keeps a folder on a local or mounted disk, but its filepath is {filepath}; "
-                "give a path without a protocol"
-            )
-        super().__init__(PurePosixPath(path), version)
+        super().__init__(PurePosixPath(self._local_path(filepath, "a folder", version)), version)
         self.metadata = metadata
 
     @abstractmethod

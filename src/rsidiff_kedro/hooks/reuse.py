@@ -38,12 +38,11 @@ from rsidiff_kedro.hooks.pinned import (
     check_places,
     check_unversioned,
 )
-from rsidiff_kedro.hooks.saved import Saved
+from rsidiff_kedro.hooks.saved import MADE_BY, Saved
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.pipelines.stage import TRAINS
 from rsidiff_kedro.provenance.code_digest import assets_digest, code_digest, library_versions, plugin_digests
-from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
 from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
 from rsidiff_kedro.provenance.syntax import Place
@@ -260,7 +259,7 @@ class ReuseHooks:
         """Raise UnversionedError if another run has written an input since this run saved or found it."""
         for name in node.inputs:
             dataset = self._saved.dataset(name)
-            if dataset is None or dataset._version is not None:
+            if dataset is None or dataset._version is not None or self._content[name][0].startswith(MADE_BY):
                 continue
             if self._saved.found(name)[0] != self._content[name][0]:
                 raise UnversionedError(
@@ -272,8 +271,7 @@ class ReuseHooks:
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Once all outputs of the step are saved, keep its record and drop its unfinished work."""
         record = self._planned[node.name]
-        dataset = self._saved.dataset(dataset_name)
-        digest = content_digest(Path(dataset._get_load_path())) if dataset is not None else f"made by {record.key}"
+        digest = self._saved.content(dataset_name) or f"{MADE_BY}{record.key}"
         record.outputs[dataset_name] = digest
         self._content[dataset_name] = (digest, record.version)
         if all(record.outputs.values()):

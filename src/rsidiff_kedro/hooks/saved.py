@@ -11,6 +11,9 @@ from rsidiff_kedro.datasets.folder import FolderDataset
 from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import Record
 
+MADE_BY = "made by "
+"""Begins what stands for the content of an output that has no digest; the key of its step follows."""
+
 
 class Saved:
     """The datasets of a catalog as a run reads them.
@@ -41,17 +44,26 @@ class Saved:
                 dataset._version = Version(version, self._run_id)
                 dataset._clear_version_cache()
 
+    def content(self, name: str) -> str:
+        """Return the digest of what would be loaded; empty if no file or folder on this machine's disk holds it.
+
+        So it is with a table of a database, with what lies in a bucket, and where a class saves beside its path.
+        """
+        dataset = self.dataset(name)
+        if dataset is None or getattr(dataset, "_protocol", "file") != "file":
+            return ""
+        path = Path(dataset._get_load_path())
+        return content_digest(path) if path.exists() else ""
+
     def found(self, name: str) -> tuple[str, str]:
         """Return the digest and version of what would be loaded."""
-        dataset = self.dataset(name)
-        if dataset is None:
-            return f"unknown, read by {self._run_id}", ""  # a table of a database, say: nothing made of it is reused
-        if not dataset.exists():
-            return "missing", ""
+        dataset, unknown = self.dataset(name), f"unknown, read by {self._run_id}"  # nothing made of it is reused
+        if dataset is None or (dataset._version is not None and not dataset.exists()):
+            return unknown, ""
         version = str(dataset.resolve_load_version() or "")
         if self.is_pruned(name):
             return "pruned", version
-        return content_digest(Path(dataset._get_load_path())), version
+        return self.content(name) or unknown, version
 
     def exists(self, name: str, version: str) -> bool:
         """Tell whether a dataset has a version, in which it is then read unless another one is named."""
@@ -79,6 +91,8 @@ class Saved:
         if self.is_pruned(name):
             return ""
         if (name, made.version) not in self._checked:
-            self._checked[name, made.version] = content_digest(Path(dataset._get_load_path()))
-        same = self._checked[name, made.version] == made.outputs[name]
-        return "" if same else f"{name} is damaged: it is not what was saved"
+            self._checked[name, made.version] = self.content(name)
+        content = self._checked[name, made.version]
+        if not content:
+            return f"{name} has no file at its path on this machine's disk, and is not reused"
+        return "" if content == made.outputs[name] else f"{name} is damaged: it is not what was saved"

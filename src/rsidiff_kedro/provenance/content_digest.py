@@ -1,5 +1,6 @@
 """Digest files and folders: those that a parameter names, and those that a step saved."""
 
+import errno
 import hashlib
 import math
 import os
@@ -103,7 +104,12 @@ def content_digest(path: Path) -> str:
     """Return 16 hex digits of the SHA-256 of every byte of a file, or of a folder's files with their names.
 
     Hidden files and folders in a folder do not count, nor do `PRUNED` and `RUN_FACTS` of an HTML page.
+
+    Raises:
+        FileNotFoundError: nothing lies there, as of data in a bucket, whose path has lost its protocol.
     """
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     digest = hashlib.sha256()
     for entry in _entries(path):
         if entry == path or entry.name != PRUNED:
