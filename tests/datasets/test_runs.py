@@ -1,8 +1,9 @@
 """Runs are found on disk with what they made and what they reused."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from kedro.io.core import Version
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.datasets import AdapterDataset
-from rsidiff_kedro.datasets.runs import RunError, Runs, catalog_config
+from rsidiff_kedro.datasets.runs import Run, RunError, Runs, catalog_config
+from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.provenance.retention import RECORDS
 
@@ -26,13 +28,18 @@ CONFIG = {
 
 
 def make(
-    data: Path, version: str, outputs: list[str], origins: Mapping[str, str] | None = None, rounds: int = 0
+    data: Path,
+    version: str,
+    outputs: list[str],
+    origins: Mapping[str, str] | None = None,
+    rounds: int = 0,
+    content: str = "d",
 ) -> None:
     """Record a step for each output; each but the first reads the one before, and all the first what `origins` say."""
     inputs = dict(origins or {})
     for name in outputs:
         step = Record(
-            step=f"make {name}", version=version, outputs={name: "d"}, code="c", assets="a", libraries={},
+            step=f"make {name}", version=version, outputs={name: content}, code="c", assets="a", libraries={},
             parameters={"finetune": {"steps": rounds}}, inputs=dict.fromkeys(inputs, "d"), origins=inputs,
         )  # fmt: skip
         Records(data / RECORDS).write(step)
@@ -231,8 +238,49 @@ def test_an_entry_of_the_catalog_without_type_or_path_is_named(tmp_path: Path, e
         catalog_config(tmp_path, {"catalog": {"notes": entry}})
 
 
+@pytest.mark.parametrize("read", [Run.load, Run.path])
+def test_what_has_no_versions_is_only_of_runs_that_saved_what_lies_there(
+    tmp_path: Path, read: Callable[[Run, str], Any]
+) -> None:
+    name, place = "rsi.round_1.metrics", tmp_path / "round_1" / "metrics.json"
+    place.parent.mkdir()
+    for version in (OLD, NEW):
+        place.write_text(json.dumps({"run": version}))
+        make(tmp_path, version, ROUND)
+        make(tmp_path, version, [name], {ROUND[1]: version}, content=content_digest(place))
+    config = {"type": "rsidiff_kedro.datasets.JSONDataset", "filepath": str(place), "versioned": False}
+    found = Runs(tmp_path, {name: config})
+    expected = {"run": NEW} if read is Run.load else place
+    assert read(found.find(NEW), name) == expected
+    with pytest.raises(RunError, match=rf"{name} has no versions in .* does not hold what the run {OLD} saved there"):
+        read(found.find(OLD), name)
+    place.write_text(json.dumps({"run": OLD}))
+    assert read(found.find(OLD), name)
+    place.unlink()
+    for version in (OLD, NEW):
+        with pytest.raises(RunError, match=f"does not hold what the run {version} saved"):
+            read(found.find(version), name)
+
+
+@pytest.mark.parametrize("entry", ["rsi.round_{n}.metrics", "rsi.round_1.metrics"])
+def test_no_other_entry_takes_a_name_of_a_dataset_of_another_package(data: Path, entry: str) -> None:
+    own = {"{method}.round_{n}.metrics": CONFIG["rsi.round_{n}.metrics"]}
+    foreign = {"type": "not_installed.Dataset", "filepath": "elsewhere", "credentials": "nobody's"}
+    assert Runs(data, catalog_config(data, {"catalog": own})).newest().load("rsi.round_1.metrics")
+    run = Runs(data, catalog_config(data, {"catalog": own | {entry: foreign}})).newest()
+    with pytest.raises(RunError, match=r"gives rsi.round_1.metrics no type of rsidiff_kedro.datasets"):
+        run.load("rsi.round_1.metrics")
+
+
+@pytest.mark.parametrize(("given", "meant"), [("a", "{root}/a"), ("file:///b", "/b"), ("s3://c/d", "s3://c/d")])
+def test_the_places_of_datasets_are_absolute(tmp_path: Path, given: str, meant: str) -> None:
+    entry = {"type": "rsidiff_kedro.datasets.JSONDataset", "filepath": given}
+    found = catalog_config(tmp_path, {"catalog": {"notes": entry}})
+    assert found == {"notes": entry | {"filepath": meant.format(root=tmp_path)}}
+
+
 def test_a_dataset_of_another_package_is_named(data: Path) -> None:
-    with pytest.raises(RunError, match=r"gives rsi.round_0.metrics a type of another package, which this command"):
+    with pytest.raises(RunError, match=r"gives rsi.round_0.metrics no type of rsidiff_kedro.datasets"):
         Runs(data, {}).newest().load("rsi.round_0.metrics")
 
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from time_machine import travel
 from rsidiff_kedro.core.votes import Votes, VotesError, newest_votes, read_votes
 from rsidiff_kedro.datasets import VotesDataset
 from rsidiff_kedro.datasets.folder import FolderError
+from rsidiff_kedro.datasets.votes import votes_dataset
 
 GiveVotes = Callable[..., Votes]
 
@@ -79,3 +81,12 @@ def test_a_version_that_would_not_be_the_newest_does_not_begin(give_votes: GiveV
         dataset.new_version()
     with travel("2026-06-02T12:00:00Z", tick=False):
         assert dataset.new_version() == place / "2026-06-02T12.00.00.000Z" / "votes"
+
+
+@pytest.mark.parametrize("change", [{"versioned": False}, {"type": "rsidiff_kedro.datasets.JSONDataset"}])
+def test_votes_are_of_their_class_and_have_versions(tmp_path: Path, change: dict[str, Any]) -> None:
+    entry = {"type": "rsidiff_kedro.datasets.VotesDataset", "filepath": str(tmp_path), "versioned": True}
+    assert isinstance(votes_dataset({"votes": entry}), VotesDataset)
+    for config in ({"votes": entry | change}, {}):
+        with pytest.raises(VotesError, match=r"is no rsidiff_kedro.datasets.VotesDataset with `versioned: true`"):
+            votes_dataset(config)

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kedro.io import DataCatalog
+from kedro.io.core import Version
 
 from rsidiff_kedro.cli.project import open_project
+from rsidiff_kedro.datasets import AdapterDataset
+from rsidiff_kedro.execution.run_facts import RunFacts
 from rsidiff_kedro.hooks import report_facts
+from rsidiff_kedro.hooks.report_facts import RunFactsHooks
 from rsidiff_kedro.hooks.session import RsiSession
 from rsidiff_kedro.provenance.records import Record
+
+OLD = "2026-01-01T00.00.00.000Z"
 
 
 def test_a_run_that_removes_a_floor_that_dropped_nothing_has_no_step_or_parameter_of_the_run_before(
@@ -40,6 +47,20 @@ def test_a_run_that_removes_a_floor_that_dropped_nothing_has_no_step_or_paramete
     before, after = open_project("test", {})[1].finished()[-2:]
     assert before.selecting() == {"proxy": "with weight 1", "oracle": "by a floor"}
     assert after.selecting() == {"proxy": "with weight 1"}
+
+
+@pytest.mark.parametrize(
+    ("version", "folder"), [(Version(None, "2"), f"/a/adapter/{OLD}/adapter"), (None, "/a/adapter")]
+)
+def test_the_adapter_in_use_lies_where_it_was_saved(version: Version | None, folder: str) -> None:
+    name = "rsi.round_1.adapter"
+    made = Record(
+        step="gate", version=OLD, outputs={name: "d"}, code="c", assets="a", libraries={}, parameters={}, inputs={},
+        origins={},
+    )  # fmt: skip
+    catalog = DataCatalog({name: AdapterDataset(filepath="/a/adapter", version=version)})
+    facts = RunFacts(adapters=RunFactsHooks()._adapters([made], catalog))
+    assert (facts.adapters, facts.adapter_places) == ({1: folder}, {1: "/a/adapter"})
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetNotFoundError
+from kedro.io.core import get_protocol_and_path
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.datasets.adapter_folder import AdapterDataset
 from rsidiff_kedro.method.selecting import selecting_of
+from rsidiff_kedro.provenance.content_digest import content_digest
 from rsidiff_kedro.provenance.records import Record, Records, chain, flat
 from rsidiff_kedro.provenance.retention import RECORDS
 from rsidiff_kedro.reporting.values import Metrics, accepted_round
@@ -27,18 +29,24 @@ _MODELS = "rewards"
 """The section of the parameters that says where preference models are."""
 _OWN = "rsidiff_kedro."
 """Begins the types of this package's datasets."""
+_FOREIGN = {"type": "kedro.io.MemoryDataset"}
+"""Stands for a dataset of another package, which may not be installed, so that no other entry takes its names."""
 
 
 def catalog_config(root: Path, loader: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the catalog's datasets of this package with absolute paths, from a project's configuration.
+    """Return the catalog of a project's configuration: datasets of this package with absolute paths, others in memory.
 
     Raises:
         InputError: an entry of the catalog lacks its type or its path.
     """
-    own = {name: each for name, each in loader["catalog"].items() if _text(name, each, "type").startswith(_OWN)}
-    for name, each in own.items():
-        _text(name, each, "filepath")
-    return {name: each | {"filepath": (root / each["filepath"]).as_posix()} for name, each in own.items()}
+    found: dict[str, Any] = {}
+    for name, each in loader["catalog"].items():
+        if not _text(name, each, "type").startswith(_OWN):
+            found[name] = _FOREIGN
+            continue
+        protocol, path = get_protocol_and_path(_text(name, each, "filepath"))
+        found[name] = each | ({"filepath": (root / path).as_posix()} if protocol == "file" else {})
+    return found
 
 
 def _text(name: str, entry: Any, key: str) -> str:
@@ -67,7 +75,7 @@ class Run:
         finished: whether it has a report.
         versions: the version of each dataset.
         records: of all steps that led to it, its own last steps first.
-        config: the catalog's, with absolute paths.
+        config: of the catalog, see `catalog_config`.
     """
 
     version: str
@@ -82,26 +90,40 @@ class Run:
         return max(int(match[1]) for match in map(ADAPTER.fullmatch, self.versions) if match is not None)
 
     def load(self, name: str) -> Any:
-        """Load a dataset; raise RunError if the run has none of that name."""
-        if name not in self.versions:
-            raise RunError(f"the run {self.version} made no {name}; let it come to its end, or name another run")
+        """Load a dataset; raise RunError if the run has none of that name, or no longer has it."""
         return self._dataset(name).load()
 
     def path(self, name: str) -> Path:
-        """Return the file or folder of a dataset."""
+        """Return the file or folder of a dataset; raise RunError if the run has none of that name, or no longer."""
         return Path(self._dataset(name)._get_load_path())
 
     def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any]:
+        if name not in self.versions:
+            raise RunError(f"the run {self.version} made no {name}; let it come to its end, or name another run")
         config = {each: dict(value) for each, value in self.config.items()}
         try:
             found = DataCatalog.from_config(config, load_versions={name: self.versions[name]}).get(name)
         except DatasetNotFoundError:
+            found = None
+        if not isinstance(found, AbstractVersionedDataset):
             raise RunError(
-                f"the catalog gives {name} a type of another package, which this command does not read; give it a type "
-                f"of {_OWN}datasets in catalog.yml"
-            ) from None
-        assert isinstance(found, AbstractVersionedDataset)
+                f"the catalog gives {name} no type of {_OWN}datasets, and this command reads no other; give it one in "
+                "catalog.yml"
+            )
+        if found._version is None:
+            self._check_own(name, Path(found._filepath))
         return found
+
+    def _check_own(self, name: str, place: Path) -> None:
+        """Raise RunError unless what lies at the place of a dataset without versions is what a record says."""
+        version = self.versions[name]
+        digests = [each.outputs[name] for each in self.records if each.version == version and name in each.outputs]
+        if not place.exists() or content_digest(place) not in digests:
+            raise RunError(
+                f"{name} has no versions in catalog.yml, and {place} does not hold what the run {self.version} saved "
+                "there, as after another run; name the last run that saved it, or set `versioned: true` for it and "
+                "run again"
+            )
 
     def metrics(self) -> list[Metrics]:
         """Return the metrics of all rounds, the base first."""
@@ -196,7 +218,7 @@ class Runs:
 
     Args:
         data: the folder.
-        config: the catalog's, with absolute paths, without datasets of other packages.
+        config: of the catalog, see `catalog_config`.
     """
 
     def __init__(self, data: Path, config: Mapping[str, Mapping[str, Any]]) -> None:

@@ -65,9 +65,12 @@ def votes_dataset(config: Mapping[str, Any]) -> VotesDataset:
     """Return the dataset of votes of a project's catalog; see `catalog_config`.
 
     Raises:
-        VotesError: it is of another type.
+        VotesError: it is of another type, or has no versions.
     """
     found = DataCatalog.from_config({NAME: dict(config[NAME])}).get(NAME) if NAME in config else None
-    if not isinstance(found, VotesDataset):
-        raise VotesError(f"the catalog's {NAME} is no rsidiff_kedro.datasets.VotesDataset; correct it in catalog.yml")
+    if not isinstance(found, VotesDataset) or found._version is None:
+        raise VotesError(
+            f"the catalog's {NAME} is no rsidiff_kedro.datasets.VotesDataset with `versioned: true`; correct it in "
+            "catalog.yml"
+        )
     return found

@@ -6,7 +6,10 @@ None of it is an input of a step: a run's id or the time that a stage took chang
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from rsidiff_kedro.core.files import VERSION
 
 
 class Change(NamedTuple):
@@ -37,6 +40,15 @@ class RunFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     adapters: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def adapter_places(self) -> dict[int, str]:
+        """Return the folder of each adapter, or of its versions, which differ between runs that make the same."""
+        return {number: _without_version(Path(folder)).as_posix() for number, folder in self.adapters.items()}
+
+
+def _without_version(folder: Path) -> Path:
+    return folder.parents[1] if VERSION.fullmatch(folder.parent.name) else folder
 
 
 _current: ContextVar[RunFacts | None] = ContextVar("run_facts", default=None)

@@ -81,7 +81,8 @@ class RunFactsHooks:
             for name in record.outputs:
                 match, dataset = ADAPTER.fullmatch(name), catalog.get(name)
                 if match is not None and isinstance(dataset, AbstractVersionedDataset):
-                    folder = Path(dataset._get_versioned_path(record.version))
+                    versioned = dataset._version is not None
+                    folder = Path(dataset._get_versioned_path(record.version) if versioned else dataset._filepath)
                     inside = folder.is_relative_to(self._root)
                     folders[int(match[1])] = str(folder.relative_to(self._root) if inside else folder)
         return folders

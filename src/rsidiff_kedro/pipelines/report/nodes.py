@@ -1,7 +1,6 @@
 """Node functions of the report."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -72,12 +71,10 @@ def summarize(
     """Say what improved from the base to the last round, with intervals, and log it."""
     selecting = selecting_rewards(selects, selection_rewards, floors, early_dropping)
     lines = category_text(by_category, selecting)
-    adapters = run_facts().adapters
-    # Versions differ between runs that make the same, so the summary names the folder that holds them.
-    folders = {number: Path(folder).parents[1].as_posix() for number, folder in adapters.items()}
-    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selecting, folders)
+    facts = run_facts()
+    summary = summary_text(metrics, base_scores, last_scores, n_resamples, seed, lines, selecting, facts.adapter_places)
     logger.info("%s", summary)
-    used = adapters.get(accepted_round(metrics))
+    used = facts.adapters.get(accepted_round(metrics))
     if used is not None:
         logger.info("Adapter in use: %s", used)
     return summary
