@@ -267,6 +267,111 @@ def test_without_the_hub_a_revision_is_the_commit_that_was_read_with_it(hub, mon
         )
 
 
+DESCRIBED = (
+    "---\nconfigs:\n- config_name: en\n  default: true\n  data_files: en/train.{0}\n"
+    "- config_name: fr\n  data_files: fr/train.{0}\n---\n"
+)
+
+
+def fill(hub, suffix):
+    """Give a hub either three tables, or two configurations; return the prompts."""
+    files = hub.commits[COMMIT]
+    files[".gitattributes"] = files["LICENSE"] = b"of no data"
+    if suffix == "csv":
+        files |= {f"{name}.csv": f"text\n{name} 1\n{name} 2\n".encode() for name in "abc"}
+        return [f"{name} {number}" for name in "abc" for number in (1, 2)]
+    for name, text in (("en", "a red fox"), ("fr", "un renard roux")):
+        files[f"{name}/train.{suffix}"] = parquet(text) if suffix == "parquet" else f"{text}\n".encode()
+    files["README.md"] = DESCRIBED.format(suffix).encode()
+    return ["a red fox"]
+
+
+def download(*names):
+    for name in names:
+        huggingface_hub.hf_hub_download("owner/name", name, repo_type="dataset", revision=COMMIT)
+
+
+def snapshot(*patterns):
+    chosen = list(patterns) or None
+    huggingface_hub.snapshot_download("owner/name", repo_type="dataset", revision=COMMIT, allow_patterns=chosen)
+
+
+def read(**more):
+    return HubSource(dataset="owner/name", revision=COMMIT, **more).collect(0)["text"].tolist()
+
+
+UNKNOWN, LACKING = "does not say whether these are all", "were not downloaded"
+PARTS = {
+    "the first rows": ("csv", lambda: read(limit=2), LACKING, "b.csv, c.csv"),
+    "the first file": ("csv", lambda: snapshot("a.csv"), LACKING, "b.csv, c.csv"),
+    "another file": ("csv", lambda: download("b.csv"), UNKNOWN, "b.csv"),
+    "all but one": ("csv", lambda: snapshot("[ac].csv"), LACKING, "b.csv"),
+    "another configuration": ("txt", lambda: download("fr/train.txt"), UNKNOWN, "fr/train.txt"),
+    "another one of a list": ("txt", lambda: snapshot("fr/*"), LACKING, "README.md"),
+    "another one described": ("txt", lambda: snapshot("fr/*", "README.md"), LACKING, "en/train.txt"),
+    "the description": ("parquet", lambda: snapshot("README.md"), LACKING, "en/train.parquet"),
+    "one by its name": ("parquet", lambda: read(config_name="fr"), LACKING, "en/train.parquet"),
+    "rows that are not kept": ("parquet", lambda: read(limit=1), UNKNOWN, "README.md"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_without_the_hub_a_part_of_a_data_set_is_not_read_as_the_whole(hub, monkeypatch, part):
+    suffix, load, said, named = PARTS[part]
+    fill(hub, suffix)
+    load()
+    go_offline(monkeypatch)
+    message = refused(dataset="owner/name", revision=COMMIT)
+    assert said in message and f"({named})" in message
+    assert f"`hf download owner/name --repo-type dataset --revision {COMMIT}`" in message
+
+
+@pytest.mark.parametrize("load", [snapshot, read])
+@pytest.mark.parametrize("suffix", ["csv", "txt", "parquet"])
+def test_without_the_hub_a_whole_data_set_is_read_as_with_it(hub, monkeypatch, suffix, load):
+    texts = fill(hub, suffix)
+    load()
+    go_offline(monkeypatch)
+    assert read() == texts and read(limit=1) == texts[:1]
+
+
+def test_without_the_hub_the_rows_of_the_files_that_are_there_can_be_read(hub, monkeypatch):
+    texts = fill(hub, "csv")
+    assert read(limit=2) == texts[:2]
+    go_offline(monkeypatch)
+    assert read(limit=2) == texts[:2]
+    assert LACKING in refused(dataset="owner/name", revision=COMMIT, limit=4)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "txt", "parquet"])
+def test_what_another_program_has_prepared_is_not_read(hub, monkeypatch, tmp_path, suffix):
+    """It may be another configuration, or read by another reader."""
+    import datasets
+
+    texts = fill(hub, suffix)
+    if suffix == "csv":
+        hub.commits[COMMIT]["a.csv"] = b'text\n"NA"\na 2\n'
+        texts[0] = "NA"
+    assert read() == texts
+    chosen = None if suffix == "csv" else "fr"
+    prepared = datasets.load_dataset("owner/name", chosen, revision=COMMIT, cache_dir=str(tmp_path / "prepared"))
+    assert prepared["train"]["text"][0] != texts[0]
+    go_offline(monkeypatch)
+    assert read() == texts
+
+
+def test_a_hub_that_fails_is_not_replaced_by_what_was_prepared(hub, monkeypatch, tmp_path):
+    import datasets
+
+    texts = fill(hub, "csv")
+    assert read() == texts
+    datasets.load_dataset("owner/name", revision=COMMIT, cache_dir=str(tmp_path / "prepared"))
+    hub.commits.clear()
+    assert "the hub did not return its files; try again" in refused(dataset="owner/name", revision=COMMIT)
+    go_offline(monkeypatch)
+    assert read() == texts
+
+
 def test_numbers_of_classes_in_json_are_read_by_their_names(folder):
     """The first class too, whose number counts as false."""
     (folder / "train.txt").unlink()

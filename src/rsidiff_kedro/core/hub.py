@@ -1,5 +1,6 @@
 """Use the Hugging Face hub: find the commit that a branch or tag means now, download, and upload a folder."""
 
+import glob
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -7,8 +8,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, hf_hub_download, is_offline_mode, snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_cached_repo_tree,
+    hf_hub_download,
+    is_offline_mode,
+    snapshot_download,
+)
+from huggingface_hub.errors import CachedRepoTreeNotFoundError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import get_session, validate_repo_id
 
@@ -184,6 +192,37 @@ def hub_folder(
     """Return the local folder of a repository's files that match patterns, at its commit; see `downloaded`."""
     load = partial(snapshot_download, allow_patterns=patterns, repo_type=kind)
     return str(downloaded(load, repository, revision, kind))
+
+
+def keep_names(repository: str, name: str, revision: str | None = None, kind: str = "model") -> None:
+    """Download a file, and write the names of all files of its commit into the hub's cache, for `kept_files`."""
+    hub_folder(repository, revision, [glob.escape(name)], kind)
+
+
+def kept_files(
+    repository: str, revision: str | None = None, kind: str = "model"
+) -> tuple[Path, tuple[str, ...] | None]:
+    """Return, without the hub, the folder of a commit's files in its cache, and the names of all that the commit has.
+
+    The folder may lack any of these files. The names are None if the cache does not know them; it does where
+    `keep_names` or the hub's client has downloaded a whole repository.
+
+    Raises:
+        OSError: the cache has no file of the commit.
+    """
+
+    def find(repository: str, revision: str | None, local_files_only: bool) -> Path:
+        folder = _folder(repository, kind) / "snapshots" / (revision or _MAIN)
+        if not folder.is_dir():
+            raise LocalEntryNotFoundError(f"Couldn't reach {repository!r}, of which the hub's cache has no file")
+        return folder
+
+    folder = downloaded(find, repository, revision, kind)
+    try:
+        listed = get_cached_repo_tree(repository, repo_type=kind, revision=folder.name)
+    except CachedRepoTreeNotFoundError:
+        return folder, None
+    return folder, tuple(each.path for each in listed)
 
 
 def downloaded(load: Callable[..., Any], repository: str, revision: str | None = None, kind: str = "model") -> Any:

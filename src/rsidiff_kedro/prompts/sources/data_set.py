@@ -14,19 +14,20 @@ import yaml
 from huggingface_hub import DatasetCard, is_offline_mode
 
 import datasets
-from rsidiff_kedro.core.hub import NotKeptError, hub_file, hub_folder
+from rsidiff_kedro.core.hub import hub_file, keep_names
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_classes, read_rows
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
+from rsidiff_kedro.prompts.sources.kept_data_set import Kept, kept_builder, kept_data_set
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
 from rsidiff_kedro.provenance.content_digest import fingerprint
 
 logger = logging.getLogger(__name__)
 
-SELF_CONTAINED = frozenset({"arrow", "cache", "csv", "json", "parquet", "text", "xml", "webdataset"}) | {
+SELF_CONTAINED = frozenset({"arrow", "csv", "json", "parquet", "text", "xml", "webdataset"}) | {
     f"{kind}folder" for kind in ("audio", "image", "video")
 }
 """Readers of `datasets` whose files hold their rows themselves; those of others, such as HDF5, can name other files."""
@@ -66,49 +67,53 @@ def open_data_set(
         PromptSourceError: it names a file elsewhere, is of a kind that could, or its files cannot be read.
         OSError, ValueError, RuntimeError: `datasets` or the hub's client cannot read it.
     """
+    kept = None if is_folder or not is_offline_mode() else kept_data_set(name, revision)
+    if kept is not None:
+        name, is_folder = str(kept.folder), True
     if is_folder:
         for layout in LAYOUTS:
             _check_layout(Path(name), layout)
-    try:
-        builder = _builder(name, is_folder, config_name, revision)
-    except (OSError, datasets.exceptions.DatasetsError):
-        kept = None if is_folder else _kept_folder(name, revision)
-        if kept is None:
-            raise
-        return open_data_set(str(kept), wanted, True, config_name, split, None, limit)
+    builder = kept_builder(kept, config_name) if kept else _builder(name, is_folder, config_name, revision)
     kinds = {each.__module__.rpartition(".")[2] for each in type(builder).__mro__}
     if not kinds & SELF_CONTAINED:
         raise PromptSourceError(
             f"{name}: a data set of a kind whose files can name other files ({type(builder).__name__}); save it as "
             "Parquet, JSON, CSV or text"
         )
-    named = _named_files(builder, name, is_folder)
+    named = _named_files(builder, name, is_folder, kept)
     tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
     if is_folder:
         _tell_unread(Path(name), named)
     files = _tables(builder, kinds, split, wanted, name)
+    if not is_folder and (files or limit is None):  # what is streamed is not kept
+        _keep(name, revision, files or named, named if files and limit is None else [])
     if files:
-        if limit is None and not is_folder:  # all splits, so that the hub's cache has what its description names
-            for path in named:
-                _local(path, name, is_folder)
-        rows = _read_tables([(path, name, is_folder) for path in files], builder, wanted, limit)
+        if limit is None and kept is not None:
+            kept.check(files)
+        rows = _read_tables([(path, name, is_folder) for path in files], builder, wanted, limit, kept)
         if limit is None and "text" not in kinds:
             _tell_lost(rows, builder, split, name)
         return rows
-    if limit is not None and not is_offline_mode():  # offline nothing can be streamed, but the cache may have it all
+    if kept is not None:
+        kept.check(path for paths in builder.config.data_files.values() for path in paths)
+        builder = _builder(name, is_folder, config_name, None)
+    if limit is not None and not is_offline_mode():  # offline nothing can be streamed
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
 
 
-def _named_files(builder: Any, name: str, is_folder: bool) -> list[str]:
+def _named_files(builder: Any, name: str, is_folder: bool, kept: Kept | None) -> list[str]:
     """Return the paths of a data set's files, after a check that each lies in it and is no pointer of git-lfs.
+
+    Files that the hub's cache lacks are left out.
 
     Raises:
         PromptSourceError: one does not.
     """
     named = [path for paths in (builder.config.data_files or {}).values() for path in paths]
+    named = [path for path in named if kept is None or kept.is_there(path)]
     for path in named:
         if not _belongs(path, name, is_folder):
             raise PromptSourceError(
@@ -124,15 +129,12 @@ def _builder(name: str, is_folder: bool, config_name: str | None, revision: str 
     """Return the reader that `datasets` chooses.
 
     Raises:
-        FileNotFoundError: it would read another commit than is asked for, as without the hub, where `datasets` takes
-            what it has read last.
+        ConnectionError: the hub has failed, so that `datasets` would read what it has once prepared, which may be
+            another configuration, or read in another way.
     """
     builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache(name, is_folder))
-    prepared = getattr(builder, "hash", None)
-    if not is_folder and type(builder).__module__.endswith(".cache.cache") and prepared != revision:
-        raise FileNotFoundError(
-            f"without the hub there is only the commit {prepared} of it, which was read before, and not {revision}"
-        )
+    if type(builder).__module__.endswith(".cache.cache"):
+        raise ConnectionError("the hub did not return its files; try again, or set HF_HUB_OFFLINE=1 to use its cache")
     return builder
 
 
@@ -172,22 +174,6 @@ def _tell_lost(rows: pd.DataFrame, builder: Any, split: str, name: str) -> None:
                 "again, or correct its description"
             )
         )
-
-
-def _kept_folder(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a repository's files in the hub's cache, without a network; None if it has none.
-
-    Raises:
-        NotKeptError: it has those of other commits.
-    """
-    if not is_offline_mode():
-        return None
-    try:
-        return Path(hub_folder(name, revision, kind="dataset"))
-    except NotKeptError:
-        raise
-    except (OSError, ValueError):
-        return None
 
 
 def _changed(config: Any) -> list[str]:
@@ -232,17 +218,37 @@ def _local(path: str, name: str, is_folder: bool) -> Path:
     """Return the place of a data file; one of the hub is downloaded."""
     if is_folder:
         return Path(path)
+    revision, inside = _inside(path, name)
+    return Path(hub_file(name, inside, revision, "dataset"))
+
+
+def _keep(name: str, revision: str | None, read: Sequence[str], more: Sequence[str]) -> None:
+    """Download the first file that is read, and more, so that the hub's cache has them and the names of all files.
+
+    Args:
+        more: files of all splits, so that the cache has what the description names.
+    """
+    for path in read[:1]:
+        keep_names(name, _inside(path, name)[1], revision, "dataset")
+    for path in more:
+        _local(path, name, is_folder=False)
+
+
+def _inside(path: str, name: str) -> tuple[str | None, str]:
+    """Return the revision of a data file of the hub, and its name in the repository."""
     rest = path.removeprefix(f"hf://datasets/{name}")
     revision, _, inside = rest[1:].partition("/") if rest.startswith("@") else ("", "", rest[1:])
-    return Path(hub_file(name, inside, unquote(revision) or None, "dataset"))
+    return unquote(revision) or None, inside
 
 
 def _read_tables(
-    files: list[tuple[str, str, bool]], builder: Any, wanted: Sequence[str], limit: int | None
+    files: list[tuple[str, str, bool]], builder: Any, wanted: Sequence[str], limit: int | None, kept: Kept | None
 ) -> pd.DataFrame:
     """Read files with the reader of `kind: file`, which changes no field, and name the classes that are declared."""
     declared, tables = builder.info.features or {}, list[pd.DataFrame]()
     for file in files:
+        if kept is not None:
+            kept.check([file[0]])
         path = _local(*file)
         if isinstance(getattr(builder.config, "sep", None), str) and path.suffix.lower() not in SEPARATORS:
             raise PromptSourceError(
