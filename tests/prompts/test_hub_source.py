@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,7 @@ def test_csv_of_a_folder_is_read_as_a_file_of_prompts_is(folder, caplog, case, l
 GUESSED = {
     "a.csv": 'text,kind\na fox,NA\n007,null\n"a hare, asleep",1.50\n',
     "a.jsonl": '{"text": "a fox", "kind": "2020-01-01"}\n{"text": "2021-02-03", "kind": "2020-01-02"}\n',
+    "a.ndjson": '{"text": "a fox", "kind": "2020-01-01"}\n{"text": "2021-02-03", "kind": "2020-01-02"}\n',
     "a.json": '{"text": "a fox", "kind": "2020-01-01"}\n{"text": "1.50", "kind": null}\n',
     "b.json": '[{"text": "a fox", "kind": 7}, {"text": "NaN", "kind": "x"}]',
     "a.txt": "a fox\u2028and a hare\nan owl\x0c\n007\n",
@@ -171,6 +173,67 @@ def test_no_type_is_guessed_and_no_text_is_changed(folder, name, limit):
     assert found[["text", "category"]].equals(
         same.assign(category="" if kind is None else same["category"])[["text", "category"]]
     )
+
+
+def media_folder(folder, table, name="metadata.csv"):
+    """Write a folder of images and a table, with a column that `datasets` makes of folders where there is none."""
+    folder.mkdir(exist_ok=True)
+    (folder / "train.txt").unlink(missing_ok=True)
+    for image in "abc":
+        Image.new("RGB", (8, 8)).save(folder / f"{image}.png")
+    (folder / name).write_text("file_name,text,label\n" + table, encoding="utf-8")
+
+
+MARKS = 'a.png,"a shop that says open,sign\na.png,a poster with "hello",sign\n'
+MEDIA_OPTIONS = {
+    "none": "",
+    "drop_labels: true": "",
+    "drop_metadata: false": "",
+    "decode_num_threads: 2": "",
+    "metadata_filenames: [captions.csv]": "captions.csv",
+}
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+@pytest.mark.parametrize("category", [None, "label"])
+@pytest.mark.parametrize("option", MEDIA_OPTIONS)
+def test_a_table_of_media_is_read_as_a_file_of_prompts_is(folder, option, category, limit):
+    name = MEDIA_OPTIONS[option] or "metadata.csv"
+    if option != "none":
+        described = f"configs:\n- config_name: default\n  data_files: '*'\n  {option}\n"
+        (folder / "README.md").write_text(f"---\n{described}---\n")
+    media_folder(folder, "a.png,null,NA\na.png,1.50,007\n", name)
+    found = HubSource(dataset=str(folder), category_column=category, limit=limit).collect(0)
+    assert found["text"].tolist() == ["null", "1.50"]
+    assert found["category"].tolist() == (["NA", "007"] if category else ["", ""])
+    media_folder(folder, MARKS, name)
+    assert "the row that begins in line 2" in refused(dataset=str(folder), category_column=category, limit=limit)
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+def test_a_table_of_media_has_the_splits_that_it_has(folder, limit):
+    media_folder(folder, MARKS)
+    assert "no split 'train[:100]'; there are train" in refused(dataset=str(folder), split="train[:100]", limit=limit)
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_table_of_media_in_an_archive_is_refused(folder, tmp_path, beside, limit):
+    media_folder(tmp_path / "packed", MARKS)
+    (folder / "train.txt").unlink()
+    if beside:
+        media_folder(folder, "a.png,a fox,animal\n")
+    packed = folder / "images.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(tmp_path / "packed" / "a.png", "a.png")
+        archive.write(tmp_path / "packed" / "metadata.csv", "in/metadata.csv")
+    assert "images.zip: its table 'in/metadata.csv' lies in an archive" in refused(dataset=str(folder), limit=limit)
+    if beside:  # images alone may be packed
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(tmp_path / "packed" / "a.png", "a.png")
+        assert HubSource(dataset=str(folder), limit=limit).collect(0)["text"].tolist() == ["a fox"]
+    packed.write_bytes(packed.read_bytes()[:-30])
+    assert str(folder) in refused(dataset=str(folder), limit=limit)
 
 
 @pytest.mark.parametrize("described", [True, False])

@@ -34,7 +34,7 @@ __all__ = [
     "text_columns",
 ]
 
-SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
+SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _parse(text: str, suffix: str, wanted: Sequence[str], separator: str | None)
         return _only_column(_lines(text), wanted)
     if suffix == ".json":
         return _parse_json(text, wanted)
-    if suffix == ".jsonl":
+    if suffix in (".jsonl", ".ndjson"):
         return _parse_json_lines(_lines(text), wanted)
     return _parse_separated(text, suffix, wanted, separator or SEPARATORS[suffix])
 

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,12 @@ OPTIONS = frozenset({"name", "version", "data_dir", "data_files", "description",
 """Options of a data set of CSV files that leave its rows as they are."""
 LOSING = ("filters", "on_bad_files", "encoding_errors")
 """Options of other kinds that leave out rows or characters."""
-TEXTS = {"json": (".json", ".jsonl"), "text": (".txt",)}
+TEXTS = {"json": (".json", ".jsonl", ".ndjson"), "text": (".txt",)}
 """Suffixes of files, besides CSV, that are read as any other file of prompts."""
 METADATA = ("metadata.csv", "metadata.jsonl")
-"""Tables of a folder of media, which `datasets` reads by guessing types."""
-MADE_OF_PATHS = {"image", "audio", "video", "label"}
-"""Columns that `datasets` makes of such a folder's files."""
+"""Names of the tables of a folder of media, if its description gives no others."""
+GUESSED = (".csv", ".jsonl")
+"""Suffixes of such tables that `datasets` reads by guessing types."""
 
 
 def open_data_set(
@@ -86,6 +87,8 @@ def open_data_set(
     if is_folder:
         _tell_unread(Path(name), named)
     files = _tables(builder, kinds, split, wanted, name)
+    if _has_metadata(builder, kinds) and (is_folder or limit is None or not files):
+        _check_archives(builder, builder.config.data_files.get(split, named), name, is_folder, kept)
     if not is_folder and (files or limit is None):  # what is streamed is not kept
         _keep(name, revision, files or named, named if files and limit is None else [])
     if files:
@@ -131,8 +134,12 @@ def _builder(name: str, is_folder: bool, config_name: str | None, revision: str 
     Raises:
         ConnectionError: the hub has failed, so that `datasets` would read what it has once prepared, which may be
             another configuration, or read in another way.
+        OSError, ValueError, RuntimeError: it cannot be read.
     """
-    builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache(name, is_folder))
+    try:
+        builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache(name, is_folder))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"an archive is no valid .zip file: {error}") from error
     if type(builder).__module__.endswith(".cache.cache"):
         raise ConnectionError("the hub did not return its files; try again, or set HF_HUB_OFFLINE=1 to use its cache")
     return builder
@@ -200,18 +207,46 @@ def _check_options(name: str, config: Any, is_csv: bool) -> None:
 def _tables(builder: Any, kinds: set[str], split: str, wanted: Sequence[str], name: str) -> list[str]:
     """Return the files of a split that are read as files of prompts; none if `datasets` is to read them."""
     files = {each: list(paths) for each, paths in (builder.config.data_files or {}).items()}
-    if "csv" in kinds and split not in files:
+    if _has_metadata(builder, kinds):  # of which `datasets` makes all columns
+        files = {each: _metadata(builder, paths) for each, paths in files.items()}
+    if ("csv" in kinds or (_has_metadata(builder, kinds) and any(files.values()))) and split not in files:
         raise PromptSourceError(f"{name}: no split {split!r}; there are {', '.join(map(str, files))}")
     found = files.get(split, [])
-    if "csv" in kinds:
+    if "csv" in kinds or _has_metadata(builder, kinds):
         return found
-    if any(kind.endswith("folder") for kind in kinds):
-        tables = [path for path in found if path.rpartition("/")[2] in METADATA]
-        return [] if _changed(builder.config) or {*wanted} & MADE_OF_PATHS else tables
     for kind, suffixes in TEXTS.items():
         if kind in kinds and not _changed(builder.config) and (kind == "json" or [*wanted] == ["text"]):
             return found if all(path.lower().endswith(suffixes) for path in found) else []
     return []
+
+
+def _has_metadata(builder: Any, kinds: set[str]) -> bool:
+    """Tell whether a data set is a folder of media whose tables are read."""
+    return any(kind.endswith("folder") for kind in kinds) and not builder.config.drop_metadata
+
+
+def _metadata(builder: Any, paths: Sequence[str]) -> list[str]:
+    """Return those files of a folder of media that are tables which `datasets` would read by guessing types."""
+    names = getattr(builder.config, "metadata_filenames", None) or METADATA
+    return [path for path in paths if path.rpartition("/")[2] in names and path.endswith(GUESSED)]
+
+
+def _check_archives(builder: Any, paths: Sequence[str], name: str, is_folder: bool, kept: Kept | None) -> None:
+    """Refuse archives of media that hold a table, which `datasets` would read by guessing types."""
+    for path in paths:
+        if not path.lower().endswith(".zip"):
+            continue
+        if kept is not None:
+            kept.check([path])
+        try:
+            with zipfile.ZipFile(_local(path, name, is_folder)) as archive:
+                tables = _metadata(builder, archive.namelist())
+        except zipfile.BadZipFile as error:
+            raise PromptSourceError(f"{path}: no valid .zip file ({reason(error)}); pack it again") from None
+        if tables:
+            raise PromptSourceError(
+                f"{path}: its table {tables[0]!r} lies in an archive, where no prompts are read; unpack the archive"
+            )
 
 
 def _local(path: str, name: str, is_folder: bool) -> Path:

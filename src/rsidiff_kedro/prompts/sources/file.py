@@ -28,9 +28,9 @@ class FileSource(Source):
     """Prompts of a file in UTF-8 or Parquet, or of all such files in a folder.
 
     Attributes:
-        path: a .txt file (one prompt per line), .csv, .tsv, .json (a list of texts or of objects), .jsonl or .parquet;
-            or a folder, where each file's name without its suffix is the category of its prompts. Hidden files of a
-            folder are passed over.
+        path: a .txt file (one prompt per line), .csv, .tsv, .json (a list of texts or of objects), .jsonl, .ndjson or
+            .parquet; or a folder, where each file's name without its suffix is the category of its prompts. Hidden
+            files of a folder are passed over.
         column: the column, or key, that holds the prompts; unused for .txt and for a list of texts. None is `text`, or
             the only other column of texts if there is none of that name. In CSV and TSV that column's name must be one
             word, unlike most of its texts, because the first line may be a prompt.
