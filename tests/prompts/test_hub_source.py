@@ -250,6 +250,46 @@ def test_a_folder_gives_the_rows_that_it_has_now(tmp_path, described):
         assert HubSource(dataset=str(data.parent)).collect(0)["text"].tolist() == rows
 
 
+SAVED = ["a fox 0", "a fox 1", "a fox 2", "a fox 3", "a fox 4"]
+BESIDE = {
+    "nothing": lambda saved: saved,
+    "a map": lambda saved: saved.map(lambda row: {"text": row["text"] + ", masterpiece"}),
+    "a filter": lambda saved: saved.filter(lambda row: "1" in row["text"]),
+    "another order": lambda saved: saved.shuffle(seed=0),
+}
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("made", BESIDE)
+def test_a_saved_data_set_is_read_without_what_another_program_made_of_it(folder, monkeypatch, made, shards, limit):
+    from datasets import Dataset, DatasetDict, load_from_disk
+
+    (folder / "train.txt").unlink()
+    Dataset.from_dict({"text": SAVED}).save_to_disk(folder, num_shards=shards)
+    BESIDE[made](load_from_disk(folder))
+    assert (len([*folder.glob("cache-*")]) > 0) is (made != "nothing")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    assert HubSource(dataset=str(folder), limit=limit).collect(0)["text"].tolist() == SAVED[:limit]
+    both = folder / "both"
+    DatasetDict(train=Dataset.from_dict({"text": SAVED}), test=Dataset.from_dict({"text": ["an owl"]})).save_to_disk(
+        both
+    )
+    BESIDE[made](load_from_disk(both)["train"])
+    for split, texts in {"train": SAVED[:limit], "test": ["an owl"]}.items():
+        assert HubSource(dataset=str(both), split=split, limit=limit).collect(0)["text"].tolist() == texts
+
+
+@pytest.mark.parametrize("state", ["{", "[]", '{"_data_files": 7}', '{"_data_files": [{"filename": "b.arrow"}]}'])
+def test_a_saved_data_set_that_is_not_whole_is_refused(folder, state):
+    from datasets import Dataset
+
+    (folder / "train.txt").unlink()
+    Dataset.from_dict({"text": SAVED}).save_to_disk(folder)
+    (folder / "state.json").write_text(state)
+    assert "state.json: it" in (said := refused(dataset=str(folder))) and "save the data set again" in said
+
+
 @pytest.mark.parametrize("option", ["on_bad_files: skip", "filters: [[text, '=', a fox]]"])
 def test_an_option_that_leaves_out_rows_of_parquet_is_refused(dataset, option):
     described = f"configs:\n- config_name: default\n  data_files: train.parquet\n  {option}\n"

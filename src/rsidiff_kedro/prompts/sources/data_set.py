@@ -6,6 +6,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 import pandas as pd
 import yaml
 from huggingface_hub import DatasetCard, is_offline_mode
+from huggingface_hub.errors import RemoteEntryNotFoundError
 
 import datasets
 from rsidiff_kedro.core.hub import hub_file, keep_names
@@ -23,6 +25,7 @@ from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_class
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
 from rsidiff_kedro.prompts.sources.kept_data_set import Kept, kept_builder, kept_data_set
+from rsidiff_kedro.prompts.sources.saved_data_set import STATE, saved_files
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
 from rsidiff_kedro.provenance.content_digest import fingerprint
 
@@ -101,6 +104,9 @@ def open_data_set(
     if kept is not None:
         kept.check(path for paths in builder.config.data_files.values() for path in paths)
         builder = _builder(name, is_folder, config_name, None)
+    if "arrow" in kinds:
+        for paths in builder.config.data_files.values():
+            paths[:] = saved_files(paths, partial(_state, name=name, is_folder=is_folder))
     if limit is not None and not is_offline_mode():  # offline nothing can be streamed
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
@@ -267,6 +273,15 @@ def _keep(name: str, revision: str | None, read: Sequence[str], more: Sequence[s
         keep_names(name, _inside(path, name)[1], revision, "dataset")
     for path in more:
         _local(path, name, is_folder=False)
+
+
+def _state(folder: str, name: str, is_folder: bool) -> Path | None:
+    """Return the file which says what a saved data set in a folder consists of; None if there is none."""
+    try:
+        path = _local(f"{folder}/{STATE}", name, is_folder)
+    except RemoteEntryNotFoundError:
+        return None
+    return path if path.is_file() else None
 
 
 def _inside(path: str, name: str) -> tuple[str | None, str]:
