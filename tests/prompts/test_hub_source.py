@@ -280,6 +280,23 @@ def test_a_saved_data_set_is_read_without_what_another_program_made_of_it(folder
         assert HubSource(dataset=str(both), split=split, limit=limit).collect(0)["text"].tolist() == texts
 
 
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_saved_data_set_of_the_hub_is_read_without_caches(hub, monkeypatch, tmp_path, stated, limit, kept):
+    from datasets import Dataset, load_from_disk
+
+    Dataset.from_dict({"text": SAVED}).save_to_disk(tmp_path / "saved")
+    if stated:
+        BESIDE["a map"](load_from_disk(tmp_path / "saved"))
+    names = [path.name for path in (tmp_path / "saved").iterdir() if stated or path.suffix == ".arrow"]
+    hub.commits[COMMIT] |= {name: (tmp_path / "saved" / name).read_bytes() for name in names}
+    if kept:
+        assert read() == SAVED
+        go_offline(monkeypatch)
+    assert read(limit=limit) == SAVED[:limit]
+
+
 @pytest.mark.parametrize("state", ["{", "[]", '{"_data_files": 7}', '{"_data_files": [{"filename": "b.arrow"}]}'])
 def test_a_saved_data_set_that_is_not_whole_is_refused(folder, state):
     from datasets import Dataset
@@ -473,6 +490,37 @@ def test_a_hub_that_fails_is_not_replaced_by_what_was_prepared(hub, monkeypatch,
     assert "the hub did not return its files; try again" in refused(dataset="owner/name", revision=COMMIT)
     go_offline(monkeypatch)
     assert read() == texts
+
+
+CLASSES = {
+    "as pandas writes them": ('1.0\n1.0\n0.0\n""', ["mammal", "mammal", "bird", ""]),
+    "with a missing one": ("1\n-1.0\n0\n ", ["mammal", "", "bird", ""]),
+    "names and numbers": ("bird\n1\n mammal\n0.00", ["bird", "mammal", "mammal", "bird"]),
+    "a part of one": ("1.5\n0\n0\n0", "holds class '1.5', but its features name 2 classes"),
+    "another name": ("bird\nfish\n0\n0", "holds class 'fish', but"),
+    "a word of nothing": ("bird\nNA\n0\n0", "holds class 'NA', but"),
+    "a number too high": ("bird\n2.0\n0\n0", "holds class 2, but"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("case", CLASSES)
+def test_classes_in_a_file_of_text_get_their_names_or_are_refused(folder, case, suffix):
+    written, wanted = CLASSES[case]
+    (folder / "train.txt").unlink()
+    table = pd.DataFrame({"text": ["a fox", "a hare", "an owl", "a stone"], "kind": written.split("\n")})
+    table["kind"] = table["kind"].replace('""', "")
+    if suffix == "csv":
+        table.to_csv(folder / "train.csv", index=False)
+    else:
+        table.to_json(folder / "train.jsonl", orient="records", lines=True)
+    label = "dtype: {class_label: {names: {'0': bird, '1': mammal}}}"
+    described = f"dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: kind\n    {label}\n"
+    (folder / "README.md").write_text(f"---\n{described}---\n")
+    if isinstance(wanted, str):
+        assert wanted in refused(dataset=str(folder), category_column="kind")
+    else:
+        assert HubSource(dataset=str(folder), category_column="kind").collect(0)["category"].tolist() == wanted
 
 
 def test_numbers_of_classes_in_json_are_read_by_their_names(folder):

@@ -168,20 +168,22 @@ def name_classes(values: pd.Series, names: Sequence[str], column: str) -> pd.Ser
     """Return the names of classes in place of their numbers; a missing class, or -1, stays missing.
 
     Raises:
-        TableError: a number has no name.
+        TableError: a number has no name, or a text is none.
     """
+    known = set(names)
 
     def name(value: Any) -> Any:
         if isinstance(value, list | tuple | np.ndarray):
             return ", ".join(str(name(each)) for each in value)
-        if isinstance(value, str):  # named already
+        is_text = isinstance(value, str)
+        if is_text and value in known:  # named already
             return value
-        if pd.isna(value) or value == -1:
+        if not is_text and (pd.isna(value) or value == -1):
             return None
-        if not 0 <= value < len(names):
+        if is_text or not 0 <= value < len(names) or value != int(value):
             raise TableError(
-                f"column {column!r} holds class {value}, but its features name {len(names)} classes; correct the "
-                "features, or save the column as text"
+                f"column {column!r} holds class {repr(value[:40]) if is_text else value}, but its features name "
+                f"{len(names)} classes; correct the features, or save the column as text"
             )
         return names[int(value)]
 

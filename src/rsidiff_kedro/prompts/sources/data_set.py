@@ -44,6 +44,7 @@ LOSING = ("filters", "on_bad_files", "encoding_errors")
 """Options of other kinds that leave out rows or characters."""
 TEXTS = {"json": (".json", ".jsonl", ".ndjson"), "text": (".txt",)}
 """Suffixes of files, besides CSV, that are read as any other file of prompts."""
+_WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Names of the tables of a folder of media, if its description gives no others."""
 GUESSED = (".csv", ".jsonl")
@@ -319,10 +320,20 @@ def _read_tables(
 
 
 def _named(values: pd.Series, names: list[str], column: str) -> pd.Series:
-    """Return classes by their names, which CSV may hold as numbers or as names."""
-    numbers = [int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value for value in values]
-    numbers = [None if value == "" else value for value in numbers]
-    return name_classes(pd.Series(numbers, values.index, dtype=object), names, column)
+    """Return classes by their names, which CSV may hold as names or as numbers, also as 1.0, which pandas writes.
+
+    Raises:
+        TableError: a value is no class.
+    """
+    known = set(names)
+
+    def number(value: Any) -> Any:
+        text = value.strip() if isinstance(value, str) else None
+        if text is None or text in known:
+            return value if text is None else text
+        return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else text or None
+
+    return name_classes(pd.Series([number(value) for value in values], values.index, dtype=object), names, column)
 
 
 def _belongs(path: str, name: str, is_folder: bool) -> bool:
