@@ -24,7 +24,7 @@ def _is_existing_folder(text: str, root: Path = Path()) -> bool:
 class HubSource(Source):
     """One column of a data set on the Hugging Face hub, or in a local folder that `datasets` reads.
 
-    No code of a data set is run, and no file outside of it is read. With HF_HUB_OFFLINE=1 only the local cache is read.
+    No code of a data set is run, and no file outside of it is read. With HF_HUB_OFFLINE=1 only the hub's cache is read.
 
     Attributes:
         dataset: id on the hub, such as nateraw/parti-prompts, or a folder, written ./data/captions.
