@@ -90,7 +90,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_an_unknown_suffix_answers_with_the_known_ones(tmp_path):
-    assert "'.docx'; use one of .txt, .csv, .tsv, .json, .jsonl, .parquet" in message(
+    assert "'.docx'; use one of .txt, .csv, .tsv, .json, .jsonl, .ndjson, .parquet" in message(
         FileSource(path=tmp_path / "a.docx")
     )
 
