@@ -1,12 +1,15 @@
 """Runs of a study are made side by side, once, and go on after a failure."""
 
+import errno
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,8 +200,7 @@ def test_who_waits_says_so_once_and_ctrl_c_ends_it(jobs: list[Job], monkeypatch:
 
 
 def _is_free(folder: Path) -> bool:
-
-    descriptor = os.open(folder / ".lock", os.O_RDWR)
+    descriptor = os.open(folder / ".lock", os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -206,6 +208,46 @@ def _is_free(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize(("mode", "locks"), [(None, True), (0o644, True), (0o600, False)])
+def test_another_user_of_a_shared_folder_makes_the_run_too(tmp_path: Path, mode: int | None, locks: bool) -> None:
+    for parent in [*tmp_path.parents][:3]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    tmp_path.chmod(0o777)
+    before = os.umask(0o002)
+    with _locked(tmp_path, print, threading.Event()):
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o664
+    if mode is not None:
+        (tmp_path / ".lock").chmod(mode)
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        code = 2
+        with suppress(BaseException):
+            try:
+                with _locked(tmp_path, print, threading.Event()):
+                    code = int(not _is_free(tmp_path))
+            except InputError as error:
+                code = 3 if "closed to this user; open it and its folder (`chmod g+rwX`)" in str(error) else 2
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (1 if locks else 3)
+
+
+def test_a_lock_that_a_network_s_disk_refuses_to_readers_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InputError, match="the lock of a run, is closed to this user"):
+        with _locked(tmp_path, print, threading.Event()):
+            pass
 
 
 @pytest.mark.parametrize("data", ["/elsewhere", "../data", "data/../../x"])

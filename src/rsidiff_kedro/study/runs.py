@@ -3,6 +3,7 @@
 What has ended with the same parameters, configuration and code is not run again.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -153,11 +154,12 @@ def _locked(folder: Path, say: Callable[[str], None], stopped: threading.Event) 
 
     Raises:
         CancelledError: the study was stopped meanwhile.
+        InputError: another user's lock cannot be taken.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _open_lock(folder / LOCK)
     try:
         begun, told = time.monotonic(), False
-        while not _take(descriptor):
+        while not _take(descriptor, folder / LOCK):
             if not told and time.monotonic() - begun > _SILENT:
                 told = True
                 lock = folder / LOCK
@@ -169,15 +171,39 @@ def _locked(folder: Path, say: Callable[[str], None], stopped: threading.Event) 
         os.close(descriptor)
 
 
-def _take(descriptor: int) -> bool:
-    """Take a lock; tell whether no other process holds it."""
+def _open_lock(path: Path) -> int:
+    """Open a lock's file, which those may write who may write beside it; another user's own is only read.
+
+    Raises:
+        InputError: it cannot be read either, or there is none and none can be made.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError as error:
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY)
+        raise _sealed(path) from error
+
+
+def _take(descriptor: int, path: Path) -> bool:
+    """Take a lock; tell whether no other process holds it.
+
+    Raises:
+        InputError: its file is only read, which is not enough for locks of a network's file system.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
+    except OSError as error:  # a file system without locks
+        if error.errno == errno.EBADF:
+            raise _sealed(path) from error
         return True
     return True
+
+
+def _sealed(path: Path) -> InputError:
+    return InputError(f"{path}, the lock of a run, is closed to this user; open it and its folder (`chmod g+rwX`)")
 
 
 def run_jobs(
