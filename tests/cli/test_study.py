@@ -1,6 +1,9 @@
 """`kedro rsi study` plans the runs of a study, and collects what they measured."""
 
+import json
 import shutil
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +14,14 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from rsidiff_kedro.cli import cli
+from rsidiff_kedro.cli.study_jobs import _part
+from rsidiff_kedro.datasets.runs import open_runs
 from rsidiff_kedro.hooks.configuration import merge, open_configuration
+from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.provenance import code_digest
+from rsidiff_kedro.provenance.records import Records
+from rsidiff_kedro.provenance.retention import RECORDS
 from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job
 from rsidiff_kedro.study.settings import nested, read_study
@@ -43,11 +51,24 @@ def made(finished_project: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
     def run(job: Job, log: Path) -> int:
         found.append(job)
-        shutil.copytree(finished_project / "data" / "test", job.folder / "data" / "test")
+        place = job.folder / "data" / "test"
+        shutil.copytree(finished_project / "data" / "test", place, dirs_exist_ok=True)
+        if job.arm == "two":  # the other one has the parameters of conf/test itself
+            _vouch(job, Records(place / RECORDS))
         return 0
 
     monkeypatch.setattr(runs, "run_project", lambda *given: run)
     return found
+
+
+def _vouch(job: Job, records: Records) -> None:
+    """Have the records of another run say that its steps have read the job's parameters."""
+    parsed = parse_parameters(open_configuration(job.env, dict(job.params))[1]["parameters"])
+    tree, keyed = parsed.model_dump(), KeyedParameters(parsed, job.folder)
+    for each in records.all():
+        read = keyed.of_step({name: _part(tree, name) for name in each.parameters if name.partition(".")[0] in tree})
+        (records.folder / each.file_name).unlink()
+        records.write(each.model_copy(update={"parameters": each.parameters | read}))
 
 
 def test_a_study_is_listed_and_nothing_is_run(study: Study, made: list[Job]) -> None:
@@ -119,6 +140,102 @@ def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[J
     shutil.rmtree(project / "data/study/mine/one")
     again = study("{gate.enabled: false}", "--only-page", "--page=page.md")
     assert again.exit_code == 0 and (project / "page.md").read_text() == page.replace("results.png", "page.png")
+
+
+def _make_another(folder: Path) -> None:
+    """Make a run in a study's folder by hand, with another seed, that ends with other metrics."""
+    records, version = Records(folder / "data" / "test" / RECORDS), "2099-01-01T00.00.00.000Z"
+    name = "rsi.round_2.metrics"
+    run = next(open_runs(folder, open_configuration("test")[1]).ended_with(name))
+    record, path = run.leading_to(name)[0], run.path(name)
+    place = path.parents[1] / version / path.name
+    place.parent.mkdir()
+    place.write_text(json.dumps(dict.fromkeys(run.load(name), 0.123)), encoding="utf-8")
+    parameters = {**record.parameters, "seed": record.parameters["seed"] + 1}
+    records.write(record.model_copy(update={"version": version, "parameters": parameters}))
+    records.end(version, {**run.versions, name: version})
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_a_run_by_hand_in_the_folder_of_a_study_s_run_is_not_measured(
+    study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
+) -> None:
+    if meanwhile:
+        run = runs.run_project(project, print, threading.Event())
+        monkeypatch.setattr(runs, "run_project", lambda *given: lambda *job: run(*job) or _make_another(job[0].folder))
+    assert study("{}").exit_code == 0
+    if not meanwhile:
+        _make_another(project / "data/study/mine/two/seed_0")
+    result = study("{}")
+    assert result.exit_code == 0 and len(made) == 2, result.output
+    table = pd.read_parquet(project / "data/study/mine/tables/metrics.parquet").set_index(["round", "metric"])
+    one, two = (table.loc[table["arm"] == arm, "value"] for arm in ("one", "two"))
+    pd.testing.assert_series_equal(one, two)
+    assert len(one) > 10 and (one != 0.123).all()
+
+
+def test_a_run_by_hand_alone_is_no_run_of_the_study(
+    study: Study, made: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the configuration was edited when the run read it, and set back by its end."""
+    monkeypatch.setattr(sys.modules[__name__], "_vouch", lambda *given: None)
+    result = study("{gate.enabled: false}")
+    assert result.exit_code == 1, result.output
+    assert "two seed 0: FAILED" in result.output
+    assert "made rsi.round_1.metrics as the study says (the newest read gate.enabled True for False)" in result.output
+    assert "1 of 2 runs are done" in study("{gate.enabled: false}", "--dry-run").output
+
+
+def test_a_round_that_the_study_does_not_test_is_not_measured(study: Study, made: list[Job]) -> None:
+    result = study("{evaluation.test_every: 2}")
+    assert "made rsi.round_1.metrics as the study says (the newest read another evaluation.test_every)" in result.output
+    assert "1 of 2 runs are done" in study("{}", "--dry-run").output
+
+
+def _delete(data: Path) -> None:
+    data.rename(data.with_name("moved"))
+
+
+def _damage(data: Path) -> None:
+    next(data.rglob("metrics.json/*/metrics.json")).write_text("{}", encoding="utf-8")
+
+
+def _forget_version(data: Path) -> None:
+    """Write what earlier versions of this package kept, which is the content alone."""
+    done = data.with_name("done.json")
+    done.write_text(json.dumps(json.loads(done.read_text("utf-8"))["content"]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [_delete, _damage, _forget_version])
+def test_a_run_whose_results_are_not_there_is_made_again(
+    study: Study, made: list[Job], project: Path, change: Callable[[Path], None]
+) -> None:
+    study("{}")
+    change(project / "data/study/mine/two/seed_0/data")
+    assert "1 of 2 runs are done" in study("{}", "--dry-run").output
+    result = study("{}")
+    assert result.exit_code == 0 and "two seed 0: done in " in result.output, result.output
+    assert [job.arm for job in made] == ["one", "two", "two"]
+    assert "2 of 2 runs are done" in study("{}", "--dry-run").output
+
+
+def test_results_that_vanish_during_a_study_cost_no_other_run_its_place_on_the_page(
+    study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.run_project(project, print, threading.Event())
+
+    def vanish(job: Job, log: Path) -> int:
+        if job.arm == "two":
+            _delete(project / "data/study/mine/one/seed_0/data")
+        return run(job, log)
+
+    monkeypatch.setattr(runs, "run_project", lambda *given: vanish)
+    result = study("{}")
+    assert result.exit_code == 1, result.output
+    assert "one seed 0: FAILED, what the run in " in result.output
+    assert "1 of 2 runs failed (one seed 0)" in result.output
+    page = (project / "data/study/mine/results.md").read_text("utf-8")
+    assert "**Not in the figures, because they did not come to their end: one seed 0.**" in page
 
 
 def test_a_run_of_another_catalog_is_not_done(study: Study, made: list[Job], project: Path) -> None:

@@ -30,6 +30,11 @@ def jobs(tmp_path: Path) -> list[Job]:
     ]
 
 
+def found(job: Job) -> dict[str, tuple[str, Path]]:
+    """Return what `Runs` makes."""
+    return {"metrics": ("2026-01-01T00.00.00.000Z", job.folder / "metrics.json")}
+
+
 class Runs:
     """Stands for kedro: notes which runs were made; those of some names fail."""
 
@@ -40,34 +45,35 @@ class Runs:
     def __call__(self, job: Job, log: Path) -> int:
         self.made.append(job.name)
         log.write_text("one\n\ntwo\x1b[0m\nlast line\n", encoding="utf-8")
+        log.with_name("metrics.json").write_text(job.name, encoding="utf-8")
         return int(job.name in self.fails)
 
 
 def test_what_is_done_is_not_run_again(jobs: list[Job]) -> None:
     first, second = Runs(), Runs()
-    assert run_jobs(jobs, first, 2, lambda line: None, threading.Event()) == []
-    run_jobs(jobs, second, 2, lambda line: None, threading.Event())
+    assert run_jobs(jobs, first, found, 2, lambda line: None, threading.Event()) == []
+    run_jobs(jobs, second, found, 2, lambda line: None, threading.Event())
     assert sorted(first.made) == sorted(job.name for job in jobs) and second.made == []
 
 
 def test_a_run_of_other_content_is_run_again(jobs: list[Job]) -> None:
-    run_jobs(jobs, Runs(), 2, lambda line: None, threading.Event())
+    run_jobs(jobs, Runs(), found, 2, lambda line: None, threading.Event())
     changed = [replace(jobs[0], content={"parameters": {"arm": "other"}}), *jobs[1:]]
     again = Runs()
-    run_jobs(changed, again, 1, lambda line: None, threading.Event())
+    run_jobs(changed, again, found, 1, lambda line: None, threading.Event())
     assert again.made == [jobs[0].name]
 
 
 def test_a_failed_run_is_told_with_the_end_of_its_log_and_the_others_go_on(jobs: list[Job]) -> None:
     said: list[str] = []
-    failed = run_jobs(jobs, Runs(["naive seed 3"]), 1, said.append, threading.Event())
+    failed = run_jobs(jobs, Runs(["naive seed 3"]), found, 1, said.append, threading.Event())
     assert [job.name for job in failed] == ["naive seed 3"]
     text = "\n".join(said)
     assert "naive seed 3: FAILED" in text and "  exit code 1; " in text and "  last line" in text
     assert "\\x1b" in text and "\x1b" not in text
     assert [job.is_done for job in jobs] == [True, False, True, True]
     again = Runs()
-    assert run_jobs(jobs, again, 1, said.append, threading.Event()) == [] and again.made == ["naive seed 3"]
+    assert run_jobs(jobs, again, found, 1, said.append, threading.Event()) == [] and again.made == ["naive seed 3"]
 
 
 def test_a_run_that_raises_is_told_as_failed_and_the_others_go_on(jobs: list[Job]) -> None:
@@ -78,20 +84,20 @@ def test_a_run_that_raises_is_told_as_failed_and_the_others_go_on(jobs: list[Job
             raise InputError("conf is a copy; remove it")
         return made(job, log)
 
-    assert run_jobs(jobs, run, 1, said.append, threading.Event()) == [jobs[0]]
+    assert run_jobs(jobs, run, found, 1, said.append, threading.Event()) == [jobs[0]]
     assert len(made.made) == 3 and "  conf is a copy; remove it" in said
 
 
 def test_a_run_that_fails_is_no_longer_done(jobs: list[Job]) -> None:
-    run_jobs(jobs[:1], Runs(), 1, lambda line: None, threading.Event())
+    run_jobs(jobs[:1], Runs(), found, 1, lambda line: None, threading.Event())
     changed = [replace(jobs[0], content={"parameters": {"arm": "other"}})]
-    run_jobs(changed, Runs([jobs[0].name]), 1, lambda line: None, threading.Event())
+    run_jobs(changed, Runs([jobs[0].name]), found, 1, lambda line: None, threading.Event())
     assert not jobs[0].is_done
 
 
 def test_each_finished_run_has_a_line_with_the_time_left(jobs: list[Job]) -> None:
     said: list[str] = []
-    run_jobs(jobs, Runs(), 1, said.append, threading.Event())
+    run_jobs(jobs, Runs(), found, 1, said.append, threading.Event())
     assert said[0].startswith("method seed 3: done in ") and "(1 of 4, about " in said[0]
     assert said[-1].endswith("(4 of 4)")
 
@@ -108,7 +114,7 @@ def test_what_ends_the_study_ends_its_waiting_runs(jobs: list[Job]) -> None:
         return counted(job, log)
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(jobs, slow, 1, interrupt, threading.Event())
+        run_jobs(jobs, slow, found, 1, interrupt, threading.Event())
     assert len(counted.made) < len(jobs)
 
 
@@ -194,7 +200,7 @@ def test_who_waits_says_so_once_and_ctrl_c_ends_it(jobs: list[Job], monkeypatch:
         return run(job, log)
 
     with _locked(job.folder, print, threading.Event()), pytest.raises(KeyboardInterrupt):
-        run_jobs(jobs[:2], first_ends, 2, interrupt, stopped)
+        run_jobs(jobs[:2], first_ends, found, 2, interrupt, stopped)
     assert len(said) == 1 and "waiting for another process that makes this run; `fuser " in said[0]
     assert _is_free(job.folder)
 
@@ -245,9 +251,9 @@ def test_a_lock_that_a_network_s_disk_refuses_to_readers_is_told_of(
         raise OSError(errno.EBADF, "Bad file descriptor")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(InputError, match="the lock of a run, is closed to this user"):
-        with _locked(tmp_path, print, threading.Event()):
-            pass
+    refused = pytest.raises(InputError, match="the lock of a run, is closed to this user")
+    with refused, _locked(tmp_path, print, threading.Event()):
+        pass
 
 
 @pytest.mark.parametrize("data", ["/elsewhere", "../data", "data/../../x"])

@@ -1,7 +1,7 @@
 """Find runs on disk, and load what a run made or reused, by the names of its datasets."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,16 +241,9 @@ class Runs:
         """Return the finished runs, oldest first."""
         return [run for run in self._found() if run.finished]
 
-    def last(self, name: str) -> Run:
-        """Return the last run, of whichever pipeline, that made or reused a dataset and came to its end.
-
-        Raises:
-            RunError: there is none.
-        """
-        ended = [version for version, outputs in self._ended.items() if name in outputs]
-        if not ended:
-            raise RunError(f"no run in {self._data} that came to its end made {name}")
-        return self._run(max(ended))
+    def ended_with(self, name: str) -> Iterator[Run]:
+        """Yield the runs, of whichever pipeline, that made or reused a dataset and came to their end, newest first."""
+        yield from (self._run(version) for version in sorted(self._ended, reverse=True) if name in self._ended[version])
 
     def find(self, name: str) -> Run:
         """Return the run of a version, or of the only version that begins with `name`.

@@ -15,6 +15,8 @@ from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.section import Section
 
 _KEY = re.compile(r"[0-9a-f]{16}")
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$")]
+"""Of a dataset: a name of a folder, without separators."""
 _VERSIONS = TypeAdapter(dict[str, str])
 INPUT = "its input"
 """The first words of a difference that follows from another."""
@@ -25,7 +27,7 @@ class Record(Section):
 
     Attributes:
         step: the node's name.
-        version: of all its outputs; a name of a folder, without separators.
+        version: of all its outputs.
         outputs: digests of their content by dataset; empty until they are saved.
         code: digest of the code that the step calls.
         assets: digest of the networks that come with the package.
@@ -41,7 +43,7 @@ class Record(Section):
     """
 
     step: str
-    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$")]
+    version: Version
     outputs: dict[str, str]
     code: str
     assets: str

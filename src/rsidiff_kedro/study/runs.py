@@ -1,6 +1,6 @@
 """Run the arms of a study: each arm and seed is an ordinary run in its own folder, which continues if it is killed.
 
-What has ended with the same parameters, configuration and code is not run again.
+What has ended with the same parameters, configuration and code is not run again, as long as what it made is there.
 """
 
 import errno
@@ -23,7 +23,10 @@ import yaml
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
+from rsidiff_kedro.provenance.content_digest import content_digest
+from rsidiff_kedro.provenance.records import Version
 from rsidiff_kedro.reporting.values import duration
 
 LOG, DONE, PARAMETERS, LOCK = "log.txt", "done.json", "parameters.yml", ".lock"
@@ -38,6 +41,32 @@ LINES = 6
 """Last lines of a failed run's log that are shown."""
 _SILENT = 5.0
 """Seconds that a run waits for another process before it says so."""
+
+
+class Made(Section):
+    """A dataset that a run made or reused, and that is measured.
+
+    Attributes:
+        version: of it.
+        file: in the run's folder.
+        digest: of the file's content.
+    """
+
+    version: Version
+    file: str
+    digest: str
+
+
+class Done(Section):
+    """What is kept of a run that came to its end.
+
+    Attributes:
+        content: of everything that decided its result.
+        made: what is measured of it, by the names of datasets.
+    """
+
+    content: dict[str, Any]
+    made: dict[str, Made]
 
 
 @dataclass(frozen=True)
@@ -70,12 +99,22 @@ class Job:
         return f"{self.arm} seed {self.seed}"
 
     @property
+    def done(self) -> Done | None:
+        """Return what is kept of it if it has ended with the same content, and what it made is as it was saved."""
+        with suppress(OSError, ValueError, RecursionError):
+            done = Done.model_validate(json.loads((self.folder / DONE).read_text(encoding="utf-8")))
+            if done.content == _as_json(self.content) and all(map(self._is_there, done.made.values())):
+                return done
+        return None
+
+    @property
     def is_done(self) -> bool:
-        """Tell whether it has ended with the same content."""
-        with suppress(OSError, ValueError):
-            done: bool = json.loads((self.folder / DONE).read_text(encoding="utf-8")) == _as_json(self.content)
-            return done
-        return False
+        """Tell whether it need not be run again."""
+        return self.done is not None
+
+    def _is_there(self, made: Made) -> bool:
+        file = self.folder / made.file
+        return file.exists() and content_digest(file) == made.digest
 
     def commands(self) -> list[list[str]]:
         """Return the commands that make the run, or continue it."""
@@ -90,6 +129,11 @@ def _as_json(content: Mapping[str, Any]) -> Any:
 
 Run = Callable[[Job, Path], int]
 """Make a run, with a file for what it says, and return its exit code."""
+Find = Callable[[Job], Mapping[str, tuple[str, Path]]]
+"""Return the versions and files of what is measured of a run that came to its end; raise InputError if it is another.
+
+A run made by hand in the same folder is another one.
+"""
 
 
 def run_project(root: Path, say: Callable[[str], None], stopped: threading.Event) -> Run:
@@ -207,13 +251,19 @@ def _sealed(path: Path) -> InputError:
 
 
 def run_jobs(
-    jobs: Sequence[Job], run: Run, workers: int, say: Callable[[str], None], stopped: threading.Event
+    jobs: Sequence[Job],
+    run: Run,
+    find: Find,
+    workers: int,
+    say: Callable[[str], None],
+    stopped: threading.Event,
 ) -> list[Job]:
     """Make the runs that are not done, some side by side; say a line after each.
 
     Args:
         jobs: all runs of the study.
         run: see `Run`.
+        find: see `Find`.
         workers: how many at once.
         say: shows a line.
         stopped: is set where the study ends early, as by Ctrl-C.
@@ -225,7 +275,7 @@ def run_jobs(
     failed: list[Job] = []
     left, begun, rounds = sum(job.rounds for job in waiting), time.monotonic(), 0
     with ThreadPoolExecutor(workers) as pool:
-        running = {pool.submit(_finish, job, run): job for job in waiting}
+        running = {pool.submit(_finish, job, run, find): job for job in waiting}
         try:
             for number, future in enumerate(as_completed(running), start=1):
                 job, (problem, seconds) = running[future], future.result()
@@ -244,20 +294,30 @@ def run_jobs(
     return failed
 
 
-def _finish(job: Job, run: Run) -> tuple[str, float]:
-    """Make a run and note that it is done; return why it failed, if it did, and its seconds."""
+def _finish(job: Job, run: Run, find: Find) -> tuple[str, float]:
+    """Make a run and note that it is done, and what it made; return why it failed, if it did, and its seconds."""
     begun, log = time.monotonic(), job.folder / LOG
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / DONE).unlink(missing_ok=True)  # of other content
         code = run(job, log)
+        if not code:
+            _keep(job, find(job))
     except (InputError, OSError) as error:
         return f"  {printable(str(error))}", time.monotonic() - begun
-    if code:
-        return f"  exit code {code}; {log} ends with\n{_last_lines(log)}", time.monotonic() - begun
+    problem = f"  exit code {code}; {log} ends with\n{_last_lines(log)}" if code else ""
+    return problem, time.monotonic() - begun
+
+
+def _keep(job: Job, found: Mapping[str, tuple[str, Path]]) -> None:
+    """Note that a run is done, and what is measured of it."""
+    made = {
+        name: Made(version=version, file=os.path.relpath(file, job.folder), digest=content_digest(file))
+        for name, (version, file) in found.items()
+    }
     with replacing(job.folder / DONE) as partial:
-        partial.write_text(json.dumps(_as_json(job.content), indent=1), encoding="utf-8")
-    return "", time.monotonic() - begun
+        done = Done(content=_as_json(job.content), made=made)
+        partial.write_text(json.dumps(done.model_dump(), indent=1), encoding="utf-8")
 
 
 def _last_lines(log: Path) -> str:
