@@ -161,7 +161,7 @@ def test_a_run_by_hand_in_the_folder_of_a_study_s_run_is_not_measured(
     study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
 ) -> None:
     if meanwhile:
-        run = runs.run_project(project, print, threading.Event())
+        run = runs.run_project(project, print, print, threading.Event())
         monkeypatch.setattr(runs, "run_project", lambda *given: lambda *job: run(*job) or _make_another(job[0].folder))
     assert study("{}").exit_code == 0
     if not meanwhile:
@@ -184,6 +184,42 @@ def test_a_run_by_hand_alone_is_no_run_of_the_study(
     assert "two seed 0: FAILED" in result.output
     assert "made rsi.round_1.metrics as the study says (the newest read gate.enabled True for False)" in result.output
     assert "1 of 2 runs are done" in study("{gate.enabled: false}", "--dry-run").output
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "says"),
+    [
+        ("conf/test/parameters.yml", ("rank: 2, steps: 3", "rank: 2, steps: 1"), "finetune.steps is 1, was 3"),
+        ("conf/test/parameters.yml", ("rank: 2, steps: 3", "rank: 2, steps: x"), "'finetune.steps' is 'x'"),
+        ("conf/test/parameters.yml", ("finetune: {", "finetune: {{"), "cannot be read"),
+        ("conf/base/catalog.yml", ('pool.parquet"', 'pool.parquet", load_args: {columns: [text]}'), "catalog is "),
+        ("src/mine.py", ("", "x = 1\n"), "code is "),
+    ],
+)
+def test_a_run_of_what_has_changed_since_the_study_began_is_not_done(
+    study: Study,
+    made: list[Job],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    edit: tuple[str, str],
+    says: str,
+) -> None:
+    run, path = runs.run_project(project, print, print, threading.Event()), project / file
+    path.touch()
+    plain = path.read_text("utf-8")
+
+    def meanwhile(job: Job, log: Path) -> int:
+        code = run(job, log)
+        if job.arm == "two":
+            path.write_text(plain.replace(*edit, 1), encoding="utf-8")
+        return code
+
+    monkeypatch.setattr(runs, "run_project", lambda *given: meanwhile)
+    result = study("{}")
+    assert result.exit_code == 1 and "two seed 0: FAILED" in result.output and says in result.output, result.output
+    path.write_text(plain, encoding="utf-8")
+    assert "1 of 2 runs are done" in study("{}", "--dry-run").output
 
 
 def test_a_round_that_the_study_does_not_test_is_not_measured(study: Study, made: list[Job]) -> None:
@@ -222,7 +258,7 @@ def test_a_run_whose_results_are_not_there_is_made_again(
 def test_results_that_vanish_during_a_study_cost_no_other_run_its_place_on_the_page(
     study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = runs.run_project(project, print, threading.Event())
+    run = runs.run_project(project, print, print, threading.Event())
 
     def vanish(job: Job, log: Path) -> int:
         if job.arm == "two":

@@ -35,6 +35,10 @@ def found(job: Job) -> dict[str, tuple[str, Path]]:
     return {"metrics": ("2026-01-01T00.00.00.000Z", job.folder / "metrics.json")}
 
 
+def right(job: Job) -> None:
+    """Find nothing wrong with a run that begins."""
+
+
 class Runs:
     """Stands for kedro: notes which runs were made; those of some names fail."""
 
@@ -175,7 +179,9 @@ def test_a_run_that_is_being_made_keeps_its_parameters(jobs: list[Job], monkeypa
     job.folder.mkdir(parents=True)
     parameters = job.folder / "parameters.yml"
     parameters.write_text("those of the run that is being made")
-    other = threading.Thread(target=run_project(root, print, threading.Event()), args=(job, job.folder / "log.txt"))
+    other = threading.Thread(
+        target=run_project(root, right, print, threading.Event()), args=(job, job.folder / "log.txt")
+    )
     with _locked(job.folder, print, threading.Event()):
         other.start()
         time.sleep(0.3)
@@ -184,11 +190,20 @@ def test_a_run_that_is_being_made_keeps_its_parameters(jobs: list[Job], monkeypa
     assert yaml.safe_load(parameters.read_text()) == {"run": {"params": {"seed": 3}}}
 
 
+def test_a_run_that_waited_is_checked_when_it_begins(jobs: list[Job]) -> None:
+    def refuse(job: Job) -> None:
+        raise InputError("conf/ was edited meanwhile")
+
+    said, run = list[str](), run_project(jobs[0].folder.parent, refuse, print, threading.Event())
+    assert run_jobs(jobs[:1], run, found, 1, said.append, threading.Event()) == jobs[:1]
+    assert "  conf/ was edited meanwhile" in said and not (jobs[0].folder / "parameters.yml").exists()
+
+
 def test_who_waits_says_so_once_and_ctrl_c_ends_it(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_SILENT", 0.0)
     job, stopped, said = jobs[0], threading.Event(), list[str]()
     job.folder.mkdir(parents=True)
-    run = run_project(job.folder.parent, said.append, stopped)
+    run = run_project(job.folder.parent, right, said.append, stopped)
 
     def interrupt(line: str) -> None:
         raise KeyboardInterrupt
@@ -217,17 +232,18 @@ def _is_free(folder: Path) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-@pytest.mark.parametrize(("mode", "locks"), [(None, True), (0o644, True), (0o600, False)])
-def test_another_user_of_a_shared_folder_makes_the_run_too(tmp_path: Path, mode: int | None, locks: bool) -> None:
-    for parent in [*tmp_path.parents][:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    tmp_path.chmod(0o777)
+@pytest.mark.parametrize(("mode", "locks"), [(0o644, True), (0o600, False)])
+def test_another_user_of_a_shared_folder_makes_the_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, locks: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the folders above are closed to others
+    folder = Path()
+    folder.chmod(0o777)
     before = os.umask(0o002)
-    with _locked(tmp_path, print, threading.Event()):
+    with _locked(folder, print, threading.Event()):
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o664
-    if mode is not None:
-        (tmp_path / ".lock").chmod(mode)
+    assert stat.S_IMODE((folder / ".lock").stat().st_mode) == 0o664
+    (folder / ".lock").chmod(mode)
     child = os.fork()
     if child == 0:
         os.setgroups([])
@@ -236,8 +252,8 @@ def test_another_user_of_a_shared_folder_makes_the_run_too(tmp_path: Path, mode:
         code = 2
         with suppress(BaseException):
             try:
-                with _locked(tmp_path, print, threading.Event()):
-                    code = int(not _is_free(tmp_path))
+                with _locked(folder, print, threading.Event()):
+                    code = int(not _is_free(folder))
             except InputError as error:
                 code = 3 if "closed to this user; open it and its folder (`chmod g+rwX`)" in str(error) else 2
         os._exit(code)

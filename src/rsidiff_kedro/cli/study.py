@@ -51,7 +51,7 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
     check_tables(tables)
     check_page(page)
     stopped = threading.Event()
-    run = run_project(root, click.echo, stopped)
+    run = run_project(root, planned.check, click.echo, stopped)
     failed = run_jobs(jobs, run, planned.find, settings.workers, click.echo, stopped)
     measured = []
     for job in (job for job in jobs if job not in failed):

@@ -88,6 +88,25 @@ class StudyJobs:
             raise StudyError(f"arm {name!r}: {error}") from error
         return placed, merge(params, _moved(given.model_dump(mode="json"), placed.model_dump(mode="json"))), loader
 
+    def check(self, job: Job) -> None:
+        """Check that a run that begins, or has ended, is the one that was planned.
+
+        Raises:
+            StudyError: what decides its result has changed since, or cannot be read.
+        """
+        with _in_one_line(), _ALONE:
+            now = self._job(job.arm, job.seed, _code(self.root))
+        before, after = flat(job.content), flat(now.content)
+        changed = [
+            f"{name.removeprefix('parameters.')} is {after.get(name)}, was {before.get(name)}"
+            for name in changed_names(before, after)
+        ]
+        if changed:
+            raise StudyError(
+                f"{'; '.join(changed[:_SHOWN])}: this changed since the study began, whose page would name what was; "
+                "set it back, or leave it, and run the command again, which reuses what it can"
+            )
+
     def find(self, job: Job) -> dict[str, tuple[str, Path]]:
         """Return the version and the file of each dataset of a run that may be measured, by its name.
 
@@ -95,8 +114,9 @@ class StudyJobs:
         there meanwhile, by hand.
 
         Raises:
-            StudyError: there is none, or the configuration cannot be read.
+            StudyError: there is none, or see `check`.
         """
+        self.check(job)
         with _in_one_line():
             with _ALONE:
                 parsed, _, loader = self._parse(job.arm, job.seed)

@@ -136,11 +136,12 @@ A run made by hand in the same folder is another one.
 """
 
 
-def run_project(root: Path, say: Callable[[str], None], stopped: threading.Event) -> Run:
+def run_project(root: Path, check: Callable[[Job], None], say: Callable[[str], None], stopped: threading.Event) -> Run:
     """Return what makes the runs of the project in a folder, as processes of one thread.
 
     Args:
         root: the folder.
+        check: raises InputError if a run that begins is no longer the one that was planned; it may have waited long.
         say: shows a line, where a run waits for another process.
         stopped: ends this waiting.
     """
@@ -153,6 +154,7 @@ def run_project(root: Path, say: Callable[[str], None], stopped: threading.Event
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         with _locked(job.folder, say, stopped) as lock, log.open("w", encoding="utf-8") as written:
+            check(job)
             _prepare(job, root)
             for command in job.commands():
                 # The process inherits the lock, so that it is held as long as the run lives, also without this one.
