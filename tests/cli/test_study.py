@@ -274,6 +274,25 @@ def test_results_that_vanish_during_a_study_cost_no_other_run_its_place_on_the_p
     assert "**Not in the figures, because they did not come to their end: one seed 0.**" in page
 
 
+@pytest.mark.parametrize("option", ["", "--dry-run", "--only-page"])
+def test_a_study_of_the_same_name_does_not_share_the_folder(
+    study: Study, made: list[Job], project: Path, option: str
+) -> None:
+    study("{}")
+    page = (project / "data/study/mine/results.md").read_bytes()
+    other = project / "later" / "mine.yml"
+    other.parent.mkdir()
+    other.write_text(GOOD.format(params="{gate.enabled: false}"), encoding="utf-8")
+    call = ["rsi", "study", str(other.relative_to(project)), *filter(None, [option])]
+    result = CliRunner().invoke(cli, call)
+    assert result.exit_code == 1 and f"holds the runs of the study {project}/mine.yml, which has" in result.output
+    assert len(made) == 2 and (project / "data/study/mine/results.md").read_bytes() == page
+    given = CliRunner().invoke(cli, [*call, "--tables=data/study/mine/tables", "--page=page.md"])
+    assert (given.exit_code == 0) == (option == "--only-page")
+    (project / "mine.yml").unlink()  # moved
+    assert CliRunner().invoke(cli, call).exit_code == 0
+
+
 def test_a_run_of_another_catalog_is_not_done(study: Study, made: list[Job], project: Path) -> None:
     study("{}")
     catalog = project / "conf/base/catalog.yml"

@@ -32,12 +32,14 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
     """
     from rsidiff_kedro.cli.study_jobs import StudyJobs
     from rsidiff_kedro.study.page import check_page, write_page
-    from rsidiff_kedro.study.runs import run_jobs, run_project
+    from rsidiff_kedro.study.runs import check_owner, own, run_jobs, run_project
     from rsidiff_kedro.study.settings import read_study
     from rsidiff_kedro.study.tables import check_tables, joined, load_tables
 
     settings, (root, _) = read_study(path), open_configuration()
     folder = root / FOLDER / path.stem
+    if not only_page or None in (tables, page):
+        check_owner(folder, path, root)
     tables, page = tables or folder / "tables", page or folder / "results.md"
     if only_page:
         write_page(page, path.stem, settings, load_tables(tables))
@@ -50,6 +52,7 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
         return
     check_tables(tables)
     check_page(page)
+    own(folder, path, root)
     stopped = threading.Event()
     run = run_project(root, planned.check, click.echo, stopped)
     failed = run_jobs(jobs, run, planned.find, settings.workers, click.echo, stopped)

@@ -30,6 +30,8 @@ from rsidiff_kedro.provenance.records import Version
 from rsidiff_kedro.reporting.values import duration
 
 LOG, DONE, PARAMETERS, LOCK = "log.txt", "done.json", "parameters.yml", ".lock"
+OWNER = "file.txt"
+"""In a study's folder: the path of its file, from the project."""
 SHARED = ("conf", "pyproject.toml", ".telemetry")
 """Files of the project that a run's folder links to."""
 STEPS = {
@@ -326,6 +328,34 @@ def _last_lines(log: Path) -> str:
     with log.open(encoding="utf-8", errors="replace") as lines:
         last = deque((line for line in lines if line.strip()), maxlen=LINES)
     return "\n".join(f"  {printable(without_credentials(line))}" for line in last)
+
+
+def check_owner(folder: Path, file: Path, root: Path) -> None:
+    """Check that a study's folder is not that of another file, which has the same name in another place.
+
+    Args:
+        folder: of the study.
+        file: of the study.
+        root: of the project.
+
+    Raises:
+        InputError: it is, and that file exists.
+    """
+    with suppress(FileNotFoundError):
+        owner = root / os.fsdecode((folder / OWNER).read_bytes())
+        if owner.is_file() and not owner.samefile(file):
+            raise InputError(
+                f"{folder} holds the runs of the study {owner}, which has the same name as {file}; rename one of the "
+                "files, or delete the folder"
+            )
+
+
+def own(folder: Path, file: Path, root: Path) -> None:
+    """Note that a folder is that of a study's file; see `check_owner`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place, project = file.resolve(), root.resolve()
+    with replacing(folder / OWNER) as partial:
+        partial.write_bytes(os.fsencode(place.relative_to(project) if place.is_relative_to(project) else place))
 
 
 def check_data(data: str) -> None:
