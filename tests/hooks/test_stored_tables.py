@@ -31,6 +31,7 @@ SCORES = pd.DataFrame(
     }
 )
 NUMBERS = pd.DataFrame({"kept": [True, False], "proxy": np.float32([0.1, 1e-20]), "correct": [True, np.nan]})
+NESTED = pd.DataFrame({"ragged": [[[1, 2, 3], [4]], [[5]]], "vector": [np.float32([1, np.nan]), np.float32([2, 3])]})
 SCORES.attrs["rewards"] = {"proxy": {"bytes": 3}, "oracle": None}
 
 Dataset = AbstractDataset[Any, Any]
@@ -61,6 +62,7 @@ def stored(dataset: Dataset, table: pd.DataFrame, name: str = "prompt_pool") -> 
         (lambda path: ParquetDataset(filepath=path), SCORES),
         (lambda path: ParquetDataset(filepath=path, load_args={"filters": [["kept", "==", True]]}), SCORES),
         (lambda path: ParquetDataset(filepath=path, load_args={"columns": ["kept"]}), SCORES),
+        (lambda path: ParquetDataset(filepath=path), NESTED),
         (lambda path: PickleDataset(filepath=path), SCORES),
         (lambda path: OwnParquetDataset(filepath=path, load_args={"columns": ["kept"]}), SCORES),
         (lambda path: MemoryDataset(), SCORES),
@@ -75,9 +77,21 @@ def test_what_comes_back_is_no_matter(
 @pytest.mark.parametrize(
     ("dataset", "table", "said"),
     [
-        (CSVDataset, PROMPTS, "when CSVDataset loads it: 'text' holds 'nan' in row 3, not 'None'; in catalog.yml"),
-        (CSVDataset, PROMPTS.head(2), "'category' holds 'nan' in row 1, not ''; .* keep_default_na: false"),
-        (CSVDataset, PROMPTS.head(1).assign(prompt_id="012345678901"), "'prompt_id' holds '12345678901' in row 1"),
+        (
+            CSVDataset,
+            PROMPTS,
+            r"when CSVDataset loads it: 'text' holds 'nan' \(float\) in row 3, not 'None' \(str\); in cat",
+        ),
+        (
+            CSVDataset,
+            PROMPTS.head(2),
+            r"'category' holds 'nan' \(float\) in row 1, not '' \(str\); .*keep_default_na: false",
+        ),
+        (
+            CSVDataset,
+            PROMPTS.head(1).assign(prompt_id="012345678901"),
+            r"'prompt_id' holds '12345678901' \(int\) in row 1",
+        ),
         (CSVDataset, SCORES, "it comes back without its attrs, which say how scores were made"),
         (Rows, SCORES, "it comes back as dict"),
     ],
@@ -126,7 +140,7 @@ def test_a_run_stops_where_its_prompts_lose_their_empty_categories(project: Path
 
     for _ in range(2):  # nothing is reused of what is not what was saved
         with pytest.raises(
-            click.ClickException, match=r"filtered_prompts is not what .* 'category' holds 'nan' in row 1"
+            click.ClickException, match=r"filtered_prompts is not what .* 'category' holds 'nan' \(float\)"
         ):
             run("load_args: {}")
     run("load_args: {keep_default_na: false, dtype: {prompt_id: str}}")

@@ -11,6 +11,7 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DataCatalog
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
@@ -22,7 +23,7 @@ from rsidiff_kedro.hooks.pairs import check_pairs, is_paired
 from rsidiff_kedro.hooks.reuse import is_complete
 from rsidiff_kedro.hooks.stored_tables import check_loaded, check_stored
 from rsidiff_kedro.parameters import Parameters, parse_parameters
-from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines import stage_of, stages
 from rsidiff_kedro.pipelines.requirements import check_scores, count_cut_prompts
 from rsidiff_kedro.provenance.records import Records
 from rsidiff_kedro.provenance.retention import RECORDS
@@ -99,12 +100,13 @@ class InputHooks:
         check_loaded(dataset_name, data)
 
     @hook_impl(tryfirst=True)
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         """Check that a table comes back, before a record says what it is; count what rewards cut of prompts that cost.
 
         No requirement has collected those.
         """
-        check_stored(dataset_name, data, self._catalog.get(dataset_name))
+        if stage_of(node) is not None:
+            check_stored(dataset_name, data, self._catalog.get(dataset_name))
         if dataset_name == _COLLECTED and self._parameters is not None:
             curation = self._parameters.prompt_curation
             if any(source.costs for source in (curation.source, curation.evaluation_source) if source):
