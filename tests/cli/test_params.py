@@ -92,7 +92,7 @@ def test_an_option_that_stands_twice_is_refused(command: str, option: str) -> No
 def test_what_the_runner_does_not_take_is_refused() -> None:
     said = CliRunner().invoke(run, ["--runner-params=max_workers=4"])
     assert said.exit_code == 2
-    assert "--runner-params names 'max_workers', which SequentialRunner does not take" in said.output
+    assert "'max_workers', which SequentialRunner does not take; name one of is_async, " in said.output
 
 
 def test_a_dataset_of_which_two_versions_are_named_is_refused() -> None:

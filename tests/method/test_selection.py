@@ -1,5 +1,7 @@
 """Preference selection."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -326,10 +328,9 @@ def test_scores_that_cannot_be_selected_from_are_an_error(table, changed, messag
 BLIND = scores([0.1, 0.1, 0.2, 0.2, 0.7, 0.7, 0.7], "ppqqrrr").assign(other=[1, 2, 3, 4, 5, 6, 7])
 
 
-@pytest.mark.parametrize("rewards", [{"proxy": 1}, {"proxy": 1, "other": 1}])
 @pytest.mark.parametrize("noise", [0.0, 3e-8])
-def test_a_reward_that_looks_at_the_prompts_alone_cannot_rank_their_images(rewards, noise) -> None:
-    """Beside another one, and where float32 rounds it differently; rewards of samples that are dropped do not count."""
+def test_a_reward_that_looks_at_the_prompts_alone_cannot_rank_their_images(noise, caplog) -> None:
+    """Also where float32 rounds it differently; rewards of samples that are dropped do not count."""
     ends = "ab"
     many = pd.concat([BLIND.assign(**{name: BLIND[name] + end for name in ("image_id", "prompt_id")}) for end in ends])
     blind = many.assign(proxy=many["proxy"] + noise * (many["other"] % 2))
@@ -337,10 +338,18 @@ def test_a_reward_that_looks_at_the_prompts_alone_cannot_rank_their_images(rewar
     table = pd.concat([blind.assign(dropped=False), unread])
     said = r"'proxy' is the same for all images of each of 6 prompts \(14 images\), .* and cannot rank them"
     with pytest.raises(SelectionError, match=said):
-        select_samples(table, by_proxy(rewards=rewards), seed=0)
+        select_samples(table, by_proxy(), seed=0)
+    with pytest.raises(SelectionError, match=said):
+        select_samples(table.assign(third=table["proxy"] * 2), by_proxy(rewards={"proxy": 1, "third": 1}), seed=0)
+    assert caplog.text == ""
+    selection = select_samples(table, by_proxy(rewards={"proxy": 1, "other": 1}), seed=0)
+    assert re.search(said + ": the other rewards select alone", caplog.text)
+    assert selection[selection["rank"] == 1]["other"].tolist() == [2, 4, 7] * 2
+    caplog.clear()
     select_samples(table.assign(proxy=np.where(table["image_id"] == "i0a", 0.3, table["proxy"])), by_proxy(), seed=0)
     select_samples(table, by_proxy(enabled=False), seed=0)
     select_samples(table, by_proxy(floors={"proxy": 0.15}), seed=0)  # chooses between prompts
+    assert "cannot rank" not in caplog.text
 
 
 @pytest.mark.parametrize("count", [2, 3, 6, 7])

@@ -307,6 +307,15 @@ def test_a_saved_data_set_that_is_not_whole_is_refused(folder, state):
     assert "state.json: it" in (said := refused(dataset=str(folder))) and "save the data set again" in said
 
 
+def test_a_state_of_something_else_beside_arrow_files_says_nothing(folder):
+    from datasets import Dataset
+
+    (folder / "train.txt").unlink()
+    Dataset.from_dict({"text": SAVED}).save_to_disk(folder)
+    (folder / "state.json").write_text('{"epoch": 1}')
+    assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == SAVED
+
+
 @pytest.mark.parametrize("option", ["on_bad_files: skip", "filters: [[text, '=', a fox]]"])
 def test_an_option_that_leaves_out_rows_of_parquet_is_refused(dataset, option):
     described = f"configs:\n- config_name: default\n  data_files: train.parquet\n  {option}\n"

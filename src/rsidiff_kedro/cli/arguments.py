@@ -73,12 +73,14 @@ def _with_known_runner_params(callback: Callable[..., Any]) -> Callable[..., Any
     @wraps(callback)
     def call(**options: Any) -> Any:
         kind = load_obj(options.get("runner") or "SequentialRunner", "kedro.runner")
-        taken = inspect.signature(kind).parameters
+        taken = inspect.signature(kind).parameters.values()
+        names = [each.name for each in taken]
+        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken)
         for name in options.get("runner_params") or {}:
-            if name not in taken:
+            if name not in names and not takes_any:
                 raise click.UsageError(
-                    f"--runner-params names {name!r}, which {kind.__name__} does not take; name only is_async, or "
-                    "leave the option out"
+                    f"--runner-params names {name!r}, which {kind.__name__} does not take; name one of "
+                    f"{', '.join(names)}, or leave the option out"
                 )
         return callback(**options)
 

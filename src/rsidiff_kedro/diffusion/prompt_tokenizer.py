@@ -32,14 +32,15 @@ class PromptTokenizer:
         """Count the tokens of each text, start and end tokens included, also those beyond the limit."""
         return [len(ids) for ids in self._tokenizer(texts, truncation=False, padding=False, verbose=False).input_ids]
 
-    def check(self, name: str = "model.base: the tokenizer", option: str = "") -> None:
+    def check(self, name: str = "model.base: the tokenizer", option: str = "", limited: bool = True) -> None:
         """Raise ModelError if the tokenizer has no limit, no vocabulary or not all merges.
 
         Args:
             name: of the tokenizer, at a message's start.
             option: another way to set the limit, at its end.
+            limited: its limit counts, and has to be that of a text encoder.
         """
-        if not 2 < self.max_tokens < 100_000:  # a tokenizer that was saved without its limit says 10^30
+        if limited and not 2 < self.max_tokens < 100_000:  # a tokenizer that was saved without its limit says 10^30
             raise ModelError(
                 f"{name} reads {self.max_tokens} tokens (model_max_length); a text encoder reads some hundreds at "
                 f"most: put the right number into tokenizer_config.json{option}"
@@ -85,5 +86,5 @@ def open_named_tokenizer(name: str, most: int | None = None) -> PromptTokenizer:
         if elsewhere is not None:
             raise ModelError(elsewhere)
         tokenizer = PromptTokenizer(transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False), most)
-        tokenizer.check(f"the tokenizer {name!r}", ", or set --max-tokens")
+        tokenizer.check(f"the tokenizer {name!r}", ", or set --max-tokens", limited=most is None)
     return tokenizer

@@ -27,6 +27,9 @@ _TIES = 6
 """Samples that differ from no other of their prompt, of rewards that can rank some; fewer may be chance."""
 
 
+_CURE = "check its checkpoint, or select by another reward in `preference_selection.rewards`"
+
+
 class SelectionError(InputError):
     """The scores leave nothing sound to select; the message says what to change."""
 
@@ -83,27 +86,39 @@ def _check(scores: pd.DataFrame, settings: SelectionSettings) -> None:
                 f"the reward {name!r} is NaN or infinite for {len(bad)} of {len(finished)} images, first "
                 f"{bad.iloc[0]}; look at these images, or select by another reward in `preference_selection.rewards`"
             )
-        tied = _describe_ties(finished[name].astype(float), finished["prompt_id"], name in settings.floors)
-        if name in settings.rewards and tied:
+        if name in settings.rewards and len(finished) > 1 and finished[name].nunique() == 1:
             raise SelectionError(
-                f"the reward {name!r} is {tied} and cannot rank them; check its checkpoint, or select by "
-                "another reward in `preference_selection.rewards`"
+                f"the reward {name!r} is {float(finished[name].iloc[0])} for all {len(finished)} images and cannot "
+                f"rank them; {_CURE}"
             )
+    if settings.enabled:
+        _check_ranks(finished, settings)
 
 
-def _describe_ties(reward: pd.Series, prompts: pd.Series, has_floor: bool) -> str:
-    """Say of a reward that is the same for all images, or for all of each prompt, that it is; else nothing.
+def _check_ranks(scores: pd.DataFrame, settings: SelectionSettings) -> None:
+    """Refuse rewards that are the same for all images of each prompt, or warn if others rank them.
 
-    Where it has a floor it may choose between prompts alone.
+    One that has a floor may choose between prompts alone.
     """
-    if len(reward) > 1 and reward.nunique() == 1:
-        return f"{reward.iloc[0]} for all {len(reward)} images"
+    prompts = scores["prompt_id"]
+    blind = [name for name in settings.rewards if _is_blind(scores[name].astype(float), prompts)]
+    for name in blind:
+        if name in settings.floors:
+            continue
+        said = (
+            f"the reward {name!r} is the same for all images of each of {prompts.nunique()} prompts ({len(scores)} "
+            "images), as if it saw none, and cannot rank them"
+        )
+        if len(blind) == len(settings.rewards):
+            raise SelectionError(f"{said}; {_CURE}")
+        logger.warning("%s: the other rewards select alone; give it a floor if it is to choose between prompts", said)
+
+
+def _is_blind(reward: pd.Series, prompts: pd.Series) -> bool:
+    """Tell whether images of a prompt never differ in a reward, and there are enough of them."""
     groups = reward.groupby(prompts)
     differ = groups.max() - groups.min() > FLOAT32_ROUNDING * reward.abs().groupby(prompts).max()
-    compared = len(reward) - len(differ)
-    if has_floor or compared < _TIES or differ.any():
-        return ""
-    return f"the same for all images of each of {len(differ)} prompts ({len(reward)} images), as if it saw none,"
+    return len(reward) - len(differ) >= _TIES and not differ.any()
 
 
 def combined_score(table: pd.DataFrame, settings: SelectionSettings) -> pd.Series:

@@ -86,6 +86,7 @@ MEANT = {
     "one of three biases": lambda: with_zeros((9000,), slice(3000, 6000)),
     "one of three matrices": lambda: with_zeros((12, 9000), (5, slice(3000, 6000))),
     "a head of one row": lambda: with_zeros((12, 9600), (5, slice(2400, 4800))),
+    "the end of a vector that is saved as a row": lambda: with_zeros((1, 10_000), between(3001, 10_000)),
     "all": lambda: torch.zeros(500, 500),
     "pruned": lambda: weights(500, 4000) * (torch.rand(500, 4000, generator=RANDOM) < 0.002),
     "vanishing": lambda: weights(500, 4000, scale=1) * torch.logspace(-1, -12, 500)[:, None],

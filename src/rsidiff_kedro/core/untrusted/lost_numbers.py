@@ -169,6 +169,7 @@ def _tensor(first: int, entry: dict[str, Any]) -> _Tensor:
     size, shape = _SIZES.get(entry["dtype"], 0), entry["shape"]
     if not size or end - start != size * math.prod(shape):
         return _Tensor(start, end)
+    shape = [length for length in shape if length != 1]  # of a vector that is saved as a row, a part may be zero
     inner = [math.prod(shape[place:]) for place in range(1, len(shape))]
     rows = [*inner[:1], *(each for each in inner[1:] if each >= _SHORTEST)]
     return _Tensor(start, end, size, tuple(rows))

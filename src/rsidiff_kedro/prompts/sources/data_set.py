@@ -91,7 +91,7 @@ def open_data_set(
     if is_folder:
         _tell_unread(Path(name), named)
     files = _tables(builder, kinds, split, wanted, name)
-    if _has_metadata(builder, kinds) and (is_folder or limit is None or not files):
+    if _has_metadata(builder, kinds) and ((is_folder and kept is None) or limit is None or not files):
         _check_archives(builder, builder.config.data_files.get(split, named), name, is_folder, kept)
     if not is_folder and (files or limit is None):  # what is streamed is not kept
         _keep(name, revision, files or named, named if files and limit is None else [])

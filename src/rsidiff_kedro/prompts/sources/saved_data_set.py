@@ -26,21 +26,25 @@ def saved_files(paths: Sequence[str], state_of: Callable[[str], Path | None]) ->
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
         there = [path for path in paths if path.rpartition("/")[0] == folder]
         state = state_of(folder)
-        named = None if state is None else [f"{folder}/{name}" for name in _named(state)]
-        missing = sorted({*(named or [])} - {*there})
+        names = None if state is None else _named(state)
+        named = there if names is None else [f"{folder}/{name}" for name in names]
+        missing = sorted({*named} - {*there})
         if missing:
             raise PromptSourceError(
                 f"{state}: it names {missing[0]!r}, which is not there; save the data set again, or write it with "
                 "to_parquet"
             )
-        chosen += there if named is None else named
+        chosen += named
     return chosen
 
 
-def _named(state: Path) -> list[str]:
+def _named(state: Path) -> list[str] | None:
+    """Return the names of the files that a state names; None if it is of something else."""
     try:
-        files = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
-        return [str(each["filename"]) for each in files]
+        content = json.loads(state.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "_data_files" not in content:
+            return None
+        return [str(each["filename"]) for each in content["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PromptSourceError(
             f"{state}: it does not say which files the data set has ({type(error).__name__}); save the data set again, "
