@@ -5,7 +5,9 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +16,8 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from rsidiff_kedro.cli import cli
-from rsidiff_kedro.cli.study_jobs import _part
+from rsidiff_kedro.cli.study_jobs import StudyJobs, _part
+from rsidiff_kedro.core import hub
 from rsidiff_kedro.datasets.runs import open_runs
 from rsidiff_kedro.hooks.configuration import merge, open_configuration
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
@@ -192,11 +195,27 @@ def test_a_run_by_hand_alone_is_no_run_of_the_study(
         ("conf/test/parameters.yml", ("rank: 2, steps: 3", "rank: 2, steps: 1"), "finetune.steps is 1, was 3"),
         ("conf/test/parameters.yml", ("rank: 2, steps: 3", "rank: 2, steps: x"), "'finetune.steps' is 'x'"),
         ("conf/test/parameters.yml", ("finetune: {", "finetune: {{"), "cannot be read"),
-        ("conf/base/catalog.yml", ('pool.parquet"', 'pool.parquet", load_args: {columns: [text]}'), "catalog is "),
-        ("src/mine.py", ("", "x = 1\n"), "code is "),
+        (
+            "conf/base/catalog.yml",
+            ('pool.parquet"', 'pool.parquet", load_args: {columns: [text]}'),
+            "two seed 0: catalog ",
+        ),
+        (
+            "conf/base/catalog.yml",
+            ("", "mine: {type: json.JSONDataset, filepath: mine.json}\n"),
+            "two seed 0: catalog ",
+        ),
+        (
+            "src/mine.py",
+            ("", "x = 1\n"),
+            "two seed 0: code changed since the study began; it is made with what is there",
+        ),
+        ("src/.mine.py", ("", "x = 1\n"), ""),
+        ("data/01_raw/real_images/metadata.csv", ("", "file_name,text\n"), ""),
     ],
 )
-def test_a_run_of_what_has_changed_since_the_study_began_is_not_done(
+@pytest.mark.parametrize("waited", [True, False])
+def test_what_changed_while_a_run_waited_or_was_made(
     study: Study,
     made: list[Job],
     project: Path,
@@ -204,22 +223,76 @@ def test_a_run_of_what_has_changed_since_the_study_began_is_not_done(
     file: str,
     edit: tuple[str, str],
     says: str,
+    waited: bool,
 ) -> None:
+    """A run that begins has its parameters, and the code of that time; while it is made, its records tell."""
     run, path = runs.run_project(project, print, print, threading.Event()), project / file
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     plain = path.read_text("utf-8")
 
-    def meanwhile(job: Job, log: Path) -> int:
+    def meanwhile(begin: Callable[[Job], None], job: Job, log: Path) -> int:
+        if job.arm == "two" and waited:
+            path.write_text(plain.replace(*edit, 1), encoding="utf-8")
+        begin(job)
         code = run(job, log)
         if job.arm == "two":
             path.write_text(plain.replace(*edit, 1), encoding="utf-8")
         return code
 
-    monkeypatch.setattr(runs, "run_project", lambda *given: meanwhile)
+    monkeypatch.setattr(runs, "run_project", lambda root, begin, *given: partial(meanwhile, begin))
     result = study("{}")
-    assert result.exit_code == 1 and "two seed 0: FAILED" in result.output and says in result.output, result.output
-    path.write_text(plain, encoding="utf-8")
-    assert "1 of 2 runs are done" in study("{}", "--dry-run").output
+    refused = waited and not says.startswith("two seed 0: ") and says != ""
+    assert (result.exit_code == 1) == refused == ("two seed 0: FAILED" in result.output), result.output
+    assert (says in result.output) == (waited or not says), result.output
+    images = pd.read_parquet(project / "data/study/mine/tables/images.parquet")
+    assert {*images["arm"]} == ({"one"} if refused else {"one", "two"})
+    if refused or not waited:
+        path.write_text(plain, encoding="utf-8")
+    done = 1 if refused or (waited and says) else 2  # with what is there now, arm one is another run
+    assert f"{done} of 2 runs are done" in study("{}", "--dry-run").output
+
+
+def test_a_hub_id_whose_branch_moves_is_named_with_what_pins_it(
+    study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the run alone has seen it; the study's process keeps the commit that it was told."""
+    now = ["1" * 40, "2" * 40]
+    monkeypatch.setattr(hub, "is_reachable", lambda: False)
+    monkeypatch.setattr(hub, "_named_commit", lambda *given: now[0])
+    hub.commit_of.cache_clear()
+    params = "{model.base: somebody/model}"
+    differs = f"model.base somebody/model ({now[1]}) for somebody/model ({now[0]})"
+    vouch = _vouch
+
+    def read_another(*given: Any) -> None:
+        hub.commit_of.cache_clear()
+        now.reverse()
+        vouch(*given)
+
+    monkeypatch.setattr(sys.modules[__name__], "_vouch", read_another)
+    result = study(params)
+    hub.commit_of.cache_clear()
+    pin = "(its branch on the hub moved: name a commit as model.revision, or use a local copy)"
+    assert result.exit_code == 1 and f"{differs} {pin}" in result.output, result.output
+
+
+def test_an_editor_s_lock_and_a_link_that_leads_nowhere_are_no_code(study: Study, project: Path) -> None:
+    for name in (".#notes.py", "gone.py"):
+        (project / "src" / name).symlink_to("somebody@host.1")
+    result = study("{}", "--dry-run")
+    assert result.exit_code == 0 and "0 of 2 runs are done" in result.output, result.output
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "same"), [("rsi", "{sft.steps: 7}"), ("sft", "{gate.tolerance: 0.1, weighting.enabled: false}")]
+)
+def test_what_no_step_of_an_arm_reads_is_not_of_its_content(project: Path, pipeline: str, same: str) -> None:
+    bootstrap_project(project)
+    text = "env: test\nrounds: 1\nseeds: [0]\narms: {{one: {{pipeline: {0}}}, two: {{pipeline: {0}, params: {1}}}}}\n"
+    (project / "mine.yml").write_text(text.format(pipeline, same), encoding="utf-8")
+    one, two = StudyJobs(read_study(Path("mine.yml")), project, project / "data/study/mine", print).all()
+    assert one.content == two.content
 
 
 def test_a_round_that_the_study_does_not_test_is_not_measured(study: Study, made: list[Job]) -> None:
@@ -291,6 +364,71 @@ def test_a_study_of_the_same_name_does_not_share_the_folder(
     assert (given.exit_code == 0) == (option == "--only-page")
     (project / "mine.yml").unlink()  # moved
     assert CliRunner().invoke(cli, call).exit_code == 0
+
+
+def _without_versions(data: Path) -> None:
+    for file in [*data.rglob("metrics.json/*/metrics.json")]:
+        folder = file.parents[1]
+        content = file.read_bytes()
+        shutil.rmtree(folder)
+        folder.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "change", "says"),
+    [
+        ("metrics", "rsidiff_kedro.datasets.JSONDataset", _without_versions, "two seed 0: done in "),
+        ("validation_scores", "pandas.ParquetDataset", None, "two seed 0: done in "),
+        ("test_scores", "pandas.ParquetDataset", None, "gives rsi.round_0.test_scores no type"),
+        ("metrics", "json.JSONDataset", None, "gives rsi.round_0.metrics no type"),
+    ],
+)
+def test_what_is_measured_may_have_no_versions_and_what_is_not_another_package_s_type(
+    study: Study,
+    made: list[Job],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: str,
+    change: Callable[[Path], None] | None,
+    says: str,
+) -> None:
+    """What cannot be measured is refused before the first run."""
+    run = runs.run_project(project, print, print, threading.Event())
+
+    def changed(job: Job, log: Path) -> int:
+        code = run(job, log)
+        if change is not None:
+            change(job.folder / "data")
+        return code
+
+    monkeypatch.setattr(runs, "run_project", lambda *given: changed)
+    place = f"${{globals:data}}/08_reporting/{{method}}/round_{{n}}/{name}.json"
+    entry = f'"{{method}}.round_{{n}}.{name}": {{type: {kind}, filepath: "{place}"}}'
+    (project / "conf/test/catalog.yml").write_text(entry, encoding="utf-8")
+    result = study("{}")
+    assert says in result.output, result.output
+    assert (result.exit_code == 0) == (len(made) == 2) == ("done in" in says)
+    if made:
+        metrics = pd.read_parquet(project / "data/study/mine/tables/metrics.parquet")
+        assert [*metrics.groupby("arm")["round"].nunique()] == [3, 3]
+        assert "2 of 2 runs are done" in study("{}", "--dry-run").output
+
+
+def test_who_may_not_write_makes_tables_of_a_finished_study(
+    study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study("{}")
+    owner = project / "data/study/mine/file.txt"
+    assert owner.read_text(encoding="utf-8") == "mine.yml"
+    owner.unlink()  # as of an earlier version
+    elsewhere = ["--tables=elsewhere", "--page=page.md"]
+    assert study("{}", *elsewhere).exit_code == 0 and not owner.exists()
+    shutil.rmtree(project / "data/study/mine/two")
+    owner.write_text("mine.yml", encoding="utf-8")
+    before = owner.stat()
+    assert study("{}", *elsewhere).exit_code == 0 and len(made) == 3
+    assert (owner.stat().st_ino, owner.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_run_of_another_catalog_is_not_done(study: Study, made: list[Job], project: Path) -> None:

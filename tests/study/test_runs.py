@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import yaml
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.study import runs
-from rsidiff_kedro.study.runs import Job, _locked, _prepare, check_data, run_jobs, run_project
+from rsidiff_kedro.study.runs import Job, _locked, _prepare, check_data, check_owner, own, run_jobs, run_project
 
 
 @pytest.fixture
@@ -270,6 +271,37 @@ def test_a_lock_that_a_network_s_disk_refuses_to_readers_is_told_of(
     refused = pytest.raises(InputError, match="the lock of a run, is closed to this user")
     with refused, _locked(tmp_path, print, threading.Event()):
         pass
+
+
+def test_a_project_copied_with_the_studies_beside_it_is_its_own(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    (first / "project").mkdir(parents=True)
+    (first / "mine.yml").touch()
+    own(first / "project/data/study/mine", first / "mine.yml", first / "project")
+    shutil.copytree(first, tmp_path / "second")
+    for place in (first, tmp_path / "second"):
+        project = place / "project"
+        check_owner(project / "data/study/mine", place / "mine.yml", project)
+        other = project / "mine.yml"
+        other.touch()
+        says = f"holds the runs of the study {place}/mine.yml, .* remove that file if it is the same study, or rename"
+        with pytest.raises(InputError, match=says):
+            check_owner(project / "data/study/mine", other, project)
+
+
+def test_a_study_in_a_folder_that_is_closed_to_this_user_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, closed, file = tmp_path / "data/study/mine", tmp_path / "home/mine.yml", tmp_path / "mine.yml"
+    own(folder, closed, tmp_path)
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    says = rf"the study {closed}, .*; it cannot be looked at \(Permission denied\): rename this file"
+    with pytest.raises(InputError, match=says):
+        check_owner(folder, file, tmp_path)
 
 
 @pytest.mark.parametrize("data", ["/elsewhere", "../data", "data/../../x"])

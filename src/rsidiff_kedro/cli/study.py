@@ -45,16 +45,17 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
         write_page(page, path.stem, settings, load_tables(tables))
         click.echo(f"Page: {page}")
         return
-    planned = StudyJobs(settings, root, folder)
+    planned = StudyJobs(settings, root, folder, click.echo)
     jobs = list(planned.all())
     if dry_run:
         _list(jobs)
         return
     check_tables(tables)
     check_page(page)
-    own(folder, path, root)
+    if not all(job.is_done for job in jobs):  # else others may read what they cannot write
+        own(folder, path, root)
     stopped = threading.Event()
-    run = run_project(root, planned.check, click.echo, stopped)
+    run = run_project(root, planned.begin, click.echo, stopped)
     failed = run_jobs(jobs, run, planned.find, settings.workers, click.echo, stopped)
     measured = []
     for job in (job for job in jobs if job not in failed):

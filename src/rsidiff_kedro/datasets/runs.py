@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,27 @@ class RunError(InputError):
     """A run or a round is not on disk; the message lists those that are."""
 
 
+def own_dataset(
+    config: Mapping[str, Mapping[str, Any]], name: str, version: str | None = None
+) -> AbstractVersionedDataset[Any, Any]:
+    """Return a dataset of the catalog, see `catalog_config`, in a version; None: in the newest.
+
+    Raises:
+        RunError: it has no type of this package.
+    """
+    entries, versions = {each: dict(value) for each, value in config.items()}, {name: version} if version else None
+    try:
+        found = DataCatalog.from_config(entries, load_versions=versions).get(name)
+    except DatasetNotFoundError:
+        found = None
+    if not isinstance(found, AbstractVersionedDataset):
+        raise RunError(
+            f"the catalog gives {name} no type of {_OWN}datasets, and this command reads no other; give it one in "
+            "catalog.yml"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Run:
     """A run, with the outputs of earlier runs that it reused.
@@ -76,6 +97,7 @@ class Run:
         versions: the version of each dataset.
         records: of all steps that led to it, its own last steps first.
         config: of the catalog, see `catalog_config`.
+        digests: of datasets that no record names.
     """
 
     version: str
@@ -83,6 +105,7 @@ class Run:
     versions: Mapping[str, str]
     records: list[Record]
     config: Mapping[str, Mapping[str, Any]]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
@@ -100,16 +123,7 @@ class Run:
     def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any]:
         if name not in self.versions:
             raise RunError(f"the run {self.version} made no {name}; let it come to its end, or name another run")
-        config = {each: dict(value) for each, value in self.config.items()}
-        try:
-            found = DataCatalog.from_config(config, load_versions={name: self.versions[name]}).get(name)
-        except DatasetNotFoundError:
-            found = None
-        if not isinstance(found, AbstractVersionedDataset):
-            raise RunError(
-                f"the catalog gives {name} no type of {_OWN}datasets, and this command reads no other; give it one in "
-                "catalog.yml"
-            )
+        found = own_dataset(self.config, name, self.versions[name])
         if found._version is None:
             self._check_own(name, Path(found._filepath))
         return found
@@ -118,6 +132,7 @@ class Run:
         """Raise RunError unless what lies at the place of a dataset without versions is what a record says."""
         version = self.versions[name]
         digests = [each.outputs[name] for each in self.records if each.version == version and name in each.outputs]
+        digests += [self.digests[name]] if name in self.digests else []
         if not place.exists() or content_digest(place) not in digests:
             raise RunError(
                 f"{name} has no versions in catalog.yml, and {place} does not hold what the run {self.version} saved "

@@ -1,6 +1,6 @@
 """Say what of a step's parameters counts in its key: their values, and the content of what they name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,16 @@ class KeyedParameters:
     Args:
         parameters: the whole tree, whose relative paths start at `root`.
         root: the project's.
+        content: tells the content of a location, and may ask the hub, as `content_of` does.
     """
 
-    def __init__(self, parameters: Section | None = None, root: Path = Path()) -> None:
-        self._root = root.resolve()
+    def __init__(
+        self,
+        parameters: Section | None = None,
+        root: Path = Path(),
+        content: Callable[[Found, bool], str | None] = content_of,
+    ) -> None:
+        self._root, self._content = root.resolve(), content
         self._marked: dict[str, Found] = dict(marked(parameters)) if parameters is not None else {}
 
     def of_step(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +57,7 @@ class KeyedParameters:
         found = self._marked.get(path)
         if found is None or value is None:
             return value
-        shown, content = self._shown(str(value)), content_of(found, _is_read(path, named))
+        shown, content = self._shown(str(value)), self._content(found, _is_read(path, named))
         return f"{shown} ({content})" if content else shown
 
     def _changes_nothing(self, path: str, named: set[str]) -> bool:

@@ -82,7 +82,7 @@ class Job:
         folder: of the run.
         env: its environment; None for the default.
         params: in which it differs from it, as a tree, paths absolute.
-        content: of everything that decides its result.
+        content: of everything that decides its result; of the code and the catalog, as they are when it begins.
         pipeline: a key of `STEPS`.
     """
 
@@ -92,7 +92,7 @@ class Job:
     folder: Path
     env: str | None
     params: Mapping[str, Any]
-    content: Mapping[str, Any] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
     pipeline: str = "rsi"
 
     @property
@@ -138,12 +138,12 @@ A run made by hand in the same folder is another one.
 """
 
 
-def run_project(root: Path, check: Callable[[Job], None], say: Callable[[str], None], stopped: threading.Event) -> Run:
+def run_project(root: Path, begin: Callable[[Job], None], say: Callable[[str], None], stopped: threading.Event) -> Run:
     """Return what makes the runs of the project in a folder, as processes of one thread.
 
     Args:
         root: the folder.
-        check: raises InputError if a run that begins is no longer the one that was planned; it may have waited long.
+        begin: takes the content of a run that begins, which may have waited long; raises InputError if it is another.
         say: shows a line, where a run waits for another process.
         stopped: ends this waiting.
     """
@@ -156,7 +156,7 @@ def run_project(root: Path, check: Callable[[Job], None], say: Callable[[str], N
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         with _locked(job.folder, say, stopped) as lock, log.open("w", encoding="utf-8") as written:
-            check(job)
+            begin(job)
             _prepare(job, root)
             for command in job.commands():
                 # The process inherits the lock, so that it is held as long as the run lives, also without this one.
@@ -339,23 +339,31 @@ def check_owner(folder: Path, file: Path, root: Path) -> None:
         root: of the project.
 
     Raises:
-        InputError: it is, and that file exists.
+        InputError: it is, and that file exists, or lies in a folder that is closed to this user.
     """
-    with suppress(FileNotFoundError):
-        owner = root / os.fsdecode((folder / OWNER).read_bytes())
-        if owner.is_file() and not owner.samefile(file):
-            raise InputError(
-                f"{folder} holds the runs of the study {owner}, which has the same name as {file}; rename one of the "
-                "files, or delete the folder"
-            )
+    try:
+        text = os.fsdecode((folder / OWNER).read_bytes())
+    except FileNotFoundError:
+        return
+    owner = Path(os.path.normpath(root.resolve() / text))
+    try:
+        if not owner.is_file() or owner.samefile(file):
+            return
+        advice = "remove that file if it is the same study, or rename this one"
+    except OSError as error:  # such as another user's home, or a file that is not there
+        advice = f"it cannot be looked at ({error.strerror}): rename this file"
+    raise InputError(f"{folder} holds the runs of the study {owner}, which has the same name as {file}; {advice}")
 
 
 def own(folder: Path, file: Path, root: Path) -> None:
     """Note that a folder is that of a study's file; see `check_owner`."""
     folder.mkdir(parents=True, exist_ok=True)
-    place, project = file.resolve(), root.resolve()
+    text = os.fsencode(os.path.relpath(file.resolve(), root.resolve()))
+    with suppress(FileNotFoundError):
+        if (folder / OWNER).read_bytes() == text:
+            return
     with replacing(folder / OWNER) as partial:
-        partial.write_bytes(os.fsencode(place.relative_to(project) if place.is_relative_to(project) else place))
+        partial.write_bytes(text)
 
 
 def check_data(data: str) -> None:
