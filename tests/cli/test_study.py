@@ -27,7 +27,7 @@ from rsidiff_kedro.provenance.records import Records
 from rsidiff_kedro.provenance.retention import RECORDS
 from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job
-from rsidiff_kedro.study.settings import nested, read_study
+from rsidiff_kedro.study.settings import StudyError, nested, read_study
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
 
@@ -256,7 +256,7 @@ def test_what_changed_while_a_run_waited_or_was_made(
 def test_a_hub_id_whose_branch_moves_is_named_with_what_pins_it(
     study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if the run alone has seen it; the study's process keeps the commit that it was told."""
+    """Before a run, and after it if that was told of another commit; arm one has such ids, too, and reads none."""
     now = ["1" * 40, "2" * 40]
     monkeypatch.setattr(hub, "is_reachable", lambda: False)
     monkeypatch.setattr(hub, "_named_commit", lambda *given: now[0])
@@ -275,6 +275,14 @@ def test_a_hub_id_whose_branch_moves_is_named_with_what_pins_it(
     hub.commit_of.cache_clear()
     pin = "(its branch on the hub moved: name a commit as model.revision, or use a local copy)"
     assert result.exit_code == 1 and f"{differs} {pin}" in result.output, result.output
+    planned = StudyJobs(read_study(Path("mine.yml")), project, project / "data/study/mine", print)
+    one, two = planned.all()
+    now.reverse()
+    planned.begin(one)
+    with pytest.raises(StudyError) as refused:
+        planned.begin(two)
+    hub.commit_of.cache_clear()
+    assert f"model.base is somebody/model ({now[0]}), was somebody/model ({now[1]}) {pin}" in str(refused.value)
 
 
 def test_an_editor_s_lock_and_a_link_that_leads_nowhere_are_no_code(study: Study, project: Path) -> None:

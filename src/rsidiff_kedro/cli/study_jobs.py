@@ -100,7 +100,7 @@ class StudyJobs:
         check_data(loader["globals"]["data"])
         tree, content_then = parsed.model_dump(), _remembered()
         read = {name: value for name, value in tree.items() if name not in _APART[arm.pipeline]}
-        keyed = KeyedParameters(parsed, self.root, content_then).of_step({"parameters": read})["parameters"]
+        keyed = KeyedParameters(parsed, self.root, content_then).of_step(read)
         content = {
             "parameters": keyed,
             "threads": parsed.execution.threads,  # on which training depends
