@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from kedro.pipeline import node
 from parity import samples
 
 from rsidiff_kedro.hooks.configuration import open_configuration
@@ -110,7 +111,8 @@ def test_prompts_that_cost_are_counted_once_they_are_collected(
     hooks = InputHooks()
     hooks._parameters = parameters(settings, endpoint)
     assert hooks._parameters.prompt_curation.source.costs
-    hooks.after_dataset_saved("collected_prompts", pd.DataFrame({"text": ["a cat", *PAIR]}))
-    hooks.after_dataset_saved("filtered_prompts", pd.DataFrame({"text": PAIR}))
+    of_ones_own = node(lambda: 1, None, "made")
+    hooks.after_dataset_saved("collected_prompts", pd.DataFrame({"text": ["a cat", *PAIR]}), of_ones_own)
+    hooks.after_dataset_saved("filtered_prompts", pd.DataFrame({"text": PAIR}), of_ones_own)
     (line,) = [record.message for record in caplog.records if "cut" in record.message]
     assert "image_reward reads 35 tokens and cuts 2 of 3 prompts" in line
