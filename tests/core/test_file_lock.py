@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from another_user import as_another_user
 
 from rsidiff_kedro.core.file_lock import is_locked, take_lock
 
@@ -105,23 +105,13 @@ def test_another_users_lock_is_seen_without_writing_it(tmp_path: Path, mode: int
     path = tmp_path / ".lock"
     with hold(path) as process:
         path.chmod(mode)
-        held = as_another_user(path)
+        held = is_locked_for_another_user(path)
         process.kill()
     assert held
-    assert as_another_user(path) == (mode == 0o600)  # a file that nobody may look at counts as held
+    assert is_locked_for_another_user(path) == (mode == 0o600)  # a file that nobody may look at counts as held
 
 
-def as_another_user(path: Path) -> bool:
-    """Ask in a process of another user, which is forked: Python itself may be out of its reach."""
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        code = 2
-        with suppress(BaseException):
-            code = int(is_locked(path))
-        os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def is_locked_for_another_user(path: Path) -> bool:
+    code = as_another_user(lambda: int(is_locked(path)))
     assert code in (0, 1)
     return bool(code)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from rsidiff_kedro.diffusion.bases import ModelError
@@ -90,6 +91,8 @@ def test_a_state_of_a_whole_prompt_that_no_pipeline_reads_may_be_the_same_for_al
         model = load_model(ModelSettings(family=family, base=str(family_folder(family))))
         lose_the_end(model.pipeline.text_encoder)
         model.check()
+        read = model.conditioning(["a red circle", "two blue squares"]).tensors["prompt_embeds"]
+        assert not torch.allclose(read[0], read[1])
 
 
 def test_a_decoder_that_makes_nothing_of_latents_stops_a_run(model, tmp_path):

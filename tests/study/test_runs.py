@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from another_user import as_another_user
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.study import runs
@@ -245,20 +245,15 @@ def test_another_user_of_a_shared_folder_makes_the_run_too(
         os.umask(before)
     assert stat.S_IMODE((folder / ".lock").stat().st_mode) == 0o664
     (folder / ".lock").chmod(mode)
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        code = 2
-        with suppress(BaseException):
-            try:
-                with _locked(folder, print, threading.Event()):
-                    code = int(not _is_free(folder))
-            except InputError as error:
-                code = 3 if "closed to this user; open it and its folder (`chmod g+rwX`)" in str(error) else 2
-        os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (1 if locks else 3)
+
+    def lock() -> int:
+        try:
+            with _locked(folder, print, threading.Event()):
+                return int(not _is_free(folder))
+        except InputError as error:
+            return 3 if "closed to this user; open it and its folder (`chmod g+rwX`)" in str(error) else 2
+
+    assert as_another_user(lock) == (1 if locks else 3)
 
 
 def test_a_lock_that_a_network_s_disk_refuses_to_readers_is_told_of(

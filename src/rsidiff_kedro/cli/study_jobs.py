@@ -46,7 +46,7 @@ _ALONE = threading.Lock()
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a run is compared with after it, and where the datasets are that it makes.
+    """The parameters that a run's records are compared with, and the place of the datasets that it makes.
 
     Attributes:
         tree: its parameters.

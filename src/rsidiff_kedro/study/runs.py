@@ -60,7 +60,7 @@ class Made(Section):
 
 
 class Done(Section):
-    """What is kept of a run that came to its end.
+    """The record of a run that came to its end.
 
     Attributes:
         content: of everything that decided its result.

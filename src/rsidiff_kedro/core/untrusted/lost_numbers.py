@@ -35,7 +35,7 @@ _ZIP_LENGTHS = 26
 
 
 class _Tensor(NamedTuple):
-    """Where a file holds a tensor.
+    """The place of a tensor in a file.
 
     Attributes:
         start: in bytes, as `end`.

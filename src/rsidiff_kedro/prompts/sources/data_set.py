@@ -75,9 +75,8 @@ def open_data_set(
     kept = None if is_folder or not is_offline_mode() else kept_data_set(name, revision)
     if kept is not None:
         name, is_folder = str(kept.folder), True
-    if is_folder:
-        for layout in LAYOUTS:
-            _check_layout(Path(name), layout)
+    for layout in LAYOUTS if is_folder else ():
+        _check_layout(Path(name), layout)
     builder = kept_builder(kept, config_name) if kept else _builder(name, is_folder, config_name, revision)
     kinds = {each.__module__.rpartition(".")[2] for each in type(builder).__mro__}
     if not kinds & SELF_CONTAINED:
@@ -106,12 +105,17 @@ def open_data_set(
         kept.check(path for paths in builder.config.data_files.values() for path in paths)
         builder = _builder(name, is_folder, config_name, None)
     if "arrow" in kinds:
-        for paths in builder.config.data_files.values():
-            paths[:] = saved_files(paths, partial(_state, name=name, is_folder=is_folder))
+        _leave_caches_out(builder, name, is_folder)
     if limit is not None and not is_offline_mode():  # offline nothing can be streamed
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare()
     return builder.as_dataset(split=split)
+
+
+def _leave_caches_out(builder: Any, name: str, is_folder: bool) -> None:
+    """Have a reader of Arrow files open those alone that a saved data set names."""
+    for paths in builder.config.data_files.values():
+        paths[:] = saved_files(paths, partial(_state, name=name, is_folder=is_folder))
 
 
 def _named_files(builder: Any, name: str, is_folder: bool, kept: Kept | None) -> list[str]:

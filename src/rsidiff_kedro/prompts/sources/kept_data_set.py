@@ -17,7 +17,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Kept:
-    """What the hub's cache has of a data set.
+    """The part of a data set that the hub's cache has.
 
     Attributes:
         folder: of the files that are there.
@@ -38,8 +38,8 @@ class Kept:
         missing = [os.path.relpath(self.folder / name, self.folder) for name in names if not self.is_there(name)]
         if missing:
             raise PromptSourceError(
-                f"{self.folder}: {len(missing)} files of the data set were not downloaded ({_first(missing)}), and the "
-                f"hub is not reached; load the whole data set once with the network: {self.load}"
+                f"{self.folder}: {len(missing)} of the data set's files were not downloaded ({_first(missing)}), and "
+                f"the hub is not reached; load the whole data set once with the network: {self.load}"
             )
 
 
