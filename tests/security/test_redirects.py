@@ -247,6 +247,16 @@ def test_a_folder_of_the_hubs_cache_is_read_through_its_links(tmp_path: Path) ->
         path.symlink_to(os.path.relpath(repository / "blobs" / str(number), path.parent))
     check_model(ModelSettings(base=str(snapshot)))
 
+    shared = tmp_path / "blobs"
+    shared.mkdir()
+    for blob in (repository / "blobs").iterdir():
+        blob.rename(shared / blob.name)
+        blob.symlink_to(os.path.relpath(shared / blob.name, blob.parent))
+    with pytest.raises(ModelError, match="is a link out of the model's folder"):
+        check_model(ModelSettings(base=str(snapshot)))
+    (shared / ".huggingface-shared-blobs").write_text("1\n")  # as the hub's client marks its store of all repositories
+    check_model(ModelSettings(base=str(snapshot)))
+
 
 def test_a_tokenizer_of_a_reward(tmp_path: Path, other: Path) -> None:
     folder = shutil.copytree(BASE_FOLDER / "tokenizer", tmp_path / "model" / "tokenizer")

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 _HUB_CACHE = re.compile(r"(?:datasets|models|spaces)--[^/]+")
+_SHARED_STORE = ".huggingface-shared-blobs"
+"""The file by which the cache's client knows the folder of the files that repositories share."""
 _READ_HIDDEN = ".huggingface.yaml"
 """The only hidden file of a folder that is read: it says which files of a data set are."""
 
@@ -21,8 +23,8 @@ def lies_inside(folder: Path, name: str) -> bool:
     """Tell whether a file exists in a folder or below it, with all links followed, and has no hidden name there.
 
     `name` is absolute, or relative to the folder.
-    A folder of the Hugging Face cache holds links into the folder `blobs` of the same repository, which count as
-    inside.
+    A folder of the Hugging Face cache holds links into the folder `blobs` of the same repository, and those may lead to
+    the store of all repositories of the cache. Both count as inside.
     """
     try:
         inside, found = folder.resolve(), (folder / name).resolve()
@@ -35,9 +37,14 @@ def lies_inside(folder: Path, name: str) -> bool:
 
 
 def _stores(folder: Path) -> list[Path]:
-    """Return where the Hugging Face cache keeps the files that a folder of it links to."""
-    return [
-        repository / "blobs"
+    """Return where the Hugging Face cache keeps the files that a folder of it links to.
+
+    Since version 2.4 its client keeps what lies in Xet, as large files do, once for all repositories.
+    """
+    repositories = [
+        repository
         for repository, snapshots in zip(folder.parents[1:], folder.parents)
         if snapshots.name == "snapshots" and _HUB_CACHE.fullmatch(repository.name)
     ]
+    shared = [repository.parent / "blobs" for repository in repositories]
+    return [each / "blobs" for each in repositories] + [each for each in shared if (each / _SHARED_STORE).is_file()]
