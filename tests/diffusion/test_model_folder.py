@@ -1,15 +1,14 @@
 """A base model is checked before anything is computed with it."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
+import huggingface_hub.constants
 import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
+from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.diffusion.bases import ModelError, check_known
 from rsidiff_kedro.diffusion.opening import check_model, load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
@@ -67,14 +66,18 @@ def test_tokens_are_counted_with_start_and_end_and_not_cut(model):
 
 
 @pytest.fixture
-def hub_cache(model_folder, tmp_path):
-    """Return a hub cache with one model, `someone/small` at the revision `main`."""
+def hub_cache(model_folder, tmp_path, monkeypatch):
+    """Return the cache of the hub, which cannot be asked, with one model: `someone/small` at the revision `main`."""
     commit = "0" * 40
     repository = tmp_path / "hub" / "models--someone--small"
     shutil.copytree(model_folder, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
-    return tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    commit_of.cache_clear()
+    yield tmp_path / "hub"
+    commit_of.cache_clear()
 
 
 def name_in_index(folder, *components):
@@ -190,31 +193,21 @@ def test_a_pickle_in_place_of_safetensors_is_named(copy):
     assert "diffusion_pytorch_model.bin is a pickle" in message(copy)
 
 
-def load_offline(cache):
-    code = (
-        "from rsidiff_kedro.diffusion.opening import load_model\n"
-        "from rsidiff_kedro.diffusion.model import ModelSettings\n"
-        "print(load_model(ModelSettings(base='someone/small')).latent_shape)"
-    )
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, encoding="utf-8"
-    )
-
-
 def test_a_hub_id_is_read_from_the_cache_without_a_network(hub_cache):
-    assert load_offline(hub_cache).stdout == "(4, 16, 16)\n"
+    assert load_model(ModelSettings(base="someone/small")).latent_shape == (4, 16, 16)
 
 
 def test_a_half_downloaded_model_is_refused_without_a_network(hub_cache):
     next(hub_cache.rglob("unet/*.safetensors")).unlink()
-    assert "lacks unet" in load_offline(hub_cache).stderr
+    with pytest.raises(ModelError, match="lacks unet"):
+        load_model(ModelSettings(base="someone/small"))
 
 
 def test_a_model_of_the_hub_that_asks_for_foreign_code_is_refused(hub_cache):
     config = next(hub_cache.rglob("text_encoder/config.json"))
     config.write_text(json.dumps(json.loads(config.read_text()) | {"attn_implementation": "owner/kernel"}))
-    assert "foreign code is not run" in load_offline(hub_cache).stderr
+    with pytest.raises(ModelError, match="foreign code is not run"):
+        load_model(ModelSettings(base="someone/small"))
 
 
 def test_a_shipped_model_refuses_prompts_most_of_which_it_does_not_know() -> None:
