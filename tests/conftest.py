@@ -384,8 +384,8 @@ def build_sana() -> SanaPipeline:
         hidden_size=32,
         intermediate_size=32,
         num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
+        num_attention_heads=1,
+        num_key_value_heads=1,
         head_dim=16,
     )
     transformer = SanaTransformer2DModel(
