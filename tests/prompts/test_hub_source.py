@@ -78,7 +78,7 @@ def test_files_that_are_passed_over_are_counted(folder, caplog, other):
     [
         ({"column": "text"}, "no column 'text'; there are Prompt, Category, n"),
         ({"column": "n"}, "column 'n' holds '1' (int) in row 1, but a prompt is a text"),
-        ({"split": "test"}, "['train']"),
+        ({"split": "test"}, "no split 'test'; there are train"),
         ({"config_name": "other"}, "'other' not found"),
     ],
 )
@@ -210,10 +210,43 @@ def test_a_table_of_media_is_read_as_a_file_of_prompts_is(folder, option, catego
     assert "the row that begins in line 2" in refused(dataset=str(folder), category_column=category, limit=limit)
 
 
+def write(folder, suffix, texts, split="train"):
+    """Write a split of a data set of one kind."""
+    from datasets import Dataset, DatasetDict
+
+    rows = [{"text": text} for text in texts]
+    lines = "\n".join(map(json.dumps, rows))
+    path = folder / f"{split}.{suffix}"
+    if suffix == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    elif suffix == "arrow":
+        DatasetDict({split: Dataset.from_list(rows)}).save_to_disk(folder)
+    elif suffix == "jsonl.gz":
+        path.write_bytes(gzip.compress(lines.encode()))
+    elif suffix == "png":
+        (folder / split).mkdir()
+        table = "".join(f"a.png,{text},{text}\n" for text in texts)
+        media_folder(folder / split, table)
+    else:
+        path.write_text({"jsonl": lines, "csv": "text\n" + "\n".join(texts), "txt": "\n".join(texts)}[suffix])
+
+
+KINDS = ("csv", "jsonl", "jsonl.gz", "txt", "parquet", "arrow", "png")
+
+
 @pytest.mark.parametrize("limit", [None, 9])
-def test_a_table_of_media_has_the_splits_that_it_has(folder, limit):
-    media_folder(folder, MARKS)
-    assert "no split 'train[:100]'; there are train" in refused(dataset=str(folder), split="train[:100]", limit=limit)
+@pytest.mark.parametrize("split", ["train[:1]", "train+test", "all", "other"])
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_split_is_one_of_the_names_that_a_data_set_has(folder, suffix, split, limit):
+    (folder / "train.txt").unlink()
+    for name in ("train", "test"):
+        write(folder, suffix, [f"a {name} fox", f"a {name} hare"], name)
+    assert f"no split {split!r}; there are train, test; give" in refused(dataset=str(folder), split=split, limit=limit)
+    if split == "other":
+        assert HubSource(dataset=str(folder), split="test", limit=limit).collect(0)["text"].tolist() == [
+            "a test fox",
+            "a test hare",
+        ]
 
 
 @pytest.mark.parametrize("limit", [None, 9])

@@ -85,13 +85,19 @@ def open_data_set(
             "Parquet, JSON, CSV or text"
         )
     named = _named_files(builder, name, is_folder, kept)
+    splits = builder.config.data_files or {}
+    if split not in splits:
+        raise PromptSourceError(
+            f"{name}: no split {split!r}; there are {', '.join(map(str, splits))}; give one of these names, and limit "
+            "for its first rows alone, or name each of several in a mixture"
+        )
     tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
     if is_folder:
         _tell_unread(Path(name), named)
-    files = _tables(builder, kinds, split, wanted, name)
+    files = _tables(builder, kinds, split, wanted)
     if _has_metadata(builder, kinds) and ((is_folder and kept is None) or limit is None or not files):
-        _check_archives(builder, builder.config.data_files.get(split, named), name, is_folder, kept)
+        _check_archives(builder, builder.config.data_files[split], name, is_folder, kept)
     if not is_folder and (files or limit is None):  # what is streamed is not kept
         _keep(name, revision, files or named, named if files and limit is None else [])
     if files:
@@ -215,15 +221,12 @@ def _check_options(name: str, config: Any, is_csv: bool) -> None:
         )
 
 
-def _tables(builder: Any, kinds: set[str], split: str, wanted: Sequence[str], name: str) -> list[str]:
+def _tables(builder: Any, kinds: set[str], split: str, wanted: Sequence[str]) -> list[str]:
     """Return the files of a split that are read as files of prompts; none if `datasets` is to read them."""
-    files = {each: list(paths) for each, paths in (builder.config.data_files or {}).items()}
+    found = list(builder.config.data_files[split])
     if _has_metadata(builder, kinds):  # of which `datasets` makes all columns
-        files = {each: _metadata(builder, paths) for each, paths in files.items()}
-    if ("csv" in kinds or (_has_metadata(builder, kinds) and any(files.values()))) and split not in files:
-        raise PromptSourceError(f"{name}: no split {split!r}; there are {', '.join(map(str, files))}")
-    found = files.get(split, [])
-    if "csv" in kinds or _has_metadata(builder, kinds):
+        return _metadata(builder, found)
+    if "csv" in kinds:
         return found
     for kind, suffixes in TEXTS.items():
         if kind in kinds and not _changed(builder.config) and (kind == "json" or [*wanted] == ["text"]):

@@ -30,7 +30,7 @@ class HubSource(Source):
         dataset: id on the hub, such as nateraw/parti-prompts, or a folder, written ./data/captions.
         revision: commit or tag of a data set on the hub; `main` is the newest.
         config_name: one configuration of a data set with several.
-        split: of the data set; all of it goes through this project's own split.
+        split: name of one split of the data set, all of which goes through this project's own split.
         category_column: the column of categories; None for no categories.
         limit: number of first rows; None for all. Files after these rows are not downloaded; of Parquet, unless
             HF_HUB_OFFLINE is set, no more than these rows.
