@@ -91,16 +91,30 @@ def test_classes_are_read_by_their_names(dataset, tmp_path, limit):
     from datasets import ClassLabel, Dataset, Features, List, Value
 
     style = ClassLabel(names=["anime", "photo", "painting"])
-    features = Features({"text": Value("string"), "style": style, "styles": List(style)})
-    rows = {"text": ["a fox", "a hare", "an owl"], "style": [2, 0, -1], "styles": [[0, 1], [], [2]]}
+    features = Features({"text": Value("string"), "style": style, "styles": List(style), "tags": List(Value("string"))})
+    rows = {
+        "text": ["a fox", "a hare", "an owl"],
+        "style": [2, 0, -1],
+        "styles": [[0, 1], [], [2]],
+        "tags": [["red", "a fur"], [], None],
+    }
     (tmp_path / "labelled").mkdir()
     Dataset.from_dict(rows, features).to_parquet(tmp_path / "labelled" / "train.parquet")
     folder = str(tmp_path / "labelled")
     read = {
         column: HubSource(dataset=folder, category_column=column, limit=limit).collect(0)["category"].tolist()
-        for column in ("style", "styles")
+        for column in ("style", "styles", "tags")
     }
-    assert read == {"style": ["painting", "anime", ""], "styles": ["anime, photo", "", "painting"]}
+    assert read == {
+        "style": ["painting", "anime", ""],
+        "styles": ["anime, photo", "", "painting"],
+        "tags": ["['red', 'a fur']", "[]", ""],
+    }
+    label = "dtype: {class_label: {names: {'0': drawing, '1': photo, '2': oil}}}"  # goes before that of the file
+    described = f"dataset_info:\n  features:\n  - name: style\n    {label}\n"
+    Path(folder, "README.md").write_text(f"---\n{described}---\n", encoding="utf-8")
+    renamed = HubSource(dataset=folder, category_column="style", limit=limit).collect(0)
+    assert renamed["category"].tolist() == ["oil", "drawing", ""]
 
 
 @pytest.mark.parametrize("name", ["train.txt", "train.csv", "train.tsv"])
@@ -443,7 +457,11 @@ def fill(hub, suffix):
         files |= {f"{name}.csv": f"text\n{name} 1\n{name} 2\n".encode() for name in "abc"}
         return [f"{name} {number}" for name in "abc" for number in (1, 2)]
     for name, text in (("en", "a red fox"), ("fr", "un renard roux")):
-        files[f"{name}/train.{suffix}"] = parquet(text) if suffix == "parquet" else f"{text}\n".encode()
+        files[f"{name}/train.{suffix}"] = {
+            "parquet": lambda text: parquet(text),
+            "txt": lambda text: f"{text}\n".encode(),
+            "jsonl.gz": lambda text: gzip.compress(json.dumps({"text": text}).encode()),
+        }[suffix](text)
     files["README.md"] = DESCRIBED.format(suffix).encode()
     return ["a red fox"]
 
@@ -473,7 +491,7 @@ PARTS = {
     "another one described": ("txt", lambda: snapshot("fr/*", "README.md"), LACKING, "en/train.txt"),
     "the description": ("parquet", lambda: snapshot("README.md"), LACKING, "en/train.parquet"),
     "one by its name": ("parquet", lambda: read(config_name="fr"), LACKING, "en/train.parquet"),
-    "rows that are not kept": ("parquet", lambda: read(limit=1), UNKNOWN, "README.md"),
+    "rows that are not kept": ("jsonl.gz", lambda: read(limit=1), UNKNOWN, "README.md"),
 }
 
 
@@ -687,6 +705,23 @@ def test_columns_that_are_not_asked_for_are_not_opened(folder, opened, monkeypat
     media_set(folder, MEDIA[media], "kind", f"{address}/a.png")
     assert HubSource(dataset=str(folder), limit=limit).collect(0)["text"].tolist() == ["a fox"]
     assert asked == []
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_columns_that_are_not_asked_for_are_not_read(folder, tmp_path, limit):
+    """Images that cannot be read would show that they are."""
+    (folder / "train.txt").unlink()
+    path = folder / "train.parquet"
+    image = pa.array([{"bytes": bytes(1000), "path": "a.png"}] * 3)
+    pq.write_table(pa.table({"text": ["a fox", "a hare", "an owl"], "image": image}), path)
+    place = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    content, start = bytearray(path.read_bytes()), place.dictionary_page_offset
+    content[start : start + place.total_compressed_size] = b"\xff" * place.total_compressed_size
+    path.write_bytes(content)
+    found = HubSource(dataset=str(folder), limit=limit).collect(0)
+    assert found["text"].tolist() == ["a fox", "a hare", "an owl"][:limit]
+    assert not [*tmp_path.rglob("*.arrow")]  # nor are rows copied
+    assert "not a valid Parquet file" in refused(dataset=str(folder), category_column="image", limit=limit)
 
 
 @pytest.mark.parametrize("limit", [None, 3])

@@ -50,11 +50,20 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_rows(path: Path, columns: Sequence[str], separator: str | None = None) -> Table:
+def read_rows(
+    path: Path,
+    columns: Sequence[str],
+    separator: str | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
+) -> Table:
     """Read columns of a table of one of `SUFFIXES`; other columns of a Parquet file are not read.
 
     A byte order mark is no part of the text. Classes of a `ClassLabel` column get their names. A `.txt` file, and JSON
-    that is a list of texts, has only the first column. `separator` is that of `.csv` and `.tsv`, if another than usual.
+    that is a list of texts, has only the first column.
+
+    Args:
+        separator: that of `.csv` and `.tsv`, if another than usual.
+        classes: names of the classes of columns, in place of those that a Parquet file itself has.
 
     Raises:
         MissingColumnError: it has no column of that name.
@@ -66,7 +75,7 @@ def read_rows(path: Path, columns: Sequence[str], separator: str | None = None) 
         raise TableError(f"unknown kind of table {suffix!r}; use one of {', '.join(SUFFIXES)}")
     _check_pointer(path)
     if suffix == ".parquet":
-        return Table(_read_named_parquet(path, wanted))
+        return Table(_read_named_parquet(path, wanted, classes or {}))
     try:
         rows: Rows = parse_text(path.read_bytes(), suffix, wanted, separator)
     except OSError as error:
@@ -112,14 +121,15 @@ def _holds_texts(values: pd.Series) -> bool:
     return texts and bool(pd.to_numeric(known, errors="coerce").isna().any())
 
 
-def _read_named_parquet(path: Path, wanted: list[str]) -> pd.DataFrame:
+def _read_named_parquet(path: Path, wanted: list[str], classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     try:
-        rows, classes = _read_parquet(path, wanted)
+        rows, own = _read_parquet(path, wanted)
     except ColumnError:
         raise
     except TableError as error:
         raise TableError(f"not a valid Parquet file ({error}); save it again") from error
-    return rows.assign(**{name: name_classes(rows[name], classes[name], name) for name in wanted if name in classes})
+    names = {**own, **classes}
+    return rows.assign(**{name: name_classes(rows[name], names[name], name) for name in wanted if name in names})
 
 
 def _read_parquet(path: Path, wanted: list[str] | None) -> tuple[pd.DataFrame, dict[str, list[str]]]:
@@ -134,7 +144,9 @@ def _read_parquet(path: Path, wanted: list[str] | None) -> tuple[pd.DataFrame, d
         if wanted is None:
             return table.to_pandas(ignore_metadata=True), _classes(schema)
         rows = table.select(wanted).to_pandas(ignore_metadata=True, integer_object_nulls=True)
-        return rows, _classes(schema)
+        nested = [name for name in wanted if pa.types.is_nested(table[name].type)]
+        lists = {name: pd.Series(table[name].to_pylist(), dtype=object) for name in nested}
+        return rows.assign(**lists), _classes(schema)
     except TableError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: an unknown time zone

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import os
-import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -21,9 +20,9 @@ from rsidiff_kedro.core.hub import hub_file, keep_names
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
-from rsidiff_kedro.core.untrusted.tables import SUFFIXES, TableError, name_classes, read_rows
+from rsidiff_kedro.core.untrusted.tables import SUFFIXES
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS
+from rsidiff_kedro.prompts.sources.data_set_rows import read_tables
 from rsidiff_kedro.prompts.sources.kept_data_set import Kept, kept_builder, kept_data_set
 from rsidiff_kedro.prompts.sources.saved_data_set import STATE, saved_files
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
@@ -42,9 +41,8 @@ OPTIONS = frozenset({"name", "version", "data_dir", "data_files", "description",
 """Options of a data set of CSV files that leave its rows as they are."""
 LOSING = ("filters", "on_bad_files", "encoding_errors")
 """Options of other kinds that leave out rows or characters."""
-TEXTS = {"json": (".json", ".jsonl", ".ndjson"), "text": (".txt",)}
+TABLES = {"json": (".json", ".jsonl", ".ndjson"), "text": (".txt",), "parquet": (".parquet",)}
 """Suffixes of files, besides CSV, that are read as any other file of prompts."""
-_WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Names of the tables of a folder of media, if its description gives no others."""
 GUESSED = (".csv", ".jsonl")
@@ -62,8 +60,8 @@ def open_data_set(
 ) -> "pd.DataFrame | datasets.Dataset | datasets.IterableDataset":
     """Return a split of a data set, after a check that every file of it lies in its folder or its repository.
 
-    Files of text, JSON and CSV are read as any other file of prompts, which guesses no types: they give the wanted
-    columns alone, as a table with the names of classes. `datasets` reads the others.
+    Files of text, JSON, CSV and Parquet are read as any other file of prompts, which guesses no types: they give the
+    wanted columns alone, as a table with the names of classes. `datasets` reads the others.
 
     Args:
         limit: rows after which no further file is opened; None for all.
@@ -103,7 +101,8 @@ def open_data_set(
     if files:
         if limit is None and kept is not None:
             kept.check(files)
-        rows = _read_tables([(path, name, is_folder) for path in files], builder, wanted, limit, kept)
+        places = (_local(path, name, is_folder, kept) for path in files)
+        rows = read_tables(places, wanted, limit, builder.info.features, getattr(builder.config, "sep", None))
         if limit is None and "text" not in kinds:
             _tell_lost(rows, builder, split, name)
         return rows
@@ -228,8 +227,8 @@ def _tables(builder: Any, kinds: set[str], split: str, wanted: Sequence[str]) ->
         return _metadata(builder, found)
     if "csv" in kinds:
         return found
-    for kind, suffixes in TEXTS.items():
-        if kind in kinds and not _changed(builder.config) and (kind == "json" or [*wanted] == ["text"]):
+    for kind, suffixes in TABLES.items():
+        if kind in kinds and not _changed(builder.config) and (kind != "text" or [*wanted] == ["text"]):
             return found if all(path.lower().endswith(suffixes) for path in found) else []
     return []
 
@@ -250,10 +249,8 @@ def _check_archives(builder: Any, paths: Sequence[str], name: str, is_folder: bo
     for path in paths:
         if not path.lower().endswith(".zip"):
             continue
-        if kept is not None:
-            kept.check([path])
         try:
-            with zipfile.ZipFile(_local(path, name, is_folder)) as archive:
+            with zipfile.ZipFile(_local(path, name, is_folder, kept)) as archive:
                 tables = _metadata(builder, archive.namelist())
         except zipfile.BadZipFile as error:
             raise PromptSourceError(f"{path}: no valid .zip file ({reason(error)}); pack it again") from None
@@ -263,8 +260,10 @@ def _check_archives(builder: Any, paths: Sequence[str], name: str, is_folder: bo
             )
 
 
-def _local(path: str, name: str, is_folder: bool) -> Path:
-    """Return the place of a data file; one of the hub is downloaded."""
+def _local(path: str, name: str, is_folder: bool, kept: Kept | None = None) -> Path:
+    """Return the place of a data file; one of the hub is downloaded, or has to be in its cache."""
+    if kept is not None:
+        kept.check([path])
     if is_folder:
         return Path(path)
     revision, inside = _inside(path, name)
@@ -297,50 +296,6 @@ def _inside(path: str, name: str) -> tuple[str | None, str]:
     rest = path.removeprefix(f"hf://datasets/{name}")
     revision, _, inside = rest[1:].partition("/") if rest.startswith("@") else ("", "", rest[1:])
     return unquote(revision) or None, inside
-
-
-def _read_tables(
-    files: list[tuple[str, str, bool]], builder: Any, wanted: Sequence[str], limit: int | None, kept: Kept | None
-) -> pd.DataFrame:
-    """Read files with the reader of `kind: file`, which changes no field, and name the classes that are declared."""
-    declared, tables = builder.info.features or {}, list[pd.DataFrame]()
-    for file in files:
-        if kept is not None:
-            kept.check([file[0]])
-        path = _local(*file)
-        if isinstance(getattr(builder.config, "sep", None), str) and path.suffix.lower() not in SEPARATORS:
-            raise PromptSourceError(
-                f"{path}: CSV in a file of the kind {path.suffix!r}; unpack it, and name it {' or '.join(SEPARATORS)}"
-            )
-        try:
-            table = read_rows(path, wanted, getattr(builder.config, "sep", None))
-        except TableError as error:
-            raise PromptSourceError(f"{path}: {error}") from None
-        for note in table.notes:
-            logger.warning(printable(f"{path}: {note}"))
-        tables.append(table.rows)
-        if limit is not None and sum(map(len, tables)) >= limit:
-            break
-    rows = pd.concat(tables, ignore_index=True)
-    classes = [column for column in rows if isinstance(declared.get(column), datasets.ClassLabel)]
-    return rows.assign(**{column: _named(rows[column], declared[column].names, column) for column in classes})
-
-
-def _named(values: pd.Series, names: list[str], column: str) -> pd.Series:
-    """Return classes by their names, which CSV may hold as names or as numbers, also as 1.0, which pandas writes.
-
-    Raises:
-        TableError: a value is no class.
-    """
-    known = set(names)
-
-    def number(value: Any) -> Any:
-        text = value.strip() if isinstance(value, str) else None
-        if text is None or text in known:
-            return value if text is None else text
-        return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else text or None
-
-    return name_classes(pd.Series([number(value) for value in values], values.index, dtype=object), names, column)
 
 
 def _belongs(path: str, name: str, is_folder: bool) -> bool:
