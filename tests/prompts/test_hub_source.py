@@ -263,6 +263,40 @@ def test_a_split_is_one_of_the_names_that_a_data_set_has(folder, suffix, split, 
         ]
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_folders_path_is_no_pattern(folder, monkeypatch, suffix, limit):
+    """Such as that of a project."""
+    texts = ["a fox", "a hare"]
+    for name in ("project [v1]", "project v", "a*b?", "axbx"):
+        (folder / name).mkdir()
+        write(folder / name, suffix, texts if {*name} & {*"[*"} else [SECRET])
+    monkeypatch.chdir(folder / "project [v1]")
+    for path in ("./", "../a*b?", str(folder / "project [v1]")):
+        assert HubSource(dataset=path, limit=limit).collect(0)["text"].tolist() == texts[:limit]
+    assert not [*folder.parent.glob("cache/**/*.arrow")]
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "a link", "a hidden file", "pointers"])
+def test_what_is_refused_in_a_folder_is_so_in_one_whose_path_has_brackets(folder, tmp_path, wrong):
+    (data := folder / "captions [v1]").mkdir()
+    (tmp_path / "other" / "a.txt").write_text(SECRET)
+    said = "lies elsewhere, or is hidden"
+    if wrong == "nothing":
+        said = f"The directory at {data} doesn't contain any data files"
+    elif wrong == "a link":
+        (data / "in").symlink_to(tmp_path / "other")
+    elif wrong == "a hidden file":
+        (data / ".a.txt").write_text("a fox")
+        (data / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: .a.txt\n---\n")
+    else:
+        (data / "a.txt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
+        said = f"{data / 'a.txt'}: it is"
+    if wrong == "a link":
+        (data / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: in/a.txt\n---\n")
+    assert said in refused(dataset=str(data))
+
+
 @pytest.mark.parametrize("limit", [None, 9])
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_table_of_media_in_an_archive_is_refused(folder, tmp_path, beside, limit):
@@ -513,6 +547,24 @@ def test_without_the_hub_a_whole_data_set_is_read_as_with_it(hub, monkeypatch, s
     load()
     go_offline(monkeypatch)
     assert read() == texts and read(limit=1) == texts[:1]
+
+
+@pytest.mark.parametrize(
+    ("option", "load"),
+    [
+        ("data_files: {0}/train.{1}", lambda: read(config_name="fr")),
+        ("data_files: {0}/train.{1}", lambda: snapshot("fr/*", "README.md")),
+        ("data_dir: {0}", lambda: snapshot("fr/*", "README.md")),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl.gz"])
+def test_without_the_hub_one_configuration_needs_its_own_files_alone(hub, monkeypatch, suffix, option, load):
+    fill(hub, suffix)
+    configs = "".join(f"- config_name: {name}\n  {option.format(name, suffix)}\n" for name in ("en", "fr"))
+    hub.commits[COMMIT]["README.md"] = f"---\nconfigs:\n{configs}---\n".encode()
+    load()
+    go_offline(monkeypatch)
+    assert read(config_name="fr") == read(config_name="fr", limit=1) == ["un renard roux"]
 
 
 def test_without_the_hub_the_rows_of_the_files_that_are_there_can_be_read(hub, monkeypatch):

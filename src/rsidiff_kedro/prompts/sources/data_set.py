@@ -22,11 +22,11 @@ from rsidiff_kedro.core.untrusted.paths import lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.prompts.sources.data_set_rows import read_tables
+from rsidiff_kedro.prompts.sources.data_set_rows import read_opened, read_tables
+from rsidiff_kedro.prompts.sources.folder_builder import folder_builder
 from rsidiff_kedro.prompts.sources.kept_data_set import Kept, kept_builder, kept_data_set
 from rsidiff_kedro.prompts.sources.saved_data_set import STATE, saved_files
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
-from rsidiff_kedro.provenance.content_digest import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -75,20 +75,10 @@ def open_data_set(
         name, is_folder = str(kept.folder), True
     for layout in LAYOUTS if is_folder else ():
         _check_layout(Path(name), layout)
-    builder = kept_builder(kept, config_name) if kept else _builder(name, is_folder, config_name, revision)
-    kinds = {each.__module__.rpartition(".")[2] for each in type(builder).__mro__}
-    if not kinds & SELF_CONTAINED:
-        raise PromptSourceError(
-            f"{name}: a data set of a kind whose files can name other files ({type(builder).__name__}); save it as "
-            "Parquet, JSON, CSV or text"
-        )
+    builder = _builder(name, is_folder, config_name, revision, kept)
+    kinds = _kinds(builder, name)
     named = _named_files(builder, name, is_folder, kept)
-    splits = builder.config.data_files or {}
-    if split not in splits:
-        raise PromptSourceError(
-            f"{name}: no split {split!r}; there are {', '.join(map(str, splits))}; give one of these names, and limit "
-            "for its first rows alone, or name each of several in a mixture"
-        )
+    _check_split(builder, split, name)
     tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
     if is_folder:
@@ -98,23 +88,44 @@ def open_data_set(
         _check_archives(builder, builder.config.data_files[split], name, is_folder, kept)
     if not is_folder and (files or limit is None):  # what is streamed is not kept
         _keep(name, revision, files or named, named if files and limit is None else [])
-    if files:
-        if limit is None and kept is not None:
-            kept.check(files)
-        places = (_local(path, name, is_folder, kept) for path in files)
-        rows = read_tables(places, wanted, limit, builder.info.features, getattr(builder.config, "sep", None))
-        if limit is None and "text" not in kinds:
-            _tell_lost(rows, builder, split, name)
-        return rows
-    if kept is not None:
-        kept.check(path for paths in builder.config.data_files.values() for path in paths)
-        builder = _builder(name, is_folder, config_name, None)
+    if kept is not None and (limit is None or not files):
+        kept.check(files or [path for paths in builder.config.data_files.values() for path in paths])
     if "arrow" in kinds:
         _leave_caches_out(builder, name, is_folder)
-    if limit is not None and not is_offline_mode():  # offline nothing can be streamed
+    if files:
+        places = (_local(path, name, is_folder, kept) for path in files)
+        rows = read_tables(places, wanted, limit, builder.info.features, getattr(builder.config, "sep", None))
+    elif is_folder:
+        rows = read_opened(builder.as_streaming_dataset(split=split), wanted, limit, name)
+    elif limit is not None:
         return builder.as_streaming_dataset(split=split)
-    builder.download_and_prepare()
-    return builder.as_dataset(split=split)
+    else:
+        builder.download_and_prepare()
+        return builder.as_dataset(split=split)
+    if limit is None and "text" not in kinds:
+        _tell_lost(rows, builder, split, name)
+    return rows
+
+
+def _kinds(builder: Any, name: str) -> set[str]:
+    """Return the names of the modules of a reader's classes; raise PromptSourceError if none is `SELF_CONTAINED`."""
+    kinds = {each.__module__.rpartition(".")[2] for each in type(builder).__mro__}
+    if not kinds & SELF_CONTAINED:
+        raise PromptSourceError(
+            f"{name}: a data set of a kind whose files can name other files ({type(builder).__name__}); save it as "
+            "Parquet, JSON, CSV or text"
+        )
+    return kinds
+
+
+def _check_split(builder: Any, split: str, name: str) -> None:
+    """Raise PromptSourceError unless a data set has a split of this name."""
+    splits = builder.config.data_files or {}
+    if split not in splits:
+        raise PromptSourceError(
+            f"{name}: no split {split!r}; there are {', '.join(map(str, splits))}; give one of these names, and limit "
+            "for its first rows alone, or name each of several in a mixture"
+        )
 
 
 def _leave_caches_out(builder: Any, name: str, is_folder: bool) -> None:
@@ -144,7 +155,7 @@ def _named_files(builder: Any, name: str, is_folder: bool, kept: Kept | None) ->
     return named
 
 
-def _builder(name: str, is_folder: bool, config_name: str | None, revision: str | None) -> Any:
+def _builder(name: str, is_folder: bool, config_name: str | None, revision: str | None, kept: Kept | None) -> Any:
     """Return the reader that `datasets` chooses.
 
     Raises:
@@ -153,20 +164,16 @@ def _builder(name: str, is_folder: bool, config_name: str | None, revision: str 
         OSError, ValueError, RuntimeError: it cannot be read.
     """
     try:
-        builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=_cache(name, is_folder))
+        if kept is not None:
+            return kept_builder(kept, config_name)
+        if is_folder:
+            return folder_builder(Path(os.path.realpath(name)), config_name)
+        builder = datasets.load_dataset_builder(name, config_name, revision=revision)
     except zipfile.BadZipFile as error:
         raise ValueError(f"an archive is no valid .zip file: {error}") from error
     if type(builder).__module__.endswith(".cache.cache"):
         raise ConnectionError("the hub did not return its files; try again, or set HF_HUB_OFFLINE=1 to use its cache")
     return builder
-
-
-def _cache(name: str, is_folder: bool) -> str | None:
-    """Return where `datasets` keeps what it reads; None for its own place.
-
-    There it would take a folder for any other of the same name and description, such as its own earlier state.
-    """
-    return str(Path(datasets.config.HF_DATASETS_CACHE, "folders", fingerprint(Path(name)))) if is_folder else None
 
 
 def _tell_unread(folder: Path, named: Sequence[str]) -> None:

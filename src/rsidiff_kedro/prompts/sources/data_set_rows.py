@@ -107,7 +107,7 @@ def _check_plain(feature: Any, column: str, name: str) -> None:
 
 
 def read_opened(
-    loaded: datasets.Dataset | datasets.IterableDataset, wanted: list[str], limit: int | None, name: str
+    loaded: datasets.Dataset | datasets.IterableDataset, wanted: Sequence[str], limit: int | None, name: str
 ) -> pd.DataFrame:
     """Return the wanted columns of the first rows of what `datasets` has opened; classes get their names.
 
@@ -121,10 +121,10 @@ def read_opened(
         raise PromptSourceError(f"{name}: no column {missing[0]!r}; there are {', '.join(known)}")
     for column in wanted:
         _check_plain(loaded.features.get(column) if loaded.features else None, column, name)
-    chosen = loaded.select_columns(wanted)
+    chosen = loaded.select_columns([*wanted])
     taken = chosen if limit is None else chosen.take(limit)
     values = [[_without_mark(row[column]) for column in wanted] for row in taken]
-    rows = pd.DataFrame(values, columns=wanted, dtype=object)
+    rows = pd.DataFrame(values, columns=[*wanted], dtype=object)
     classes = class_names(loaded.features.to_dict()) if loaded.features else {}
     named = {column: name_classes(rows[column], classes[column], column) for column in wanted if column in classes}
     return rows.assign(**named)

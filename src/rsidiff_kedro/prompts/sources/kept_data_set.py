@@ -5,11 +5,11 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 from rsidiff_kedro.core.hub import kept_files
+from rsidiff_kedro.prompts.sources.folder_builder import folder_builder
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 _SHOWN = 3
@@ -67,12 +67,11 @@ def kept_data_set(name: str, revision: str | None) -> Kept:
 def kept_builder(kept: Kept, config_name: str | None) -> Any:
     """Return the reader that `datasets` chooses for all files of a data set, of which some may not be there.
 
-    It chooses by their names. So it is shown a folder of links, with an empty file for each that is not there.
     Its `config.data_files` are paths in the folder of the cache.
 
     Raises:
         PromptSourceError: the description of the data set is not there, or an archive that has to be opened.
-        OSError, ValueError, RuntimeError: `datasets` cannot read it.
+        OSError, ValueError, RuntimeError, BadZipFile: `datasets` cannot read it.
     """
     described = (
         datasets.config.REPOCARD_FILENAME,
@@ -80,24 +79,11 @@ def kept_builder(kept: Kept, config_name: str | None) -> Any:
         datasets.config.DATASETDICT_INFOS_FILENAME,
     )
     kept.check(each for each in kept.names if each in described)
-    with TemporaryDirectory() as place:
-        shown = Path(place).resolve() / "files"
-        for each in kept.names:
-            (shown / each).parent.mkdir(parents=True, exist_ok=True)
-            if kept.is_there(each):
-                (shown / each).symlink_to((kept.folder / each).resolve())
-            else:
-                (shown / each).touch()
-        try:
-            builder = datasets.load_dataset_builder(str(shown), config_name, cache_dir=str(Path(place, "prepared")))
-        except zipfile.BadZipFile:
-            kept.check(each for each in kept.names if each.endswith(".zip"))
-            raise ValueError("one of its archives is no valid .zip file") from None
-        chosen = (builder.config.data_files or {}).items()
-        builder.config.data_files = {
-            split: [str(kept.folder / os.path.relpath(path, shown)) for path in paths] for split, paths in chosen
-        }
-    return builder
+    try:
+        return folder_builder(kept.folder, config_name, kept.names)
+    except zipfile.BadZipFile:
+        kept.check(each for each in kept.names if each.endswith(".zip"))
+        raise
 
 
 def _first(names: Sequence[str]) -> str:
