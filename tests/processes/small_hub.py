@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote
 
 import huggingface_hub.constants
@@ -35,8 +35,16 @@ class SmallHub:
     asked: list[str] = field(default_factory=list)
 
 
-def _entries(files: dict[str, bytes]) -> list[dict[str, object]]:
-    return [_entry(name, content) for name, content in files.items()]
+def _tree(files: dict[str, bytes], folder: str, recursive: bool) -> list[dict[str, object]]:
+    """What lies in a folder: its files and folders, and with `recursive` those of the folders too."""
+    before = f"{folder}/" if folder else ""
+    found = {name: _entry(name, content) for name, content in files.items() if name.startswith(before)}
+    for name in list(found):
+        for above in [str(each) for each in PurePosixPath(name).parents][:-1]:
+            if above.startswith(before):
+                oid = hashlib.sha1(above.encode()).hexdigest()
+                found[above] = {"type": "directory", "path": above, "size": 0, "oid": oid}
+    return [entry for name, entry in found.items() if recursive or "/" not in name.removeprefix(before)]
 
 
 def _entry(name: str, content: bytes) -> dict[str, object]:
@@ -76,12 +84,14 @@ def _handler(hub: SmallHub) -> type[BaseHTTPRequestHandler]:
             elif verb == "/revision/":
                 siblings = [{"rfilename": name} for name in files]
                 self.answer(json.dumps({"id": "owner/name", "sha": commit, "siblings": siblings}).encode(), {})
+            elif verb == "/tree/":
+                listed = _tree(files, unquote(inside), "recursive=true" in self.path.lower())
+                missing = {} if listed else {"X-Repo-Commit": commit, "X-Error-Code": "EntryNotFound"}
+                self.answer(json.dumps(listed).encode() if listed else b"", missing)
             else:
-                wanted = files
-                if self.command == "POST":
-                    named = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()).get("paths", [])
-                    wanted = {name: files[name] for name in named if name in files}
-                self.answer(json.dumps(_entries(wanted)).encode(), {})
+                asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()).get("paths", [])
+                every = {str(entry["path"]): entry for entry in _tree(files, "", recursive=True)}
+                self.answer(json.dumps([every[name] for name in asked if name in every]).encode(), {})
 
         do_HEAD = do_POST = do_GET
 
@@ -104,7 +114,7 @@ def small_hub(cache: Path, patch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
     """Serve a hub, which this process asks, with `cache` for the hub's cache."""
     hub = SmallHub()
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         settings = {
             "ENDPOINT": address,
