@@ -62,8 +62,10 @@ def test_a_limit_takes_the_first_rows(dataset, monkeypatch, offline):
 @pytest.mark.parametrize("other", ["b.csv", "more.jsonl", "sub/c.csv"])
 def test_files_that_are_passed_over_are_counted(folder, caplog, other):
     (folder / "train.txt").unlink()
-    for name, content in {"train.jsonl": '{"text": "a fox"}', "test.jsonl": '{"text": "a hare"}'}.items():
-        (folder / name).write_text(content)
+    kept = ".cache/huggingface/trees/c.json"  # which `hf download --local-dir` leaves
+    (folder / kept).parent.mkdir(parents=True)
+    for name, text in {"train.jsonl": "a fox", "test.jsonl": "a hare", kept: "a cat"}.items():
+        (folder / name).write_text(json.dumps({"text": text}))
     assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == ["a fox"]
     assert not caplog.text
     (folder / other).parent.mkdir(exist_ok=True)

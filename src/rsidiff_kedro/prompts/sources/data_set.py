@@ -18,7 +18,7 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 import datasets
 from rsidiff_kedro.core.hub import hub_file, keep_names
 from rsidiff_kedro.core.untrusted.loading import reason
-from rsidiff_kedro.core.untrusted.paths import lies_inside
+from rsidiff_kedro.core.untrusted.paths import is_hidden, lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES
 from rsidiff_kedro.core.untrusted.text import printable
@@ -179,11 +179,13 @@ def _builder(name: str, is_folder: bool, config_name: str | None, revision: str 
 def _tell_unread(folder: Path, named: Sequence[str]) -> None:
     """Count the tables in a folder that `datasets` passes over, as it does with all but the most frequent kind."""
     read = {os.path.realpath(path) for path in named}
-    tables = [path for path in sorted(folder.rglob("[!.]*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    tables = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
     unread = [
         each
         for each in tables
-        if os.path.realpath(each) not in read and each.name not in datasets.data_files.FILES_TO_IGNORE
+        if os.path.realpath(each) not in read
+        and each.name not in (STATE, *datasets.data_files.FILES_TO_IGNORE)
+        and not is_hidden(os.path.relpath(each, folder))
     ]
     if unread:
         logger.warning(
