@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pandas as pd
+import pyarrow as pa
 import pytest
 from damage import damaged, damaged_json, examples
 from hypothesis import given
@@ -18,7 +19,8 @@ from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
 from rsidiff_kedro.prompts.sources.chat import Reply, ReplyCache, parse_reply
 from rsidiff_kedro.prompts.sources.file import FileSource
-from rsidiff_kedro.prompts.sources.source import PromptSourceError
+from rsidiff_kedro.prompts.sources.hub import HubSource
+from rsidiff_kedro.prompts.sources.source import PromptSourceError, Source
 from rsidiff_kedro.provenance.records import Record, Records, chain, differences, flat
 from rsidiff_kedro.settings import CONFIG_LOADER_ARGS
 
@@ -33,6 +35,13 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
+def arrow() -> bytes:
+    table, buffer = pa.Table.from_pandas(PROMPTS), io.BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as stream:
+        stream.write_table(table)
+    return buffer.getvalue()
+
+
 FILES = {
     "txt": "\n".join(PROMPTS["text"]).encode(),
     "csv": PROMPTS.to_csv(index=False).encode(),
@@ -40,6 +49,7 @@ FILES = {
     "json": PROMPTS.to_json(orient="records").encode(),
     "jsonl": PROMPTS.to_json(orient="records", lines=True).encode(),
     "parquet": parquet(),
+    "arrow": arrow(),
 }
 
 
@@ -50,12 +60,16 @@ def test_prompt_files(tmp_path_factory: pytest.TempPathFactory, kind: str, answe
     path = folder / f"prompts.{kind}"
     category = None if kind == "txt" else "kind"
     others = [content for name, content in FILES.items() if name != kind]
+    if kind == "arrow":  # of a data set that `datasets` has saved
+        (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": path.name}]}))
 
     @examples(150)
     @given(damaged_json(FILES[kind]) if kind == "json" else damaged(FILES[kind], others))
     def check(content: bytes) -> None:
         path.write_bytes(content)
-        source = FileSource(path=path, category_column=category)
+        source: Source = FileSource(path=path, category_column=category)
+        if kind == "arrow":
+            source = HubSource(dataset=str(folder), category_column=category)
         prompts = answer(lambda: source.collect(0), PromptSourceError, folder)
         if prompts is not None:
             assert list(prompts.columns) == list(PROMPT_COLUMNS)

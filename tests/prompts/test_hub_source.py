@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import sys
 import threading
 import zipfile
@@ -228,7 +229,7 @@ def test_a_table_of_media_is_read_as_a_file_of_prompts_is(folder, option, catego
 
 def write(folder, suffix, texts, split="train"):
     """Write a split of a data set of one kind."""
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
     rows = [{"text": text} for text in texts]
     lines = "\n".join(map(json.dumps, rows))
@@ -236,7 +237,7 @@ def write(folder, suffix, texts, split="train"):
     if suffix == "parquet":
         pd.DataFrame(rows).to_parquet(path)
     elif suffix == "arrow":
-        DatasetDict({split: Dataset.from_list(rows)}).save_to_disk(folder)
+        Dataset.from_list(rows).save_to_disk(folder / split)
     elif suffix == "jsonl.gz":
         path.write_bytes(gzip.compress(lines.encode()))
     elif suffix == "png":
@@ -343,49 +344,150 @@ BESIDE = {
 @pytest.mark.parametrize("limit", [None, 3])
 @pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("made", BESIDE)
-def test_a_saved_data_set_is_read_without_what_another_program_made_of_it(folder, monkeypatch, made, shards, limit):
+def test_a_saved_data_set_is_read_without_what_another_program_made_of_it(folder, caplog, made, shards, limit):
     from datasets import Dataset, DatasetDict, load_from_disk
 
     (folder / "train.txt").unlink()
     Dataset.from_dict({"text": SAVED}).save_to_disk(folder, num_shards=shards)
     BESIDE[made](load_from_disk(folder))
     assert (len([*folder.glob("cache-*")]) > 0) is (made != "nothing")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    assert HubSource(dataset=str(folder), limit=limit).collect(0)["text"].tolist() == SAVED[:limit]
-    both = folder / "both"
-    DatasetDict(train=Dataset.from_dict({"text": SAVED}), test=Dataset.from_dict({"text": ["an owl"]})).save_to_disk(
-        both
-    )
+    both, other = folder / "both", ["an owl"]
+    DatasetDict(train=Dataset.from_dict({"text": SAVED}), test=Dataset.from_dict({"text": other})).save_to_disk(both)
     BESIDE[made](load_from_disk(both)["train"])
-    for split, texts in {"train": SAVED[:limit], "test": ["an owl"]}.items():
+    assert HubSource(dataset=str(folder), limit=limit).collect(0)["text"].tolist() == SAVED[:limit]
+    for split, texts in {"train": SAVED[:limit], "test": other}.items():
         assert HubSource(dataset=str(both), split=split, limit=limit).collect(0)["text"].tolist() == texts
+    assert not caplog.text
 
 
-@pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("limit", [None, 3])
-@pytest.mark.parametrize("stated", [True, False])
-def test_a_saved_data_set_of_the_hub_is_read_without_caches(hub, monkeypatch, tmp_path, stated, limit, kept):
+def saved_splits(folder, *names):
+    """Save a data set of splits of one row; return its files by their names."""
+    from datasets import Dataset, DatasetDict
+
+    DatasetDict({name: Dataset.from_dict({"text": [f"a fox of {name}"]}) for name in names}).save_to_disk(folder)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", ["folder", "hub", "hub's cache"])
+@pytest.mark.parametrize("names", [("pool", "heldout"), ("train_sft", "a-b"), ("train", "extra")])
+def test_the_splits_of_a_saved_data_set_are_those_that_it_was_saved_with(hub, monkeypatch, tmp_path, names, place):
+    hub.commits[COMMIT] = saved_splits(tmp_path / "caps [v1]", *names)
+    if place == "hub's cache":
+        snapshot()
+        go_offline(monkeypatch)
+    named = {"dataset": str(tmp_path / "caps [v1]")}
+    named = named if place == "folder" else {"dataset": "owner/name", "revision": COMMIT}
+    for name in names:
+        assert HubSource(**named, split=name).collect(0)["text"].tolist() == [f"a fox of {name}"]
+    for other in {"train", "train[:1]"} - {*names}:
+        assert f"no split {other!r}; there are {', '.join(names)}" in refused(**named, split=other)
+    assert "no configuration 'en'" in refused(**named, split=names[0], config_name="en")
+
+
+def test_what_is_saved_inside_a_saved_data_set_is_no_part_of_it(folder):
     from datasets import Dataset, load_from_disk
+
+    (folder / "train.txt").unlink()
+    Dataset.from_dict({"text": SAVED}).save_to_disk(folder)
+    saved = load_from_disk(folder)
+    BESIDE["a map"](saved).save_to_disk(folder / "edited")
+    saved.train_test_split(2, seed=0).save_to_disk(folder / "split")
+    (folder / "notes.json").write_text("[]")
+    assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == SAVED
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_splits_that_are_saved_in_a_sub_folder_are_not_mixed(folder, described):
+    (folder / "train.txt").unlink()
+    saved_splits(folder / "usual", "train", "test")
+    assert HubSource(dataset=str(folder), split="test").collect(0)["text"].tolist() == ["a fox of test"]
+    shutil.rmtree(folder / "usual")
+    saved_splits(folder / "caps", "pool", "heldout")
+    (folder / "caps" / "pool" / "cache-1.arrow").write_bytes(b"of another program")
+    if described:
+        data_files = "data_files: [{split: held, path: caps/heldout/*.arrow}, {split: train, path: caps/pool/*.arrow}]"
+        (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  {data_files}\n---\n")
+        assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == ["a fox of pool"]
+        assert "no split 'test'; there are held, train" in refused(dataset=str(folder), split="test")
+    else:
+        assert "caps/dataset_dict.json makes 'heldout' a split, which" in refused(dataset=str(folder))
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize("stated", ["", "in a folder", "with caches"])
+def test_a_saved_data_set_of_the_hub_is_read_without_caches(hub, monkeypatch, tmp_path, stated, limit):
+    """Also where another program has read them; and from the hub's cache where they are missing there."""
+    from datasets import Dataset, load_dataset, load_from_disk
 
     Dataset.from_dict({"text": SAVED}).save_to_disk(tmp_path / "saved")
     if stated:
-        BESIDE["a map"](load_from_disk(tmp_path / "saved"))
-    names = [path.name for path in (tmp_path / "saved").iterdir() if stated or path.suffix == ".arrow"]
-    hub.commits[COMMIT] |= {name: (tmp_path / "saved" / name).read_bytes() for name in names}
-    if kept:
-        assert read() == SAVED
-        go_offline(monkeypatch)
+        BESIDE["a map"](BESIDE["a map"](load_from_disk(tmp_path / "saved")))
+    files = [path for path in (tmp_path / "saved").iterdir() if stated or path.suffix == ".arrow"]
+    before = "rows/" if stated == "in a folder" else ""
+    hub.commits[COMMIT] |= {before + path.name: path.read_bytes() for path in files}
+    if stated:
+        prepared = load_dataset("owner/name", revision=COMMIT, cache_dir=str(tmp_path / "prepared"))
+        assert len(prepared["train"]) > len(SAVED)
+    assert read(limit=limit) == SAVED[:limit]
+    go_offline(monkeypatch)
     assert read(limit=limit) == SAVED[:limit]
 
 
-@pytest.mark.parametrize("state", ["{", "[]", '{"_data_files": 7}', '{"_data_files": [{"filename": "b.arrow"}]}'])
-def test_a_saved_data_set_that_is_not_whole_is_refused(folder, state):
+@pytest.mark.parametrize("saved", ["caps", "train"])
+def test_without_the_hub_a_saved_data_set_needs_its_state(hub, monkeypatch, tmp_path, saved):
+    from datasets import Dataset
+
+    files, lacking = saved_splits(tmp_path / "caps", "train"), "dataset_dict.json"
+    if saved == "train":
+        Dataset.from_dict({"text": SAVED}).save_to_disk(tmp_path / "caps")
+        files, lacking = {path.name: path.read_bytes() for path in (tmp_path / "caps").glob("*.*")}, "state.json"
+    hub.commits[COMMIT] = files
+    snapshot("*.arrow")
+    go_offline(monkeypatch)
+    assert f"{LACKING} ({lacking})" in refused(dataset="owner/name", revision=COMMIT)
+
+
+BROKEN = {
+    "state.json": [
+        "{",
+        "[]",
+        '{"_data_files": 7}',
+        '{"_data_files": []}',
+        '{"_data_files": [{"filename": "b.arrow"}]}',
+        '{"_data_files": [{"filename": "../other/a.arrow"}]}',
+    ],
+    "dataset_dict.json": ["{", "[]", '{"splits": 7}', '{"splits": [1]}', '{"splits": ["train", "../other"]}'],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, each) for name in BROKEN for each in BROKEN[name]])
+def test_a_saved_data_set_that_is_not_whole_is_refused(folder, name, content):
     from datasets import Dataset
 
     (folder / "train.txt").unlink()
     Dataset.from_dict({"text": SAVED}).save_to_disk(folder)
-    (folder / "state.json").write_text(state)
-    assert "state.json: it" in (said := refused(dataset=str(folder))) and "save the data set again" in said
+    if name != "state.json":
+        (folder / "state.json").unlink()
+    (folder / name).write_text(content)
+    said = refused(dataset=str(folder))
+    assert name in said and "save the data set again" in said
+
+
+@pytest.mark.parametrize("name", ["state.json", "data-00000-of-00001.arrow"])
+@pytest.mark.parametrize("made", ["a link", "a pointer"])
+def test_a_file_of_a_saved_data_set_that_is_none_is_refused(folder, name, made):
+    from datasets import Dataset
+
+    (folder / "train.txt").unlink()
+    Dataset.from_dict({"text": SAVED}).save_to_disk(folder)
+    if made == "a link":
+        (folder / name).rename(folder.parent / "other" / name)
+        (folder / name).symlink_to(f"../other/{name}")
+    else:
+        (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert f"{name}: it {'lies elsewhere' if made == 'a link' else 'is a git-lfs pointer'}" in refused(
+        dataset=str(folder)
+    )
 
 
 def test_a_state_of_something_else_beside_arrow_files_says_nothing(folder):
@@ -782,6 +884,8 @@ def test_columns_that_are_not_asked_for_are_not_read(folder, tmp_path, limit):
     [
         ("train.jsonl", b'{"text": "a fox"}\n{bad\n'),
         ("train.parquet", b"PAR1xxxxPAR1"),
+        ("train.arrow", b"ARROW1xxxxARROW1"),
+        ("train.arrow", b""),
         ("train.txt", b"a fox\n\xff\xfe\n"),
     ],
 )

@@ -5,7 +5,6 @@ import logging
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +12,6 @@ from urllib.parse import unquote
 import pandas as pd
 import yaml
 from huggingface_hub import DatasetCard, is_offline_mode
-from huggingface_hub.errors import RemoteEntryNotFoundError
 
 import datasets
 from rsidiff_kedro.core.hub import hub_file, keep_names
@@ -25,7 +23,7 @@ from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.prompts.sources.data_set_rows import read_opened, read_tables
 from rsidiff_kedro.prompts.sources.folder_builder import folder_builder
 from rsidiff_kedro.prompts.sources.kept_data_set import Kept, kept_builder, kept_data_set
-from rsidiff_kedro.prompts.sources.saved_data_set import STATE, saved_files
+from rsidiff_kedro.prompts.sources.saved_data_set import STATE, Place, check_split, open_arrow, open_saved, stated_files
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
 
 logger = logging.getLogger(__name__)
@@ -61,7 +59,8 @@ def open_data_set(
     """Return a split of a data set, after a check that every file of it lies in its folder or its repository.
 
     Files of text, JSON, CSV and Parquet are read as any other file of prompts, which guesses no types: they give the
-    wanted columns alone, as a table with the names of classes. `datasets` reads the others.
+    wanted columns alone, as a table with the names of classes. `datasets` reads the others. It is not asked what a data
+    set that `save_to_disk` has written consists of, which its own files say, unless a description says otherwise.
 
     Args:
         limit: rows after which no further file is opened; None for all.
@@ -75,23 +74,38 @@ def open_data_set(
         name, is_folder = str(kept.folder), True
     for layout in LAYOUTS if is_folder else ():
         _check_layout(Path(name), layout)
-    builder = _builder(name, is_folder, config_name, revision, kept)
+    place = Place(name, revision, is_folder, kept)
+    is_described = any(_patterns(path) for layout in LAYOUTS if (path := place.file(layout)))
+    saved = None if is_described else open_saved(place, wanted, config_name, split, limit)
+    if saved is not None:
+        if is_folder:
+            _tell_unread(Path(name), [])
+        return saved
+    return _open_found(place, wanted, config_name, split, limit, is_described)
+
+
+def _open_found(
+    place: Place, wanted: Sequence[str], config_name: str | None, split: str, limit: int | None, is_described: bool
+) -> "pd.DataFrame | datasets.Dataset | datasets.IterableDataset":
+    """Return a split of a data set whose files and kind `datasets` finds, by its description or by their names."""
+    name, is_folder, kept = place.name, place.is_folder, place.kept
+    builder = _builder(name, is_folder, config_name, place.revision, kept)
     kinds = _kinds(builder, name)
     named = _named_files(builder, name, is_folder, kept)
-    _check_split(builder, split, name)
+    check_split(name, split, builder.config.data_files or {})
     tell_missing_parts(name, named)
     _check_options(name, builder.config, "csv" in kinds)
     if is_folder:
         _tell_unread(Path(name), named)
+    if "arrow" in kinds:
+        return _open_arrow(place, builder, wanted, split, limit, is_described)
     files = _tables(builder, kinds, split, wanted)
     if _has_metadata(builder, kinds) and ((is_folder and kept is None) or limit is None or not files):
         _check_archives(builder, builder.config.data_files[split], name, is_folder, kept)
     if not is_folder and (files or limit is None):  # what is streamed is not kept
-        _keep(name, revision, files or named, named if files and limit is None else [])
+        _keep(name, place.revision, files or named, named if files and limit is None else [])
     if kept is not None and (limit is None or not files):
         kept.check(files or [path for paths in builder.config.data_files.values() for path in paths])
-    if "arrow" in kinds:
-        _leave_caches_out(builder, name, is_folder)
     if files:
         places = (_local(path, name, is_folder, kept) for path in files)
         rows = read_tables(places, wanted, limit, builder.info.features, getattr(builder.config, "sep", None))
@@ -118,20 +132,20 @@ def _kinds(builder: Any, name: str) -> set[str]:
     return kinds
 
 
-def _check_split(builder: Any, split: str, name: str) -> None:
-    """Raise PromptSourceError unless a data set has a split of this name."""
-    splits = builder.config.data_files or {}
-    if split not in splits:
-        raise PromptSourceError(
-            f"{name}: no split {split!r}; there are {', '.join(map(str, splits))}; give one of these names, and limit "
-            "for its first rows alone, or name each of several in a mixture"
-        )
-
-
-def _leave_caches_out(builder: Any, name: str, is_folder: bool) -> None:
-    """Have a reader of Arrow files open those alone that a saved data set names."""
-    for paths in builder.config.data_files.values():
-        paths[:] = saved_files(paths, partial(_state, name=name, is_folder=is_folder))
+def _open_arrow(
+    place: Place, builder: Any, wanted: Sequence[str], split: str, limit: int | None, is_described: bool
+) -> "datasets.Dataset":
+    """Return the rows of the Arrow files that `datasets` takes for a split, without caches."""
+    folder = place.name if place.kept else os.path.realpath(place.name)  # as `datasets` names files
+    names = [
+        os.path.relpath(path, folder) if place.is_folder else _inside(path, place.name)[1]
+        for path in builder.config.data_files[split]
+    ]
+    names = stated_files(place, names, split, is_described)
+    rows = open_arrow(place, wanted, names, limit, builder.info.features)
+    if limit is None:
+        _tell_lost(rows, builder, split, place.name)
+    return rows
 
 
 def _named_files(builder: Any, name: str, is_folder: bool, kept: Kept | None) -> list[str]:
@@ -196,7 +210,7 @@ def _tell_unread(folder: Path, named: Sequence[str]) -> None:
         )
 
 
-def _tell_lost(rows: pd.DataFrame, builder: Any, split: str, name: str) -> None:
+def _tell_lost(rows: "pd.DataFrame | datasets.Dataset", builder: Any, split: str, name: str) -> None:
     """Warn if a split has other rows than its description declares, as in a file that was cut between two of them."""
     declared = getattr((builder.info.splits or {}).get(split), "num_examples", 0)
     if declared not in (0, len(rows)):
@@ -291,15 +305,6 @@ def _keep(name: str, revision: str | None, read: Sequence[str], more: Sequence[s
         _local(path, name, is_folder=False)
 
 
-def _state(folder: str, name: str, is_folder: bool) -> Path | None:
-    """Return the file which says what a saved data set in a folder consists of; None if there is none."""
-    try:
-        path = _local(f"{folder}/{STATE}", name, is_folder)
-    except RemoteEntryNotFoundError:
-        return None
-    return path if path.is_file() else None
-
-
 def _inside(path: str, name: str) -> tuple[str | None, str]:
     """Return the revision of a data file of the hub, and its name in the repository."""
     rest = path.removeprefix(f"hf://datasets/{name}")
@@ -321,17 +326,23 @@ def _check_layout(folder: Path, layout: str) -> None:
         return
     if not lies_inside(folder, layout):
         raise PromptSourceError(f"{path}: no file of the data set; put a file there, or remove it")
+    for pattern in _patterns(path):
+        if os.path.isabs(pattern) or "://" in pattern or "::" in pattern or ".." in Path(pattern).parts:
+            raise PromptSourceError(
+                f"{path} names {pattern!r}; name files of the data set alone, by paths relative to its folder"
+            )
+
+
+def _patterns(path: Path) -> list[str]:
+    """Return the names of files and folders that a description, one of `LAYOUTS`, tells `datasets` to read."""
     try:
-        card = DatasetCard.load(path).data.to_dict() if layout == README else yaml.safe_load(path.read_text("utf-8"))
+        text = path.name == README
+        card = DatasetCard.load(path).data.to_dict() if text else yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, RecursionError) as error:
         raise PromptSourceError(f"{path}: no valid YAML ({reason(error)}); correct or remove it") from None
     configs = card.get("configs") if isinstance(card, dict) else None
-    for config in configs if isinstance(configs, list) else []:
-        for pattern in _texts([config.get("data_files"), config.get("data_dir")] if isinstance(config, dict) else []):
-            if os.path.isabs(pattern) or "://" in pattern or "::" in pattern or ".." in Path(pattern).parts:
-                raise PromptSourceError(
-                    f"{path} names {pattern!r}; name files of the data set alone, by paths relative to its folder"
-                )
+    configs = [config for config in configs if isinstance(config, dict)] if isinstance(configs, list) else []
+    return [*_texts([[config.get("data_files"), config.get("data_dir")] for config in configs])]
 
 
 def _texts(value: Any) -> Iterator[str]:

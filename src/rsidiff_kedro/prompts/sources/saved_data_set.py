@@ -1,41 +1,203 @@
-"""Find the files of a data set that `Dataset.save_to_disk` has written, among the caches that lie beside them."""
+"""Read Arrow files as they are, and of a data set that `save_to_disk` of `datasets` has written those that it names.
+
+`datasets` itself would guess the splits by names, read what other programs have cached beside the files, and take what
+it has prepared of the same data set before.
+"""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+from datasets.table import InMemoryTable, table_cast
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+import datasets
+from rsidiff_kedro.core.hub import hub_file, keep_names
+from rsidiff_kedro.core.untrusted.loading import reason
+from rsidiff_kedro.core.untrusted.paths import is_hidden, lies_inside
+from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
+from rsidiff_kedro.core.untrusted.text_tables import TableError, check_names
+from rsidiff_kedro.prompts.sources.kept_data_set import Kept
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 STATE = "state.json"
 """A file beside a saved data set, which names its files."""
+SPLITS = "dataset_dict.json"
+"""A file in the folder of several saved data sets, which names them, the splits of one."""
+_ADVICE = "save the data set again, or write it with to_parquet"
 
 
-def saved_files(paths: Sequence[str], state_of: Callable[[str], Path | None]) -> list[str]:
-    """Return those of the Arrow files of a data set that it consists of; all if it was not saved so.
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a data set are: a folder, what the hub's cache has of a data set, or the hub.
 
-    `datasets` keeps what it makes of a saved data set, such as what `map` returns, in files beside it.
+    Attributes:
+        name: the folder, or the id on the hub.
+        revision: of the hub.
+        is_folder: whether it is a folder, such as one of the hub's cache.
+        kept: what the hub's cache has, if the files are there alone.
+    """
 
-    Args:
-        paths: Arrow files, with `/` between folders.
-        state_of: returns where the file `STATE` of a folder is, named as in the paths; None if it has none.
+    name: str
+    revision: str | None
+    is_folder: bool
+    kept: Kept | None = None
+
+    def file(self, name: str) -> Path | None:
+        """Return where a file of the data set is, downloaded if need be; None if there is none of this name.
+
+        Raises:
+            PromptSourceError: it lies elsewhere, is hidden, is a pointer of git-lfs, or was not downloaded.
+            OSError: the hub's client cannot download it.
+        """
+        if not self.is_folder:
+            try:
+                return Path(hub_file(self.name, name, self.revision, "dataset"))
+            except (RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError):
+                return None
+        if self.kept is not None and name in self.kept.names:
+            self.kept.check([name])
+        path = Path(self.name, name)
+        if not path.is_file():
+            return None
+        if not lies_inside(Path(self.name), name):
+            raise PromptSourceError(f"{path}: it lies elsewhere, or is hidden; put the file itself into the data set")
+        if is_pointer(path):
+            raise PromptSourceError(f"{path}: it is {POINTER}")
+        return path
+
+
+def check_split(name: str, split: str, splits: Iterable[str]) -> None:
+    """Raise PromptSourceError if a data set has no split of this name."""
+    if split not in (names := [*map(str, splits)]):
+        raise PromptSourceError(
+            f"{name}: no split {split!r}; there are {', '.join(names)}; give one of these names, and limit for its "
+            "first rows alone, or name each of several in a mixture"
+        )
+
+
+def open_saved(
+    place: Place, wanted: Sequence[str], config_name: str | None, split: str, limit: int | None
+) -> "datasets.Dataset | None":
+    """Return the columns of a split of a data set that `save_to_disk` has written; None if it was not written so.
 
     Raises:
-        PromptSourceError: the state cannot be read, or names a file that is not there.
+        PromptSourceError: it has no such split or configuration, or is not whole.
+        OSError, ValueError: the hub's client cannot download it, or its files differ in their columns.
+    """
+    folders = _splits(place)
+    if folders is None:
+        return None
+    if config_name not in (None, "default"):
+        raise PromptSourceError(
+            f"{place.name}: no configuration {config_name!r}; save_to_disk writes none, so leave config_name out"
+        )
+    check_split(place.name, split, folders)
+    folder = folders[split]
+    state = place.file(folder + STATE)
+    names = None if state is None else _named(state)
+    if names is None:
+        raise PromptSourceError(f"{place.name}: its split {split!r} has no {folder + STATE}; {_ADVICE}")
+    return open_arrow(place, wanted, [folder + name for name in names], limit)
+
+
+def open_arrow(
+    place: Place,
+    wanted: Sequence[str],
+    names: Sequence[str],
+    limit: int | None,
+    declared: "datasets.Features | None" = None,
+) -> "datasets.Dataset":
+    """Return columns of Arrow files of a data set, in their order.
+
+    Args:
+        place: where the files are.
+        wanted: columns.
+        names: of the files.
+        limit: rows after which no further file is opened; None for all.
+        declared: the types of columns, if the data set declares them; otherwise they are those of the first file.
+
+    Raises:
+        PromptSourceError: a file is missing or damaged.
+        TableError: it has no such column.
+        OSError, ValueError: the hub's client cannot download it, or a column is of another type.
+    """
+    if not place.is_folder:
+        keep_names(place.name, names[0], place.revision, "dataset")
+    wanted, tables, features = list(dict.fromkeys(wanted)), list[pa.Table](), datasets.Features()
+    for name in names:
+        path = place.file(name)
+        if path is None:
+            raise PromptSourceError(f"{place.name}: {name!r}, which its {STATE} names, is not there; {_ADVICE}")
+        table = _table(path, wanted)
+        if not features:
+            features = datasets.Features.from_arrow_schema(table.schema)
+            features.update({column: feature for column, feature in (declared or {}).items() if column in wanted})
+        tables.append(table_cast(table.select(list(features)), features.arrow_schema))
+        if limit is not None and sum(map(len, tables)) >= limit:
+            break
+    # Without a fingerprint `datasets` would make one of all rows.
+    return datasets.Dataset(InMemoryTable(pa.concat_tables(tables)), fingerprint="rows")
+
+
+def stated_files(place: Place, names: Sequence[str], split: str, is_described: bool) -> list[str]:
+    """Return what saved data sets in the folders of a split's Arrow files name; the files themselves where none is.
+
+    Args:
+        place: where the files are.
+        names: of the files, with `/` between folders.
+        split: that `datasets` takes the files for.
+        is_described: whether the data set itself says so; then no more than these files are returned.
+
+    Raises:
+        PromptSourceError: a state cannot be read, or what was saved is another split.
     """
     chosen = list[str]()
-    for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
-        there = [path for path in paths if path.rpartition("/")[0] == folder]
-        state = state_of(folder)
-        names = None if state is None else _named(state)
-        named = there if names is None else [f"{folder}/{name}" for name in names]
-        missing = sorted({*named} - {*there})
-        if missing:
+    for folder in dict.fromkeys(name[: name.rfind("/") + 1] for name in names):
+        there = [name for name in names if name[: name.rfind("/") + 1] == folder]
+        state = place.file(folder + STATE)
+        stated = None if state is None else _named(state)
+        if stated is None:
+            chosen += there
+            continue
+        named = [folder + name for name in stated]
+        chosen += ([name for name in there if name in named] or there) if is_described else named
+        around, _, own = folder.rstrip("/").rpartition("/")
+        if around and own != split and not is_described and place.file(f"{around}/{SPLITS}") is not None:
             raise PromptSourceError(
-                f"{state}: it names {missing[0]!r}, which is not there; save the data set again, or write it with "
-                "to_parquet"
+                f"{place.name}: {around}/{SPLITS} makes {own!r} a split, which would be read as one of {split!r}; put "
+                f"the data set {around} into a folder or repository of its own, and name it"
             )
-        chosen += named
     return chosen
+
+
+def _splits(place: Place) -> dict[str, str] | None:
+    """Return the folder of each split of a saved data set, with a `/` behind it; None if it was not saved so."""
+    state = place.file(STATE)
+    if state is not None and _is_state(state):
+        return {"train": ""}
+    path = place.file(SPLITS)
+    if path is None:
+        return None
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        return {name: f"{name}/" for name in _plain(names)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise PromptSourceError(
+            f"{path}: it does not say which splits the data set has ({type(error).__name__}); {_ADVICE}"
+        ) from None
+
+
+def _is_state(path: Path) -> bool:
+    """Tell a state of a saved data set from a file of something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "_data_files" in content
 
 
 def _named(state: Path) -> list[str] | None:
@@ -44,9 +206,45 @@ def _named(state: Path) -> list[str] | None:
         content = json.loads(state.read_text(encoding="utf-8"))
         if isinstance(content, dict) and "_data_files" not in content:
             return None
-        return [str(each["filename"]) for each in content["_data_files"]]
+        return _plain([each["filename"] for each in content["_data_files"]])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PromptSourceError(
-            f"{state}: it does not say which files the data set has ({type(error).__name__}); save the data set again, "
-            "or write it with to_parquet"
+            f"{state}: it does not say which files the data set has ({type(error).__name__}); {_ADVICE}"
         ) from None
+
+
+def _plain(names: Any) -> list[str]:
+    """Return names in a folder as they are.
+
+    Raises:
+        TypeError: these are no names.
+        ValueError: there is none, or one is hidden, or leads to another folder.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError
+        if name in ("", ".", "..") or Path(name).name != name or is_hidden(name):
+            raise ValueError
+    if not names:
+        raise ValueError
+    return list(names)
+
+
+def _table(path: Path, wanted: Sequence[str]) -> pa.Table:
+    """Return the wanted columns of an Arrow file of either kind, a stream or one with an index; others are not read."""
+    try:
+        with pa.OSFile(str(path)) as file:
+            try:
+                opened, names = pa.ipc.open_stream, pa.ipc.open_stream(file).schema.names
+            except (pa.ArrowInvalid, OSError):
+                opened, names = pa.ipc.open_file, pa.ipc.open_file(file).schema.names
+            check_names(names, wanted)
+            file.seek(0)
+            chosen = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in wanted])
+            table = opened(file, options=chosen).read_all()
+        table.validate(full=True)
+    except TableError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise PromptSourceError(f"{path}: not a valid Arrow file ({reason(error)}); {_ADVICE}") from None
+    return table
