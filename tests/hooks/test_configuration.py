@@ -1,5 +1,6 @@
 """Reading `conf/`: layers that extend each other, and sections that replace those of another kind."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from another_user import as_another_user
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -177,6 +179,72 @@ def test_an_environment_that_extends_an_unknown_one_is_refused_with_those_there_
         click.UsageError, match=r"no environment 'scene' in .*; there are base, flux, local, mine, sana, scenes,"
     ):
         load("mine")
+
+
+@pytest.mark.parametrize(
+    ("links", "of"),
+    [
+        ({"mine/globals.yml": "..data/globals.yml", "mine/parameters.yml": "..data/parameters.yml",
+          "mine/..data": "..2026_11_29"}, "mine/..2026_11_29"),  # as Kubernetes mounts a ConfigMap
+        ({"mine": "../.dotfiles/rsi"}, "../.dotfiles/rsi"),
+        ({"mine/globals.yml": "../../.dotfiles/g.yml", "mine/parameters.yml": "../../.dotfiles/parameters.yml"},
+         "../.dotfiles"),
+        ({}, "mine"),
+    ],
+)  # fmt: skip
+def test_settings_count_behind_links_and_where_folders_are_hidden(
+    project: Path, links: dict[str, str], of: str
+) -> None:
+    conf = project / "conf"
+    for name in ("mine", of):
+        (conf / name).mkdir(parents=True, exist_ok=True)
+    for name in ("globals.yml", "g.yml"):
+        (conf / of / name).write_text("extends: test")
+    (conf / of / "parameters.yml").write_text("seed: 4242")
+    (conf / of / ".parameters.yml").write_text("seed: 1")  # an editor's
+    if "mine" in links:
+        (conf / "mine").rmdir()
+    for link, target in links.items():
+        (conf / link).symlink_to(target)
+    parameters = load("mine")
+    assert (parameters["seed"], parameters["rounds"]) == (4242, 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize("closed", ["mine", "mine/more", "mine/parameters.yml", "mine/linked/parameters.yml", ""])
+def test_settings_that_this_user_cannot_read_are_refused(project: Path, closed: str) -> None:
+    for folder in [project, *project.parents][:4]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    add(project, "mine", parameters={"seed": 5})
+    (project / "conf/mine/more").mkdir()
+    (project / "conf/mine/linked").mkdir()
+    if "linked" in closed:
+        (project / "conf" / closed).symlink_to("/nowhere")
+    else:
+        (project / "conf" / closed).chmod(0o700)
+
+    def part() -> int:
+        with pytest.raises(click.UsageError) as refused:
+            load("mine")
+        place = str(project / "conf" / closed)
+        return int(place not in str(refused.value) or "cannot be read" not in str(refused.value))
+
+    assert as_another_user(part) == 0
+
+
+def test_an_unread_file_with_almost_the_name_of_one_that_is_read_is_named(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    near = ["Parameters.yml", "catalog.yml.txt", "global.yml", "globals.yaml", "parameter.yml", "parameter_sft.yaml"]
+    near += ["parameters.YML", "paramters.json"]
+    others = ["logging.yml", "spark.yml", "grid.yml", "parameters.yml~", "parameters.md", "catalog_2/more.yml"]
+    add(project, "mine", extends="test", parameters={"seed": 5}, catalog_own=None, mlflow_own=None)
+    (project / "conf/mine/catalog_2").mkdir()
+    for name in (*near, *others, ".parameter.yml"):
+        (project / "conf/mine" / name).write_text("")
+    load("mine")
+    assert [Path(record.args[0]).name for record in caplog.records] == near
+    assert "is not read: names of files in conf/ begin with parameters" in caplog.text
 
 
 def test_an_environment_that_extends_nothing_lies_on_base_alone(project: Path) -> None:

@@ -1,9 +1,12 @@
 """Read `conf/`: environments may extend each other, and a broken file is reported in one line."""
 
 import glob
+import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.execution.run_facts import Change
 from rsidiff_kedro.provenance.records import flat
 
+logger = logging.getLogger(__name__)
+
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, OSError, RecursionError)
 """Errors that YAML, omegaconf and Kedro raise for a broken file."""
 OPTIONAL = frozenset({"credentials", "globals"})
@@ -31,6 +36,9 @@ MERGED = frozenset({"parameters", "mlflow"})
 DEFAULT = "scenes"
 """The environment that the default run environment (`conf/local`) extends."""
 _MOST_LAYERS = 10
+_READ = ("catalog", "credentials", "mlflow", "parameters")
+"""Beginnings of the names of files that are read."""
+_SUFFIXES = (".yml", ".yaml", ".json")
 
 
 class RsiConfigLoader(OmegaConfigLoader):
@@ -56,6 +64,11 @@ class RsiConfigLoader(OmegaConfigLoader):
     def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:
         found, protocol = OmegaConfigLoader._initialise_filesystem_and_protocol(conf_source)
         return (_LiteralFolders(Path(conf_source)) if type(found) is LocalFileSystem else found), protocol
+
+    def _is_hidden(self, path_str: str) -> bool:
+        """Judge a file by its own name below its environment; Kedro would drop what a link has in `~/.config`."""
+        below = os.path.relpath(os.path.abspath(path_str), os.path.abspath(self.conf_source))
+        return any(part.startswith(".") for part in Path(below).parts[1:])
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key in self or key not in self.config_patterns:
@@ -115,6 +128,8 @@ class RsiConfigLoader(OmegaConfigLoader):
     def _read_files(self, key: str, environment: str) -> dict[str, Any]:
         """Read one environment's files; Kedro finds them and refuses a name that two of them have."""
         folder = self._conf / environment
+        if key == "globals":  # which are read first
+            _check_files(folder)
         try:
             files = self._read_dir_configs(str(folder), self.config_patterns[key], key, set(), key == "credentials")
             merged = OmegaConf.unsafe_merge(*files.values()) if files else OmegaConf.create({})
@@ -223,24 +238,76 @@ def _check_data(data: Any, conf: Path) -> None:
 
 
 def _check_environment(conf: Path, env: str) -> None:
-    if not conf.exists() and conf.absolute() == Path.cwd() / settings.CONF_SOURCE:
+    if not os.path.exists(conf) and conf.absolute() == Path.cwd() / settings.CONF_SOURCE:
         raise click.UsageError(
             f"no project is here: there is no folder {printable(str(conf))}; go to a project's folder, or make "
             "one with `rsidiff init my_project`"
         )
-    if not conf.is_dir():
+    if not os.path.isdir(conf):
         raise click.UsageError(
             f"--conf-source: {str(conf)!r} is no folder; give a folder like conf/. Archives and remote folders are not "
             "read, because environments extend each other: unpack or download it first"
         )
-    if (conf / env).is_dir():
+    if os.path.isdir(conf / env):  # Path.is_dir() would raise an error for what is closed to this user
         return
-    known = ", ".join(_environments_in(conf))
+    if os.path.lexists(conf / env) and not os.path.isfile(conf / env):
+        _check_files(conf / env)
+    try:
+        known = ", ".join(sorted(path.name for path in conf.iterdir() if os.path.isdir(path)))
+    except OSError as error:
+        raise _closed(error) from None
     raise click.UsageError(f"there is no environment {env!r} in {conf}; there are {known}; name one of them")
 
 
-def _environments_in(conf: Path) -> Iterator[str]:
-    yield from sorted(path.name for path in conf.iterdir() if path.is_dir())
+def _check_files(folder: Path) -> None:
+    """Warn of files whose names are almost those of files that are read.
+
+    Raises:
+        click.UsageError: a folder or file of settings cannot be read; Kedro would leave it out without a word.
+    """
+    try:
+        for place in _files_below(folder):
+            if place.suffix in _SUFFIXES:
+                place.stat()
+            if _looks_read(place.relative_to(folder)):
+                logger.warning(
+                    "%s is not read: names of files in conf/ begin with parameters or catalog and end with .yml, and "
+                    "there is one globals.yml. Rename the file, or move it elsewhere.",
+                    place,
+                )
+    except OSError as error:
+        raise _closed(error) from None
+
+
+def _closed(error: OSError) -> click.UsageError:
+    return click.UsageError(
+        f"{error.filename} cannot be read ({error.strerror}), so its settings would not count; let this user read it "
+        "and what its link leads to, or remove it"
+    )
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files that are not hidden, as Kedro finds them.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _looks_read(name: Path) -> bool:
+    """Tell whether a file that is not read has almost the name of one: parameter.yml, parameters.yml.txt."""
+    plain = name.name.lower().removesuffix(".txt")
+    is_read = name.suffix in _SUFFIXES and any(part.startswith(_READ) for part in name.parts)
+    if is_read or name == Path("globals.yml") or not plain.endswith(_SUFFIXES):
+        return False
+    return bool(get_close_matches(re.split(r"[._-]", plain)[0], ("parameters", "catalog", "globals"), cutoff=0.8))
 
 
 def _line(error: Exception) -> str:
