@@ -157,3 +157,13 @@ def test_no_answer_may_be_framed_kept_or_read_as_another_type(ask: Ask) -> None:
 def test_the_token_is_not_logged(ask: Ask, capfd: pytest.CaptureFixture[str]) -> None:
     assert ask("GET", "state").status == 200 and ask("GET", "nix").status == 404
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_port_can_be_had_again_at_once_but_not_twice(ask: Ask, server: LabelServer) -> None:
+    assert ask("GET", "state").read()  # the server closes the connection first, so the kernel keeps it for a minute
+    server.shutdown()
+    server.server_close()
+    again = LabelServer(server.session, server.server_port)
+    with pytest.raises(OSError, match="Address already in use"):
+        LabelServer(server.session, server.server_port)
+    again.server_close()
