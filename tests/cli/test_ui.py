@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -89,7 +90,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Keep the commands of servers that would be started."""
     commands: list[list[str]] = []
-    monkeypatch.setattr(ui, "_serve", lambda given, root: commands.extend(given))
+    monkeypatch.setattr(ui, "_serve", lambda given, root, store: commands.extend(given))
     monkeypatch.setattr(ui, "_check_free", lambda port: None)
     return commands
 
@@ -104,23 +105,42 @@ def opened(*arguments: str) -> Result:
         (("--mlflow-port=4141",), "--mlflow-port and --viz-port are both 4141; give two ports"),
         (("--viz-port=99999",), "99999 is not in the range 1<=x<=65535"),
         (("--mlflow-port=0",), "0 is not in the range 1<=x<=65535"),
+        (("--params=finetune.learning_rat=0.001",), "'finetune.learning_rat'"),
     ],
 )
-def test_ports_that_cannot_be_are_refused(
+def test_ports_and_parameters_that_cannot_be_are_refused_before_an_address_is_shown(
     project: Path, served: list[list[str]], arguments: tuple[str, ...], said: str
 ) -> None:
     result = opened(*arguments)
-    assert result.exit_code == 2 and said in result.output and not served
+    assert result.exit_code in (1, 2) and said in result.output and not served and "http" not in result.output
 
 
 def test_only_what_is_started_is_said_to_answer(
     project: Path, served: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "Both answer after some 20 seconds" in opened().output and len(served) == 2
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:secret@somewhere:5000")
     monkeypatch.setattr(ui, "find_experiment", lambda settings, root: (None, None))
     served.clear()
-    assert "Kedro-Viz answers after some 20 seconds" in opened("--mlflow-port=4141").output and len(served) == 1
+    said = opened("--mlflow-port=4141").output
+    assert "MLflow: http://somewhere:5000 (nothing" in said and "Kedro-Viz answers after some 20 seconds" in said
+    assert len(served) == 1
+
+
+def test_a_server_that_ends_ends_the_others_and_the_command_with_an_error(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    commands = [["sh", "-c", f'echo "$$ $MLFLOW_BACKEND_STORE_URI" > "{note}"; exec sleep 600'], ["sleep", "0.2"]]
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with pytest.raises(click.ClickException, match="a server ended by itself; see above"):
+            ui._serve(commands, tmp_path, "postgresql://bob:secret@db/mlflow")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    process, store = note.read_text().split()
+    assert store == "postgresql://bob:secret@db/mlflow"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process), 0)
 
 
 def test_a_store_that_cannot_be_used_is_said_in_one_line(

@@ -14,7 +14,7 @@ def test_kedro_viz_listens_on_this_machine_alone() -> None:
 
 
 def test_mlflow_listens_on_this_machine_alone() -> None:
-    command = ui._mlflow(5000, "sqlite:///mlflow.db")
+    command = ui._mlflow(5000)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     weakening = {"--disable-security-middleware", "--allowed-hosts", "--cors-allowed-origins", "--x-frame-options"}
     assert not weakening & {*command}

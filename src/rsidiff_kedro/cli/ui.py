@@ -16,6 +16,7 @@ import click
 from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.cli.project import in_one_line
+from rsidiff_kedro.core.untrusted.text import without_credentials
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, find_experiment, read_settings, store_errors, unwritable
 from rsidiff_kedro.hooks.mlflow_view import KEY, TAG, save_view
@@ -36,14 +37,17 @@ VIEW = {"viewStateShareKey": KEY, "compareRunsMode": "CHART"}
 def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int) -> None:
     """Open MLflow and Kedro-Viz on what has been run, and print where; Ctrl-C ends both."""
     root, loader = open_configuration(env, params)
+    from rsidiff_kedro.parameters import parse_parameters
+
+    parse_parameters(loader["parameters"]).within(root)  # or Kedro-Viz would end with a traceback
     settings = read_settings(loader["mlflow"])
     uri = settings.absolute_uri(root)
-    served = uri if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
+    served = without_credentials(uri).replace("***@", "") if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
     commands = {viz_port: _viz(viz_port, env, params)}
-    if served != uri:
+    if not uri.startswith("http"):
         if mlflow_port == viz_port:
             raise click.UsageError(f"--mlflow-port and --viz-port are both {viz_port}; give two ports")
-        commands[mlflow_port] = _mlflow(mlflow_port, uri)
+        commands[mlflow_port] = _mlflow(mlflow_port)
     for port in commands:
         _check_free(port)
     for line in links(settings, root, served):
@@ -51,7 +55,7 @@ def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int)
     click.echo(f"Kedro-Viz: http://{HOST}:{viz_port}/")
     what, them = ("Both answer", "them") if len(commands) > 1 else ("Kedro-Viz answers", "it")
     click.echo(f"{what} after some 20 seconds. Ctrl-C ends {them}.")
-    _serve([*commands.values()], root)
+    _serve([*commands.values()], root, uri)
 
 
 def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
@@ -81,9 +85,8 @@ def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
         return [f"MLflow, rounds of all runs: {page}?{urlencode(TRAINING | VIEW)}", newest]
 
 
-def _mlflow(port: int, uri: str) -> list[str]:
-    options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "ui", *options]
+def _mlflow(port: int) -> list[str]:
+    return [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
 
 
 def _viz(port: int, env: str | None, params: dict[str, Any]) -> list[str]:
@@ -100,15 +103,22 @@ def _check_free(port: int) -> None:
             )
 
 
-def _serve(commands: list[list[str]], root: Path) -> None:
-    """Run servers until one ends, Ctrl-C or a signal to end; end them and what they started."""
+def _serve(commands: list[list[str]], root: Path, store: str) -> None:
+    """Run servers until one ends, Ctrl-C or a signal to end; end them and what they started.
+
+    MLflow gets its store by a variable, because all users of the machine see arguments, and it may hold a password.
+
+    Raises:
+        click.ClickException: one ended by itself.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit())  # Python would leave the servers behind
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_BACKEND_STORE_URI": store}
     servers = [subprocess.Popen(each, cwd=root, env=environment, start_new_session=True) for each in commands]
     try:
         while all(server.poll() is None for server in servers):
             time.sleep(0.5)
+        raise click.ClickException("a server ended by itself; see above what it said, and correct that")
     except KeyboardInterrupt:
         pass
     finally:
