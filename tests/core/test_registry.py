@@ -23,7 +23,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "class Owl:\n    sound = 'hoo'\n\n\ndef sharpness(images, prompts):\n    return [0.5] * len(images)\n"
     )
     (tmp_path / name / "broken.py").write_text("import foxes_that_nobody_installed\n")
-    (tmp_path / name / "wrong.py").write_text("import json\n\nOwl = json.no_such_name\n")
     info = tmp_path / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -100,6 +99,23 @@ def test_a_name_that_the_module_lacks_is_told(package: str, beasts: Registry) ->
         beasts.load(f"{package}.owls:Eule")
 
 
-def test_a_fault_of_the_module_itself_is_not_taken_for_a_missing_name(package: str, beasts: Registry) -> None:
-    with pytest.raises(AttributeError, match="no_such_name"):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"import json\n\nOwl = json.no_such_name\n", ", line 3: AttributeError: module 'json' has no attribute 'no_"),
+        (b"\ndef Owl(images, prompts)\n    return []\n", ", line 2: SyntaxError: expected ':'"),
+        (b"\nOwl = numpy.float32(2)\n", ", line 2: NameError: name 'numpy' is not defined"),
+        (b"import json\n\ndef read():\n    return json.loads('{')\n\nOwl = read()\n", ", line 4: JSONDecodeError: "),
+        (b"Owl = 1\0\n", ": SyntaxError: source code string cannot contain null bytes"),
+        (b"raise SystemExit('usage: owl')\n", ", line 1: SystemExit: usage: owl"),
+    ],
+)
+def test_a_fault_of_the_module_itself_is_told_with_its_place(
+    package: str, beasts: Registry, tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / package / "wrong.py").write_bytes(content)
+    with pytest.raises(PluginError) as caught:
         beasts.load(f"{package}.wrong:Owl")
+    place = f"{package}.wrong" if b"\0" in content else tmp_path / package / "wrong.py"
+    assert str(caught.value).startswith(f"the beast '{package}.wrong:Owl' cannot be imported: {place}")
+    assert said in str(caught.value) and str(caught.value).endswith("; correct it")

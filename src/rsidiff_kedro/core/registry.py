@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
+from traceback import extract_tb
 from typing import Any
 
 from rsidiff_kedro.core.errors import InputError
@@ -78,6 +79,20 @@ class Registry:
                 f"the {self.kind} {name!r} cannot be imported ({error}); install its package, or put its file into the "
                 "project's src/ folder"
             ) from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"the {self.kind} {name!r} cannot be imported: {_where(error) or origin}: {type(error).__name__}: "
+                f"{getattr(error, 'msg', error)}; correct it"
+            ) from error
         if not hasattr(module, attribute):
             raise PluginError(f"the {self.kind} {name!r}: module {origin} defines no {attribute!r}; correct the name")
         return getattr(module, attribute)
+
+
+def _where(error: BaseException) -> str | None:
+    """Return the file and line of a module that cannot be imported: its innermost line, not that of a library."""
+    if isinstance(error, SyntaxError):
+        return error.filename and f"{error.filename}, line {error.lineno}"
+    frames = [each for each in extract_tb(error.__traceback__) if not each.filename.startswith("<frozen importlib")]
+    own = [each for each in frames[2:] if each.filename == frames[2].filename]  # after this file's and importlib's
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
