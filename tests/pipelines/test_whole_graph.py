@@ -55,10 +55,15 @@ def test_a_run_ends_by_saying_where_to_look(
 
     monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
     with caplog.at_level(logging.INFO, "rsidiff_kedro"):
-        EndingHooks().after_pipeline_run(pipelines["report"], catalog)
+        for env, params in (("test", {}), (None, None), ("my own", {"rounds": 3, "seed": 1})):
+            EndingHooks().after_pipeline_run({"env": env, "runtime_params": params}, pipelines["report"], catalog)
     path = re.search(r"Report with its gallery: (.*)\n", caplog.text)
     assert path is not None and Path(path[1]).is_file()
-    assert "make ui" in caplog.text
+    assert list(dict.fromkeys(re.findall("MLflow and Kedro-Viz: (.*)", caplog.text))) == [
+        "kedro rsi ui --env=test",
+        "kedro rsi ui",
+        "kedro rsi ui '--env=my own' --params=rounds=3",
+    ]
 
 
 def test_every_dataset_of_the_pipeline_lies_on_disk(catalog: DataCatalog) -> None:

@@ -1,6 +1,8 @@
 """Say at the end of a run where to look."""
 
 import logging
+import shlex
+from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
@@ -15,8 +17,16 @@ class EndingHooks:
     """Name the report's file, and how to open MLflow and Kedro-Viz, if the run made a report."""
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Log two lines."""
         report = catalog.get(REPORT) if REPORT in pipeline.all_outputs() else None
         if isinstance(report, AbstractVersionedDataset):
-            logger.info("Report with its gallery: %s\nMLflow and Kedro-Viz: make ui", report._get_load_path())
+            path, command = report._get_load_path(), _opens(run_params)
+            logger.info("Report with its gallery: %s\nMLflow and Kedro-Viz: %s", path, command)
+
+
+def _opens(run_params: dict[str, Any]) -> str:
+    """Return the command that opens the environment of a run, with the run's number of rounds."""
+    env, rounds = run_params["env"], (run_params["runtime_params"] or {}).get("rounds")
+    options = [f"--env={env}"] * bool(env) + [f"--params=rounds={rounds}"] * (rounds is not None)
+    return shlex.join(["kedro", "rsi", "ui", *options])
