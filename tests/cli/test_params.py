@@ -34,15 +34,29 @@ def parse(text: str) -> Any:
         ("path=a=[b,c=1", {"path": "a=[b", "c": 1}),
         ("path=a]b},c=[1,2]", {"path": "a]b}", "c": [1, 2]}),
         ("a.b=null", {"a": {"b": None}}),
+        ("path='Acme, Inc/prompts.csv',c=1", {"path": "Acme, Inc/prompts.csv", "c": 1}),
+        ("path='it''s, here', c=\"a, \\\", b\"", {"path": "it's, here", "c": 'a, ", b'}),
+        (
+            "a='',b=it's,c=0,d=[0.5, '007'],e=-0.25,f=00.csv",
+            {"a": "", "b": "it's", "c": 0, "d": [0.5, "007"], "e": -0.25, "f": "00.csv"},
+        ),
     ],
 )
-def test_commas_within_brackets_and_braces_belong_to_the_value(text: str, tree: dict[str, Any]) -> None:
+def test_commas_within_brackets_braces_and_quotation_marks_belong_to_the_value(text: str, tree: dict[str, Any]) -> None:
     assert parse(text) == tree
 
 
 @pytest.mark.parametrize("text", ["rounds", "a=1,b", "=1", "a=[1,2],c"])
 def test_a_parameter_without_a_value_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="must contain a key and a value"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("a.b=0042", "0042"), ("a=-010,b=1", "-010"), ("a=[1, 08]", "08"), ("a={b: 00}", "00")]
+)
+def test_a_number_that_yaml_reads_as_an_octal_one_is_refused(text: str, number: str) -> None:
+    with pytest.raises(click.BadParameter, match=f" {number} would not count as it reads, .*='{number}'"):
         parse(text)
 
 
@@ -101,8 +115,8 @@ def test_a_dataset_of_which_two_versions_are_named_is_refused() -> None:
     assert "'a' is named twice; name one version of it" in said.output
 
 
-@pytest.mark.parametrize("text", ["a=[1,b=2", "a={b: 1,c=2", "a=[1,2]x,b=1"])
-def test_a_bracket_that_stays_open_swallows_no_other_parameter_unseen(text: str) -> None:
+@pytest.mark.parametrize("text", ["a=[1,b=2", "a={b: 1,c=2", "a=[1,2]x,b=1", "a='b,c=1", 'a="b,c=1'])
+def test_a_bracket_or_quotation_mark_that_stays_open_swallows_no_other_parameter_unseen(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         parse(text)
 

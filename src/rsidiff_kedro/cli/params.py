@@ -1,5 +1,6 @@
 """Read `--params`, whose values may be lists and mappings."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is fast and not everywhere
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _CONTENT = (yaml.ScalarToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
@@ -29,6 +31,13 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
                 context,
                 option,
             )
+        if number := _octal(given):
+            raise click.BadParameter(
+                f"of the value of {key!r}, {number} would not count as it reads, because it begins with a zero; leave "
+                f"out the zeros, or put a text into quotation marks, as in --params \"{key}='{number}'\"",
+                context,
+                option,
+            )
         if key in pairs:
             raise click.BadParameter(f"{key!r} is given twice; give one value of it", context, option)
         pairs[key] = f"{key}={given}"
@@ -36,7 +45,7 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
 
 
 def split_items(text: str) -> list[str]:
-    """Split at commas, except within a value that is a list or a mapping."""
+    """Split at commas, except within a value that is a list, a mapping or in quotation marks."""
     items, start = [], 0
     while start < len(text):
         end = next((each for each in _ends(text, start) if _is_whole(text[start:each])), len(text))
@@ -47,12 +56,24 @@ def split_items(text: str) -> list[str]:
 
 def _comment(value: str) -> str | None:
     """Return what YAML leaves out of a value as a comment; None if that is nothing, or the value is no YAML."""
-    try:
-        ends = [token.end_mark.index for token in yaml.scan(value, _LOADER) if isinstance(token, _CONTENT)]
-    except yaml.YAMLError:
-        return None
-    rest = value[max(ends, default=0) :].lstrip()
+    tokens = _tokens(value)
+    ends = [token.end_mark.index for token in tokens if isinstance(token, _CONTENT)]
+    rest = value[max(ends, default=0) :].lstrip() if tokens else ""
     return rest if rest.startswith("#") else None
+
+
+def _octal(value: str) -> str | None:
+    """Return the first number in a value that begins with a zero, which YAML takes for an octal one or a text."""
+    scalars = [token for token in _tokens(value) if isinstance(token, yaml.ScalarToken) and token.plain]
+    return next((scalar.value for scalar in scalars if _LEADING_ZERO.fullmatch(scalar.value)), None)
+
+
+def _tokens(value: str) -> list[yaml.Token]:
+    """Return what YAML reads; nothing if the value is no YAML."""
+    try:
+        return list(yaml.scan(value, _LOADER))
+    except yaml.YAMLError:
+        return []
 
 
 def _ends(text: str, start: int) -> Iterator[int]:
@@ -65,9 +86,9 @@ def _ends(text: str, start: int) -> Iterator[int]:
 
 
 def _is_whole(item: str) -> bool:
-    """Tell whether an item's value is no list or mapping that goes on; what is wrong otherwise is told later."""
+    """Tell whether an item's value is nothing that goes on behind a comma; what is wrong otherwise is told later."""
     value = item.partition("=")[2].strip()
-    closing = {"[": "]", "{": "}"}.get(value[:1], "")
+    closing = {"[": "]", "{": "}", "'": "'", '"': '"'}.get(value[:1], "")
     if not closing or not value.endswith(closing):
         return not closing
     try:
