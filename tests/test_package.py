@@ -66,8 +66,9 @@ def test_the_wheel_holds_every_file_of_the_package(built: Path) -> None:
 def test_a_project_of_the_installed_package_runs(built: Path) -> None:
     rsidiff, work = built / "installed/bin/rsidiff", built / "work"
     work.mkdir()
-    assert "cd my_project" in run(built, work, rsidiff, "init", "my_project")
-    project = work / "my_project"
+    said = run(built, work, "env", "PYTHONIOENCODING=iso-8859-1", rsidiff, "init", "проект")
+    project = work / "проект"
+    assert f"cd {project.name!a}" in said
     where = run(built, project, sys.executable, "-c", "import rsidiff_kedro; print(rsidiff_kedro.__file__)")
     assert Path(where.strip()).is_relative_to(built / "installed")
     run(built, project, sys.executable, "-m", "kedro", "run", "--env=test", "--pipeline=prompt_curation")

@@ -1,17 +1,12 @@
 """Kedro's settings of this project; see https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
 import gc
-import io
-import sys
 import warnings
 
 from rsidiff_kedro.context import RsiContext
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.lazy import LazyHooks
 from rsidiff_kedro.hooks.session import RsiSession
-
-if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error, what the locale cannot express is no error
-    sys.stdout.reconfigure(errors="backslashreplace")
 
 # A start only makes objects that stay, so Python looks among them for garbage in vain. What networks leave is collected
 # when a step has opened some (hooks/memory.py).

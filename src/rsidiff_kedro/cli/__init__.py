@@ -1,6 +1,8 @@
 """Add `kedro rsi …` to Kedro's commands. A command's module, and with it torch, is imported when it is called."""
 
 import ast
+import io
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +34,8 @@ MODULES = {
     "ui": "ui",
 }
 check_arguments(run)
+if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error, what the locale cannot express is no error
+    sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Group(click.Group):
