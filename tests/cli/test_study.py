@@ -16,18 +16,17 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from rsidiff_kedro.cli import cli
-from rsidiff_kedro.cli.study_jobs import StudyJobs, _part
+from rsidiff_kedro.cli.study_jobs import Plan, StudyJobs, _made
 from rsidiff_kedro.core import hub
 from rsidiff_kedro.datasets.runs import open_runs
 from rsidiff_kedro.hooks.configuration import merge, open_configuration
-from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.parameters import parse_parameters
-from rsidiff_kedro.provenance import code_digest
-from rsidiff_kedro.provenance.records import Records
+from rsidiff_kedro.provenance.records import Record, Records
 from rsidiff_kedro.provenance.retention import RECORDS
+from rsidiff_kedro.rewards.registry import REWARDS
 from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job
-from rsidiff_kedro.study.settings import StudyError, nested, read_study
+from rsidiff_kedro.study.settings import StudyError, StudySettings, nested, read_study
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
 
@@ -56,7 +55,7 @@ def made(finished_project: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         found.append(job)
         place = job.folder / "data" / "test"
         shutil.copytree(finished_project / "data" / "test", place, dirs_exist_ok=True)
-        if job.arm == "two":  # the other one has the parameters of conf/test itself
+        if job.arm == "two" or Path("conf/test/catalog.yml").exists():  # else the other one has those of conf/test
             _vouch(job, Records(place / RECORDS))
         return 0
 
@@ -65,13 +64,14 @@ def made(finished_project: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 
 def _vouch(job: Job, records: Records) -> None:
-    """Have the records of another run say that its steps have read the job's parameters."""
-    parsed = parse_parameters(open_configuration(job.env, dict(job.params))[1]["parameters"])
-    tree, keyed = parsed.model_dump(), KeyedParameters(parsed, job.folder)
-    for each in records.all():
-        read = keyed.of_step({name: _part(tree, name) for name in each.parameters if name.partition(".")[0] in tree})
+    """Have the records of another run say that its steps are the job's."""
+    planned = StudyJobs(StudySettings(rounds=1, seeds=(0,), arms={"one": {}}), Path(), Path(), print)
+    loader = open_configuration(job.env, dict(job.params))[1]
+    steps = {each.step: each for each in planned.plan(job, loader).steps}
+    for each in (each for each in records.all() if each.step in steps):
         (records.folder / each.file_name).unlink()
-        records.write(each.model_copy(update={"parameters": each.parameters | read}))
+        made = each.model_dump(include={"version", "inputs", "outputs"})
+        records.write(steps[each.step].model_copy(update=made))
 
 
 def test_a_study_is_listed_and_nothing_is_run(study: Study, made: list[Job]) -> None:
@@ -118,7 +118,9 @@ def test_files_of_others_are_not_replaced_and_nothing_is_run(
     assert (project / name).read_bytes() == before and not made
 
 
-def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[Job], project: Path) -> None:
+def test_a_study_writes_tables_and_a_page_and_is_done(
+    study: Study, made: list[Job], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = study("{gate.enabled: false}")
     assert result.exit_code == 0, result.output
     assert "two seed 0: done in " in result.output
@@ -143,13 +145,18 @@ def test_a_study_writes_tables_and_a_page_and_is_done(study: Study, made: list[J
     shutil.rmtree(project / "data/study/mine/one")
     again = study("{gate.enabled: false}", "--only-page", "--page=page.md")
     assert again.exit_code == 0 and (project / "page.md").read_text() == page.replace("results.png", "page.png")
+    text = (project / "mine.yml").read_text().removeprefix("env: test\n")
+    (project / "mine.yml").write_text(text)
+    monkeypatch.setenv("KEDRO_ENV", "test")
+    result = CliRunner().invoke(cli, ["rsi", "study", "mine.yml", "--only-page"])
+    assert result.exit_code == 0 and place.read_text() == page and "Environment test; " in page
 
 
 def _make_another(folder: Path) -> None:
     """Make a run in a study's folder by hand, with another seed, that ends with other metrics."""
     records, version = Records(folder / "data" / "test" / RECORDS), "2099-01-01T00.00.00.000Z"
     name = "rsi.round_2.metrics"
-    run = next(open_runs(folder, open_configuration("test")[1]).ended_with(name))
+    run = open_runs(folder, open_configuration("test")[1]).newest()
     record, path = run.leading_to(name)[0], run.path(name)
     place = path.parents[1] / version / path.name
     place.parent.mkdir()
@@ -185,7 +192,7 @@ def test_a_run_by_hand_alone_is_no_run_of_the_study(
     result = study("{gate.enabled: false}")
     assert result.exit_code == 1, result.output
     assert "two seed 0: FAILED" in result.output
-    assert "made rsi.round_1.metrics as the study says (the newest read gate.enabled True for False)" in result.output
+    assert "as the study says (gate.enabled is False, was True)" in result.output
     assert "1 of 2 runs are done" in study("{gate.enabled: false}", "--dry-run").output
 
 
@@ -203,14 +210,10 @@ def test_a_run_by_hand_alone_is_no_run_of_the_study(
         (
             "conf/base/catalog.yml",
             ("", "mine: {type: json.JSONDataset, filepath: mine.json}\n"),
-            "two seed 0: catalog ",
+            "",
         ),
-        (
-            "src/mine.py",
-            ("", "x = 1\n"),
-            "two seed 0: code changed since the study began; it is made with what is there",
-        ),
-        ("src/.mine.py", ("", "x = 1\n"), ""),
+        ("src/mine.py", ("", "x = 1\n"), ""),
+        ("conf/test/parameters.yml", ("", "keep: {runs: 3}\n"), ""),
         ("data/01_raw/real_images/metadata.csv", ("", "file_name,text\n"), ""),
     ],
 )
@@ -262,7 +265,7 @@ def test_a_hub_id_whose_branch_moves_is_named_with_what_pins_it(
     monkeypatch.setattr(hub, "_named_commit", lambda *given: now[0])
     hub.commit_of.cache_clear()
     params = "{model.base: somebody/model}"
-    differs = f"model.base somebody/model ({now[1]}) for somebody/model ({now[0]})"
+    differs = f"model.base is somebody/model ({now[0]}), was somebody/model ({now[1]})"
     vouch = _vouch
 
     def read_another(*given: Any) -> None:
@@ -285,27 +288,97 @@ def test_a_hub_id_whose_branch_moves_is_named_with_what_pins_it(
     assert f"model.base is somebody/model ({now[0]}), was somebody/model ({now[1]}) {pin}" in str(refused.value)
 
 
-def test_an_editor_s_lock_and_a_link_that_leads_nowhere_are_no_code(study: Study, project: Path) -> None:
-    for name in (".#notes.py", "gone.py"):
-        (project / "src" / name).symlink_to("somebody@host.1")
-    result = study("{}", "--dry-run")
-    assert result.exit_code == 0 and "0 of 2 runs are done" in result.output, result.output
-
-
 @pytest.mark.parametrize(
-    ("pipeline", "same"), [("rsi", "{sft.steps: 7}"), ("sft", "{gate.tolerance: 0.1, weighting.enabled: false}")]
+    ("pipeline", "params", "same"),
+    [
+        ("rsi", "{sft.steps: 7, keep.runs: 3}", True),
+        ("sft", "{gate.tolerance: 0.1, weighting.enabled: false, keep.runs: 3}", True),
+        ("sft", "{gate.samples_per_prompt: 4}", False),
+        ("sft", "{sft.steps: 7}", False),
+        ("rsi", "{execution.threads: 2}", False),
+    ],
 )
-def test_what_no_step_of_an_arm_reads_is_not_of_its_content(project: Path, pipeline: str, same: str) -> None:
+def test_what_a_step_of_an_arm_reads_decides_whether_it_is_done(
+    project: Path, pipeline: str, params: str, same: bool
+) -> None:
     bootstrap_project(project)
     text = "env: test\nrounds: 1\nseeds: [0]\narms: {{one: {{pipeline: {0}}}, two: {{pipeline: {0}, params: {1}}}}}\n"
-    (project / "mine.yml").write_text(text.format(pipeline, same), encoding="utf-8")
-    one, two = StudyJobs(read_study(Path("mine.yml")), project, project / "data/study/mine", print).all()
-    assert one.content == two.content
+    (project / "mine.yml").write_text(text.format(pipeline, params), encoding="utf-8")
+    planned = StudyJobs(read_study(Path("mine.yml")), project, project / "data/study/mine", print)
+    one, two = ([each.key for each in planned.plans[job.folder].steps] for job in planned.all())
+    assert (one == two) == same
+
+
+def test_votes_that_are_given_while_a_study_runs_are_those_of_a_later_one(project: Path) -> None:
+    bootstrap_project(project)
+    arms = "{one: {params: {preference_selection.rewards: {proxy: 0, votes: 1}}}}"
+    (project / "mine.yml").write_text(f"env: test\nrounds: 1\nseeds: [0]\narms: {arms}\n", encoding="utf-8")
+    planned = StudyJobs(read_study(Path("mine.yml")), project, project / "data/study/mine", print)
+    for version in ("1", "2"):
+        file = project / "data/test/votes" / version / "votes/votes.parquet"
+        file.parent.mkdir(parents=True)
+        file.write_text(version, encoding="utf-8")
+        if version == "1":
+            (job,) = planned.all()
+    before = planned.plans[job.folder]
+    planned.begin(job)
+    assert planned.plans[job.folder].steps == before.steps and job.params["rewards"]["votes"] == {
+        "votes": str(file.parents[2] / "1/votes")
+    }
+    (later,) = planned.all()
+    assert planned.plans[later.folder].steps != before.steps
+
+
+def test_what_a_step_was_made_of_again_is_found_with_what_was_made_of_the_same_before(tmp_path: Path) -> None:
+    """As where a blocked word matches nothing: the first step makes the same again, of which all else was made."""
+
+    def record(step: str, version: str, made: dict[str, str], parameters: dict[str, Any], **inputs: str) -> Record:
+        return Record(
+            step=step,
+            version=version,
+            outputs=made,
+            code="",
+            assets="",
+            libraries={},
+            parameters=parameters,
+            inputs=inputs,
+            origins=dict.fromkeys(inputs, "1"),
+        )
+
+    records = Records(tmp_path / "records")
+    later = record("score", "1", {"scores": "c"}, {}, images="b")
+    for each in (
+        record("collect", "1", {"prompts": "a"}, {"words": []}),
+        record("generate", "1", {"images": "b"}, {}, prompts="a"),
+        later,
+        record("score", "3", {"scores": "d"}, {}, images="other"),
+    ):
+        records.write(each)
+    job = Job("one", 0, 1, tmp_path, None, {})
+    wanted = [
+        record("collect", "0", {"prompts": ""}, {"words": ["x"]}),
+        record("generate", "0", {"images": ""}, {}, prompts=""),
+        record("score", "0", {"scores": ""}, {}, images=""),
+    ]
+    plan = Plan(wanted, {}, [], records, {})
+    with pytest.raises(StudyError, match=r"made prompts as the study says \(words is \['x'\], was \[\]\)"):
+        _made(job, plan, ())
+    records.write(record("collect", "2", {"prompts": "a"}, {"words": ["x"]}))
+    assert [each.version for each in _made(job, plan, ())] == ["2", "1", "1"]
+    (records.folder / later.file_name).unlink()
+    with pytest.raises(StudyError, match=r"made scores as the study says \(its input images is different\)"):
+        _made(job, plan, ())
+
+
+def test_an_entry_of_the_catalog_that_is_empty_is_named(study: Study, project: Path) -> None:
+    (project / "conf/test/catalog.yml").write_text("mine:\n", encoding="utf-8")
+    result = study("{}")
+    assert result.exit_code == 1 and "Error: the catalog's entry 'mine' has no text as its type" in result.output
 
 
 def test_a_round_that_the_study_does_not_test_is_not_measured(study: Study, made: list[Job]) -> None:
     result = study("{evaluation.test_every: 2}")
-    assert "made rsi.round_1.metrics as the study says (the newest read another evaluation.test_every)" in result.output
+    assert "two seed 0: FAILED" in result.output and "as the study says (" in result.output
     assert "1 of 2 runs are done" in study("{}", "--dry-run").output
 
 
@@ -317,13 +390,7 @@ def _damage(data: Path) -> None:
     next(data.rglob("metrics.json/*/metrics.json")).write_text("{}", encoding="utf-8")
 
 
-def _forget_version(data: Path) -> None:
-    """Write what earlier versions of this package kept, which is the content alone."""
-    done = data.with_name("done.json")
-    done.write_text(json.dumps(json.loads(done.read_text("utf-8"))["content"]), encoding="utf-8")
-
-
-@pytest.mark.parametrize("change", [_delete, _damage, _forget_version])
+@pytest.mark.parametrize("change", [_delete, _damage])
 def test_a_run_whose_results_are_not_there_is_made_again(
     study: Study, made: list[Job], project: Path, change: Callable[[Path], None]
 ) -> None:
@@ -349,7 +416,7 @@ def test_results_that_vanish_during_a_study_cost_no_other_run_its_place_on_the_p
     monkeypatch.setattr(runs, "run_project", lambda *given: vanish)
     result = study("{}")
     assert result.exit_code == 1, result.output
-    assert "one seed 0: FAILED, what the run in " in result.output
+    assert "one seed 0: FAILED, no run in " in result.output
     assert "1 of 2 runs failed (one seed 0)" in result.output
     page = (project / "data/study/mine/results.md").read_text("utf-8")
     assert "**Not in the figures, because they did not come to their end: one seed 0.**" in page
@@ -450,20 +517,26 @@ def test_a_run_of_another_catalog_is_not_done(study: Study, made: list[Job], pro
     assert "0 of 2 runs are done" in study("{}", "--dry-run").output
 
 
+@pytest.mark.parametrize("name", ["elsewhere_rewards:score", "elsewhere"])
 def test_a_run_whose_plug_in_has_changed_is_not_done(
-    study: Study, made: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, made: list[Job], project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A plug-in that lies neither in the package nor in the project."""
+    """A plug-in that lies neither in the package nor in the project, by its place or as a package registers it."""
     reward = "def score(images, prompts):\n    return [{} for _ in images]\n"
     module = tmp_path / "elsewhere_rewards.py"
     module.write_text(reward.format("1.0"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    params = "{preference_selection.rewards: {proxy: 0, 'elsewhere_rewards:score': 1}}"
+    monkeypatch.setitem(REWARDS._paths, "elsewhere", "elsewhere_rewards:score")
+    params = f"{{preference_selection.rewards: {{proxy: 0, '{name}': 1}}}}"
     study(params)
     assert "2 of 2 runs are done" in study(params, "--dry-run").output
+    said = list[str]()
+    planned = StudyJobs(read_study(Path("mine.yml")), project, project / "data/study/mine", said.append)
+    one, two = planned.all()
     module.write_text(reward.format("-1.0"), encoding="utf-8")
-    code_digest._parse.cache_clear()
-    code_digest._closure.cache_clear()
+    planned.begin(one)
+    planned.begin(two)
+    assert said == ["two seed 0: code changed since the study began; it is made with what is there now"]
     assert "1 of 2 runs are done" in study(params, "--dry-run").output
 
 

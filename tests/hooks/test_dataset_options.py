@@ -16,9 +16,10 @@ from kedro_datasets.pickle import PickleDataset
 from rsidiff_kedro.datasets import AdapterDataset, PretrainedDataset
 from rsidiff_kedro.datasets.files import ParquetDataset
 from rsidiff_kedro.hooks.dataset_options import options_of
+from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.hooks.reuse import ReuseHooks
 from rsidiff_kedro.hooks.runner import RsiRunner
-from rsidiff_kedro.hooks.saved import Saved
+from rsidiff_kedro.hooks.steps import Steps
 
 Run = Callable[..., list[str]]
 PARQUET = {"type": "rsidiff_kedro.datasets.ParquetDataset", "versioned": True}
@@ -165,11 +166,10 @@ MANY = {"type": PartitionedDataset, "path": "a", "dataset": {"type": Plain}}
     ],
     ids=["unknown", "in memory", "own", "folder", "of many files", "cached", "cached files"],
 )
-def test_the_code_of_each_class_that_loads_or_saves_counts(tmp_path: Path, dataset: Any, kinds: set[str]) -> None:
-    hooks = ReuseHooks(tmp_path)
-    hooks._saved = Saved(DataCatalog({} if dataset is None else {"a": dataset}))
+def test_the_code_of_each_class_that_loads_or_saves_counts(dataset: Any, kinds: set[str]) -> None:
+    steps = Steps(DataCatalog({} if dataset is None else {"a": dataset}), KeyedParameters(), None)
     for step in (node(max, "a", "b"), node(max, "b", "a")):
-        assert {place.name for place in hooks._places(step)} == {"max", *kinds}
+        assert {place.name for place in steps._places(step)} == {"max", *kinds}
 
 
 class Own(ParquetDataset):

@@ -225,6 +225,25 @@ def test_a_project_may_be_moved(key: Key, project: Path, tmp_path: Path) -> None
     assert key("prompt_curation.source", root=Path(moved), **source) == before
 
 
+def test_a_project_with_the_runs_of_studies_in_it_may_be_moved(project: Path, tmp_path: Path) -> None:
+    """Such a run is a project of its own, which gets absolute paths; what lies around both keeps its place."""
+
+    def run_key(project: Path, *places: str) -> list[Any]:
+        run, found = project / "data/study/mine/one/seed_0", []
+        for place in places:
+            parameters = located(project, prompt_curation={"source": {"kind": "file", "path": place}})
+            source = parameters.model_dump()["prompt_curation"]["source"]
+            found.append(KeyedParameters(parameters, run).of_step({"prompt_curation.source": source}))
+        return found
+
+    outside = str(write(tmp_path / "elsewhere/prompts.txt", "a red circle"))
+    write(project / "mine/prompts.txt", "a red circle")
+    before = run_key(project, "mine/prompts.txt", outside)
+    moved = shutil.move(project, tmp_path / "moved")
+    assert run_key(Path(moved), "mine/prompts.txt", outside) == before
+    assert outside in str(before[1]) and str(tmp_path) not in str(before[0])
+
+
 @pytest.mark.parametrize(
     ("name", "reward"),
     [
@@ -364,6 +383,8 @@ def test_preference_models_count_only_where_the_step_names_one(key: Key) -> None
     """Synthesis opens one for early dropping alone."""
     named = {"synthesis": {"early_dropping": {"after": 2, "reward": "proxy"}}}
     named["synthesis"]["sampler"] = {"num_inference_steps": 4, "guidance_scale": 2.0, "micro_batch_size": 4}
-    names, one, other = ("synthesis", "rewards"), {"micro_batch_size": 3}, {"micro_batch_size": 4}
+    names, one, other = ("model", "synthesis", "rewards"), {"micro_batch_size": 3}, {"micro_batch_size": 4}
+    own = {"model": {"family": "my_family:Mine"}}
     assert key(*names, rewards=one) == key(*names, rewards=other)
+    assert key(*names, rewards=one, **own) == key(*names, rewards=other, **own)
     assert key(*names, rewards=one, **named) != key(*names, rewards=other, **named)

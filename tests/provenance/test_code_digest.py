@@ -151,8 +151,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
         ]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        code._parse.cache_clear()
-        code._closure.cache_clear()
+        code.read_again()
 
     def digest(
         files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step", module: str = "plant.steps"

@@ -36,7 +36,8 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
     from rsidiff_kedro.study.settings import read_study
     from rsidiff_kedro.study.tables import check_tables, joined, load_tables
 
-    settings, (root, _) = read_study(path), open_configuration()
+    settings, (root, loader) = read_study(path), open_configuration()
+    settings = settings.model_copy(update={"env": settings.env or loader.env})  # as KEDRO_ENV says
     folder = root / FOLDER / path.stem
     if not only_page or None in (tables, page):
         check_owner(folder, path, root)
@@ -47,16 +48,17 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
         return
     planned = StudyJobs(settings, root, folder, click.echo)
     jobs = list(planned.all())
+    waiting = [job for job in jobs if not planned.is_done(job)]
     if dry_run:
-        _list(jobs)
+        _list(jobs, waiting)
         return
     check_tables(tables)
     check_page(page)
-    if not all(job.is_done for job in jobs):  # else others may read what they cannot write
+    if waiting:  # else others may read what they cannot write
         own(folder, path, root)
     stopped = threading.Event()
     run = run_project(root, planned.begin, click.echo, stopped)
-    failed = run_jobs(jobs, run, planned.find, settings.workers, click.echo, stopped)
+    failed = run_jobs(waiting, run, planned.find, settings.workers, click.echo, stopped)
     measured = []
     for job in (job for job in jobs if job not in failed):
         try:
@@ -76,8 +78,8 @@ def study(path: Path, dry_run: bool, only_page: bool, tables: Path | None, page:
         )
 
 
-def _list(jobs: "list[Job]") -> None:
+def _list(jobs: "list[Job]", waiting: "list[Job]") -> None:
     for job in jobs:
-        state = "done" if job.is_done else "begun" if (job.folder / "data").exists() else "to run"
+        state = "done" if job not in waiting else "begun" if (job.folder / "data").exists() else "to run"
         click.echo(f"{job.name}: {state}, {job.rounds} rounds, {job.folder}")
-    click.echo(f"{sum(job.is_done for job in jobs)} of {len(jobs)} runs are done")
+    click.echo(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")

@@ -1,63 +1,67 @@
 """Derive the runs of a study from its file, the configuration and the code, and find what they made."""
 
-import json
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
-from kedro.io import DatasetError
+from kedro.config import AbstractConfigLoader, MissingConfigException
+from kedro.framework.context.context import _convert_paths_to_absolute_posix
+from kedro.io import DataCatalog, DatasetError
+from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
-from rsidiff_kedro.core.locations import Found
-from rsidiff_kedro.core.untrusted.paths import is_hidden
-from rsidiff_kedro.datasets.runs import Run, Runs, catalog_config, own_dataset
+from rsidiff_kedro.datasets.runs import Run, catalog_config, own_dataset
 from rsidiff_kedro.evaluation.settings import rounds_to_test
 from rsidiff_kedro.hooks.configuration import merge, open_configuration
-from rsidiff_kedro.hooks.dataset_options import options_in
-from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
+from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
+from rsidiff_kedro.hooks.saved import Saved
+from rsidiff_kedro.hooks.steps import Steps, nearest
 from rsidiff_kedro.parameters import ParameterError, Parameters, parse_parameters
-from rsidiff_kedro.provenance.code_digest import PACKAGE, assets_digest, library_versions
+from rsidiff_kedro.pipelines import stages
+from rsidiff_kedro.pipelines.stage import compose
+from rsidiff_kedro.provenance.code_digest import read_again
 from rsidiff_kedro.provenance.content_digest import content_digest, content_of
-from rsidiff_kedro.provenance.plugin_code import plugins_digest
-from rsidiff_kedro.provenance.records import Record, changed_names, flat
-from rsidiff_kedro.study.runs import Job, check_data
+from rsidiff_kedro.provenance.records import Record, Records, changed_names, differences, flat
+from rsidiff_kedro.provenance.retention import RECORDS
+from rsidiff_kedro.study.runs import STEPS, Job, check_data
 from rsidiff_kedro.study.settings import StudyError, StudySettings, nested
 from rsidiff_kedro.study.tables import Tables, round_tables
 
 _SHOWN = 3
 """Differences that a message names."""
-_READ = ("parameters", "threads", "tested")
-"""Parts of a run's content that the study's file and parameters decide, and that stay what they were."""
-_APART = {"rsi": ("sft",), "sft": ("weighting", "replay", "gate")}
-"""Sections of the parameters that no step of a pipeline reads."""
+_PARTS = ("code", "assets", "libraries", "catalog")
+"""Parts of a step's record that a run takes as they are when it begins."""
 _COMMIT = re.compile(r"(.+) \([0-9a-f]{40}\)")
 """A hub id with its commit, as keys hold it."""
 _ALONE = threading.Lock()
 """Held while the configuration is read: what its files refer to is registered for the whole process."""
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """The parameters that a run's records are compared with, and the place of the datasets that it makes.
+class Plan(NamedTuple):
+    """The steps of a run, as they are now: what it has made is what the records of the same keys say.
 
     Attributes:
-        tree: its parameters.
-        keyed: these as the keys of its steps hold them, with the content of files and hub ids as it was before the run.
-        data: the folder of its datasets.
-        catalog: of them, see `catalog_config`.
+        steps: their records, without their inputs' digests, in an order in which they can be made.
+        inputs: the digests of what none of them makes.
+        tested: the rounds that are tested.
+        records: of the steps that were made.
+        catalog: see `catalog_config`.
     """
 
-    tree: dict[str, Any]
-    keyed: KeyedParameters
-    data: Path
+    steps: list[Record]
+    inputs: dict[str, str]
+    tested: list[int]
+    records: Records
     catalog: dict[str, Any]
 
 
@@ -77,7 +81,7 @@ class StudyJobs:
     root: Path
     folder: Path
     say: Callable[[str], None]
-    plans: dict[Path, _Plan] = field(default_factory=dict)
+    plans: dict[Path, Plan] = field(default_factory=dict)
 
     def all(self) -> Iterator[Job]:
         """Yield each run, seed by seed, after its parameters are checked as `kedro run` checks them.
@@ -85,93 +89,105 @@ class StudyJobs:
         Raises:
             InputError: they cannot be run.
         """
-        code = _code(self.root)
+        content = cache(content_of)
         for seed in self.settings.seeds:
             for arm in self.settings.arms:
-                job, self.plans[self._place(arm, seed)] = self._job(arm, seed, code)
+                job, loader = self._job(arm, seed)
+                with _in_one_line():
+                    self.plans[job.folder] = self.plan(job, loader, content)
                 yield job
 
-    def _place(self, name: str, seed: int) -> Path:
-        return self.folder / name / f"seed_{seed}"
-
-    def _job(self, name: str, seed: int, code: str) -> tuple[Job, _Plan]:
-        arm, rounds, place = self.settings.arms[name], self.settings.rounds_of(name), self._place(name, seed)
-        parsed, changed, loader = self._parse(name, seed)
-        check_data(loader["globals"]["data"])
-        tree, content_then = parsed.model_dump(), _remembered()
-        read = {name: value for name, value in tree.items() if name not in _APART[arm.pipeline]}
-        keyed = KeyedParameters(parsed, self.root, content_then).of_step(read)
-        content = {
-            "parameters": keyed,
-            "threads": parsed.execution.threads,  # on which training depends
-            "tested": rounds_to_test(rounds, parsed.evaluation.test_every),
-            "split": self.settings.split,
-            "env": self.settings.env,
-            "pipeline": arm.pipeline,
-            "code": code,
-            "catalog": _catalog(loader["catalog"]),
-            **_from_elsewhere(keyed),
-        }
-        job = Job(name, seed, rounds, place, self.settings.env, changed, content, arm.pipeline)
-        catalog = catalog_config(place, loader)
-        for each in chain.from_iterable(_measured(job).values()):
-            own_dataset(catalog, each)
-        by_steps = KeyedParameters(parsed, place, content_then)  # a run's own project is its folder
-        return job, _Plan(tree, by_steps, place / loader["globals"]["data"], catalog)
-
-    def _parse(self, name: str, seed: int) -> tuple[Parameters, dict[str, Any], Any]:
-        """Return an arm's parameters, those that its runs get, with paths that are absolute, and the configuration."""
+    def _job(self, name: str, seed: int) -> tuple[Job, AbstractConfigLoader]:
+        """Return a run with its configuration: it gets its arm's parameters, and those that its place would change."""
         arm, rounds = self.settings.arms[name], self.settings.rounds_of(name)
         params = {**nested(arm.params, name), "rounds": rounds, "seed": seed}
         _, loader = open_configuration(self.settings.env, params)
-        try:
-            given = parse_parameters(loader["parameters"])
-            placed = given.within(self.root)
-        except ParameterError as error:
-            raise StudyError(f"arm {name!r}: {error}") from error
-        return placed, merge(params, _moved(given.model_dump(mode="json"), placed.model_dump(mode="json"))), loader
+        given = _parsed(loader, name)
+        moved = _moved(given.model_dump(mode="json"), _within(given, self.root, name).model_dump(mode="json"))
+        place = self.folder / name / f"seed_{seed}"
+        loader.runtime_params = merge(params, moved)
+        return Job(name, seed, rounds, place, self.settings.env, loader.runtime_params, arm.pipeline), loader
 
-    def begin(self, job: Job) -> None:
-        """Take the content of a run that begins, which may have waited long, from what is there now; say what changed.
+    def plan(self, job: Job, loader: AbstractConfigLoader, content: Callable[..., str | None] = content_of) -> Plan:
+        """Return what a run's steps depend on now; its own project is its folder.
+
+        Args:
+            job: the run.
+            loader: of its configuration, with its parameters.
+            content: see `KeyedParameters`.
 
         Raises:
-            StudyError: its parameters changed, or the content of what they name, or cannot be read.
+            InputError: it cannot be run.
+        """
+        check_data(loader["globals"]["data"])
+        parsed = _within(_parsed(loader, job.arm), job.folder, job.arm)
+        own = catalog_config(job.folder, loader)
+        tested = rounds_to_test(job.rounds, parsed.evaluation.test_every)
+        for each in chain.from_iterable(self._measured(job, tested).values()):
+            own_dataset(own, each)
+        pipeline, catalog = _pipeline(job.pipeline, job.rounds, tuple(tested)), _catalog(job.folder, loader)
+        tree = parsed.model_dump()
+        for name in filter(is_parameter, pipeline.inputs()):
+            catalog[name] = _part(tree, name.removeprefix("params:"))
+        steps = Steps(catalog, KeyedParameters(parsed, job.folder, content), parsed.execution.threads)
+        unknown = dict.fromkeys(pipeline.datasets(), ("", ""))
+        saved, free = Saved(catalog), [name for name in pipeline.inputs() if not is_parameter(name)]
+        return Plan(
+            [steps.describe(node, unknown) for node in pipeline.nodes if node.outputs],
+            {name: saved.found(name)[0] for name in free},
+            [*tested],
+            Records(job.folder / loader["globals"]["data"] / RECORDS),
+            own,
+        )
+
+    def begin(self, job: Job) -> None:
+        """Plan a run that begins, which may have waited long, as things are now; say what changed.
+
+        Raises:
+            StudyError: what its steps read of the parameters changed, or the content of what they name, or cannot be
+                read.
         """
         with _in_one_line(), _ALONE:
             commit_of.cache_clear()  # the run asks the hub, too
-            now, plan = self._job(job.arm, job.seed, _code(self.root))
-        before, after = flat(job.content), flat(now.content)
-        changed = changed_names(before, after)
-        read = [name for name in changed if name.partition(".")[0] in _READ]
+            read_again()
+            now = self.plan(job, open_configuration(job.env, dict(job.params))[1])
+        before = self.plans[job.folder]
+        read, others = dict[str, str](), set[str]()
+        if before.tested != now.tested:
+            read["evaluation.test_every"] = f"the tested rounds are {now.tested}, were {before.tested}"
+        steps = {each.step: each for each in before.steps}
+        for old, new in ((steps[each.step], each) for each in now.steps if each.step in steps):
+            for name, was, value in _other_parameters(old, new):
+                read[name] = f"{name} is {value}, was {was}{_pin(name, was, value)}"
+            others |= {part for part in _PARTS if getattr(old, part) != getattr(new, part)}
         if read:
-            said = [
-                f"{name.removeprefix('parameters.')} is {after.get(name)}, was {before.get(name)}"
-                f"{_pin(name.removeprefix('parameters.'), before.get(name), after.get(name))}"
-                for name in read
-            ]
             raise StudyError(
-                f"{'; '.join(said[:_SHOWN])}: this changed since the study began, whose page would name what was; "
-                "set it back, or leave it, and run the command again, which reuses what it can"
+                f"{'; '.join([*read.values()][:_SHOWN])}: this changed since the study began, whose page would name "
+                "what was; set it back, or leave it, and run the command again, which reuses what it can"
             )
-        if changed:
-            self.say(
-                f"{job.name}: {', '.join(changed)} changed since the study began; it is made with what is there now"
-            )
-        job.content.update(now.content)
-        self.plans[job.folder] = plan
+        if others:
+            said = ", ".join(sorted(others))
+            self.say(f"{job.name}: {said} changed since the study began; it is made with what is there now")
+        self.plans[job.folder] = now
 
-    def find(self, job: Job) -> dict[str, tuple[str, Path]]:
-        """Return the version and the file of each dataset of a run that is measured, by its name.
+    def is_done(self, job: Job) -> bool:
+        """Tell whether a run need not be made: its steps are recorded, and what they made that is measured is there."""
+        with suppress(InputError, OSError):
+            return bool(self.find(job).versions)
+        return False
 
-        In each round they are those of the newest run in the folder that is the job's: another one may have been made
-        there meanwhile, by hand.
+    def find(self, job: Job) -> Run:
+        """Return what was made by a run's steps as they are planned, whatever else was made in its folder.
 
         Raises:
-            StudyError: there is none.
+            InputError: a step was not made so, or what is measured of it was deleted or changed.
         """
         plan = self.plans[job.folder]
+        measured = {*chain.from_iterable(self._measured(job, plan.tested).values())}
         with _in_one_line():
-            return dict(_found(job, plan, Runs(plan.data, plan.catalog)))
+            made = _made(job, plan, measured)
+        versions = {name: each.version for each in made for name in each.outputs}
+        return Run("", True, versions, made, plan.catalog)
 
     def measured(self, job: Job) -> list[Tables]:
         """Return the tables of each tested round of a run that is done.
@@ -179,26 +195,61 @@ class StudyJobs:
         Raises:
             InputError, OSError: it is no longer, or what it made cannot be read.
         """
-        done = job.done
-        if done is None:
-            raise StudyError(
-                f"what the run in {job.folder} made was deleted or changed meanwhile; run the command again, which "
-                "makes that anew"
-            )
-        versions = {name: made.version for name, made in done.made.items()}
-        digests = {name: made.digest for name, made in done.made.items()}
-        config = self.plans[job.folder].catalog
         with _in_one_line():
-            return list(_tables(job, Run("", True, versions, [], config, digests)))
+            return list(self._tables(job, self.find(job)))
+
+    def _tables(self, job: Job, run: Run) -> Iterator[Tables]:
+        for number, (name, datasets) in enumerate(self._measured(job, self.plans[job.folder].tested).items()):
+            wanted = self._scores(name)
+            if wanted in datasets:
+                scores, metrics = run.load(wanted), run.load(f"{name}.metrics")
+                rewards = [each for each in scores.attrs["rewards"] if each in scores]
+                yield round_tables(job.arm, job.seed, number, scores, rewards, metrics)
+
+    def _measured(self, job: Job, tested: Iterable[int]) -> dict[str, list[str]]:
+        """Return the datasets of a run that are measured, by round; fine-tuning on pairs is compared with round 0."""
+        rounds = [f"{job.pipeline if number else 'rsi'}.round_{number}" for number in range(job.rounds + 1)]
+        shown = {*tested} if self.settings.split == "test" else {*range(job.rounds + 1)}
+        return {
+            name: [f"{name}.metrics", *([self._scores(name)] if number in shown else [])]
+            for number, name in enumerate(rounds)
+        }
+
+    def _scores(self, name: str) -> str:
+        """Return the dataset of a round's scores that the study measures."""
+        return f"{name}.{self.settings.split}_scores"
 
 
-def _tables(job: Job, run: Run) -> Iterator[Tables]:
-    for number, (name, datasets) in enumerate(_measured(job).items()):
-        wanted = _scores(name, job)
-        if wanted in datasets:
-            scores, metrics = run.load(wanted), run.load(f"{name}.metrics")
-            rewards = [each for each in scores.attrs["rewards"] if each in scores]
-            yield round_tables(job.arm, job.seed, number, scores, rewards, metrics)
+def _parsed(loader: AbstractConfigLoader, arm: str) -> Parameters:
+    try:
+        return parse_parameters(loader["parameters"])
+    except ParameterError as error:
+        raise StudyError(f"arm {arm!r}: {error}") from error
+
+
+def _within(parameters: Parameters, root: Path, arm: str) -> Parameters:
+    try:
+        return parameters.within(root)
+    except ParameterError as error:
+        raise StudyError(f"arm {arm!r}: {error}") from error
+
+
+@cache
+def _pipeline(name: str, rounds: int, tested: tuple[int, ...]) -> Pipeline:
+    """Return the steps of all runs that an arm needs."""
+    composed = compose(stages(), rounds, tested)
+    parts = [composed[part].to_outputs(last) if last else composed[part] for part, last in STEPS[name]]
+    return sum(parts, Pipeline([]))
+
+
+def _catalog(folder: Path, loader: AbstractConfigLoader) -> DataCatalog:
+    """Return the catalog of the project in a folder, as Kedro makes it for a run."""
+    entries = _convert_paths_to_absolute_posix(folder, deepcopy(loader["catalog"]))
+    try:
+        credentials = loader["credentials"]
+    except MissingConfigException:
+        credentials = {}
+    return DataCatalog.from_config(entries, credentials)
 
 
 @contextmanager
@@ -210,64 +261,52 @@ def _in_one_line() -> Iterator[None]:
         raise StudyError(str(error)) from error
 
 
-def _measured(job: Job) -> dict[str, list[str]]:
-    """Return the datasets of a run that are measured, by round; fine-tuning on pairs is compared with round 0."""
-    rounds = [f"{job.pipeline if number else 'rsi'}.round_{number}" for number in range(job.rounds + 1)]
-    shown = {*job.content["tested"]} if job.content["split"] == "test" else {*range(job.rounds + 1)}
-    return {
-        name: [f"{name}.metrics", *([_scores(name, job)] if number in shown else [])]
-        for number, name in enumerate(rounds)
-    }
-
-
-def _scores(name: str, job: Job) -> str:
-    """Return the dataset of a round's scores that the study measures."""
-    return f"{name}.{job.content['split']}_scores"
-
-
-def _found(job: Job, plan: _Plan, runs: Runs) -> Iterator[tuple[str, tuple[str, Path]]]:
-    for number, (name, datasets) in enumerate(_measured(job).items()):
-        run = _run_of(job, plan, runs, name, number in job.content["tested"])
-        yield from ((each, (run.versions[each], run.path(each))) for each in datasets)
-
-
-def _run_of(job: Job, plan: _Plan, runs: Runs, name: str, tested: bool) -> Run:
-    """Return the newest run that came to its end, whose steps of a round have read the job's parameters.
+def _made(job: Job, plan: Plan, measured: Collection[str]) -> list[Record]:
+    """Return the newest record of each step, made of what the steps before it have made.
 
     Raises:
-        StudyError: there is none.
+        StudyError: there is none, or of what is measured none whose files are what was saved.
     """
-    metrics = f"{name}.metrics"
-    others: list[str] = []
-    for run in runs.ended_with(metrics):
-        differences = _differences(plan, run.leading_to(metrics))
-        if not differences and (f"{name}.test_scores" in run.versions) == tested:
-            return run
-        others = others or differences or ["another evaluation.test_every"]
-    said = f"the newest read {', '.join(others[:_SHOWN])}" if others else "there is none"
-    raise StudyError(
-        f"no run in {job.folder} that came to its end made {metrics} as the study says ({said}); leave conf/ and the "
-        "folder as they are while it runs, and run the command again"
-    )
+    found, content = list[Record](), dict(plan.inputs)
+    for step in plan.steps:
+        wanted = step.model_copy(update={"inputs": {name: content[name] for name in step.inputs}})
+        made = plan.records.versions(wanted.key)
+        if not made:
+            raise StudyError(
+                f"no run in {job.folder} that came to its end made {' and '.join(step.outputs)} as the study says "
+                f"({_why(wanted, plan.records)}); leave conf/, src/ and the folder as they are while it runs, and run "
+                "the command again"
+            )
+        names = [name for name in step.outputs if name in measured]
+        sound = [each for each in made if all(_is_there(name, each, plan.catalog) for name in names)]
+        if not sound:
+            raise StudyError(
+                f"what the run in {job.folder} made as {' and '.join(names)} was deleted or changed meanwhile; run the "
+                "command again, which makes that anew"
+            )
+        found.append(sound[0])
+        content |= sound[0].outputs
+    return found
 
 
-def _differences(plan: _Plan, records: Collection[Record]) -> list[str]:
-    """Say what the steps of a run read of the parameters, and of files that they name, that is not the job's.
+def _is_there(name: str, made: Record, catalog: Mapping[str, Any]) -> bool:
+    place = Path(own_dataset(catalog, name, made.version)._get_load_path())
+    return place.exists() and content_digest(place) == made.outputs[name]
 
-    What the pipeline itself fixes has names of its own.
-    """
-    if not records:
-        return ["what no record tells"]
-    found = dict[str, str]()
-    for read in {json.dumps(each.parameters, sort_keys=True): each.parameters for each in records}.values():
-        plain = {name: _part(plan.tree, name) for name in read if name.partition(".")[0] in plan.tree}
-        wanted = plan.keyed.of_step(plain)
-        other = [name for name in plain if read[name] not in (wanted[name], plain[name])]  # threads are keyed plain
-        before, after = (flat({name: values[name] for name in other}) for values in (read, wanted))
-        for name in changed_names(before, after):
-            was, now = before.get(name), after.get(name)
-            found[name] = f"{name} {was} for {now}{_pin(name, was, now)}"
-    return sorted(found.values())
+
+def _why(wanted: Record, records: Records) -> str:
+    """Say how a step differs from the most similar one that was made."""
+    made = nearest(wanted, [each for each in records.all() if each.step == wanted.step])
+    if made is None:
+        return "it was never made"
+    pins = (_pin(*each) for each in _other_parameters(made, wanted))
+    return f"{'; '.join([*differences(made, wanted)][:_SHOWN])}{''.join(dict.fromkeys(pins))}"
+
+
+def _other_parameters(before: Record, after: Record) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each parameter that two steps have read differently, with both values."""
+    old, new = flat(before.parameters), flat(after.parameters)
+    yield from ((name, old.get(name), new.get(name)) for name in changed_names(old, new))
 
 
 def _pin(name: str, before: object, after: object) -> str:
@@ -278,15 +317,9 @@ def _pin(name: str, before: object, after: object) -> str:
     return f" (its branch on the hub moved: name a commit as {name.rpartition('.')[0]}.revision, or use a local copy)"
 
 
-def _remembered() -> Callable[[Found, bool], str | None]:
-    """Return a `content_of` whose answers stay the first ones: what a run read is compared with what was there."""
-    kept = cache(content_of)
-    return lambda found, asks_hub: kept(found, asks_hub or Path(found.value).is_absolute())
-
-
 def _part(tree: Any, path: str) -> Any:
-    """Return the part of a tree at a path; None if there is none."""
-    for name in path.split("."):
+    """Return the part of a tree at a path, the whole of it as `parameters`; None if there is none."""
+    for name in path.split(".") if path != "parameters" else ():
         tree = tree.get(name) if isinstance(tree, Mapping) else None
     return tree
 
@@ -303,29 +336,3 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
         elif value != old:
             changed[name] = value
     return changed
-
-
-def _code(root: Path) -> str:
-    """Return a digest of the code of this package and of the project, and of the networks that are shipped."""
-    beside, parts = (PACKAGE / "cli", PACKAGE / "study"), dict[Path, str]()
-    for folder in (PACKAGE, root.resolve() / "src"):
-        for path in folder.rglob("*.py"):
-            if is_hidden(str(path.relative_to(folder))) or any(map(path.is_relative_to, beside)):
-                continue  # such as the lock of an editor
-            with suppress(FileNotFoundError):  # a link that leads nowhere, or deleted meanwhile
-                parts[path] = content_digest(path)
-    digests = [digest for _, digest in sorted(parts.items())]
-    return sha256(" ".join([*digests, assets_digest()]).encode()).hexdigest()[:16]
-
-
-def _from_elsewhere(parameters: Any) -> dict[str, Any]:
-    """Return the versions of libraries, and a digest of the plug-ins that parameters name as `module:name`."""
-    named = frozenset(texts(parameters))
-    plugins = {text.partition(":")[0] for text in named if re.fullmatch(r"[\w.]+:\w+", text)}
-    return {"libraries": library_versions(named), "plugins": plugins_digest(plugins) if plugins else None}
-
-
-def _catalog(config: Mapping[str, Any]) -> str:
-    """Return a digest of the catalog's options that decide what is loaded or saved."""
-    options = {name: options_in(each) for name, each in config.items()}
-    return sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
 """Find runs on disk, and load what a run made or reused, by the names of its datasets."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,6 @@ class Run:
         versions: the version of each dataset.
         records: of all steps that led to it, its own last steps first.
         config: of the catalog, see `catalog_config`.
-        digests: of datasets that no record names.
     """
 
     version: str
@@ -105,7 +104,6 @@ class Run:
     versions: Mapping[str, str]
     records: list[Record]
     config: Mapping[str, Mapping[str, Any]]
-    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
@@ -132,7 +130,6 @@ class Run:
         """Raise RunError unless what lies at the place of a dataset without versions is what a record says."""
         version = self.versions[name]
         digests = [each.outputs[name] for each in self.records if each.version == version and name in each.outputs]
-        digests += [self.digests[name]] if name in self.digests else []
         if not place.exists() or content_digest(place) not in digests:
             raise RunError(
                 f"{name} has no versions in catalog.yml, and {place} does not hold what the run {self.version} saved "
@@ -255,10 +252,6 @@ class Runs:
     def finished(self) -> list[Run]:
         """Return the finished runs, oldest first."""
         return [run for run in self._found() if run.finished]
-
-    def ended_with(self, name: str) -> Iterator[Run]:
-        """Yield the runs, of whichever pipeline, that made or reused a dataset and came to their end, newest first."""
-        yield from (self._run(version) for version in sorted(self._ended, reverse=True) if name in self._ended[version])
 
     def find(self, name: str) -> Run:
         """Return the run of a version, or of the only version that begins with `name`.

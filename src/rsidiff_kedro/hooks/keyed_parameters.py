@@ -1,9 +1,11 @@
 """Say what of a step's parameters counts in its key: their values, and the content of what they name."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kedro.utils import is_kedro_project
 from pydantic import BaseModel
 
 from rsidiff_kedro.core.locations import Found, Location, NoResult, marked
@@ -11,7 +13,8 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.provenance.content_digest import content_of
 from rsidiff_kedro.rewards.registry import FEATURES, REWARDS
 
-_REWARDS = "rewards"
+_REWARDS, _MODEL = "rewards", "model"
+"""The section of the preference models, and one that names none of them, but may name a family of one's own."""
 
 
 class KeyedParameters:
@@ -34,12 +37,14 @@ class KeyedParameters:
         content: Callable[[Found, bool], str | None] = content_of,
     ) -> None:
         self._root, self._content = root.resolve(), content
+        self._around = next((each for each in self._root.parents if is_kedro_project(each)), self._root)
         self._marked: dict[str, Found] = dict(marked(parameters)) if parameters is not None else {}
 
     def of_step(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters that a step reads, by their path, as its key holds them."""
         plain = {name: _plain(value) for name, value in values.items()}
-        named = {text for name, value in plain.items() if name.split(".")[0] != _REWARDS for text in texts(value)}
+        others = {name: value for name, value in plain.items() if name.split(".")[0] not in (_REWARDS, _MODEL)}
+        named = {text for value in others.values() for text in texts(value)}
         models = plain.get(_REWARDS, {})
         for name in list(named):  # the features that a named reward reads are named by it
             named |= {*texts(models.get(_section_of(name)))}
@@ -67,9 +72,9 @@ class KeyedParameters:
         return found is not None and isinstance(found.mark, NoResult)
 
     def _shown(self, text: str) -> str:
-        """Write a path below the project without the project's place, so that it may be moved."""
-        path = Path(text)
-        return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else text
+        """Write a path below the project, or one around it, as of a study's run, without their place: it may move."""
+        inside = Path(text).is_relative_to(self._around)
+        return os.path.relpath(text, self._root) if inside else text
 
 
 def _is_read(path: str, named: set[str]) -> bool:

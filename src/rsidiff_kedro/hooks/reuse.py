@@ -10,7 +10,6 @@ make, and only where that does not exist what the last complete run has, with a 
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,8 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.diffusion.settings import find_device
 from rsidiff_kedro.execution.unfinished import Unfinished, begin_run, set_unfinished
-from rsidiff_kedro.hooks.dataset_options import kinds_of, options_of
 from rsidiff_kedro.hooks.earlier import last_versions, makers, text
-from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters, texts
+from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.hooks.mixed import Content, check_mixed
 from rsidiff_kedro.hooks.pinned import (
     UnversionedError,
@@ -39,13 +37,11 @@ from rsidiff_kedro.hooks.pinned import (
     check_unversioned,
 )
 from rsidiff_kedro.hooks.saved import MADE_BY, Saved
+from rsidiff_kedro.hooks.steps import Steps, changes
 from rsidiff_kedro.hooks.supported_runner import RUNNER, check_runner
 from rsidiff_kedro.parameters import parse_parameters
-from rsidiff_kedro.pipelines.stage import TRAINS
-from rsidiff_kedro.provenance.code_digest import assets_digest, code_digest, library_versions, plugin_digests
-from rsidiff_kedro.provenance.records import INPUT, Record, Records, differences
+from rsidiff_kedro.provenance.records import INPUT, Record, Records
 from rsidiff_kedro.provenance.retention import RECORDS, UNFINISHED
-from rsidiff_kedro.provenance.syntax import Place
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +50,6 @@ class ClockError(InputError):
     """Runs would have the same version, which is the time when they begin."""
 
 
-NEVER = "it was never made"
 SHOWN = 3
 """Differences named for each step that runs again."""
 
@@ -235,7 +230,7 @@ class ReuseHooks:
                 self._adopt(made)
             else:
                 self._saved.pin(node.outputs, self._run_id)  # else Kedro's own runner would find the unsound ones
-                again[node.name] = problems or _reasons(record, earlier.get(node.name, []))
+                again[node.name] = problems or changes(record, earlier.get(node.name, []))
         self._reported, self._foreseen = set(again), len(pipeline.nodes) - len(again) - waiting
         _report(again, waiting)
         _set_complete(self._foreseen == len(pipeline.nodes))
@@ -322,40 +317,8 @@ class ReuseHooks:
 
     def _describe(self, node: Node, content: Content | None = None) -> Record:
         """Return the record of a node whose inputs are known, without its outputs' digests."""
-        content = self._content if content is None else content
-        names = [name for name in node.inputs if not is_parameter(name)]
-        read = [name for name in node.inputs if is_parameter(name)]
-        load = self._saved.catalog.load
-        parameters = self._keyed.of_step({name.removeprefix("params:"): load(name) for name in read})
-        parameters |= node.func.keywords if isinstance(node.func, partial) else {}
-        if self._threads is not None and TRAINS in node.tags:
-            parameters["execution.threads"] = self._threads
-        named, places = frozenset(texts(parameters)), self._places(node)
-        return Record(
-            step=node.name,
-            version=self._run_id,
-            outputs=dict.fromkeys(node.outputs, ""),
-            code=code_digest(places, named),
-            assets=assets_digest(),
-            libraries=library_versions(named),
-            parameters=parameters,
-            inputs={name: content[name][0] for name in names},
-            catalog=self._options(names, is_input=True) | self._options(node.outputs, is_input=False),
-            origins={name: content[name][1] for name in names},
-            plugins=plugin_digests(places, named),
-            device=self._device,
-        )
-
-    def _options(self, names: Iterable[str], is_input: bool) -> dict[str, Any]:
-        found = {name: options_of(self._saved.catalog.get(name), is_input) for name in names}
-        return {name: options for name, options in found.items() if options}
-
-    def _places(self, node: Node) -> frozenset[Place]:
-        """Return the node's function, and the classes of the datasets that it reads and writes, with any within."""
-        function: Any = node.func.func if isinstance(node.func, partial) else node.func
-        names = [*node.inputs, *node.outputs]
-        kinds = {kind for name in names for kind in kinds_of(self._saved.catalog.get(name))}
-        return frozenset(Place(each.__module__, each.__qualname__) for each in (function, *kinds))
+        steps = Steps(self._saved.catalog, self._keyed, self._threads)
+        return steps.describe(node, self._content if content is None else content, self._run_id, self._device)
 
     def _sound_record(self, record: Record) -> tuple[Record | None, list[str]]:
         """Return the newest record of the same key whose outputs are what was saved; else what is wrong with them."""
@@ -365,11 +328,6 @@ class ReuseHooks:
             if not problems:
                 return made, []
         return None, problems
-
-
-def _reasons(record: Record, earlier: list[Record]) -> list[str]:
-    """Say what makes the step differ from the most similar one."""
-    return min((list(differences(each, record)) for each in earlier), key=len, default=[NEVER]) or [NEVER]
 
 
 def _report(again: dict[str, list[str]], waiting: int) -> None:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from rsidiff_kedro.core.registry import PluginError, Registry
 from rsidiff_kedro.core.untrusted.paths import is_hidden
 from rsidiff_kedro.provenance.plugin_code import is_own, read_plugin
-from rsidiff_kedro.provenance.syntax import Place, is_docstring, normalized
+from rsidiff_kedro.provenance.syntax import Place, is_docstring, normalized, read_source, sources_changed
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = "diffusers ftfy numpy pandas peft pillow safetensors scikit-learn scipy tokenizers torch transformers"
@@ -78,6 +78,14 @@ def plugin_digests(places: Collection[Place], plugins: Collection[str]) -> dict[
             for text in plugins:
                 found[text].update(filter(None, [_plugin(place, text)]))
     return {name: code_digest(made) for name, made in sorted(found.items()) if made}
+
+
+def read_again() -> None:
+    """Read all code again if any has changed, and the networks that come with the package."""
+    assets_digest.cache_clear()
+    if sources_changed():
+        _closure.cache_clear()
+        _parse.cache_clear()
 
 
 @cache
@@ -181,7 +189,7 @@ def _parse(module: str) -> _Module | None:
         return None
     path = Path(spec.origin)
     package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
-    tree = ast.parse(path.read_bytes())
+    tree = ast.parse(read_source(path))
     imports: dict[str, Place] = {}
     for node in ast.walk(tree):  # also inside functions; a name means the same in a whole module of this project
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -204,7 +212,7 @@ def _parse(module: str) -> _Module | None:
     if any(target.module == "jinja2" for target in imports.values()):
         for template in sorted(path.parent.glob("templates/**/*")):
             if template.is_file():
-                rest.append(f"{template.relative_to(path.parent).as_posix()}\0{template.read_text('utf-8')}\0")
+                rest.append(f"{template.relative_to(path.parent).as_posix()}\0{read_source(template).decode()}\0")
     return _Module(dict(definitions), dict(references), imports, "".join(rest), frozenset(registries))
 
 

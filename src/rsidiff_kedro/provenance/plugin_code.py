@@ -9,13 +9,13 @@ import hashlib
 import importlib.util
 import sysconfig
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 from typing import NamedTuple
 
-from rsidiff_kedro.provenance.syntax import Place
+from rsidiff_kedro.provenance.syntax import Place, read_source
 
 PACKAGE = Path(__file__).parents[1].name
 _SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
@@ -34,13 +34,6 @@ class Plugin(NamedTuple):
 
     sources: dict[str, str]
     imported: frozenset[Place]
-
-
-def plugins_digest(modules: Collection[str]) -> str:
-    """Return 12 hex digits of the SHA-256 of the code of plug-ins, by the names of their modules."""
-    sources = {name: source for module in modules for name, source in read_plugin(module).sources.items()}
-    lines = "".join(f"{name}\0{source}\0" for name, source in sorted(sources.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 def read_plugin(module: str) -> Plugin:
@@ -129,7 +122,7 @@ def _read(path: Path, module: str) -> tuple[str, frozenset[Place]]:
     Docstrings remain, because a plug-in may compute with them. What cannot be written as a tree counts as it is: long
     expressions, compiled modules, archives.
     """
-    content = path.read_bytes()
+    content = read_source(path)
     if path.suffix != ".py":
         return hashlib.sha256(content).hexdigest(), _imports_beside(path, module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]

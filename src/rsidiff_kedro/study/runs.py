@@ -1,11 +1,10 @@
 """Run the arms of a study: each arm and seed is an ordinary run in its own folder, which continues if it is killed.
 
-What has ended with the same parameters, configuration and code is not run again, as long as what it made is there.
+What the steps' records vouch for is not run again, as long as what is measured of it is there.
 """
 
 import errno
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +22,26 @@ import yaml
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import replacing
-from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import printable, without_credentials
-from rsidiff_kedro.provenance.content_digest import content_digest
-from rsidiff_kedro.provenance.records import Version
 from rsidiff_kedro.reporting.values import duration
 
-LOG, DONE, PARAMETERS, LOCK = "log.txt", "done.json", "parameters.yml", ".lock"
+LOG, PARAMETERS, LOCK = "log.txt", "parameters.yml", ".lock"
 OWNER = "file.txt"
 """In a study's folder: the path of its file, from the project."""
 SHARED = ("conf", "pyproject.toml", ".telemetry")
 """Files of the project that a run's folder links to."""
-STEPS = {
-    "rsi": (("--pipeline=rsi",),),
-    "sft": (("--pipeline=rsi", "--to-outputs=rsi.round_0.metrics"), ("--pipeline=sft",)),
+STEPS: dict[str, tuple[tuple[str, str | None], ...]] = {
+    "rsi": (("rsi", None),),
+    "sft": (("rsi", "rsi.round_0.metrics"), ("sft", None)),
 }
-"""The runs of `kedro run` that an arm of each pipeline needs; supervised fine-tuning is compared with the base."""
+"""The runs that an arm of each pipeline needs: a pipeline, and the output that ends it if it does not run to its end.
+
+Supervised fine-tuning is compared with the base.
+"""
 LINES = 6
 """Last lines of a failed run's log that are shown."""
 _SILENT = 5.0
 """Seconds that a run waits for another process before it says so."""
-
-
-class Made(Section):
-    """A dataset that a run made or reused, and that is measured.
-
-    Attributes:
-        version: of it.
-        file: in the run's folder.
-        digest: of the file's content.
-    """
-
-    version: Version
-    file: str
-    digest: str
-
-
-class Done(Section):
-    """The record of a run that came to its end.
-
-    Attributes:
-        content: of everything that decided its result.
-        made: what is measured of it, by the names of datasets.
-    """
-
-    content: dict[str, Any]
-    made: dict[str, Made]
 
 
 @dataclass(frozen=True)
@@ -82,7 +55,6 @@ class Job:
         folder: of the run.
         env: its environment; None for the default.
         params: in which it differs from it, as a tree, paths absolute.
-        content: of everything that decides its result; of the code and the catalog, as they are when it begins.
         pipeline: a key of `STEPS`.
     """
 
@@ -92,7 +64,6 @@ class Job:
     folder: Path
     env: str | None
     params: Mapping[str, Any]
-    content: dict[str, Any] = field(default_factory=dict)
     pipeline: str = "rsi"
 
     @property
@@ -100,42 +71,20 @@ class Job:
         """Return the arm and the seed in words."""
         return f"{self.arm} seed {self.seed}"
 
-    @property
-    def done(self) -> Done | None:
-        """Return what is kept of it if it has ended with the same content, and what it made is as it was saved."""
-        with suppress(OSError, ValueError, RecursionError):
-            done = Done.model_validate(json.loads((self.folder / DONE).read_text(encoding="utf-8")))
-            if done.content == _as_json(self.content) and all(map(self._is_there, done.made.values())):
-                return done
-        return None
-
-    @property
-    def is_done(self) -> bool:
-        """Tell whether it need not be run again."""
-        return self.done is not None
-
-    def _is_there(self, made: Made) -> bool:
-        file = self.folder / made.file
-        return file.exists() and content_digest(file) == made.digest
-
     def commands(self) -> list[list[str]]:
         """Return the commands that make the run, or continue it."""
         kedro = [sys.executable, "-m", "kedro", "run", "--only-missing-outputs", f"--config={PARAMETERS}"]
         env = [f"--env={self.env}"] if self.env else []
-        return [[*kedro, *env, *options] for options in STEPS[self.pipeline]]
-
-
-def _as_json(content: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(content))
+        parts = (
+            [f"--pipeline={name}", *([f"--to-outputs={last}"] if last else [])] for name, last in STEPS[self.pipeline]
+        )
+        return [[*kedro, *env, *options] for options in parts]
 
 
 Run = Callable[[Job, Path], int]
 """Make a run, with a file for what it says, and return its exit code."""
-Find = Callable[[Job], Mapping[str, tuple[str, Path]]]
-"""Return the versions and files of what is measured of a run that came to its end; raise InputError if it is another.
-
-A run made by hand in the same folder is another one.
-"""
+Find = Callable[[Job], object]
+"""Find what a run that came to its end has made; raise InputError if it is another, as one made by hand."""
 
 
 def run_project(root: Path, begin: Callable[[Job], None], say: Callable[[str], None], stopped: threading.Event) -> Run:
@@ -143,7 +92,7 @@ def run_project(root: Path, begin: Callable[[Job], None], say: Callable[[str], N
 
     Args:
         root: the folder.
-        begin: takes the content of a run that begins, which may have waited long; raises InputError if it is another.
+        begin: plans a run that begins, which may have waited long; raises InputError if it is another.
         say: shows a line, where a run waits for another process.
         stopped: ends this waiting.
     """
@@ -255,17 +204,17 @@ def _sealed(path: Path) -> InputError:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    waiting: Sequence[Job],
     run: Run,
     find: Find,
     workers: int,
     say: Callable[[str], None],
     stopped: threading.Event,
 ) -> list[Job]:
-    """Make the runs that are not done, some side by side; say a line after each.
+    """Make runs, some side by side; say a line after each.
 
     Args:
-        jobs: all runs of the study.
+        waiting: those that are not done.
         run: see `Run`.
         find: see `Find`.
         workers: how many at once.
@@ -275,7 +224,6 @@ def run_jobs(
     Returns:
         Those that failed.
     """
-    waiting = [job for job in jobs if not job.is_done]
     failed: list[Job] = []
     left, begun, rounds = sum(job.rounds for job in waiting), time.monotonic(), 0
     with ThreadPoolExecutor(workers) as pool:
@@ -299,29 +247,17 @@ def run_jobs(
 
 
 def _finish(job: Job, run: Run, find: Find) -> tuple[str, float]:
-    """Make a run and note that it is done, and what it made; return why it failed, if it did, and its seconds."""
+    """Make a run, and look for what it made; return why it failed, if it did, and its seconds."""
     begun, log = time.monotonic(), job.folder / LOG
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / DONE).unlink(missing_ok=True)  # of other content
         code = run(job, log)
         if not code:
-            _keep(job, find(job))
+            find(job)
     except (InputError, OSError) as error:
         return f"  {printable(str(error))}", time.monotonic() - begun
     problem = f"  exit code {code}; {log} ends with\n{_last_lines(log)}" if code else ""
     return problem, time.monotonic() - begun
-
-
-def _keep(job: Job, found: Mapping[str, tuple[str, Path]]) -> None:
-    """Note that a run is done, and what is measured of it."""
-    made = {
-        name: Made(version=version, file=os.path.relpath(file, job.folder), digest=content_digest(file))
-        for name, (version, file) in found.items()
-    }
-    with replacing(job.folder / DONE) as partial:
-        done = Done(content=_as_json(job.content), made=made)
-        partial.write_text(json.dumps(done.model_dump(), indent=1), encoding="utf-8")
 
 
 def _last_lines(log: Path) -> str:
