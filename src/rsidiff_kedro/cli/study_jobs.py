@@ -150,7 +150,7 @@ class StudyJobs:
         with _in_one_line(), _ALONE:
             commit_of.cache_clear()  # the run asks the hub, too
             read_again()
-            now = self.plan(job, open_configuration(job.env, dict(job.params))[1])
+            now = self.plan(job, open_configuration(job.env, dict(job.params))[1], cache(content_of))
         before = self.plans[job.folder]
         read, others = dict[str, str](), set[str]()
         if before.tested != now.tested:
