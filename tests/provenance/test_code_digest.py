@@ -151,7 +151,8 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
         ]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        code.read_again()
+        code._parse.cache_clear()
+        code._closure.cache_clear()
 
     def digest(
         files: Mapping[str, str], plugins: tuple[str, ...] = (), step: str = "step", module: str = "plant.steps"
