@@ -4,9 +4,12 @@ import gc
 import warnings
 
 from rsidiff_kedro.context import RsiContext
+from rsidiff_kedro.core.terminal import tolerate_any_text
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.lazy import LazyHooks
 from rsidiff_kedro.hooks.session import RsiSession
+
+tolerate_any_text()  # also of sessions without a command, as in notebooks
 
 # A start only makes objects that stay, so Python looks among them for garbage in vain. What networks leave is collected
 # when a step has opened some (hooks/memory.py).

@@ -5,6 +5,7 @@ import logging
 import platform
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +50,26 @@ def catalog(project: Path) -> DataCatalog:
 
 
 def test_a_run_ends_by_saying_where_to_look(
-    catalog: DataCatalog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    catalog: DataCatalog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from kedro.framework.project import pipelines
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
+    kedro = Path(sys.executable).with_name("kedro")
     with caplog.at_level(logging.INFO, "rsidiff_kedro"):
-        for env, params in (("test", {}), (None, None), ("my own", {"rounds": 3, "seed": 1})):
+        for env, params, path in (
+            ("test", {}, kedro.parent),
+            (None, None, ""),  # as where no virtual environment is active
+            ("my own", {"rounds": 3, "seed": 1}, kedro.parent),
+        ):
+            monkeypatch.setenv("PATH", str(path))
             EndingHooks().after_pipeline_run({"env": env, "runtime_params": params}, pipelines["report"], catalog)
     path = re.search(r"Report with its gallery: (.*)\n", caplog.text)
     assert path is not None and Path(path[1]).is_file()
     assert list(dict.fromkeys(re.findall("MLflow and Kedro-Viz: (.*)", caplog.text))) == [
         "kedro rsi ui --env=test",
-        "kedro rsi ui",
+        f"{kedro} rsi ui",
         "kedro rsi ui '--env=my own' --params=rounds=3",
     ]
 

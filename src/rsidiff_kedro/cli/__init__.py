@@ -1,8 +1,6 @@
 """Add `kedro rsi …` to Kedro's commands. A command's module, and with it torch, is imported when it is called."""
 
 import ast
-import io
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from kedro.utils import load_obj
 
 from rsidiff_kedro.cli.arguments import check_arguments, refuse_repeats
 from rsidiff_kedro.cli.project import enter_project
+from rsidiff_kedro.core.terminal import tolerate_any_text
 
 __all__ = ["cli", "rsidiff", "run"]
 MODULES = {
@@ -34,8 +33,7 @@ MODULES = {
     "ui": "ui",
 }
 check_arguments(run)
-if isinstance(sys.stdout, io.TextIOWrapper):  # as on standard error, what the locale cannot express is no error
-    sys.stdout.reconfigure(errors="backslashreplace")
+tolerate_any_text()
 
 
 class _Group(click.Group):

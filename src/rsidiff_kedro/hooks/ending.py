@@ -1,7 +1,11 @@
 """Say at the end of a run where to look."""
 
 import logging
+import os
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -29,4 +33,12 @@ def _opens(run_params: dict[str, Any]) -> str:
     """Return the command that opens the environment of a run, with the run's number of rounds."""
     env, rounds = run_params["env"], (run_params["runtime_params"] or {}).get("rounds")
     options = [f"--env={env}"] * bool(env) + [f"--params=rounds={rounds}"] * (rounds is not None)
-    return shlex.join(["kedro", "rsi", "ui", *options])
+    return shlex.join([_kedro(), "rsi", "ui", *options])
+
+
+def _kedro() -> str:
+    """Return the command of this run's Kedro, with its path where the shell finds none or another one by its name."""
+    beside, named = Path(sys.executable).with_name("kedro"), shutil.which("kedro")
+    if not beside.is_file() or (named is not None and Path(named).samefile(beside)):
+        return "kedro"
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
