@@ -37,9 +37,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(folder: Path, rsi: Callable[..., Result]) -> Path:
-    """The page of the finished run, built once."""
+def site(folder: Path, finished_project: Path, rsi: Callable[..., Result]) -> Path:
+    """The page of the finished run, built once, after a run of another environment."""
     if not folder.exists():
+        kept = finished_project / ".viz"
+        kept.mkdir(exist_ok=True)
+        (kept / "stats.json").write_text('{"prompt_pool": {"rows": 987654321}}', encoding="utf-8")
+        (kept / "styles.json").write_text('{"prompt_pool": {"fill": "#123456"}}', encoding="utf-8")
         done = rsi("site", folder, "--env=test")
         assert done.exit_code == 0, done.output
     return folder
@@ -97,6 +101,14 @@ def test_the_page_names_no_place_of_this_machine(site: Path, finished_project: P
     texts = [path.read_text(encoding="utf-8") for path in (site / "api").rglob("*") if path.is_file()]
     assert len(texts) > 50
     assert not [text for text in texts if str(finished_project) in text or str(source) in text]
+
+
+def test_no_dataset_shows_rows_or_sizes_of_another_run(site: Path) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (site / "api").rglob("*") if path.is_file()]
+    assert not [text for text in texts if "987654321" in text]
+    assert [text for text in texts if "#123456" in text]  # the styles that a user keeps beside them stay
+    for each in (site / "api" / "nodes").iterdir():
+        assert not json.loads(each.read_text(encoding="utf-8")).get("stats")
 
 
 SECRET = "/home/secret place/x.csv"

@@ -49,12 +49,23 @@ def index_page(report: bool = False) -> str:
 
 def serve(root: Path, host: str, port: int, env: str | None, params: dict[str, Any]) -> None:
     """Serve Kedro-Viz until Ctrl-C."""
-    from kedro_viz.server import load_and_populate_data
-
-    load_and_populate_data(root, env=env, package_name=PACKAGE, extra_params=params)  # imports the settings first
+    _load(root, env, params)  # imports the settings first
     import uvicorn
 
     uvicorn.run(pages(root, host), host=host, port=port, log_config=None)
+
+
+def _load(root: Path, env: str | None, params: dict[str, Any]) -> None:
+    """Load the project into Kedro-Viz, without the rows and sizes that it keeps of the last run.
+
+    That run may be of another environment or of a part of the pipeline, and a size is that of a dataset's folder.
+    """
+    from kedro_viz.data_access import data_access_manager
+    from kedro_viz.server import load_and_populate_data
+
+    load_and_populate_data(root, env=env, package_name=PACKAGE, extra_params=params)
+    for extras in data_access_manager.node_extras.values():
+        extras.stats = None
 
 
 def pages(root: Path, host: str) -> Any:
@@ -83,14 +94,12 @@ def write_site(folder: Path, root: Path, env: str | None, params: dict[str, Any]
     Raises:
         InputError: the folder cannot be written, or holds files but no page.
     """
-    from kedro_viz.server import load_and_populate_data
-
     made, is_new = folder / PARTIAL, not folder.exists()
     others = [] if is_new else [path for path in folder.iterdir() if path != made]
     if others and not any((folder / each).is_file() for each in (MARK, FILES)):
         raise InputError(f"{folder} holds something else than a page of Kedro-Viz; name a new or an empty folder")
     check_writable(folder)
-    load_and_populate_data(root, env=env, package_name=PACKAGE, extra_params=params)
+    _load(root, env, params)
     shutil.rmtree(made, ignore_errors=True)  # of a command that was killed
     made.mkdir(parents=True)
     try:
