@@ -4,6 +4,7 @@ import gc
 import warnings
 
 from rsidiff_kedro.context import RsiContext
+from rsidiff_kedro.core.lock_waits import tell_lock_waits
 from rsidiff_kedro.core.terminal import tolerate_any_text
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
 from rsidiff_kedro.hooks.lazy import LazyHooks
@@ -14,6 +15,9 @@ tolerate_any_text()  # also of sessions without a command, as in notebooks
 # A start only makes objects that stay, so Python looks among them for garbage in vain. What networks leave is collected
 # when a step has opened some (hooks/memory.py).
 gc.set_threshold(20_000)
+
+# A lock of a library, such as one of the hub's cache, would be waited for without a word.
+tell_lock_waits()
 
 # Report nothing to anybody; the file .telemetry stops the plug-in's command hook, which runs before this.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SQLITE = "sqlite:///"
-NOTICED = 5.0
-"""Seconds that another process may hold the store's lock before a run says so."""
 ANSWERS = 20
 """Seconds that a server may take to say that it is there."""
 LONGEST = 60.0
-"""Seconds after which a run stops waiting for it."""
+"""Seconds that another process may hold the store's lock."""
 
 
 class TrackingError(InputError):
@@ -115,7 +113,7 @@ def _check_store(uri: str) -> None:
     from mlflow.utils.rest_utils import http_request
 
     if uri.startswith(_SQLITE) and Path(uri.removeprefix(_SQLITE)).exists():
-        with closing(sqlite3.connect(uri.removeprefix(_SQLITE), timeout=2 * NOTICED)) as store:
+        with closing(sqlite3.connect(uri.removeprefix(_SQLITE), timeout=10.0)) as store:
             store.execute("PRAGMA schema_version")
     try:
         address = urlsplit(uri)
@@ -243,14 +241,12 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
         yield
         return
     path = _lock_of(uri)
-    lock = take_lock(path, NOTICED)
+    lock = take_lock(path, LONGEST)
     if lock is None:
-        cure = f"end it (`fuser {path}` shows its number), or set tracking.enabled=false in conf/<env>/mlflow.yml"
-        waits = f"{path} is held by another process, a run that opens MLflow's store"
-        logger.warning("%s; waiting %d more seconds for it. If it hangs, %s.", waits, LONGEST - NOTICED, cure)
-        lock = take_lock(path, LONGEST - NOTICED)
-        if lock is None:
-            raise TrackingError(f"{path} has been held by another process for {LONGEST:.0f} seconds; {cure}")
+        raise TrackingError(
+            f"{path} has been held by another process for {LONGEST:.0f} seconds; end it (`fuser {path}` shows its "
+            "number), or set tracking.enabled=false in conf/<env>/mlflow.yml"
+        )
     try:
         yield
     finally:
