@@ -1,5 +1,6 @@
 """Each family generates, trains and exports as diffusers does, and is recognised before anything is computed."""
 
+import json
 import shutil
 
 import numpy as np
@@ -27,6 +28,7 @@ from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.datasets.adapter_folder import save_weights
 from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.families import FAMILIES
+from rsidiff_kedro.diffusion.footprint import own_resolution
 from rsidiff_kedro.diffusion.opening import check_loss, check_model, load_model
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
@@ -51,6 +53,23 @@ def once(make):
         return made[key]
 
     return remember
+
+
+OLD = [("0.6.0", 64), ("0.8.1.dev0", 64), ("0.9.0.dev0", 32), (None, 32)]
+
+
+@pytest.mark.parametrize(
+    ("family", "version", "side"),
+    [*(("stable_diffusion", *each) for each in OLD), ("stable_diffusion_xl", "0.6.0", 32)],
+)
+def test_the_size_told_of_a_folder_is_that_of_the_opened_model(family_folder, tmp_path, family, version, side):
+    folder = tmp_path / "model"
+    shutil.copytree(family_folder(family), folder)
+    path = folder / "unet" / "config.json"
+    config = {**json.loads(path.read_text()), "sample_size": 32, "_diffusers_version": version}
+    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    model = ModelSettings(family=family, base=str(folder))
+    assert own_resolution(folder, model) == load_model(model).image_size == side * 2
 
 
 def generate_with(adapter, model, sampler):
