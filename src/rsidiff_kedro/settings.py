@@ -48,6 +48,7 @@ HOOKS = LazyHooks(
         "memory.MemoryHooks",
         "execution.ExecutionHooks",
         "progress.ProgressHooks",
+        "one_run.OneRunHooks",
     )
 )
 CONFIG_LOADER_CLASS = RsiConfigLoader
