@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from small_hub import COMMIT, small_hub
 
+import datasets
 from rsidiff_kedro.core import lock_waits
 from rsidiff_kedro.core.hub import hub_file
 from rsidiff_kedro.core.lock_waits import tell_lock_waits
@@ -80,6 +80,8 @@ def test_a_short_wait_is_not_told_of_and_two_are_not_one(
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     waits = lock_waits.LockWaits()
+    values = {"msg": f"{lock_waits._WAITING}, waiting", "args": (1, "/x.lock"), "levelno": logging.DEBUG}
+    record = logging.makeLogRecord(values)
     for moment in (0.0, 1.0, 2.0, 60.0, 61.0, 62.0, 63.0, 64.0):
         now[0] = moment
         record = logging.makeLogRecord(

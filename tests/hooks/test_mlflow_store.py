@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import cli
 
-from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core import lock_waits
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.core.lock_waits import tell_lock_waits
 from rsidiff_kedro.hooks import mlflow_store
