@@ -101,6 +101,19 @@ def a_link_to_nothing(model: Path, other: Path) -> None:
     (model / "unet" / "more.json").symlink_to("nowhere")
 
 
+def a_config_that_is_a_link_to_nothing(model: Path, other: Path) -> None:
+    (model / "config.json").symlink_to("nowhere")
+
+
+def a_component_that_is_a_link_to_nothing(model: Path, other: Path) -> None:
+    shutil.rmtree(model / "scheduler")
+    (model / "scheduler").symlink_to("nowhere")
+
+
+def a_linked_checkpoint(model: Path, other: Path) -> None:
+    (model / "v1-5-pruned.safetensors").symlink_to(other / "text_encoder" / "model.safetensors")
+
+
 def a_tokenizer_of_another_version(model: Path, other: Path) -> None:
     (other / "tokenizer" / "tokenizer.json").rename(other / "tokenizer" / "tokenizer.4.0.0.json")
     name = "../../other/tokenizer/tokenizer.4.0.0.json"
@@ -154,6 +167,9 @@ SAYS = {
     a_linked_file: "a link out of the model's folder",
     a_linked_config: "a link out of the model's folder",
     a_link_to_nothing: "or to nothing",
+    a_config_that_is_a_link_to_nothing: "or to nothing",
+    a_component_that_is_a_link_to_nothing: "or to nothing",
+    a_linked_checkpoint: "a link out of the model's folder",
     words_and_merges_elsewhere: r"\(vocab\) in place of its own",
     arguments_of_a_tokenizer: r"\(init_inputs\) in place of its own",
     a_tokenizer_in_a_gguf_file: r"\(gguf_file\) in place of its own",
@@ -204,9 +220,20 @@ def what_file_managers_leave(model: Path, other: Path) -> None:
         (model / "text_encoder" / name).write_bytes(b"\x00\x05\x16\x07")
 
 
+def a_deleted_checkpoint(model: Path, other: Path) -> None:
+    (model / "v1-5-pruned.ckpt").symlink_to("../../blobs/deleted")
+
+
 @pytest.mark.parametrize(
     "entry",
-    [where_it_came_from, code_that_comes_with_it, files_of_a_tokenizer, a_link_within, what_file_managers_leave],
+    [
+        where_it_came_from,
+        code_that_comes_with_it,
+        files_of_a_tokenizer,
+        a_link_within,
+        what_file_managers_leave,
+        a_deleted_checkpoint,
+    ],
 )
 def test_what_leads_nowhere_is_loaded_as_if_it_were_not_there(
     model: Path, other: Path, entry: Callable[[Path, Path], None]

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def check_components(folder: Path) -> Classes:
         classes[name] = value[0], value[1]
     # No library looks at hidden files, which file managers leave.
     for path in (*folder.glob("[!.]*"), *folder.glob("[!.]*/[!.]*")):
-        if not path.is_dir():
+        if not path.is_dir() and not (index.is_file() and _is_unread_link(folder, path)):
             _check_place(folder, path)
         if path.name.endswith(("config.json", "special_tokens_map.json")):
             _check_config(path)
@@ -60,6 +61,15 @@ def left_out(folder: Path, kind: type[Any]) -> dict[str, None]:
     index, known = folder / "model_index.json", inspect.signature(kind.__init__).parameters
     content = read_object(index) if index.is_file() else {}
     return {name: None for name, value in content.items() if name in known and value == [None, None]}
+
+
+def _is_unread_link(folder: Path, path: Path) -> bool:
+    """Tell whether a file of a pipeline's folder is a link to nothing that no library reads.
+
+    Such is a checkpoint of all networks in one file, beside the components, that was deleted from the hub's cache.
+    """
+    is_beside = path.parent == folder and path.suffix not in ("", ".json")
+    return is_beside and path.is_symlink() and not os.path.exists(path)
 
 
 def _check_place(folder: Path, path: Path) -> None:
