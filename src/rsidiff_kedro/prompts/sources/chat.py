@@ -61,7 +61,9 @@ _ENTRY_NUMBER = re.compile(
 )
 """The number before a text, which can be bold alone; a hyphen before a further number is a score or a range."""
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1", re.DOTALL)
-_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "description")
+_NAMES = ("prompt", "positive_prompt", "positive")
+_LONG_NAMES = ("text", "caption", "description")
+"""Names of the prompt where none of the others is there; beside it, one can be of a title or of words in the image."""
 _OWN_NAMES = {"prompt", "positive_prompt", "positive", "caption"}
 """Names of a text that make an object a prompt, whatever lists it also has."""
 _ABOUT = {"tags", "tag", "keywords", "labels", "styles", "categories", "topics", "themes", "colors", "objects", "notes"}
@@ -195,7 +197,7 @@ def _lists(values: list[Any]) -> list[list[Any]]:
             for value in group:
                 lists += [items for items in (*_further(value), _items(value)) if items]
         elif objects := [value for value in group if isinstance(value, dict) and _text(value)]:
-            named = any(str(key).lower() in _NAMES for value in objects for key in value)
+            named = any(str(key).lower() in _NAMES + _LONG_NAMES for value in objects for key in value)
             alone = not named and len(objects) == len(values) == 1  # one text under any name is more likely a refusal
             if not alone:
                 lists.insert(len(lists) if named else 0, objects)
@@ -359,8 +361,9 @@ def _text(item: Any) -> str | None:
     if not isinstance(item, dict) or "prompts" in map(str.lower, item):
         return None
     texts = {str(key).lower(): value for key, value in item.items() if isinstance(value, str)}
-    named = [texts[name] for name in _NAMES if name in texts]
-    if named:
-        return named[0]
+    longest = max((texts[name] for name in _LONG_NAMES if name in texts), key=len, default=None)
+    named = next((texts[name] for name in _NAMES if name in texts), longest)
+    if named is not None:
+        return named
     holds_more = any(isinstance(value, dict | list) for value in item.values())  # such as the prompts of a topic
     return None if holds_more or len(texts) != 1 or texts.keys() & _NO_PROMPT else next(iter(texts.values()))
