@@ -66,6 +66,7 @@ PLACES = {
     "model.base": lambda place: {"model": {"base": place}},
     "rewards.pick_score.checkpoint": lambda place: {"rewards": {"pick_score": {"checkpoint": place}}},
     "rewards.pick_score.tokenizer": lambda place: {"rewards": {"pick_score": {"tokenizer": place}}},
+    "rewards.clip_score.tokenizer": lambda place: {"rewards": {"clip_score": {"tokenizer": place}}},
     "rewards.aesthetic.clip": lambda place: {"rewards": {"aesthetic": {"clip": place}}},
     "prompt_curation.source.path": lambda place: {"prompt_curation": {"source": {"kind": "file", "path": place}}},
     "prompt_curation.source.dataset": lambda place: {
@@ -80,7 +81,8 @@ PLACES = {
 
 def test_every_parameter_that_names_a_place_is_tried(project: Path) -> None:
     write(project / "a")
-    own = {"rewards": {"custom": {"mine:Reward": {"weights": "./a"}}}, "model": {"options": {"extra": "./a"}}}
+    rewards = {"custom": {"mine:Reward": {"weights": "./a"}}, "clip_score": {"tokenizer": "./a"}}
+    own = {"rewards": rewards, "model": {"options": {"extra": "./a"}}}
     files = {"prompt_curation": {"source": {"kind": "file", "path": "a"}}}
     found = dict(KeyedParameters(located(project, **own, **files), project)._marked)
     places = {path for path, each in found.items() if type(each.mark).__name__ == "Location"}

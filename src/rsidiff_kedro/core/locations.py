@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -26,7 +26,7 @@ class Location:
         hub: the kind of repository that an id names: "model" or "dataset".
         is_path: tells a path from an id; by default `is_path` of this module.
         shipped: returns the folder of a name that comes with a package, else None; such a name is no path.
-        beside: files in a file's folder that are read with it.
+        beside: files in a file's folder that are read with it, by patterns of their names.
         content: whether the content decides results; it does not for a cache.
         only_if_named: whether the setting counts only in the key of a step that names its preference model.
         hidden: whether hidden files in a folder count, because what reads it may be a plug-in.
@@ -196,7 +196,9 @@ def _marked(value: Any, mark: Mark | None, revision: str | None, path: str) -> I
 
 def _fields(section: BaseModel) -> Iterator[tuple[str, Mark | None, Any]]:
     for name, field in type(section).model_fields.items():
-        mark = next((each for each in field.metadata if isinstance(each, Location | OwnSettings | NoResult)), None)
+        optional = (each for part in get_args(field.annotation) for each in getattr(part, "__metadata__", ()))
+        marks = (each for each in (*field.metadata, *optional) if isinstance(each, Location | OwnSettings | NoResult))
+        mark = next(marks, None)
         yield name, mark or _default_mark(type(section), name), getattr(section, name)
 
 
