@@ -255,6 +255,10 @@ def test_a_project_with_the_runs_of_studies_in_it_may_be_moved(project: Path, tm
         ("preprocessor_config.json", {"clip_score": {"checkpoint": "weights/a.pt"}}),
         ("preprocessor_config.json", {"aesthetic": {"clip": "weights/a.pt"}}),
         ("processor_config.json", {"clip_score": {"checkpoint": "weights/a.pt"}}),
+        ("vocab.json", {"clip_score": {"checkpoint": "weights/a.pt"}}),
+        ("merges.txt", {"clip_score": {"checkpoint": "weights/a.pt"}}),
+        ("tokenizer.4.0.0.json", {"clip_score": {"checkpoint": "weights/a.pt"}}),
+        ("tokenizer_config.json", {"clip_score": {"tokenizer": "weights/a.pt"}}),
     ],
 )
 def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path, name: str, reward: dict) -> None:

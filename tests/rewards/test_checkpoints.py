@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
+from rsidiff_kedro.rewards.protocol import record_changes
 from rsidiff_kedro.rewards.registry import check_files, check_reward, load_reward
 from rsidiff_kedro.rewards.settings import DeviceError, RewardsSettings
 from rsidiff_kedro.rewards.sources import CheckpointError
@@ -275,6 +276,30 @@ def test_the_configuration_of_a_file_is_the_one_beside_it(name, folder, tmp_path
     shutil.copy(changed["checkpoint"], tmp_path)
     alone = changed | {"checkpoint": str(tmp_path / "model.safetensors")}
     assert f"the folder {str(tmp_path)!r} has no config.json" in message_of(name, alone)
+
+
+def test_the_tokenizer_of_a_file_is_the_one_beside_it(folder, tmp_path, options):
+    both = Path(shutil.copytree(folder / "clip", tmp_path / "copy"))
+    own = {name: value for name, value in options["clip_score"].items() if name != "tokenizer"}
+    changed = own | {"checkpoint": str(both / "model.safetensors")}
+    assert f"the tokenizer's folder {str(both)!r} has no tokenizer.json or vocab." in message_of("clip_score", changed)
+    shutil.copytree(folder / "clip_tokenizer", both, dirs_exist_ok=True)
+    check_reward("clip_score", **changed)
+    pair = samples.images()[:1], ["a red dog"]
+    apart = load_reward("clip_score", **options["clip_score"])
+    beside = load_reward("clip_score", **changed)
+    assert beside.score(*pair) == apart.score(*pair)
+    in_folder = load_reward("clip_score", **changed | {"checkpoint": str(both)})
+    assert record_changes(beside.record, in_folder.record) == []
+
+
+@pytest.mark.parametrize("part", ["", "model-00001-of-00002.safetensors"])
+def test_a_checkpoint_in_parts_is_refused_with_what_to_do(folder, tmp_path, options, part):
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        shutil.copy(folder / "clip" / "model.safetensors", tmp_path / name)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    message = message_of("clip_score", options["clip_score"] | {"checkpoint": str(tmp_path / part)})
+    assert "holds parts of a checkpoint (model-00001-of-00002.safetensors)" in message and "max_shard_size" in message
 
 
 def test_the_buffers_of_positions_that_older_versions_saved_are_no_extra_tensors(folder, tmp_path, options):

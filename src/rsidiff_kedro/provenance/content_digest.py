@@ -51,7 +51,9 @@ def content_of(found: Found, asks_hub: bool = True, times: bool = True) -> str |
     try:
         if not place.exists():
             return None
-        files = [each for name in mark.beside if place.is_file() and (each := place.with_name(name)).is_file()]
+        names = mark.beside if place.is_file() else ()
+        beside = dict.fromkeys(each for name in names for each in sorted(place.parent.glob(name)) if each != place)
+        files = [each for each in beside if each.is_file()]
     except OSError:  # such as a name that is too long; what opens it says so
         return None
     return "+".join(fingerprint(each, times, mark.hidden) for each in [place, *files])

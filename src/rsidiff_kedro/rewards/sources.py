@@ -6,6 +6,8 @@ first).
 
 import hashlib
 import os
+import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +29,10 @@ OFFICIAL_FILES = ("HPS_v2.1_compressed.pt", "HPS_v2_compressed.pt", "ImageReward
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
 """Of transformers: how images are prepared. The second, of newer versions, has a section `image_processor`."""
-_BESIDE = (CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE)
+_TOKENIZER = ("tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+_WEIGHTS = (".safetensors", ".bin", ".pt")
+_PART = re.compile(r"-\d+-of-\d+\.")
+_BESIDE = (CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE, *_TOKENIZER)
 Checkpoint = Annotated[str, Location(revision="revision", beside=(*_BESIDE, MED_CONFIG_FILE))]
 """A file, a folder with the official file, or a Hugging Face id, whose revision is the setting `revision`."""
 HubFolder = Annotated[str, Location(beside=_BESIDE)]
@@ -91,10 +96,12 @@ def _local_file(source: str, file_name: str) -> Path | None:
                 f"{source!r} has the name of another model's official file, and {file_name} is read here; give the "
                 "right file, a folder that holds it, or a Hugging Face id (owner/name)"
             )
+        _check_whole(source, [path])
         return path
     if os.path.isdir(path):
         if (path / file_name).is_file():
             return path / file_name
+        _check_whole(source, path.iterdir())
         present = ", ".join(sorted(each.name for each in path.iterdir())[:10]) or "nothing"
         raise CheckpointError(f"the folder {source!r} has no {file_name}; there are: {present}")
     if is_path(source):
@@ -102,6 +109,16 @@ def _local_file(source: str, file_name: str) -> Path | None:
             f"there is no {source!r}; give a file, a folder that holds {file_name}, or a Hugging Face id (owner/name)"
         )
     return None
+
+
+def _check_whole(source: str, weights: Iterable[Path]) -> None:
+    """Raise CheckpointError if files of weights are parts alone."""
+    names = sorted(each.name for each in weights if each.suffix in _WEIGHTS)
+    if names and all(map(_PART.search, names)):
+        raise CheckpointError(
+            f"{source!r} holds parts of a checkpoint ({names[0]}), and only whole ones are read; save the model in one "
+            "file, by `save_pretrained` with a max_shard_size above its size"
+        )
 
 
 def _ask_hub(source: str, file_name: str, revision: str | None, **options: Any) -> Any:

@@ -15,7 +15,7 @@ from rsidiff_kedro.rewards.sources import CheckpointError, check_pointer
 
 
 def open_clip_tokenizer(source: str, vocabulary_size: int, revision: str | None = None) -> CLIPTokenizerFast:
-    """Open CLIP's byte-pair tokenizer from a folder, or from a hub id's revision (None: the main branch).
+    """Open CLIP's byte-pair tokenizer from a folder, from beside a file, or from a hub id's revision (None: its main).
 
     Raises:
         CheckpointError: it is missing or broken, or its vocabulary is not the network's.
@@ -37,11 +37,12 @@ def _open(
     added: list[str] | None = None,
 ) -> Any:
     folder = expand(source)
+    folder = folder.parent if os.path.isfile(folder) else folder
     needed = f"tokenizer.json or {' and '.join(files)}"
     # transformers makes an empty vocabulary of an incomplete folder.
     if os.path.isdir(folder):
         if not any(all((folder / name).is_file() for name in names) for names in (("tokenizer.json",), files)):
-            raise CheckpointError(f"the tokenizer's folder {source!r} has no {needed}; save the tokenizer again")
+            raise CheckpointError(f"the tokenizer's folder {str(folder)!r} has no {needed}; save the tokenizer again")
     elif is_path(source):
         raise CheckpointError(
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
