@@ -46,6 +46,7 @@ def test_a_lock_is_named_again_and_again_until_it_is_free(
     waits: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(logging.getLogger("filelock"), "filters", [])
     tell_lock_waits()
     tell_lock_waits()
     load: Callable[[], bool]
