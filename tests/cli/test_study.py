@@ -183,6 +183,12 @@ def test_a_run_by_hand_in_the_folder_of_a_study_s_run_is_not_measured(
     pd.testing.assert_series_equal(one, two)
     assert len(one) > 10 and (one != 0.123).all()
 
+    records = Records(project / "data/study/mine/two/seed_0/data/test" / RECORDS)
+    for each in records.all():  # made again by hand with the same parameters, with another result, and deleted
+        if each.step == "rsi.round_1.synthesis.generate_images":
+            records.write(each.model_copy(update={"version": "9", "outputs": dict.fromkeys(each.outputs, "other")}))
+    assert "2 of 2 runs are done" in study("{}", "--dry-run").output
+
 
 def test_a_run_by_hand_alone_is_no_run_of_the_study(
     study: Study, made: list[Job], monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from kedro.pipeline.node import Node
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.pipelines import stages
 from rsidiff_kedro.pipelines.stage import compose
@@ -395,6 +396,11 @@ def test_nothing_of_a_plug_in_is_executed_and_what_cannot_be_parsed_counts_by_it
     assert digest(files | {"./plot.py": "print 'Python  2'\n"}, ("garden.mine:Mine",)) != before
     deep = files | {"./plot.py": "SIZE = " + "1 + " * 5000 + "1\n"}
     assert digest(deep, ("garden.mine:Mine",)) != before
+
+
+def test_a_module_of_a_step_that_is_half_edited_is_named(digest: Digest) -> None:
+    with pytest.raises(InputError, match=r"plant/steps\.py is no Python .*line 1.*; correct it"):
+        digest(PLANT | {"steps": "def ("})
 
 
 UNUSUAL = {

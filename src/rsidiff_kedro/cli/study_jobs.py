@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -249,7 +249,10 @@ def _catalog(folder: Path, loader: AbstractConfigLoader) -> DataCatalog:
         credentials = loader["credentials"]
     except MissingConfigException:
         credentials = {}
-    return DataCatalog.from_config(entries, credentials)
+    try:
+        return DataCatalog.from_config(entries, credentials)
+    except KeyError as error:  # credentials that an entry names
+        raise StudyError(str(error.args[0])) from error
 
 
 @contextmanager
@@ -262,30 +265,62 @@ def _in_one_line() -> Iterator[None]:
 
 
 def _made(job: Job, plan: Plan, measured: Collection[str]) -> list[Record]:
-    """Return the newest record of each step, made of what the steps before it have made.
+    """Return a record of each step, made of what the steps before it have made: the newest of which that is so.
+
+    On GPUs a step that is made again may make something else, of which nothing else was made.
 
     Raises:
         StudyError: there is none, or of what is measured none whose files are what was saved.
     """
-    found, content = list[Record](), dict(plan.inputs)
-    for step in plan.steps:
+    found, others, first = list[Record](), list[list[Record]](), None
+    while len(found) < len(plan.steps):
+        content = plan.inputs | {name: digest for each in found for name, digest in each.outputs.items()}
+        step = plan.steps[len(found)]
         wanted = step.model_copy(update={"inputs": {name: content[name] for name in step.inputs}})
-        made = plan.records.versions(wanted.key)
-        if not made:
-            raise StudyError(
-                f"no run in {job.folder} that came to its end made {' and '.join(step.outputs)} as the study says "
-                f"({_why(wanted, plan.records)}); leave conf/, src/ and the folder as they are while it runs, and run "
-                "the command again"
-            )
-        names = [name for name in step.outputs if name in measured]
-        sound = [each for each in made if all(_is_there(name, each, plan.catalog) for name in names)]
-        if not sound:
-            raise StudyError(
-                f"what the run in {job.folder} made as {' and '.join(names)} was deleted or changed meanwhile; run the "
-                "command again, which makes that anew"
-            )
-        found.append(sound[0])
-        content |= sound[0].outputs
+        try:
+            made = _made_of(wanted, job, plan, measured)
+        except StudyError as error:
+            first = first or error
+            choice = _last_choice(plan.steps, others)
+            if choice is None:
+                raise first from None
+            made = others[choice]
+            del found[choice:], others[choice:]
+        found.append(made[0])
+        others.append(made[1:])
+    return found
+
+
+def _last_choice(steps: Sequence[Record], others: Sequence[Sequence[Record]]) -> int | None:
+    """Return the last step before the one after these that leads to it, and has made something else too."""
+    needed = {*steps[len(others)].inputs}
+    for number in reversed(range(len(others))):
+        if needed & steps[number].outputs.keys():
+            if others[number]:
+                return number
+            needed |= steps[number].inputs.keys()
+    return None
+
+
+def _made_of(wanted: Record, job: Job, plan: Plan, measured: Collection[str]) -> list[Record]:
+    """Return the newest sound record of each content that a step has made, the newest first; there is one at least."""
+    made = plan.records.versions(wanted.key)
+    if not made:
+        raise StudyError(
+            f"no run in {job.folder} that came to its end made {' and '.join(wanted.outputs)} as the study says "
+            f"({_why(wanted, plan.records)}); leave conf/, src/ and the folder as they are while it runs, and run "
+            "the command again"
+        )
+    names, found = [name for name in wanted.outputs if name in measured], list[Record]()
+    for each in made:
+        is_new = each.outputs not in [one.outputs for one in found]
+        if is_new and all(_is_there(name, each, plan.catalog) for name in names):
+            found.append(each)
+    if not found:
+        raise StudyError(
+            f"what the run in {job.folder} made as {' and '.join(names)} was deleted or changed meanwhile; run the "
+            "command again, which makes that anew"
+        )
     return found
 
 

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.registry import PluginError, Registry
 from rsidiff_kedro.core.untrusted.paths import is_hidden
 from rsidiff_kedro.provenance.plugin_code import is_own, read_plugin
@@ -189,7 +190,10 @@ def _parse(module: str) -> _Module | None:
         return None
     path = Path(spec.origin)
     package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
-    tree = ast.parse(read_source(path))
+    try:
+        tree = ast.parse(read_source(path), path)
+    except (SyntaxError, ValueError) as error:  # half edited, perhaps
+        raise InputError(f"{path} is no Python ({error}); correct it") from error
     imports: dict[str, Place] = {}
     for node in ast.walk(tree):  # also inside functions; a name means the same in a whole module of this project
         if isinstance(node, ast.Import | ast.ImportFrom):
