@@ -1,15 +1,34 @@
 """Refuse a second run while this process has one, as a server's next request: hooks keep what belongs to one run."""
 
+import sys
 import threading
 from collections.abc import Generator
+from types import CodeType
+from typing import NamedTuple
 
 from kedro.framework.hooks import hook_impl
 
 from rsidiff_kedro.core.errors import InputError
 
+_HERE = __name__.partition(".")[0]
+
 
 class SecondRunError(InputError):
     """Two runs at once in one process, which would mix their records."""
+
+
+class _Run(NamedTuple):
+    """A run that began, by its thread and the function that called the hooks."""
+
+    thread: threading.Thread
+    function: CodeType
+
+    def goes_on(self) -> bool:
+        """Tell whether the function still runs; of one that is interrupted, as in a notebook, Kedro calls no hook."""
+        frame = sys._current_frames().get(self.thread.ident or 0)
+        while frame is not None and frame.f_code is not self.function:
+            frame = frame.f_back
+        return frame is not None
 
 
 class OneRunHooks:
@@ -18,7 +37,7 @@ class OneRunHooks:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._begins: threading.Thread | None = None
-        self._runs: threading.Thread | None = None
+        self._run: _Run | None = None
 
     @hook_impl(wrapper=True)
     def after_context_created(self) -> Generator[None, object, object]:
@@ -28,7 +47,7 @@ class OneRunHooks:
             SecondRunError: another thread runs, and they need the context that they have.
         """
         with self._lock:
-            self._check(self._runs)
+            self._check_run()
             self._begins = threading.current_thread()
             return (yield)
 
@@ -40,13 +59,17 @@ class OneRunHooks:
             SecondRunError: another thread runs, or has got a context since this one did.
         """
         with self._lock:
-            self._check(self._runs)
-            self._check(self._begins)
-            self._runs = threading.current_thread()
+            self._check_run()
+            if self._begins not in (None, threading.current_thread()):
+                raise SecondRunError(
+                    "while this run began, the process opened the project again, with parameters that may differ; "
+                    "start the run again"
+                )
+            self._run = _Run(threading.current_thread(), _caller())
         try:
             return (yield)
         except BaseException:
-            self._runs = None
+            self._run = None
             raise
 
     @hook_impl(wrapper=True)
@@ -55,7 +78,7 @@ class OneRunHooks:
         try:
             return (yield)
         finally:
-            self._runs = None
+            self._run = None
 
     @hook_impl(wrapper=True)
     def on_pipeline_error(self) -> Generator[None, object, object]:
@@ -63,8 +86,16 @@ class OneRunHooks:
         try:
             return (yield)
         finally:
-            self._runs = None
+            self._run = None
 
-    def _check(self, thread: threading.Thread | None) -> None:
-        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+    def _check_run(self) -> None:
+        if self._run is not None and self._run.thread is not threading.current_thread() and self._run.goes_on():
             raise SecondRunError("this process runs a pipeline already; wait for its end, or start another process")
+
+
+def _caller() -> CodeType:
+    """Return the function that has called the hooks."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] in (_HERE, "pluggy"):
+        frame = frame.f_back
+    return frame.f_code
