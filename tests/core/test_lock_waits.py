@@ -90,8 +90,14 @@ def test_a_short_wait_is_not_told_of_and_two_are_not_one(
         )
         assert not waits.filter(record)
     assert not lines(caplog)
-    now[0] = 65.0
-    waits.filter(record)
+    taken = logging.makeLogRecord({"msg": lock_waits._TAKEN, "args": (1, "/x.lock"), "levelno": 10})
+    for other in (taken, record):  # the lock is had again and again, and each time waited for
+        now[0] = 65.0
+        assert not waits.filter(other)
+    assert not lines(caplog)
+    for moment in (66.0, 67.0, 68.0, 69.0, 70.0):
+        now[0] = moment
+        waits.filter(record)
     (line,) = lines(caplog)
     assert line.startswith("/x.lock is held by another process; waiting for it since 5 seconds.")
 

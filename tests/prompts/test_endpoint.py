@@ -552,6 +552,7 @@ def test_replies_of_reasoning_and_talkative_models_are_read(serve, source, conte
         ('[{"description": "A sign above a door at dawn", "text": "BREAD"}]', ["A sign above a door at dawn"], None),
         ('[{"caption": "Fox", "Description": "A red fox in deep snow"}]', ["A red fox in deep snow"], None),
         ('[{"text": "a red fox in deep snow", "caption": "Fox"}]', ["a red fox in deep snow"], None),
+        ('[{"text": "a red fox in snow", "description": "Tests what red is said of"}]', ["a red fox in snow"], None),
         ('[{"description": "about a fox in the snow", "prompt": "a fox"}]', ["a fox"], None),
         ('[{"text": "words about a fox", "positive_prompt": "a fox"}]', ["a fox"], None),
         ('{"animals": ["a fox", "a dog"], "food": ["a cake", "a p', [], "a reply that ends within its JSON"),

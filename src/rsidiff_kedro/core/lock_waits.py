@@ -12,8 +12,8 @@ AGAIN = 60.0
 """Seconds after which it is said again."""
 _PAUSE = 2.0
 """Seconds between two tries of a lock that are not of one wait; filelock tries many times a second."""
-_WAITING = "Lock %s not acquired on %s"
-"""How filelock's message about a try begins; its second argument is the lock's path."""
+_WAITING, _TAKEN = "Lock %s not acquired on %s", "Lock %s acquired on %s"
+"""How filelock's messages begin about a try and its success, with the lock's number and path."""
 
 
 @dataclass
@@ -28,21 +28,25 @@ class LockWaits(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waits: dict[str, _Wait] = {}
+        self._waits: dict[tuple[object, str], _Wait] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a message is to be shown."""
         if record.levelno > logging.DEBUG:
             return True
-        if isinstance(record.args, tuple) and len(record.args) > 1 and str(record.msg).startswith(_WAITING):
-            self._note(str(record.args[1]))
+        if isinstance(record.args, tuple) and len(record.args) > 1:
+            lock, path = record.args[0], str(record.args[1])
+            if str(record.msg).startswith(_TAKEN):
+                self._waits.pop((lock, path), None)
+            elif str(record.msg).startswith(_WAITING):
+                self._note(lock, path)
         return False
 
-    def _note(self, path: str) -> None:
+    def _note(self, lock: object, path: str) -> None:
         now = time.monotonic()
-        wait = self._waits.get(path)
+        wait = self._waits.get((lock, path))
         if wait is None or now - wait.tried > _PAUSE:
-            wait = self._waits[path] = _Wait(began=now, tried=now, told=now - AGAIN + NOTICED)
+            wait = self._waits[lock, path] = _Wait(began=now, tried=now, told=now - AGAIN + NOTICED)
         wait.tried = now
         if now - wait.told >= AGAIN:
             wait.told = now

@@ -63,7 +63,9 @@ _ENTRY_NUMBER = re.compile(
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1", re.DOTALL)
 _NAMES = ("prompt", "positive_prompt", "positive")
 _LONG_NAMES = ("text", "caption", "description")
-"""Names of the prompt where none of the others is there; beside it, one can be of a title or of words in the image."""
+"""Names of the prompt where none of the others is there, in this order; the last may also say what a prompt is for."""
+_TITLE = 3
+"""Words of a text that can be a title, or words in the image, beside the prompt under another of those names."""
 _OWN_NAMES = {"prompt", "positive_prompt", "positive", "caption"}
 """Names of a text that make an object a prompt, whatever lists it also has."""
 _ABOUT = {"tags", "tag", "keywords", "labels", "styles", "categories", "topics", "themes", "colors", "objects", "notes"}
@@ -361,8 +363,10 @@ def _text(item: Any) -> str | None:
     if not isinstance(item, dict) or "prompts" in map(str.lower, item):
         return None
     texts = {str(key).lower(): value for key, value in item.items() if isinstance(value, str)}
-    longest = max((texts[name] for name in _LONG_NAMES if name in texts), key=len, default=None)
-    named = next((texts[name] for name in _NAMES if name in texts), longest)
+    others = [texts[name] for name in _LONG_NAMES if name in texts]
+    longest = max(others, key=len, default=None)
+    long = next((each for each in others if len(each.split()) > _TITLE), longest)
+    named = next((texts[name] for name in _NAMES if name in texts), long)
     if named is not None:
         return named
     holds_more = any(isinstance(value, dict | list) for value in item.values())  # such as the prompts of a topic
