@@ -1,6 +1,7 @@
 """Reading `conf/`: layers that extend each other, and sections that replace those of another kind."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,18 +185,26 @@ def test_an_environment_that_extends_an_unknown_one_is_refused_with_those_there_
 @pytest.mark.parametrize(
     ("links", "of"),
     [
+        ({}, "../lab"),
+        ({}, "../../lab"),
+        ({}, "/lab"),
         ({"mine/globals.yml": "..data/globals.yml", "mine/parameters.yml": "..data/parameters.yml",
           "mine/..data": "..2026_11_29"}, "mine/..2026_11_29"),  # as Kubernetes mounts a ConfigMap
         ({"mine": "../.dotfiles/rsi"}, "../.dotfiles/rsi"),
         ({"mine/globals.yml": "../../.dotfiles/g.yml", "mine/parameters.yml": "../../.dotfiles/parameters.yml"},
          "../.dotfiles"),
+        ({"mine/itself": ".", "mine/again": ".", "mine/conf": "..", "mine/project": "../..", "mine/rsi/up": ".."},
+         "mine"),  # which are not followed
+        ({"mine/notes.yml": "/nowhere", "mine/key.json": "/nowhere", "mine/cache": "/nowhere"}, "mine"),
         ({}, "mine"),
     ],
 )  # fmt: skip
-def test_settings_count_behind_links_and_where_folders_are_hidden(
-    project: Path, links: dict[str, str], of: str
+def test_settings_count_behind_links_and_wherever_the_environment_is(
+    project: Path, caplog: pytest.LogCaptureFixture, links: dict[str, str], of: str
 ) -> None:
     conf = project / "conf"
+    of = f"{project.parent}{of}" if of.startswith("/") else of
+    (conf / "mine/rsi").mkdir(parents=True)
     for name in ("mine", of):
         (conf / name).mkdir(parents=True, exist_ok=True)
     for name in ("globals.yml", "g.yml"):
@@ -203,31 +212,58 @@ def test_settings_count_behind_links_and_where_folders_are_hidden(
     (conf / of / "parameters.yml").write_text("seed: 4242")
     (conf / of / ".parameters.yml").write_text("seed: 1")  # an editor's
     if "mine" in links:
-        (conf / "mine").rmdir()
+        shutil.rmtree(conf / "mine")
     for link, target in links.items():
         (conf / link).symlink_to(target)
-    parameters = load("mine")
-    assert (parameters["seed"], parameters["rounds"]) == (4242, 2)
+    add(project, "above", extends=of)
+    for environment in ("above", "mine" if links else of):
+        parameters = load(environment)
+        assert (parameters["seed"], parameters["rounds"]) == (4242, 2)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["lab", "parameters", "rsi/lab"])
+def test_a_folder_of_settings_behind_a_link_that_is_not_followed_is_refused(project: Path, name: str) -> None:
+    file = "any.yml" if name == "parameters" else "catalog_own.json"
+    add(project, "mine", extends="test")
+    (project / "conf/mine/rsi").mkdir()
+    (project / "lab").mkdir()
+    (project / "conf/mine" / name).symlink_to(project / "lab")
+    assert load("mine")["rounds"] == 2
+    (project / "lab" / file).write_text("{}")
+    with pytest.raises(click.UsageError, match=f"conf/mine/{name} is a link to a folder, .*so {file} in it would not"):
+        load("mine")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-@pytest.mark.parametrize("closed", ["mine", "mine/more", "mine/parameters.yml", "mine/linked/parameters.yml", ""])
-def test_settings_that_this_user_cannot_read_are_refused(project: Path, closed: str) -> None:
+@pytest.mark.parametrize(
+    "closed", ["mine", "mine/catalog_more", "mine/parameters.yml", "mine/linked/parameters.yml", "", "mine/more"]
+)
+def test_settings_that_this_user_cannot_read_are_refused(
+    project: Path, caplog: pytest.LogCaptureFixture, closed: str
+) -> None:
     for folder in [project, *project.parents][:4]:
         folder.chmod(folder.stat().st_mode | 0o055)
     add(project, "mine", parameters={"seed": 5})
-    (project / "conf/mine/more").mkdir()
-    (project / "conf/mine/linked").mkdir()
+    for name in ("catalog_more", "linked", "more"):
+        (project / "conf/mine" / name).mkdir()
     if "linked" in closed:
         (project / "conf" / closed).symlink_to("/nowhere")
     else:
         (project / "conf" / closed).chmod(0o700)
 
+    said = f"{project / 'conf' / closed}".rstrip("/") + " cannot be read (Permission denied), so "
+    if "linked" in closed:
+        said = said.replace("Permission denied", "No such file or directory")
+    elif closed == "mine/parameters.yml":
+        said = "cannot be read: "
+
     def part() -> int:
+        if closed == "mine/more":  # which may hold anything
+            return int(load("mine")["seed"] != 5 or said not in caplog.text)
         with pytest.raises(click.UsageError) as refused:
             load("mine")
-        place = str(project / "conf" / closed)
-        return int(place not in str(refused.value) or "cannot be read" not in str(refused.value))
+        return int(said not in str(refused.value))
 
     assert as_another_user(part) == 0
 
@@ -235,11 +271,13 @@ def test_settings_that_this_user_cannot_read_are_refused(project: Path, closed: 
 def test_an_unread_file_with_almost_the_name_of_one_that_is_read_is_named(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    near = ["Parameters.yml", "catalog.yml.txt", "global.yml", "globals.yaml", "parameter.yml", "parameter_sft.yaml"]
-    near += ["parameters.YML", "paramters.json"]
+    near = ["Parameters.yml", "catalog.yml.txt", "credential.yml", "global.yml", "globals.yaml", "parameter.yml"]
+    near += ["parameter_sft.yaml", "parameters.YML", "params.yaml", "params.yml", "paramters.json"]
     others = ["logging.yml", "spark.yml", "grid.yml", "parameters.yml~", "parameters.md", "catalog_2/more.yml"]
+    others += ["backup/globals.yml", "backup/params.yml"]
     add(project, "mine", extends="test", parameters={"seed": 5}, catalog_own=None, mlflow_own=None)
     (project / "conf/mine/catalog_2").mkdir()
+    (project / "conf/mine/backup").mkdir()
     for name in (*near, *others, ".parameter.yml"):
         (project / "conf/mine" / name).write_text("")
     load("mine")

@@ -1,19 +1,19 @@
 """Read `conf/`: environments may extend each other, and a broken file is reported in one line."""
 
-import glob
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
 import yaml
 from fsspec.implementations.local import LocalFileSystem
-from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
+from fsspec.utils import glob_translate
+from kedro.config import AbstractConfigLoader, OmegaConfigLoader
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project
 from omegaconf import DictConfig, OmegaConf
@@ -36,9 +36,9 @@ MERGED = frozenset({"parameters", "mlflow"})
 DEFAULT = "scenes"
 """The environment that the default run environment (`conf/local`) extends."""
 _MOST_LAYERS = 10
-_READ = ("catalog", "credentials", "mlflow", "parameters")
-"""Beginnings of the names of files that are read."""
 _SUFFIXES = (".yml", ".yaml", ".json")
+_NEAR = ("parameters", "params", "catalog", "credentials", "globals")
+"""Beginnings of names that are meant to be read."""
 
 
 class RsiConfigLoader(OmegaConfigLoader):
@@ -56,19 +56,15 @@ class RsiConfigLoader(OmegaConfigLoader):
         self._conf = Path(conf_source)
         _check_locale(self._conf)
         self._known: dict[tuple[str, str], dict[str, Any]] = {}
+        self._names: dict[str, dict[str, list[str]]] = {}
         _check_environment(self._conf, env or str(options.get("default_run_env", "")))
-        super().__init__(conf_source, env, **options)
+        super().__init__(conf_source, env, **{**options, "ignore_hidden": False})  # which are left out here
         _check_data(self["globals"].get("data"), self._conf)
 
     @staticmethod
     def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:
         found, protocol = OmegaConfigLoader._initialise_filesystem_and_protocol(conf_source)
-        return (_LiteralFolders(Path(conf_source)) if type(found) is LocalFileSystem else found), protocol
-
-    def _is_hidden(self, path_str: str) -> bool:
-        """Judge a file by its own name below its environment; Kedro would drop what a link has in `~/.config`."""
-        below = os.path.relpath(os.path.abspath(path_str), os.path.abspath(self.conf_source))
-        return any(part.startswith(".") for part in Path(below).parts[1:])
+        return (_NamedFiles() if type(found) is LocalFileSystem else found), protocol
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key in self or key not in self.config_patterns:
@@ -126,47 +122,28 @@ class RsiConfigLoader(OmegaConfigLoader):
         return deepcopy(self._known[key, environment])
 
     def _read_files(self, key: str, environment: str) -> dict[str, Any]:
-        """Read one environment's files; Kedro finds them and refuses a name that two of them have."""
+        """Read one environment's files; Kedro refuses a name that two of them have."""
         folder = self._conf / environment
-        if key == "globals":  # which are read first
-            _check_files(folder)
+        if environment not in self._names:
+            self._names[environment] = _names_below(folder, self.config_patterns)
+        names = self._names[environment][key]
         try:
-            files = self._read_dir_configs(str(folder), self.config_patterns[key], key, set(), key == "credentials")
+            files = self._read_dir_configs(str(folder), names, key, set(), key == "credentials")
             merged = OmegaConf.unsafe_merge(*files.values()) if files else OmegaConf.create({})
             content = OmegaConf.to_container(merged, resolve=True)
-        except MissingConfigException:
-            return {}
         except (*UNREADABLE, AttributeError) as error:  # AttributeError: Kedro took a list for a mapping
-            place, reason = self._culprit(key, folder) or (folder, _line(error))
+            place, reason = _culprit([folder / name for name in names]) or (folder, _line(error))
             raise click.UsageError(f"the {key} in {place} cannot be read: {reason}; correct the file") from error
         return {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
 
-    def _culprit(self, key: str, folder: Path) -> tuple[Path, str] | None:
-        """Return the first file that cannot be read by itself, and why; None if the files contradict each other."""
-        for path in sorted({found for pattern in self.config_patterns[key] for found in folder.glob(pattern)}):
-            try:
-                if path.is_file() and not isinstance(OmegaConf.load(path), DictConfig):
-                    return path, "it is a list where `name: value` is needed"
-            except UNREADABLE as error:
-                return path, _line(error)
-        return None
 
-
-class _LiteralFolders(LocalFileSystem):  # type: ignore[misc]
-    """Local files, for Kedro's patterns below a folder whose own name may hold `[`, `]`, `*` or `?`."""
+class _NamedFiles(LocalFileSystem):  # type: ignore[misc]
+    """Local files, where Kedro's loader is given names in place of patterns; a name may hold `[`, `]`, `*` or `?`."""
 
     cachable = False
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder.as_posix()
-
     def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
-        escaped = glob.escape(self._folder)
-        if escaped == self._folder or not path.startswith(self._folder):
-            return super().glob(path, maxdepth=maxdepth, **options)
-        # fsspec would search from above the first such character on, and not follow a `conf` that is a link.
-        return glob.glob(escaped + path.removeprefix(self._folder), recursive=True)
+        return [path]
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,33 +227,88 @@ def _check_environment(conf: Path, env: str) -> None:
         )
     if os.path.isdir(conf / env):  # Path.is_dir() would raise an error for what is closed to this user
         return
-    if os.path.lexists(conf / env) and not os.path.isfile(conf / env):
-        _check_files(conf / env)
     try:
+        if os.path.lexists(conf / env):
+            os.stat(conf / env)
         known = ", ".join(sorted(path.name for path in conf.iterdir() if os.path.isdir(path)))
     except OSError as error:
         raise _closed(error) from None
     raise click.UsageError(f"there is no environment {env!r} in {conf}; there are {known}; name one of them")
 
 
-def _check_files(folder: Path) -> None:
-    """Warn of files whose names are almost those of files that are read.
+def _names_below(folder: Path, patterns: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the names of the files below an environment's folder that count, by the key that reads them.
+
+    Hidden names do not count, and links to folders are not followed: they may lead anywhere, also back. Warn of other
+    files whose names are almost those of files that count, and of closed folders.
 
     Raises:
-        click.UsageError: a folder or file of settings cannot be read; Kedro would leave it out without a word.
+        click.UsageError: what would count cannot be read, or lies behind a link to a folder.
     """
+    wanted = {key: re.compile("|".join(map(glob_translate, each))) for key, each in patterns.items()}
+    found: dict[str, list[str]] = {key: [] for key in patterns}
+    walked, links = [], []
+
+    def keys_of(name: PurePath) -> list[str]:
+        counts = name.suffix in _SUFFIXES
+        return [key for key, pattern in wanted.items() if counts and pattern.fullmatch(name.as_posix())]
+
+    def closed(error: OSError) -> None:
+        place = Path(error.filename)
+        if place == folder or keys_of(place.relative_to(folder) / "any.yml"):
+            raise _closed(error)
+        logger.warning("%s cannot be read (%s), so settings in it would not count", place, error.strerror)
+
+    for place, folders, files in os.walk(folder, onerror=closed):
+        below = Path(place).relative_to(folder)
+        folders[:] = _shown(folders)
+        walked.append(place)
+        links += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in _shown(files):
+            keys = keys_of(below / name)
+            for key in keys:
+                found[key].append(str(below / name))
+            _check_file(Path(place, name), bool(keys), below == PurePath())
+    for link in links:
+        behind = [path for path in _listed(link, closed) if keys_of(path.relative_to(folder))]
+        if behind and os.path.realpath(link) not in map(os.path.realpath, walked):
+            raise click.UsageError(
+                f"{link} is a link to a folder, which is not followed, so {behind[0].name} in it would not count; link "
+                "the file itself, name the folder as an environment, or remove the link"
+            )
+    return found
+
+
+def _shown(names: list[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _listed(link: Path, closed: Callable[[OSError], None]) -> list[Path]:
     try:
-        for place in _files_below(folder):
-            if place.suffix in _SUFFIXES:
-                place.stat()
-            if _looks_read(place.relative_to(folder)):
-                logger.warning(
-                    "%s is not read: names of files in conf/ begin with parameters or catalog and end with .yml, and "
-                    "there is one globals.yml. Rename the file, or move it elsewhere.",
-                    place,
-                )
+        return [link / name for name in _shown(os.listdir(link))]
     except OSError as error:
-        raise _closed(error) from None
+        closed(error)
+        return []
+
+
+def _check_file(path: Path, counts: bool, on_top: bool) -> None:
+    """Warn of a file that has almost the name of one that counts: parameter.yml, parameters.yml.txt.
+
+    Raises:
+        click.UsageError: a file that counts cannot be read; Kedro would leave it out without a word.
+    """
+    plain = path.name.lower().removesuffix(".txt")
+    if counts:
+        try:
+            path.stat()
+        except OSError as error:
+            raise _closed(error) from None
+    elif on_top and plain.endswith(_SUFFIXES) and get_close_matches(re.split(r"[._-]", plain)[0], _NEAR, cutoff=0.8):
+        logger.warning(
+            "%s is not read: names of files in conf/ begin with parameters, catalog or credentials and end with .yml, "
+            "and there is one globals.yml. Rename the file, or move it elsewhere.",
+            path,
+        )
 
 
 def _closed(error: OSError) -> click.UsageError:
@@ -286,28 +318,15 @@ def _closed(error: OSError) -> click.UsageError:
     )
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield all files that are not hidden, as Kedro finds them.
-
-    Raises:
-        OSError: a folder cannot be listed.
-    """
-    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _looks_read(name: Path) -> bool:
-    """Tell whether a file that is not read has almost the name of one: parameter.yml, parameters.yml.txt."""
-    plain = name.name.lower().removesuffix(".txt")
-    is_read = name.suffix in _SUFFIXES and any(part.startswith(_READ) for part in name.parts)
-    if is_read or name == Path("globals.yml") or not plain.endswith(_SUFFIXES):
-        return False
-    return bool(get_close_matches(re.split(r"[._-]", plain)[0], ("parameters", "catalog", "globals"), cutoff=0.8))
+def _culprit(paths: list[Path]) -> tuple[Path, str] | None:
+    """Return the first file that cannot be read by itself, and why; None if the files contradict each other."""
+    for path in paths:
+        try:
+            if path.is_file() and not isinstance(OmegaConf.load(path), DictConfig):
+                return path, "it is a list where `name: value` is needed"
+        except UNREADABLE as error:
+            return path, _line(error)
+    return None
 
 
 def _line(error: Exception) -> str:
