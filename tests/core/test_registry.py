@@ -69,7 +69,8 @@ def test_a_plug_in_is_named_by_its_module_without_being_registered(package: str,
     assert beasts.load(name).sound == "hoo"
 
 
-def test_a_reward_of_an_installed_package_scores(package: str) -> None:
+def test_a_reward_of_an_installed_package_scores(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(REWARDS), "_paths", {})  # or it would remember this package
     registry = Registry(REWARDS.kind, REWARDS.group, {})
     assert registry.names == (package,)
     assert load_reward(registry.path(package)).score([None, None], ["a", "b"]) == [0.5, 0.5]
@@ -84,14 +85,19 @@ def test_an_unknown_name_is_answered_with_those_there_are(beasts: Registry, name
     assert str(caught.value) == f"unknown beast {name!r}; there are error, fox; your own is package.module:Name"
 
 
-def test_a_module_that_is_missing_or_imports_what_is_missing_is_told(package: str, beasts: Registry) -> None:
-    for name, missing in (("ghost", f"{package}.ghosts"), (f"{package}.broken:Owl", "foxes_that_nobody_installed")):
+def test_a_module_that_is_missing_or_imports_what_is_missing_is_told(
+    package: str, beasts: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / package / "older.py").write_text("import os\nfrom os import no_such\n")
+    for name, said in (
+        ("ghost", f"(No module named '{package}.ghosts')"),
+        (f"{package}.broken:Owl", f"({tmp_path / package}/broken.py, line 1: No module named 'foxes_that_nobody_in"),
+        (f"{package}.older:Owl", f"({tmp_path / package}/older.py, line 2: cannot import name 'no_such' from 'os'"),
+    ):
         with pytest.raises(PluginError) as caught:
             beasts.load(name)
-        assert str(caught.value) == (
-            f"the beast {name!r} cannot be imported (No module named {missing!r}); install its package, or put its "
-            "file into the project's src/ folder"
-        )
+        assert str(caught.value).startswith(f"the beast {name!r} cannot be imported {said}")
+        assert str(caught.value).endswith("); install its package, or put its file into the project's src/ folder")
 
 
 def test_a_name_that_the_module_lacks_is_told(package: str, beasts: Registry) -> None:
@@ -108,14 +114,21 @@ def test_a_name_that_the_module_lacks_is_told(package: str, beasts: Registry) ->
         (b"import json\n\ndef read():\n    return json.loads('{')\n\nOwl = read()\n", ", line 4: JSONDecodeError: "),
         (b"Owl = 1\0\n", ": SyntaxError: source code string cannot contain null bytes"),
         (b"raise SystemExit('usage: owl')\n", ", line 1: SystemExit: usage: owl"),
+        (b"\n\nexec('x = (')\n", ", line 3: SyntaxError: '(' was never closed"),
+        (b"class Odd(Exception):\n    msg = None\n\nraise Odd('out of owls')\n", ", line 4: Odd: out of owls; correct"),
+        (b"raise MemoryError\n", ", line 1: MemoryError; correct it"),
+        (b"\nfrom . import next_door\n", "next_door.py, line 2: ZeroDivisionError: division by zero; correct it"),
+        (b"\nimport click\n\nclick.command()(0)\n", ", line 4: "),
     ],
 )
 def test_a_fault_of_the_module_itself_is_told_with_its_place(
     package: str, beasts: Registry, tmp_path: Path, content: bytes, said: str
 ) -> None:
     (tmp_path / package / "wrong.py").write_bytes(content)
+    (tmp_path / package / "next_door.py").write_text("\n1 / 0\n")
     with pytest.raises(PluginError) as caught:
         beasts.load(f"{package}.wrong:Owl")
-    place = f"{package}.wrong" if b"\0" in content else tmp_path / package / "wrong.py"
+    place = tmp_path / package / ("next_door.py" if b"next_door" in content else "wrong.py")
+    place = f"{package}.wrong" if b"\0" in content else place
     assert str(caught.value).startswith(f"the beast '{package}.wrong:Owl' cannot be imported: {place}")
     assert said in str(caught.value) and str(caught.value).endswith("; correct it")

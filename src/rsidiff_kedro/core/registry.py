@@ -8,15 +8,20 @@ The parameters name a plug-in in one of three ways:
 """
 
 import importlib
+import os
 import re
+import sysconfig
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
 from rsidiff_kedro.core.errors import InputError
 
+_LIBRARIES = (Path(sysconfig.get_path("stdlib")), Path(__file__).parents[1])
+"""Python's own modules and this package, whose lines are not those of a plug-in."""
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -75,14 +80,16 @@ class Registry:
         try:
             module = importlib.import_module(origin)
         except ImportError as error:
+            place = _where(error)
             raise PluginError(
-                f"the {self.kind} {name!r} cannot be imported ({error}); install its package, or put its file into the "
-                "project's src/ folder"
+                f"the {self.kind} {name!r} cannot be imported ({f'{place}: ' if place else ''}{error}); install its "
+                "package, or put its file into the project's src/ folder"
             ) from error
         except (Exception, SystemExit) as error:
+            said = getattr(error, "msg", None) or str(error)
             raise PluginError(
-                f"the {self.kind} {name!r} cannot be imported: {_where(error) or origin}: {type(error).__name__}: "
-                f"{getattr(error, 'msg', error)}; correct it"
+                f"the {self.kind} {name!r} cannot be imported: {_where(error) or origin}: {type(error).__name__}"
+                f"{f': {said}' if said else ''}; correct it"
             ) from error
         if not hasattr(module, attribute):
             raise PluginError(f"the {self.kind} {name!r}: module {origin} defines no {attribute!r}; correct the name")
@@ -91,8 +98,13 @@ class Registry:
 
 def _where(error: BaseException) -> str | None:
     """Return the file and line of a module that cannot be imported: its innermost line, not that of a library."""
-    if isinstance(error, SyntaxError):
-        return error.filename and f"{error.filename}, line {error.lineno}"
-    frames = [each for each in extract_tb(error.__traceback__) if not each.filename.startswith("<frozen importlib")]
-    own = [each for each in frames[2:] if each.filename == frames[2].filename]  # after this file's and importlib's
+    if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
+        return f"{error.filename}, line {error.lineno}"
+    frames = [each for each in extract_tb(error.__traceback__) if os.path.isabs(each.filename)][2:]  # after importlib's
+    own = [each for each in frames if not _is_library(Path(each.filename))]
+    own = own or [each for each in frames if each.filename == frames[0].filename]  # the plug-in is an installed one
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
+
+
+def _is_library(file: Path) -> bool:
+    return "site-packages" in file.parts or "dist-packages" in file.parts or any(map(file.is_relative_to, _LIBRARIES))
