@@ -40,6 +40,7 @@ def parse(text: str) -> Any:
             "a='',b=it's,c=0,d=[0.5, '007'],e=-0.25,f=00.csv",
             {"a": "", "b": "it's", "c": 0, "d": [0.5, "007"], "e": -0.25, "f": "00.csv"},
         ),
+        ("a=0891234,b=!!str 007,c=[08, 0x1F, 0]", {"a": "0891234", "b": "007", "c": ["08", 31, 0]}),
     ],
 )
 def test_commas_within_brackets_braces_and_quotation_marks_belong_to_the_value(text: str, tree: dict[str, Any]) -> None:
@@ -53,10 +54,17 @@ def test_a_parameter_without_a_value_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("a.b=0042", "0042"), ("a=-010,b=1", "-010"), ("a=[1, 08]", "08"), ("a={b: 00}", "00")]
+    ("text", "number", "read"),
+    [
+        ("a.b=0042", "0042", 34),
+        ("a=-010,b=1", "-010", -8),
+        ("a=[08, 07]", "07", 7),
+        ("a={b: 00}", "00", 0),
+        ("a={0_17: b}", "0_17", 15),
+    ],
 )
-def test_a_number_that_yaml_reads_as_an_octal_one_is_refused(text: str, number: str) -> None:
-    with pytest.raises(click.BadParameter, match=f" {number} would not count as it reads, .*='{number}'"):
+def test_a_number_that_yaml_reads_as_an_octal_one_is_refused(text: str, number: str, read: int) -> None:
+    with pytest.raises(click.BadParameter, match=f" {number} would count as {read}, .*='{number}'"):
         parse(text)
 
 

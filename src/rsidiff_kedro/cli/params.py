@@ -31,10 +31,12 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
                 context,
                 option,
             )
-        if number := _octal(given):
+        if octal := _octal(given):
+            number, read = octal
             raise click.BadParameter(
-                f"of the value of {key!r}, {number} would not count as it reads, because it begins with a zero; leave "
-                f"out the zeros, or put a text into quotation marks, as in --params \"{key}='{number}'\"",
+                f"of the value of {key!r}, {number} would count as {read}, because a number that begins with a zero is "
+                f"an octal one; leave out the zeros, or put a text into quotation marks, as in "
+                f"--params \"{key}='{number}'\"",
                 context,
                 option,
             )
@@ -62,10 +64,18 @@ def _comment(value: str) -> str | None:
     return rest if rest.startswith("#") else None
 
 
-def _octal(value: str) -> str | None:
-    """Return the first number in a value that begins with a zero, which YAML takes for an octal one or a text."""
-    scalars = [token for token in _tokens(value) if isinstance(token, yaml.ScalarToken) and token.plain]
-    return next((scalar.value for scalar in scalars if _LEADING_ZERO.fullmatch(scalar.value)), None)
+def _octal(value: str) -> tuple[str, int] | None:
+    """Return the first number in a value that begins with a zero, and as what YAML reads it; `089` is a text."""
+    try:
+        events = list(yaml.parse(value, _LOADER))
+    except yaml.YAMLError:
+        return None
+    for event in events:
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _LEADING_ZERO.fullmatch(event.value):
+            read = yaml.safe_load(event.value)
+            if isinstance(read, int):
+                return event.value, read
+    return None
 
 
 def _tokens(value: str) -> list[yaml.Token]:
