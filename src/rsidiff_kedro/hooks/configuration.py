@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -245,13 +246,13 @@ def _names_below(folder: Path, patterns: Mapping[str, list[str]]) -> dict[str, l
     Raises:
         click.UsageError: what would count cannot be read, or lies behind a link to a folder.
     """
-    wanted = {key: re.compile("|".join(map(glob_translate, each))) for key, each in patterns.items()}
+    wanted = {key: _pattern(tuple(each)) for key, each in patterns.items()}
     found: dict[str, list[str]] = {key: [] for key in patterns}
     walked, links = [], []
 
     def keys_of(name: PurePath) -> list[str]:
-        counts = name.suffix in _SUFFIXES
-        return [key for key, pattern in wanted.items() if counts and pattern.fullmatch(name.as_posix())]
+        path = name.as_posix() if name.suffix in _SUFFIXES else ""
+        return [key for key, pattern in wanted.items() if path and pattern.fullmatch(path)]
 
     def closed(error: OSError) -> None:
         place = Path(error.filename)
@@ -277,6 +278,11 @@ def _names_below(folder: Path, patterns: Mapping[str, list[str]]) -> dict[str, l
                 "the file itself, name the folder as an environment, or remove the link"
             )
     return found
+
+
+@cache
+def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(glob_translate, patterns)))
 
 
 def _shown(names: list[str]) -> list[str]:
