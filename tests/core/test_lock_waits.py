@@ -1,6 +1,7 @@
 """A lock that another process holds is named while it is waited for, whichever library waits."""
 
 import fcntl
+import gzip
 import hashlib
 import logging
 import threading
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 from small_hub import COMMIT, small_hub
 
@@ -32,13 +34,15 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a source of prompts that `datasets` has read once, and the locks that it takes."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "train.csv").write_text("text\na fox\n", encoding="utf-8")
-    source = HubSource(dataset=str(tmp_path / "texts"))
-    source.collect(0)
-    return lambda: source.collect(0)["text"].tolist() == ["a fox"], list((tmp_path / "cache").rglob("*.lock"))
+    """Return a source of prompts that `datasets` has prepared once, and the locks that it takes."""
+    with small_hub(tmp_path / "hub", monkeypatch) as hub:
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", huggingface_hub.constants.ENDPOINT)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        hub.commits[COMMIT] = {"train.jsonl.gz": gzip.compress(b'{"text": "a fox"}\n')}
+        source = HubSource(dataset="owner/name", revision=COMMIT)
+        source.collect(0)
+        yield lambda: source.collect(0)["text"].tolist() == ["a fox"], list((tmp_path / "cache").rglob("*.lock"))
 
 
 @pytest.mark.parametrize("waits", ["hub_cache", "data_set"])
