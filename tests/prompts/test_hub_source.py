@@ -499,6 +499,91 @@ def test_a_state_of_something_else_beside_arrow_files_says_nothing(folder):
     assert HubSource(dataset=str(folder)).collect(0)["text"].tolist() == SAVED
 
 
+WHOLE, CLASS = "dtype: int64", "dtype: {class_label: {names: {'0': photo, '1': anime}}}"
+OF_ONE_TYPE = {
+    "fractions later": ([{"kind": [1, 2]}, {"kind": [2.0, None]}], None, ["1", "2", "2", ""]),
+    "fractions first": ([{"kind": [1.0, None]}, {"kind": [1, 2]}], None, ["1.0", "", "1.0", "2.0"]),
+    "texts later": ([{"kind": pa.nulls(2)}, {"kind": ["photo", None]}], None, ["", "", "photo", ""]),
+    "none later": ([{"kind": [1, 2]}, {}], None, ["1", "2", "", ""]),
+    "none": ([{}, {}], "dtype: string", ["", "", "", ""]),
+    "none, then all": ([{}, {"kind": [1.0, 2.0]}], WHOLE, ["", "", "1", "2"]),
+    "declared whole": ([{"kind": [1.0, None]}], WHOLE, ["1", ""]),
+    "declared class": ([{"kind": [1, -1]}, {"kind": [0, 1]}], CLASS, ["anime", "", "photo", "anime"]),
+    "declared by name": ([{"kind": ["photo", None]}], CLASS, ["photo", ""]),
+    "declared numbers": ([{"kind": pa.array([0, 1])}], "classes", ["0", "1"]),
+    "declared texts": ([{"text": [1, 2], "kind": ["photo", "x"]}], "dtype: string", ["photo", "x"]),
+}
+
+
+def write_tables(folder, suffix, columns, kind):
+    """Write Parquet or Arrow files of these columns, whose own metadata may call `kind` a class, and a description."""
+    import datasets
+
+    for number, each in enumerate(columns):
+        table = each if isinstance(each, pa.Table) else pa.table({"text": ["a fox", "a hare"]} | each)
+        if kind == "classes":
+            label = datasets.ClassLabel(names=["photo", "anime"])
+            table = table.cast(datasets.Features(text=datasets.Value("string"), kind=label).arrow_schema)
+        path = folder / f"train-{number}.{suffix}"
+        if suffix == "parquet":
+            pq.write_table(table, path)
+        else:
+            with pa.ipc.new_stream(path, table.schema) as file:
+                file.write_table(table)
+    if kind is not None:
+        kind = WHOLE if kind == "classes" else kind
+        described = f"dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: kind\n    {kind}\n"
+        (folder / "README.md").write_text(f"---\n{described}---\n")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("case", OF_ONE_TYPE)
+def test_a_column_has_one_type_in_all_files_the_declared_or_the_first(folder, case, suffix):
+    """As `datasets` makes them, so that one category is not two."""
+    columns, kind, expected = OF_ONE_TYPE[case]
+    (folder / "train.txt").unlink()
+    write_tables(folder, suffix, columns, kind)
+    for limit in (None, len(expected)):
+        found = HubSource(dataset=str(folder), category_column="kind", limit=limit).collect(0)
+        assert found["category"].tolist() == expected
+
+
+LISTS = {"kind": [["photo"], ["anime"]]}
+OF_TWO_TYPES = {
+    "lists later": ([{"kind": ["photo", "x"]}, LISTS], None, None, "-1.{}: its columns cannot be of the types"),
+    "texts declared": ([LISTS], "dtype: string", None, "-0.{}: its columns cannot be of the types"),
+    "lists declared": ([{"kind": ["photo", "x"]}], "list: string", None, "-0.{}: its columns cannot be of the types"),
+    "no class": ([{"kind": ["photo", "x"]}], CLASS, None, "-0.{}: its columns cannot be of the types"),
+    "no column": ([{}, {"kind": [1, 2]}], None, None, "-0.{}: no column 'kind'; there are text"),
+    "a number": ([{"kind": [1, 2]}], None, "7", "-0.{}: `datasets` does not know the types"),
+    "nothing": ([{"kind": [1, 2]}], None, "null", "-0.{}: `datasets` does not know the types"),
+    "no features": ([{"kind": [1, 2]}], None, '{"info": 7}', "-0.{}: `datasets` does not know the types"),
+    "no type": (
+        [{"kind": [1, 2]}],
+        None,
+        '{"info": {"features": {"kind": {"dtype": 5, "_type": "Value"}}}}',
+        "-0.{}: `datasets` does not know the types",
+    ),
+    "no names": (
+        [{"kind": [1, 2]}],
+        None,
+        '{"info": {"features": {"kind": {"names": 5, "_type": "ClassLabel"}}}}',
+        "-0.{}: `datasets` does not know the types",
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("case", OF_TWO_TYPES)
+def test_a_file_whose_columns_have_no_type_that_fits_is_named(folder, case, suffix):
+    columns, kind, own, said = OF_TWO_TYPES[case]
+    (folder / "train.txt").unlink()
+    if own is not None:
+        columns = [pa.table({"text": ["a fox", "a hare"]} | columns[0]).replace_schema_metadata({"huggingface": own})]
+    write_tables(folder, suffix, columns, kind)
+    assert f"train{said.format(suffix)}" in refused(dataset=str(folder), category_column="kind")
+
+
 @pytest.mark.parametrize("option", ["on_bad_files: skip", "filters: [[text, '=', a fox]]"])
 def test_an_option_that_leaves_out_rows_of_parquet_is_refused(dataset, option):
     described = f"configs:\n- config_name: default\n  data_files: train.parquet\n  {option}\n"
@@ -887,6 +972,7 @@ def test_columns_that_are_not_asked_for_are_not_read(folder, tmp_path, limit):
         ("train.arrow", b"ARROW1xxxxARROW1"),
         ("train.arrow", b""),
         ("train.txt", b"a fox\n\xff\xfe\n"),
+        ("README.md", b"---\nconfigs: [1, 2]\n---\n"),
     ],
 )
 def test_a_damaged_file_ends_in_one_line(folder, name, content, limit):

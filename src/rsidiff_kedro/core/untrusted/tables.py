@@ -1,6 +1,6 @@
 """Read tables that may be damaged or hostile: Parquet here, files of text in `text_tables`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ __all__ = [
     "TableError",
     "class_names",
     "name_classes",
+    "parquet_columns",
     "read_parquet",
     "read_rows",
     "text_columns",
@@ -50,12 +51,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_rows(
-    path: Path,
-    columns: Sequence[str],
-    separator: str | None = None,
-    classes: Mapping[str, Sequence[str]] | None = None,
-) -> Table:
+def read_rows(path: Path, columns: Sequence[str], separator: str | None = None) -> Table:
     """Read columns of a table of one of `SUFFIXES`; other columns of a Parquet file are not read.
 
     A byte order mark is no part of the text. Classes of a `ClassLabel` column get their names. A `.txt` file, and JSON
@@ -63,7 +59,6 @@ def read_rows(
 
     Args:
         separator: that of `.csv` and `.tsv`, if another than usual.
-        classes: names of the classes of columns, in place of those that a Parquet file itself has.
 
     Raises:
         MissingColumnError: it has no column of that name.
@@ -75,7 +70,7 @@ def read_rows(
         raise TableError(f"unknown kind of table {suffix!r}; use one of {', '.join(SUFFIXES)}")
     _check_pointer(path)
     if suffix == ".parquet":
-        return Table(_read_named_parquet(path, wanted, classes or {}))
+        return Table(_read_named_parquet(path, wanted))
     try:
         rows: Rows = parse_text(path.read_bytes(), suffix, wanted, separator)
     except OSError as error:
@@ -121,36 +116,53 @@ def _holds_texts(values: pd.Series) -> bool:
     return texts and bool(pd.to_numeric(known, errors="coerce").isna().any())
 
 
-def _read_named_parquet(path: Path, wanted: list[str], classes: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def _read_named_parquet(path: Path, wanted: list[str]) -> pd.DataFrame:
     try:
-        rows, own = _read_parquet(path, wanted)
+        rows, names = _read_parquet(path, wanted)
     except ColumnError:
         raise
     except TableError as error:
         raise TableError(f"not a valid Parquet file ({error}); save it again") from error
-    names = {**own, **classes}
     return rows.assign(**{name: name_classes(rows[name], names[name], name) for name in wanted if name in names})
 
 
 def _read_parquet(path: Path, wanted: list[str] | None) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return the wanted columns, or all, and the names of the classes of each `ClassLabel` column."""
+    table = parquet_columns(path, wanted)
     try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            if wanted is not None:
-                check_names(schema.names, wanted)
-            table = file.read(wanted)
-        table.validate(full=True)
         if wanted is None:
-            return table.to_pandas(ignore_metadata=True), _classes(schema)
-        rows = table.select(wanted).to_pandas(ignore_metadata=True, integer_object_nulls=True)
+            return table.to_pandas(ignore_metadata=True), _classes(table.schema)
+        rows = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
         nested = [name for name in wanted if pa.types.is_nested(table[name].type)]
         lists = {name: pd.Series(table[name].to_pylist(), dtype=object) for name in nested}
-        return rows.assign(**lists), _classes(schema)
+        return rows.assign(**lists), _classes(table.schema)
+    except (pa.ArrowException, ValueError, KeyError) as error:  # KeyError: an unknown time zone
+        raise TableError(reason(error)) from error
+
+
+def parquet_columns(path: Path, wanted: Sequence[str] | None, optional: Container[str] = ()) -> pa.Table:
+    """Return columns of a Parquet file, or all, with the types that it gives them; others are not read.
+
+    Args:
+        optional: columns that it may lack, which the table then lacks too.
+
+    Raises:
+        MissingColumnError: it has no column of that name.
+        TableError: it cannot be read, for the reason that the message gives alone.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if wanted is not None:
+                wanted = [name for name in wanted if name in names or name not in optional]
+                check_names(names, wanted)
+            table = file.read(wanted)
+        table.validate(full=True)
     except TableError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: an unknown time zone
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise TableError(reason(error)) from error
+    return table if wanted is None else table.select(wanted)
 
 
 def _classes(schema: pa.Schema) -> dict[str, list[str]]:

@@ -20,10 +20,17 @@ from rsidiff_kedro.core.untrusted.paths import is_hidden, lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
 from rsidiff_kedro.core.untrusted.tables import SUFFIXES
 from rsidiff_kedro.core.untrusted.text import printable
-from rsidiff_kedro.prompts.sources.data_set_rows import read_opened, read_tables
+from rsidiff_kedro.prompts.sources.data_set_rows import open_typed, read_opened, read_tables
 from rsidiff_kedro.prompts.sources.folder_builder import folder_builder
 from rsidiff_kedro.prompts.sources.kept_data_set import Kept, kept_builder, kept_data_set
-from rsidiff_kedro.prompts.sources.saved_data_set import STATE, Place, check_split, open_arrow, open_saved, stated_files
+from rsidiff_kedro.prompts.sources.saved_data_set import (
+    STATE,
+    Place,
+    arrow_files,
+    check_split,
+    open_saved,
+    stated_files,
+)
 from rsidiff_kedro.prompts.sources.source import PromptSourceError, tell_missing_parts
 
 logger = logging.getLogger(__name__)
@@ -58,9 +65,10 @@ def open_data_set(
 ) -> "pd.DataFrame | datasets.Dataset | datasets.IterableDataset":
     """Return a split of a data set, after a check that every file of it lies in its folder or its repository.
 
-    Files of text, JSON, CSV and Parquet are read as any other file of prompts, which guesses no types: they give the
-    wanted columns alone, as a table with the names of classes. `datasets` reads the others. It is not asked what a data
-    set that `save_to_disk` has written consists of, which its own files say, unless a description says otherwise.
+    Files of text, JSON and CSV are read as any other file of prompts, which guesses no types: they give the wanted
+    columns alone, as a table with the names of classes. Of Parquet and Arrow they have one type in all files. `datasets`
+    reads the others. It is not asked what a data set that `save_to_disk` has written consists of, which its own files
+    say, unless a description says otherwise.
 
     Args:
         limit: rows after which no further file is opened; None for all.
@@ -108,7 +116,10 @@ def _open_found(
         kept.check(files or [path for paths in builder.config.data_files.values() for path in paths])
     if files:
         places = (_local(path, name, is_folder, kept) for path in files)
-        rows = read_tables(places, wanted, limit, builder.info.features, getattr(builder.config, "sep", None))
+        if "parquet" in kinds:
+            rows = open_typed(places, wanted, limit, builder.info.features)
+        else:
+            rows = read_tables(places, wanted, limit, builder.info.features, getattr(builder.config, "sep", None))
     elif is_folder:
         rows = read_opened(builder.as_streaming_dataset(split=split), wanted, limit, name)
     elif limit is not None:
@@ -142,7 +153,7 @@ def _open_arrow(
         for path in builder.config.data_files[split]
     ]
     names = stated_files(place, names, split, is_described)
-    rows = open_arrow(place, wanted, names, limit, builder.info.features)
+    rows = open_typed(arrow_files(place, names), wanted, limit, builder.info.features)
     if limit is None:
         _tell_lost(rows, builder, split, place.name)
     return rows
@@ -185,6 +196,8 @@ def _builder(name: str, is_folder: bool, config_name: str | None, revision: str 
         builder = datasets.load_dataset_builder(name, config_name, revision=revision)
     except zipfile.BadZipFile as error:
         raise ValueError(f"an archive is no valid .zip file: {error}") from error
+    except (TypeError, KeyError, AttributeError) as error:  # a number, such as in `configs: [1]`
+        raise ValueError(f"its description is none that `datasets` understands: {reason(error)}") from error
     if type(builder).__module__.endswith(".cache.cache"):
         raise ConnectionError("the hub did not return its files; try again, or set HF_HUB_OFFLINE=1 to use its cache")
     return builder

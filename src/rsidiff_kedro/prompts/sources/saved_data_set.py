@@ -1,25 +1,22 @@
-"""Read Arrow files as they are, and of a data set that `save_to_disk` of `datasets` has written those that it names.
+"""Find the Arrow files that a data set names which `save_to_disk` of `datasets` has written.
 
 `datasets` itself would guess the splits by names, read what other programs have cached beside the files, and take what
 it has prepared of the same data set before.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from datasets.table import InMemoryTable, table_cast
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
 import datasets
 from rsidiff_kedro.core.hub import hub_file, keep_names
-from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.paths import is_hidden, lies_inside
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
-from rsidiff_kedro.core.untrusted.text_tables import TableError, check_names
+from rsidiff_kedro.prompts.sources.data_set_rows import open_typed
 from rsidiff_kedro.prompts.sources.kept_data_set import Kept
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
@@ -101,46 +98,23 @@ def open_saved(
     names = None if state is None else _named(state)
     if names is None:
         raise PromptSourceError(f"{place.name}: its split {split!r} has no {folder + STATE}; {_ADVICE}")
-    return open_arrow(place, wanted, [folder + name for name in names], limit)
+    return open_typed(arrow_files(place, [folder + name for name in names]), wanted, limit, None)
 
 
-def open_arrow(
-    place: Place,
-    wanted: Sequence[str],
-    names: Sequence[str],
-    limit: int | None,
-    declared: "datasets.Features | None" = None,
-) -> "datasets.Dataset":
-    """Return columns of Arrow files of a data set, in their order.
-
-    Args:
-        place: where the files are.
-        wanted: columns.
-        names: of the files.
-        limit: rows after which no further file is opened; None for all.
-        declared: the types of columns, if the data set declares them; otherwise they are those of the first file.
+def arrow_files(place: Place, names: Sequence[str]) -> Iterator[Path]:
+    """Yield the Arrow files of a data set, in their order, each downloaded if need be.
 
     Raises:
-        PromptSourceError: a file is missing or damaged.
-        TableError: it has no such column.
-        OSError, ValueError: the hub's client cannot download it, or a column is of another type.
+        PromptSourceError: one is missing.
+        OSError: the hub's client cannot download it.
     """
     if not place.is_folder:
         keep_names(place.name, names[0], place.revision, "dataset")
-    wanted, tables, features = list(dict.fromkeys(wanted)), list[pa.Table](), datasets.Features()
     for name in names:
         path = place.file(name)
         if path is None:
             raise PromptSourceError(f"{place.name}: {name!r}, which its {STATE} names, is not there; {_ADVICE}")
-        table = _table(path, wanted)
-        if not features:
-            features = datasets.Features.from_arrow_schema(table.schema)
-            features.update({column: feature for column, feature in (declared or {}).items() if column in wanted})
-        tables.append(table_cast(table.select(list(features)), features.arrow_schema))
-        if limit is not None and sum(map(len, tables)) >= limit:
-            break
-    # Without a fingerprint `datasets` would make one of all rows.
-    return datasets.Dataset(InMemoryTable(pa.concat_tables(tables)), fingerprint="rows")
+        yield path
 
 
 def stated_files(place: Place, names: Sequence[str], split: str, is_described: bool) -> list[str]:
@@ -228,23 +202,3 @@ def _plain(names: Any) -> list[str]:
     if not names:
         raise ValueError
     return list(names)
-
-
-def _table(path: Path, wanted: Sequence[str]) -> pa.Table:
-    """Return the wanted columns of an Arrow file of either kind, a stream or one with an index; others are not read."""
-    try:
-        with pa.OSFile(str(path)) as file:
-            try:
-                opened, names = pa.ipc.open_stream, pa.ipc.open_stream(file).schema.names
-            except (pa.ArrowInvalid, OSError):
-                opened, names = pa.ipc.open_file, pa.ipc.open_file(file).schema.names
-            check_names(names, wanted)
-            file.seek(0)
-            chosen = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in wanted])
-            table = opened(file, options=chosen).read_all()
-        table.validate(full=True)
-    except TableError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise PromptSourceError(f"{path}: not a valid Arrow file ({reason(error)}); {_ADVICE}") from None
-    return table
