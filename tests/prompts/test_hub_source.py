@@ -272,6 +272,7 @@ def test_a_folders_path_is_no_pattern(folder, monkeypatch, suffix, limit):
     for name in ("project [v1]", "project v", "a*b?", "axbx"):
         (folder / name).mkdir()
         write(folder / name, suffix, texts if {*name} & {*"[*"} else [SECRET])
+        (folder / name / f"train-2.{suffix}").symlink_to("nowhere")  # passed over in any folder
     monkeypatch.chdir(folder / "project [v1]")
     for path in ("./", "../a*b?", str(folder / "project [v1]")):
         assert HubSource(dataset=path, limit=limit).collect(0)["text"].tolist() == texts[:limit]
@@ -368,19 +369,23 @@ def saved_splits(folder, *names):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("place", ["folder", "hub", "hub's cache"])
-@pytest.mark.parametrize("names", [("pool", "heldout"), ("train_sft", "a-b"), ("train", "extra")])
+@pytest.mark.parametrize("place", ["folder", "hub", "hub's cache", "what `datasets` has in it"])
+@pytest.mark.parametrize("names", [("pool", "heldout"), ("train_sft", "a-b"), ("training", "val"), ("train", "extra")])
 def test_the_splits_of_a_saved_data_set_are_those_that_it_was_saved_with(hub, monkeypatch, tmp_path, names, place):
     hub.commits[COMMIT] = saved_splits(tmp_path / "caps [v1]", *names)
-    if place == "hub's cache":
-        snapshot()
+    if place not in ("folder", "hub"):
+        snapshot(*(["*/*"] if "datasets" in place else []))  # all, or all but dataset_dict.json
         go_offline(monkeypatch)
     named = {"dataset": str(tmp_path / "caps [v1]")}
     named = named if place == "folder" else {"dataset": "owner/name", "revision": COMMIT}
     for name in names:
         assert HubSource(**named, split=name).collect(0)["text"].tolist() == [f"a fox of {name}"]
-    for other in {"train", "train[:1]"} - {*names}:
-        assert f"no split {other!r}; there are {', '.join(names)}" in refused(**named, split=other)
+    usual = {"train_sft": "train", "training": "train", "val": "validation"}  # as `datasets` calls them
+    for name in {*names} & {*usual}:
+        assert HubSource(**named, split=usual[name]).collect(0)["text"].tolist() == [f"a fox of {name}"]
+    for other in {"train", "validation", "train[:1]"} - {*names} - {usual.get(name) for name in names}:
+        said = refused(**named, split=other)
+        assert f"no split {other!r}; there are " in said and all(name in said for name in names)
     assert "no configuration 'en'" in refused(**named, split=names[0], config_name="en")
 
 
@@ -399,9 +404,10 @@ def test_what_is_saved_inside_a_saved_data_set_is_no_part_of_it(folder):
 @pytest.mark.parametrize("described", [False, True])
 def test_splits_that_are_saved_in_a_sub_folder_are_not_mixed(folder, described):
     (folder / "train.txt").unlink()
-    saved_splits(folder / "usual", "train", "test")
-    assert HubSource(dataset=str(folder), split="test").collect(0)["text"].tolist() == ["a fox of test"]
-    shutil.rmtree(folder / "usual")
+    for usual, name in {"test": "test", "validation": "val"}.items():
+        saved_splits(folder / "usual", "train", name)
+        assert HubSource(dataset=str(folder), split=usual).collect(0)["text"].tolist() == [f"a fox of {name}"]
+        shutil.rmtree(folder / "usual")
     saved_splits(folder / "caps", "pool", "heldout")
     (folder / "caps" / "pool" / "cache-1.arrow").write_bytes(b"of another program")
     if described:
@@ -437,7 +443,7 @@ def test_a_saved_data_set_of_the_hub_is_read_without_caches(hub, monkeypatch, tm
 def test_without_the_hub_a_saved_data_set_needs_its_state(hub, monkeypatch, tmp_path, saved):
     from datasets import Dataset
 
-    files, lacking = saved_splits(tmp_path / "caps", "train"), "dataset_dict.json"
+    files, lacking = saved_splits(tmp_path / "caps", "train"), "train/state.json"
     if saved == "train":
         Dataset.from_dict({"text": SAVED}).save_to_disk(tmp_path / "caps")
         files, lacking = {path.name: path.read_bytes() for path in (tmp_path / "caps").glob("*.*")}, "state.json"
@@ -456,7 +462,14 @@ BROKEN = {
         '{"_data_files": [{"filename": "b.arrow"}]}',
         '{"_data_files": [{"filename": "../other/a.arrow"}]}',
     ],
-    "dataset_dict.json": ["{", "[]", '{"splits": 7}', '{"splits": [1]}', '{"splits": ["train", "../other"]}'],
+    "dataset_dict.json": [
+        "{",
+        "[]",
+        '{"splits": 7}',
+        '{"splits": "train"}',
+        '{"splits": [1]}',
+        '{"splits": ["train", "../other"]}',
+    ],
 }
 
 
@@ -729,11 +742,21 @@ def test_without_the_hub_a_part_of_a_data_set_is_not_read_as_the_whole(hub, monk
 
 @pytest.mark.parametrize("load", [snapshot, read])
 @pytest.mark.parametrize("suffix", ["csv", "txt", "parquet"])
-def test_without_the_hub_a_whole_data_set_is_read_as_with_it(hub, monkeypatch, suffix, load):
+def test_without_the_hub_a_whole_data_set_is_read_as_with_it(hub, monkeypatch, tmp_path, suffix, load):
     texts = fill(hub, suffix)
     load()
     go_offline(monkeypatch)
     assert read() == texts and read(limit=1) == texts[:1]
+    monkeypatch.chdir(tmp_path)  # as a relative HF_HOME
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "hub")
+    assert read() == texts
+
+
+def test_without_the_hub_a_state_of_something_else_is_not_needed(hub, monkeypatch):
+    hub.commits[COMMIT] = {"a.parquet": parquet("a fox"), "state.json": b'{"epoch": 1}', "dataset_dict.json": b"{}"}
+    snapshot("*.parquet")
+    go_offline(monkeypatch)
+    assert read() == ["a fox"]
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ def open_data_set(
     """Return a split of a data set, after a check that every file of it lies in its folder or its repository.
 
     Files of text, JSON and CSV are read as any other file of prompts, which guesses no types: they give the wanted
-    columns alone, as a table with the names of classes. Of Parquet and Arrow they have one type in all files. `datasets`
-    reads the others. It is not asked what a data set that `save_to_disk` has written consists of, which its own files
-    say, unless a description says otherwise.
+    columns alone, as a table with the names of classes. Those of Parquet and Arrow have one type in all files. The rest
+    is read by `datasets`. It is not asked what a data set that `save_to_disk` has written consists of, which its own
+    files say, unless a description says otherwise.
 
     Args:
         limit: rows after which no further file is opened; None for all.

@@ -51,7 +51,8 @@ def folder_builder(folder: Path, config_name: str | None, names: Iterable[str] |
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Yield the names of all files in a folder, and of links to folders, relative to it."""
+    """Yield the names of all files in a folder, and of links to folders, relative to it; links to nothing are none."""
     for place, folders, files in os.walk(folder):
         for name in [*files, *(each for each in folders if os.path.islink(Path(place, each)))]:
-            yield os.path.relpath(Path(place, name), folder)
+            if os.path.exists(path := Path(place, name)):
+                yield os.path.relpath(path, folder)

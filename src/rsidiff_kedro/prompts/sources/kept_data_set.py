@@ -51,6 +51,7 @@ def kept_data_set(name: str, revision: str | None) -> Kept:
         OSError: it has none of them.
     """
     folder, names = kept_files(name, revision, "dataset")
+    folder = Path(os.path.abspath(folder))  # as `datasets` names its files
     load = f"`hf download {name} --repo-type dataset --revision {folder.name}`"
     if names is None:
         there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

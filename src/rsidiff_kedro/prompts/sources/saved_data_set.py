@@ -5,6 +5,7 @@ it has prepared of the same data set before.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,7 @@ def open_saved(
         raise PromptSourceError(
             f"{place.name}: no configuration {config_name!r}; save_to_disk writes none, so leave config_name out"
         )
+    split = _meant(split, folders)
     check_split(place.name, split, folders)
     folder = folders[split]
     state = place.file(folder + STATE)
@@ -99,6 +101,14 @@ def open_saved(
     if names is None:
         raise PromptSourceError(f"{place.name}: its split {split!r} has no {folder + STATE}; {_ADVICE}")
     return open_typed(arrow_files(place, [folder + name for name in names]), wanted, limit, None)
+
+
+def _meant(split: str, saved: Iterable[str]) -> str:
+    """Return the only saved split, such as `val`, that `datasets` takes for this one, `validation`; else the name."""
+    usual = {str(usual): keywords for usual, keywords in datasets.data_files.SPLIT_KEYWORDS.items()}.get(split, [])
+    between = f"[{datasets.data_files.NON_WORDS_CHARS}]"
+    found = [name for name in saved if {*re.split(between, name)} & {*usual}]
+    return found[0] if len(found) == 1 and split not in saved else split
 
 
 def arrow_files(place: Place, names: Sequence[str]) -> Iterator[Path]:
@@ -127,9 +137,9 @@ def stated_files(place: Place, names: Sequence[str], split: str, is_described: b
         is_described: whether the data set itself says so; then no more than these files are returned.
 
     Raises:
-        PromptSourceError: a state cannot be read, or what was saved is another split.
+        PromptSourceError: a state cannot be read, or what was saved are several splits.
     """
-    chosen = list[str]()
+    chosen, saved = list[str](), dict[str, str]()
     for folder in dict.fromkeys(name[: name.rfind("/") + 1] for name in names):
         there = [name for name in names if name[: name.rfind("/") + 1] == folder]
         state = place.file(folder + STATE)
@@ -140,7 +150,9 @@ def stated_files(place: Place, names: Sequence[str], split: str, is_described: b
         named = [folder + name for name in stated]
         chosen += ([name for name in there if name in named] or there) if is_described else named
         around, _, own = folder.rstrip("/").rpartition("/")
-        if around and own != split and not is_described and place.file(f"{around}/{SPLITS}") is not None:
+        saved |= {own: around} if around else {}
+    for own, around in saved.items() if len(saved) > 1 and not is_described else ():
+        if own != split and place.file(f"{around}/{SPLITS}") is not None:
             raise PromptSourceError(
                 f"{place.name}: {around}/{SPLITS} makes {own!r} a split, which would be read as one of {split!r}; put "
                 f"the data set {around} into a folder or repository of its own, and name it"
@@ -149,10 +161,21 @@ def stated_files(place: Place, names: Sequence[str], split: str, is_described: b
 
 
 def _splits(place: Place) -> dict[str, str] | None:
-    """Return the folder of each split of a saved data set, with a `/` behind it; None if it was not saved so."""
+    """Return the folder of each split of a saved data set, with a `/` behind it; None if it was not saved so.
+
+    `datasets` downloads the states of splits, but not `SPLITS`, so that the hub's cache may lack it.
+    """
+    kept = place.kept
+    if kept is not None and not any(name.endswith(".arrow") for name in kept.names):
+        return None
     state = place.file(STATE)
     if state is not None and _is_state(state):
         return {"train": ""}
+    if kept is not None and SPLITS in kept.names and not kept.is_there(SPLITS):
+        parts = [name.split("/") for name in kept.names]
+        splits = {folder: f"{folder}/" for folder, *names in parts if names == [STATE]}
+        if splits:
+            return splits
     path = place.file(SPLITS)
     if path is None:
         return None
@@ -191,9 +214,11 @@ def _plain(names: Any) -> list[str]:
     """Return names in a folder as they are.
 
     Raises:
-        TypeError: these are no names.
+        TypeError: these are no list of names.
         ValueError: there is none, or one is hidden, or leads to another folder.
     """
+    if not isinstance(names, list):
+        raise TypeError
     for name in names:
         if not isinstance(name, str):
             raise TypeError
