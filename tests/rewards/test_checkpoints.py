@@ -293,13 +293,33 @@ def test_the_tokenizer_of_a_file_is_the_one_beside_it(folder, tmp_path, options)
     assert record_changes(beside.record, in_folder.record) == []
 
 
-@pytest.mark.parametrize("part", ["", "model-00001-of-00002.safetensors"])
-def test_a_checkpoint_in_parts_is_refused_with_what_to_do(folder, tmp_path, options, part):
-    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
-        shutil.copy(folder / "clip" / "model.safetensors", tmp_path / name)
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("", "holds by its files' names parts of a checkpoint (model-00001-of-00002.safetensors), and only whole"),
+        ("model-00001-of-00002.safetensors", "it lacks 1 of 78 (logit_scale); by its name it is one of several parts"),
+    ],
+)
+def test_a_checkpoint_in_parts_is_refused_with_what_to_do(folder, tmp_path, options, place, problem):
+    shutil.copy(folder / "clip" / "config.json", tmp_path)
+    tensors = load_file(folder / "clip" / "model.safetensors")
+    last = {"logit_scale": tensors.pop("logit_scale")}
+    save_file(tensors, tmp_path / "model-00001-of-00002.safetensors")
+    save_file(last, tmp_path / "model-00002-of-00002.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text("{}")
-    message = message_of("clip_score", options["clip_score"] | {"checkpoint": str(tmp_path / part)})
-    assert "holds parts of a checkpoint (model-00001-of-00002.safetensors)" in message and "max_shard_size" in message
+    message = message_of("clip_score", options["clip_score"] | {"checkpoint": str(tmp_path / place)})
+    assert f"{str(tmp_path / place)!r}" in message and problem in message and "max_shard_size" in message
+
+
+@pytest.mark.parametrize("stem", ["model-00001-of-00001", "epoch-3-of-10", "mine-2024-01-of-02", "step-00500-of-01000"])
+@pytest.mark.parametrize("name", ["pick_score", "clip_score"])
+def test_a_whole_checkpoint_is_read_whatever_its_name(folder, tmp_path, options, name, stem):
+    shutil.copy(folder / "clip" / "config.json", tmp_path)
+    path = shutil.copy(folder / "clip" / "model.safetensors", tmp_path / f"{stem}.safetensors")
+    check_reward(name, **options[name] | {"checkpoint": str(path)})
+    if not stem.startswith("step"):
+        message = message_of(name, options[name] | {"checkpoint": str(tmp_path)})
+        assert f"has no model.safetensors; there are: config.json, {stem}.safetensors; if {stem}.safeten" in message
 
 
 def test_the_buffers_of_positions_that_older_versions_saved_are_no_extra_tensors(folder, tmp_path, options):

@@ -25,7 +25,7 @@ from rsidiff_kedro.core.untrusted.model_configs import (
 )
 from rsidiff_kedro.core.untrusted.network_weights import describe_differences, is_zero, lost_weights
 from rsidiff_kedro.core.untrusted.torch_files import ForeignObjectError, TorchFileError, load_torch_file
-from rsidiff_kedro.rewards.sources import CONFIG_FILE, CheckpointError, check_pointer
+from rsidiff_kedro.rewards.sources import CONFIG_FILE, SAVE_WHOLE, CheckpointError, check_pointer, is_part
 
 Network = TypeVar("Network", bound=nn.Module)
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -125,10 +125,10 @@ def check_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor],
         zero=lost_weights(network, zero),
     )
     if differences:
-        raise CheckpointError(
-            f"{str(path)!r} does not fit its model: it {differences}; give the official file, or put a config.json of "
-            "transformers that describes another size next to it"
-        )
+        advice = "give the official file, or put a config.json of transformers that describes another size next to it"
+        if is_part(path.name):
+            advice = f"by its name it is one of several parts, and only whole checkpoints are read; {SAVE_WHOLE}"
+        raise CheckpointError(f"{str(path)!r} does not fit its model: it {differences}; {advice}")
 
 
 def build_network(

@@ -7,7 +7,6 @@ first).
 import hashlib
 import os
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,8 +29,10 @@ PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
 """Of transformers: how images are prepared. The second, of newer versions, has a section `image_processor`."""
 _TOKENIZER = ("tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
-_WEIGHTS = (".safetensors", ".bin", ".pt")
-_PART = re.compile(r"-\d+-of-\d+\.")
+SAVE_WHOLE = "save the model in one file, by `save_pretrained` with a max_shard_size above its size"
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+_PART = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.")
+"""As libraries name the parts of a checkpoint; `-00001-of-00001` is whole."""
 _BESIDE = (CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE, *_TOKENIZER)
 Checkpoint = Annotated[str, Location(revision="revision", beside=(*_BESIDE, MED_CONFIG_FILE))]
 """A file, a folder with the official file, or a Hugging Face id, whose revision is the setting `revision`."""
@@ -96,14 +97,14 @@ def _local_file(source: str, file_name: str) -> Path | None:
                 f"{source!r} has the name of another model's official file, and {file_name} is read here; give the "
                 "right file, a folder that holds it, or a Hugging Face id (owner/name)"
             )
-        _check_whole(source, [path])
         return path
     if os.path.isdir(path):
         if (path / file_name).is_file():
             return path / file_name
-        _check_whole(source, path.iterdir())
-        present = ", ".join(sorted(each.name for each in path.iterdir())[:10]) or "nothing"
-        raise CheckpointError(f"the folder {source!r} has no {file_name}; there are: {present}")
+        names = sorted(each.name for each in path.iterdir())
+        advice = _advice_on_weights(source, names) if file_name.endswith(_WEIGHTS) else ""
+        present = ", ".join(names[:10]) or "nothing"
+        raise CheckpointError(f"the folder {source!r} has no {file_name}; there are: {present}{advice}")
     if is_path(source):
         raise CheckpointError(
             f"there is no {source!r}; give a file, a folder that holds {file_name}, or a Hugging Face id (owner/name)"
@@ -111,14 +112,24 @@ def _local_file(source: str, file_name: str) -> Path | None:
     return None
 
 
-def _check_whole(source: str, weights: Iterable[Path]) -> None:
-    """Raise CheckpointError if files of weights are parts alone."""
-    names = sorted(each.name for each in weights if each.suffix in _WEIGHTS)
-    if names and all(map(_PART.search, names)):
+def _advice_on_weights(folder: str, names: list[str]) -> str:
+    """Say to name a file of weights whose name is not the official one, if there is one.
+
+    Raises:
+        CheckpointError: by their names the files of weights are parts alone.
+    """
+    weights = [name for name in names if name.endswith(_WEIGHTS) and name not in OFFICIAL_FILES]
+    if weights and all(map(is_part, weights)):
         raise CheckpointError(
-            f"{source!r} holds parts of a checkpoint ({names[0]}), and only whole ones are read; save the model in one "
-            "file, by `save_pretrained` with a max_shard_size above its size"
+            f"{folder!r} holds by its files' names parts of a checkpoint ({weights[0]}), and only whole ones are read; "
+            f"{SAVE_WHOLE}"
         )
+    return f"; if {weights[0]} is it, give that file's path" if weights else ""
+
+
+def is_part(file_name: str) -> bool:
+    """Tell whether a name is that of one of several parts of a checkpoint; a whole one may have it too."""
+    return _PART.search(file_name) is not None
 
 
 def _ask_hub(source: str, file_name: str, revision: str | None, **options: Any) -> Any:
