@@ -282,7 +282,11 @@ def test_the_tokenizer_of_a_file_is_the_one_beside_it(folder, tmp_path, options)
     both = Path(shutil.copytree(folder / "clip", tmp_path / "copy"))
     own = {name: value for name, value in options["clip_score"].items() if name != "tokenizer"}
     changed = own | {"checkpoint": str(both / "model.safetensors")}
-    assert f"the tokenizer's folder {str(both)!r} has no tokenizer.json or vocab." in message_of("clip_score", changed)
+    message = message_of("clip_score", changed)
+    assert f"the tokenizer's folder {str(both)!r} has no tokenizer.json or vocab." in message
+    assert (
+        "save the tokenizer there, or set the reward's tokenizer, such as rewards.clip_score.tokenizer, to" in message
+    )
     shutil.copytree(folder / "clip_tokenizer", both, dirs_exist_ok=True)
     check_reward("clip_score", **changed)
     pair = samples.images()[:1], ["a red dog"]

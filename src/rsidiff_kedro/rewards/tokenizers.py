@@ -42,7 +42,10 @@ def _open(
     # transformers makes an empty vocabulary of an incomplete folder.
     if os.path.isdir(folder):
         if not any(all((folder / name).is_file() for name in names) for names in (("tokenizer.json",), files)):
-            raise CheckpointError(f"the tokenizer's folder {str(folder)!r} has no {needed}; save the tokenizer again")
+            raise CheckpointError(
+                f"the tokenizer's folder {str(folder)!r} has no {needed}; save the tokenizer there, or set the "
+                "reward's tokenizer, such as rewards.clip_score.tokenizer, to its folder or a Hugging Face id"
+            )
     elif is_path(source):
         raise CheckpointError(
             f"there is no tokenizer {source!r}; give a folder with {needed}, or a Hugging Face id (owner/name)"
