@@ -269,6 +269,28 @@ def test_the_configuration_beside_a_checkpoint_counts(key: Key, project: Path, n
     assert key("rewards", **given) != before
 
 
+@pytest.mark.parametrize(
+    "reward",
+    [
+        {"hpsv2": {"checkpoint": "weights/a.pt"}},
+        {"image_reward": {"checkpoint": "weights/a.pt"}},
+        {"pick_score": {"checkpoint": "weights/a.pt"}},
+        {"clip_score": {"checkpoint": "weights/a.pt", "tokenizer": "tokenizer"}},
+        {"aesthetic": {"checkpoint": "weights/a.pt", "clip": "weights/a.pt"}},
+    ],
+    ids=lambda reward: next(iter(reward)),
+)
+def test_a_tokenizer_beside_a_checkpoint_that_is_read_with_another_does_not_count(
+    key: Key, project: Path, reward: dict
+) -> None:
+    write(project / "weights/a.pt")
+    write(project / "tokenizer/vocab.json", "{}")
+    before = key("rewards", rewards=reward)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt"):
+        write(project / "weights" / name, "{}")
+    assert key("rewards", rewards=reward) == before
+
+
 def test_an_adapter_records_of_its_base_what_the_key_of_its_step_holds(key: Key, project: Path, tmp_path: Path) -> None:
     write(project / "models/sd/model_index.json")
     write(tmp_path / "hub/models--owner--name/refs/main", FIRST)

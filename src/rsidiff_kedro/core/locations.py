@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import get_annotations
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -27,6 +27,7 @@ class Location:
         is_path: tells a path from an id; by default `is_path` of this module.
         shipped: returns the folder of a name that comes with a package, else None; such a name is no path.
         beside: files in a file's folder that are read with it, by patterns of their names.
+        beside_too: further such patterns, by the section that holds the setting, where its other settings decide.
         content: whether the content decides results; it does not for a cache.
         only_if_named: whether the setting counts only in the key of a step that names its preference model.
         hidden: whether hidden files in a folder count, because what reads it may be a plug-in.
@@ -37,6 +38,7 @@ class Location:
     is_path: Callable[[str, Path], bool] | None = None
     shipped: Callable[[str], Path | None] | None = None
     beside: tuple[str, ...] = ()
+    beside_too: Callable[[Any], tuple[str, ...]] | None = None
     content: bool = True
     only_if_named: bool = False
     hidden: bool = False
@@ -199,6 +201,8 @@ def _fields(section: BaseModel) -> Iterator[tuple[str, Mark | None, Any]]:
         optional = (each for part in get_args(field.annotation) for each in getattr(part, "__metadata__", ()))
         marks = (each for each in (*field.metadata, *optional) if isinstance(each, Location | OwnSettings | NoResult))
         mark = next(marks, None)
+        if isinstance(mark, Location) and mark.beside_too is not None:
+            mark = replace(mark, beside=(*mark.beside, *mark.beside_too(section)))
         yield name, mark or _default_mark(type(section), name), getattr(section, name)
 
 

@@ -10,7 +10,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import Location, NoResult, OwnSettings, expand
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.votes import newest_votes
-from rsidiff_kedro.rewards.sources import Checkpoint, HubFolder
+from rsidiff_kedro.rewards.sources import Checkpoint, CheckpointWithTokenizer, Clip, Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ class Hpsv2Settings(Section):
 
     checkpoint: Checkpoint = Field(default=HPSV2, min_length=1)
     revision: str | None = None
-    tokenizer: HubFolder = Field(default=VIT_H_14, min_length=1)
+    tokenizer: Tokenizer = Field(default=VIT_H_14, min_length=1)
     antialias: bool = False
     implementation: Literal["native", "official"] = "native"
 
@@ -82,15 +82,15 @@ class PickScoreSettings(Section):
 
     checkpoint: Checkpoint = Field(default=PICK_SCORE, min_length=1)
     revision: str | None = None
-    tokenizer: HubFolder = Field(default=VIT_H_14, min_length=1)
+    tokenizer: Tokenizer = Field(default=VIT_H_14, min_length=1)
 
 
 class ClipScoreSettings(Section):
     """CLIPScore, in transformers' format; the default tokenizer is the checkpoint's own."""
 
-    checkpoint: Checkpoint = Field(default=VIT_L_14, min_length=1)
+    checkpoint: CheckpointWithTokenizer = Field(default=VIT_L_14, min_length=1)
     revision: str | None = None
-    tokenizer: HubFolder | None = None
+    tokenizer: Tokenizer | None = None
 
 
 class AestheticSettings(Section):
@@ -98,7 +98,7 @@ class AestheticSettings(Section):
 
     checkpoint: Checkpoint = Field(default=AESTHETIC_HEAD, min_length=1)
     revision: str | None = None
-    clip: HubFolder = Field(default=VIT_L_14, min_length=1)
+    clip: Clip = Field(default=VIT_L_14, min_length=1)
 
 
 class ImageRewardSettings(Section):
@@ -106,7 +106,7 @@ class ImageRewardSettings(Section):
 
     checkpoint: Checkpoint = Field(default=IMAGE_REWARD, min_length=1)
     revision: str | None = None
-    tokenizer: HubFolder = Field(default=BERT, min_length=1)
+    tokenizer: Tokenizer = Field(default=BERT, min_length=1)
     implementation: Literal["native", "official"] = "native"
 
 

@@ -7,6 +7,7 @@ first).
 import hashlib
 import os
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,11 +34,18 @@ SAVE_WHOLE = "save the model in one file, by `save_pretrained` with a max_shard_
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 _PART = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.")
 """As libraries name the parts of a checkpoint; `-00001-of-00001` is whole."""
-_BESIDE = (CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE, *_TOKENIZER)
-Checkpoint = Annotated[str, Location(revision="revision", beside=(*_BESIDE, MED_CONFIG_FILE))]
+_CONFIGS = (CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE)
+_CHECKPOINT = Location(revision="revision", beside=(*_CONFIGS, MED_CONFIG_FILE))
+Checkpoint = Annotated[str, _CHECKPOINT]
 """A file, a folder with the official file, or a Hugging Face id, whose revision is the setting `revision`."""
-HubFolder = Annotated[str, Location(beside=_BESIDE)]
-"""A folder, or a Hugging Face id of which the main branch is read; for a CLIP model also a file."""
+CheckpointWithTokenizer = Annotated[
+    str, replace(_CHECKPOINT, beside_too=lambda section: () if section.tokenizer else _TOKENIZER)
+]
+"""A checkpoint that is read with its own tokenizer where the setting `tokenizer` names none."""
+Clip = Annotated[str, Location(beside=_CONFIGS)]
+"""A CLIP model: a file, a folder, or a Hugging Face id of which the main branch is read."""
+Tokenizer = Annotated[str, Location(beside=_TOKENIZER)]
+"""A folder, a file in it, or a Hugging Face id of which the main branch is read."""
 
 
 class CheckpointError(InputError):
