@@ -63,12 +63,16 @@ OLD = [("0.6.0", 64), ("0.8.1.dev0", 64), ("0.9.0.dev0", 32), (None, 32)]
     [*(("stable_diffusion", *each) for each in OLD), ("stable_diffusion_xl", "0.6.0", 32)],
 )
 def test_the_size_told_of_a_folder_is_that_of_the_opened_model(family_folder, tmp_path, family, version, side):
-    folder = tmp_path / "model"
-    shutil.copytree(family_folder(family), folder)
+    folder = shutil.copytree(family_folder(family), tmp_path / "model")
     path = folder / "unet" / "config.json"
-    config = {**json.loads(path.read_text()), "sample_size": 32, "_diffusers_version": version}
-    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    config = {**json.loads(path.read_text()), "sample_size": 32}
     model = ModelSettings(family=family, base=str(folder))
+    for no_version in (None, "git-abc"):  # diffusers refuses it
+        path.write_text(json.dumps(config | {"_diffusers_version": no_version}))
+        assert own_resolution(folder, model) == 64
+    path.write_text(json.dumps({name: value for name, value in config.items() if name != "_diffusers_version"}))
+    if version is not None:
+        path.write_text(json.dumps(config | {"_diffusers_version": version}))
     assert own_resolution(folder, model) == load_model(model).image_size == side * 2
 
 

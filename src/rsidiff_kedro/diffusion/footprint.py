@@ -1,11 +1,13 @@
 """Estimate a base model's disk and memory from its configs and the headers of its weights."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from packaging.version import InvalidVersion, Version
 from torch import nn
 
 from rsidiff_kedro.core.files import size_of
@@ -67,4 +69,21 @@ def own_resolution(folder: Path, model: ModelSettings) -> int:
     """Return the pixels per side of the images that the model was trained for."""
     family, config = family_of(model), AutoencoderKL.load_config(folder / "vae")
     blocks = config.get("block_out_channels") or config["encoder_block_out_channels"]
-    return family.trained_side(family.empty_denoiser(folder).config) * 2 ** (len(blocks) - 1)
+    denoiser = family.empty_denoiser(folder).config
+    side = family.trained_side(denoiser)
+    if issubclass(family.pipeline_class, StableDiffusionPipeline) and _says_too_little(denoiser):
+        side = 64
+    return side * 2 ** (len(blocks) - 1)
+
+
+def _says_too_little(denoiser: Mapping[str, Any]) -> bool:
+    """Tell whether a UNet's config was saved by a version of diffusers of 2022, which wrote too small a size.
+
+    `StableDiffusionPipeline` opens such a UNet with 64, that of Stable Diffusion 1.x.
+    """
+    try:
+        saved_by = Version(str(denoiser.get("_diffusers_version")))
+    except InvalidVersion:
+        return False
+    side = denoiser["sample_size"]
+    return isinstance(side, int) and side < 64 and Version(saved_by.base_version) < Version("0.9.0.dev0")

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
-from packaging.version import Version
 from torch import Tensor
 
 from rsidiff_kedro.diffusion.conditioning import Conditioning
@@ -12,8 +11,6 @@ from rsidiff_kedro.diffusion.model import DiffusionModel
 from rsidiff_kedro.diffusion.settings import ModelSettings
 
 _ATTENTION = r"to_q|to_k|to_v|to_out\.0"
-_CORRECT = "0.9.0"
-"""The first version of diffusers that saved the right size."""
 _REST = r"proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_shortcut"
 
 
@@ -28,17 +25,6 @@ class StableDiffusion(DiffusionModel):
     def loading_options(cls, settings: ModelSettings) -> dict[str, Any]:
         """Leave out the safety checker, which would blacken training images."""
         return {**super().loading_options(settings), "safety_checker": None, "requires_safety_checker": False}
-
-    @classmethod
-    def trained_side(cls, denoiser_config: Any) -> int:
-        """Return the latents per side that the denoiser was trained for.
-
-        Folders of 2022 say fewer than the 64 of Stable Diffusion 1.x; the pipeline's class corrects them in this way.
-        """
-        side = denoiser_config.sample_size
-        saved_by = Version(str(denoiser_config.get("_diffusers_version", _CORRECT)))
-        is_wrong = isinstance(side, int) and side < 64 and Version(saved_by.base_version) < Version(f"{_CORRECT}.dev0")
-        return 64 if is_wrong else side
 
     @torch.no_grad()
     def encode_prompts(self, texts: list[str]) -> Conditioning:
