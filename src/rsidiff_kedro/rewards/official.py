@@ -64,10 +64,10 @@ class OfficialReward:
         config = str(beside) if expand(checkpoint).exists() and beside.is_file() else None
         asked = {"model": name, "checkpoint": str(path), "config": config}
         if name == "image_reward":
-            asked["vocabulary"] = str(fetch(tokenizer, "vocab.txt"))
+            asked["vocabulary"] = str(fetch(_folder(tokenizer), "vocab.txt"))
             asked["med_config"] = str(fetch(_folder(checkpoint), MED_CONFIG_FILE, revision))
         else:
-            asked["vocabulary"] = str(fetch(tokenizer, "merges.txt")) if asked["config"] else None
+            asked["vocabulary"] = str(fetch(_folder(tokenizer), "merges.txt")) if asked["config"] else None
         on_gpu = Computing(device=options.get("device", "auto")).place.type == "cuda"
         asked["device"] = place = "cuda" if on_gpu else "cpu"
         self._worker = Worker(expand(official_python), name, place)
@@ -88,7 +88,7 @@ class OfficialReward:
         native.check(checkpoint, tokenizer, revision)
         if name == "image_reward":
             check_source(_folder(checkpoint), MED_CONFIG_FILE, revision)
-            check_source(tokenizer, "vocab.txt")
+            check_source(_folder(tokenizer), "vocab.txt")
         _check_environment(expand(official_python), f"rewards.{section}.implementation")
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
