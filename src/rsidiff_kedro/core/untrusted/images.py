@@ -27,7 +27,6 @@ from rsidiff_kedro.core.untrusted.lost_pages import (
     find_lost_name,
     find_lost_pages,
     find_lost_scan,
-    find_webp_zeros,
     find_zeros,
 )
 from rsidiff_kedro.core.untrusted.pointers import POINTER, is_pointer
@@ -67,10 +66,8 @@ def read_image(path: Path) -> Image.Image:
         ImageReadError: the file has none of `FORMATS`, more pixels than Pillow opens, values that do not say what is
             white or transparent, colors of HDR, no pixel that can be seen, or pages that were never written.
     """
-    image, alpha, kind, notes = _use(
-        path, lambda opened: (_see(opened, path), _alpha(opened), _kind(opened), [*opened.info.values()])
-    )
-    lost = _lost(blank(path.read_bytes(), notes), kind, image, alpha)
+    image, kind, notes = _use(path, lambda opened: (_see(opened, path), _kind(opened), [*opened.info.values()]))
+    lost = _lost(blank(path.read_bytes(), notes), kind, image)
     if lost is not None:
         raise ImageReadError(
             f"{path}: no image that can be read (its bytes from {lost[0]} to {lost[1]} are lost, as where a download "
@@ -85,11 +82,7 @@ def _kind(opened: Image.Image) -> str:
     return str(opened.info.get("compression") if opened.format == "TIFF" else opened.format)
 
 
-def _alpha(opened: Image.Image) -> np.ndarray | None:
-    return np.asarray(opened.getchannel("A")) if "A" in opened.getbands() else None
-
-
-def _lost(content: bytes, kind: str, image: Image.Image, alpha: np.ndarray | None) -> tuple[int, int] | None:
+def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | None:
     """Return which bytes of an image's file were never written; see `_kind`."""
     match kind:
         case "PNG":
@@ -98,12 +91,10 @@ def _lost(content: bytes, kind: str, image: Image.Image, alpha: np.ndarray | Non
             return find_lost_pages(content, UNCOMPRESSED)
         case "JPEG" | "MPO":
             return find_lost_scan(content, np.asarray(image))
-        case "WEBP":
-            zeros = find_lost_name(content) or find_webp_zeros(content, np.asarray(image), alpha)
-            return zeros or find_lost_pages(coded_part(content, kind), COMPRESSED)
-        case "AVIF" | "JPEG2000" | "GIF":
+        case "WEBP" | "AVIF" | "JPEG2000" | "GIF":
             coded = coded_part(content, kind)
-            return find_zeros(coded) or find_lost_pages(coded, COMPRESSED)
+            nameless = find_lost_name(content) if kind == "WEBP" else None
+            return nameless or find_zeros(coded) or find_lost_pages(coded, COMPRESSED)
         case _:
             return find_lost_pages(content, COMPRESSED)
 

@@ -31,7 +31,7 @@ UNCOMPRESSED = Holes(PAGE, 8)
 COMPRESSED = Holes(512, 2)
 """Pages of 512 bytes are the smallest of disks."""
 LONGEST = 8192
-"""Bytes of zeros that compressed images hardly have; programs leave up to 4,108 where they make room for metadata."""
+"""Bytes of zeros that no compressed image has; programs leave up to 4,108 where they make room for metadata."""
 _LAST = 512
 """Zeros at a file's end that are a lost page, and not padding."""
 _CHUNK = struct.Struct(">I4s")
@@ -46,8 +46,6 @@ _HEADER = Holes(512, 32)
 _RIFF_START, _WEBP_PIXELS = 12, (b"VP8 ", b"VP8L", b"ANMF")
 _JP2_START = b"\xff\x4f\xff\x51"
 _MANY_ZEROS = re.compile(rb"\0{%d,}" % LONGEST)
-_WEBP_COLOR, _WEBP_ALPHA = 2, 8
-"""Pixels of one color, or alpha, of a WebP's byte of zeros, if it is any: the code without loss has a bit a channel."""
 _PIXELS_PER_ZERO = 24
 """Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits."""
 
@@ -128,40 +126,6 @@ def find_zeros(content: bytes) -> tuple[int, int] | None:
     return None if start < 0 else (start, start + LONGEST)
 
 
-def find_webp_zeros(webp: bytes, pixels: np.ndarray, alpha: np.ndarray | None) -> tuple[int, int] | None:
-    """Return where a WebP holds more zeros than its code has, and than areas of one color explain.
-
-    Args:
-        webp: the file's bytes.
-        pixels: decoded from them, uint8 [height, width, 3].
-        alpha: decoded from them, uint8 [height, width]; None if there is none.
-    """
-    found = list(_MANY_ZEROS.finditer(coded_part(webp, "WEBP")))
-    if not found:
-        return None
-    color, cover = _longest_flat(pixels), 0 if alpha is None else _longest_flat(alpha[..., None])
-    in_color, in_alpha = color // _WEBP_COLOR + 1, cover // _WEBP_ALPHA + 1
-    most = {b"VP8L": in_color, b"ALPH": in_alpha, b"ANMF": max(in_color, in_alpha)}
-    chunks = list(_webp_chunks(webp))
-    for zeros in found:
-        kind = next(name for name, start, end in chunks if start <= zeros.start() < end)
-        if zeros.end() - zeros.start() > most.get(kind, 0):  # `VP8 ` codes with loss, and has no such zeros
-            return zeros.span()
-    return None
-
-
-def _longest_flat(pixels: np.ndarray) -> int:
-    """Return the most pixels of one color one after the other, row by row, as WebP codes them."""
-    rows = pixels.reshape(-1, pixels.shape[-1])
-    edges = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=-1))
-    return int(np.diff(edges, prepend=-1, append=len(rows) - 1).max())
-
-
-def _count_flat(pixels: np.ndarray) -> int:
-    """Count the pixels that are like the one to their left."""
-    return int(np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1)))
-
-
 def find_broken_chunk(png: bytes) -> tuple[int, int] | None:
     """Return where a PNG's first chunk of pixels that fails its checksum starts and ends; None if all are whole.
 
@@ -198,7 +162,7 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
         return lost
     runs = (found.span() for found in _MANY_ZEROS.finditer(jpeg, start, end))
     zeros = max(runs, key=lambda run: run[1] - run[0], default=None)
-    flat = _count_flat(pixels)
+    flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
     if zeros and (flat < _PIXELS_PER_ZERO * (zeros[1] - zeros[0]) or not _may_have_zeros(jpeg, start, end)):
         return zeros
     return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
