@@ -231,10 +231,35 @@ def test_a_compressed_tiff_of_which_a_page_was_never_written_is_refused(tmp_path
 
 FLAT = [
     ("JPEG", {"optimize": True}),  # whose codes are made for it
+    ("JPEG", {"progressive": True, "subsampling": 0}),
     ("PNG", {"compress_level": 0}),
     ("TIFF", {"compression": "tiff_deflate", "tiffinfo": {278: 4000}}),  # all rows as one
     *((kind, {}) for kind in UNCOMPRESSED),
 ]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("lost", [0.3, 0.55, 0.8])
+def test_zeros_that_decode_to_an_area_of_one_color_are_no_reason_for_it(tmp_path, progressive, lost):
+    """So that code is left at the end, or the area is too small for them, or lies where no zeros say so."""
+    image = Image.new("RGB", (1500, 1500), "white")
+    image.paste(noise(40).resize((1100, 1100), Image.Resampling.BICUBIC), (200, 200))
+    path = saved(tmp_path / "a.jpg", image, quality=75, optimize=True, progressive=progressive)
+    content = path.read_bytes()
+    read_image(path)
+    start = int(lost * len(content)) | 1
+    path.write_bytes(without(content, start, start + len(content) // 6))
+    with pytest.raises(ImageReadError, match=r"its bytes from \d+ to \d+ are lost"):
+        read_image(path)
+
+
+def test_webps_fastest_code_of_an_area_of_one_color_is_refused_with_what_to_do(tmp_path):
+    """It is full of zeros, as a file is that lost a part; its usual code is not."""
+    image = Image.new("RGB", (800, 800), "white")
+    image.paste(noise(600), (100, 120))
+    read_image(saved(tmp_path / "a.webp", image, format="WEBP", lossless=True))
+    with pytest.raises(ImageReadError, match="or save it as WebP with another method than 0"):
+        read_image(saved(tmp_path / "b.webp", image, format="WEBP", lossless=True, method=0))
 
 
 @pytest.mark.parametrize(("kind", "options"), FLAT)

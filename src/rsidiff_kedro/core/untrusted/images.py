@@ -59,6 +59,9 @@ class ImageHeader:
     animated: bool
 
 
+_OTHER_CODE = ", or save it as WebP with another method than 0, which writes zeros itself"
+
+
 def read_image(path: Path) -> Image.Image:
     """Return the image upright in RGB, on white where it is transparent, without what else its file says.
 
@@ -71,7 +74,7 @@ def read_image(path: Path) -> Image.Image:
     if lost is not None:
         raise ImageReadError(
             f"{path}: no image that can be read (its bytes from {lost[0]} to {lost[1]} are lost, as where a download "
-            "was not finished); get it again or remove it"
+            f"was not finished); get it again or remove it{_OTHER_CODE if kind == 'WEBP' else ''}"
         )
     image.info.clear()
     return image

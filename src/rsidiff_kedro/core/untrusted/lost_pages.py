@@ -3,6 +3,7 @@
 A file system leaves zeros in their place, at the file's full length, and many decoders make pixels of them.
 """
 
+import io
 import re
 import struct
 import zlib
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import JpegImagePlugin
 
 
 class Holes(NamedTuple):
@@ -37,7 +39,12 @@ _LAST = 512
 _CHUNK = struct.Struct(">I4s")
 _PNG_START = 8
 _JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
-_JPEG_CODES, _JPEG_SEQUENTIAL, _JPEG_FRAMES = 0xC4, (0xC0, 0xC1), {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_JPEG_CODES, _JPEG_SEQUENTIAL, _JPEG_PROGRESSIVE, _JPEG_FRAMES = (
+    0xC4,
+    (0xC0, 0xC1),
+    0xC2,
+    {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC},
+)
 """Markers of tables of codes, and of images: of those that say all of a block at once, and of any."""
 _JPEG_WITHOUT_LENGTH, _JPEG_NOTES = {0x00, 0x01, *range(0xD0, 0xD8)}, {0xFE, *range(0xE0, 0xF0)}
 """Markers of a JPEG that stand alone, and those of metadata."""
@@ -46,8 +53,11 @@ _HEADER = Holes(512, 32)
 _RIFF_START, _WEBP_PIXELS = 12, (b"VP8 ", b"VP8L", b"ANMF")
 _JP2_START = b"\xff\x4f\xff\x51"
 _MANY_ZEROS = re.compile(rb"\0{%d,}" % LONGEST)
-_PIXELS_PER_ZERO = 24
-"""Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits."""
+_MORE_THAN_NEEDED = 1.05
+"""Encoders differ in the code that they need for the same pixels by less."""
+_PIXELS_PER_ZERO, _PROGRESSIVE_PIXELS_PER_ZERO = 24, 64
+"""Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits, or of less
+than three bits of a progressive one."""
 
 
 def find_lost_pages(
@@ -162,10 +172,35 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
         return lost
     runs = (found.span() for found in _MANY_ZEROS.finditer(jpeg, start, end))
     zeros = max(runs, key=lambda run: run[1] - run[0], default=None)
+    is_progressive = any(marker == _JPEG_PROGRESSIVE for marker, _, _ in _segments(jpeg))
+    rate = _PROGRESSIVE_PIXELS_PER_ZERO if is_progressive else _PIXELS_PER_ZERO
     flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
-    if zeros and (flat < _PIXELS_PER_ZERO * (zeros[1] - zeros[0]) or not _may_have_zeros(jpeg, start, end)):
+    if zeros and (
+        flat < rate * (zeros[1] - zeros[0])
+        or not _may_have_zeros(jpeg, start, end)
+        or (is_progressive and not _is_of_means(jpeg, zeros[0]))
+        or end - start > _MORE_THAN_NEEDED * _code_needed(jpeg)
+    ):
         return zeros
     return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
+
+
+def _is_of_means(jpeg: bytes, place: int) -> bool:
+    """Tell whether a progressive JPEG's scan is of its blocks' mean colors; the others count blocks that are flat."""
+    scan = jpeg.rfind(bytes([0xFF, _JPEG_SCAN]), 0, place)
+    return jpeg[scan + 5 + 2 * jpeg[scan + 4]] == 0  # the first coefficient
+
+
+def _code_needed(jpeg: bytes) -> int:
+    """Return the bytes of a JPEG that is made of the same pixels in the same way.
+
+    Lost zeros that decode to one color are more of it than what was lost, so that code is left behind the last pixel.
+    """
+    made = io.BytesIO()
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg)) as image:
+        options = {"qtables": image.quantization, "subsampling": JpegImagePlugin.get_sampling(image)}
+        image.save(made, "JPEG", optimize=True, progressive="progressive" in image.info, **options)
+    return len(made.getvalue())
 
 
 def _may_have_zeros(jpeg: bytes, start: int, end: int) -> bool:
