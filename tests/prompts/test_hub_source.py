@@ -1149,3 +1149,10 @@ def test_fewer_rows_than_a_data_set_declares_are_told(tmp_path, monkeypatch, cap
     (folder / "train.csv").write_text("text\n" + "".join(f"a fox {number}\n" for number in range(rows)))
     assert len(HubSource(dataset=str(folder)).collect(0)) == rows
     assert ("declares 4 rows of train, and 2 are there" in caplog.text) == told
+
+
+def test_a_column_that_one_file_of_compressed_json_lacks_is_named(tmp_path):
+    for name, rows in (("a", [{"text": "a fox", "kind": "x"}]), ("b", [{"text": "a hare"}])):
+        (tmp_path / f"{name}.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    said = refused(dataset=str(tmp_path), category_column="kind")
+    assert "one of its files has no column 'kind'; add it there" in said

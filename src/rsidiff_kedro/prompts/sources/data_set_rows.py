@@ -189,9 +189,12 @@ def read_opened(
     chosen = loaded.select_columns([*wanted])
     taken = chosen if limit is None else chosen.take(limit)
     values = dict[str, list[object]]((column, []) for column in wanted)
-    for batch in taken.iter(1000):  # several times as fast as by rows
-        for column, found in values.items():
-            found += map(_without_mark, batch[column])
+    try:
+        for batch in taken.iter(1000):  # several times as fast as by rows
+            for column, found in values.items():
+                found += map(_without_mark, batch[column])
+    except KeyError as error:
+        raise PromptSourceError(f"{name}: one of its files has no column {error.args[0]!r}; add it there") from None
     rows = pd.DataFrame(values, dtype=object)
     classes = class_names(loaded.features.to_dict()) if loaded.features else {}
     named = {column: name_classes(rows[column], classes[column], column) for column in wanted if column in classes}
