@@ -551,7 +551,7 @@ def write_tables(folder, suffix, columns, kind):
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 @pytest.mark.parametrize("case", OF_ONE_TYPE)
-def test_a_column_has_one_type_in_all_files_the_declared_or_the_first(folder, case, suffix):
+def test_a_column_has_one_type_in_all_files_the_declared_or_the_first(folder, case, suffix, caplog):
     """As `datasets` makes them, so that one category is not two."""
     columns, kind, expected = OF_ONE_TYPE[case]
     (folder / "train.txt").unlink()
@@ -559,6 +559,9 @@ def test_a_column_has_one_type_in_all_files_the_declared_or_the_first(folder, ca
     for limit in (None, len(expected)):
         found = HubSource(dataset=str(folder), category_column="kind", limit=limit).collect(0)
         assert found["category"].tolist() == expected
+    lacking = sum("kind" not in each for each in columns)
+    told = f"no column 'kind', which is left empty for {2 * lacking} of {2 * len(columns)} rows"
+    assert (told in caplog.text) == (lacking > 0), caplog.text
 
 
 LISTS = {"kind": [["photo"], ["anime"]]}

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ def open_typed(
         types |= {column: feature for column, feature in own.items() if types.get(column, empty) == empty}
         if limit is not None and sum(map(len, tables.values())) >= limit:
             break
+    _tell_empty(tables, types)
     schema, typed = datasets.Features(types).arrow_schema, list[pa.Table]()
     for path, table in tables.items():
         try:
@@ -121,6 +122,17 @@ def open_typed(
             ) from None
     # Without a fingerprint `datasets` would make one of all rows.
     return datasets.Dataset(InMemoryTable(pa.concat_tables(typed)), fingerprint="rows")
+
+
+def _tell_empty(tables: Mapping[Path, pa.Table], columns: Iterable[str]) -> None:
+    """Count the rows for which a column is empty because their file lacks it."""
+    for column in columns:
+        lack = [path for path, table in tables.items() if column not in table.column_names]
+        if lack:
+            rows, all_rows = sum(len(tables[path]) for path in lack), sum(map(len, tables.values()))
+            logger.warning(
+                printable(f"{lack[0]}: no column {column!r}, which is left empty for {rows} of {all_rows} rows")
+            )
 
 
 def _columns(path: Path, wanted: Sequence[str], optional: Container[str]) -> pa.Table:
