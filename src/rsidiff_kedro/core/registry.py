@@ -81,9 +81,10 @@ class Registry:
             module = importlib.import_module(origin)
         except ImportError as error:
             place = _where(error)
+            said = f"{place}: {error}" if place else error
             raise PluginError(
-                f"the {self.kind} {name!r} cannot be imported ({f'{place}: ' if place else ''}{error}); install its "
-                "package, or put its file into the project's src/ folder"
+                f"the {self.kind} {name!r} cannot be imported ({said}); install its package, or put its file into the "
+                "project's src/ folder"
             ) from error
         except (Exception, SystemExit) as error:
             said = getattr(error, "msg", None) or str(error)

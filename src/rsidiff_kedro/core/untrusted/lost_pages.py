@@ -39,13 +39,10 @@ _LAST = 512
 _CHUNK = struct.Struct(">I4s")
 _PNG_START = 8
 _JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
-_JPEG_CODES, _JPEG_SEQUENTIAL, _JPEG_PROGRESSIVE, _JPEG_FRAMES = (
-    0xC4,
-    (0xC0, 0xC1),
-    0xC2,
-    {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC},
-)
-"""Markers of tables of codes, and of images: of those that say all of a block at once, and of any."""
+_JPEG_CODES = 0xC4
+"""Marker of tables of codes."""
+_JPEG_SEQUENTIAL, _JPEG_PROGRESSIVE, _JPEG_FRAMES = (0xC0, 0xC1), 0xC2, {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of images: of those that say all of a block at once, of those that say it in several scans, and of any."""
 _JPEG_WITHOUT_LENGTH, _JPEG_NOTES = {0x00, 0x01, *range(0xD0, 0xD8)}, {0xFE, *range(0xE0, 0xF0)}
 """Markers of a JPEG that stand alone, and those of metadata."""
 _HEADER = Holes(512, 32)
@@ -54,10 +51,10 @@ _RIFF_START, _WEBP_PIXELS = 12, (b"VP8 ", b"VP8L", b"ANMF")
 _JP2_START = b"\xff\x4f\xff\x51"
 _MANY_ZEROS = re.compile(rb"\0{%d,}" % LONGEST)
 _MORE_THAN_NEEDED = 1.05
-"""Encoders differ in the code that they need for the same pixels by less."""
+"""A file whose code is longer than this many times the code of its own pixels has lost a part; encoders differ less."""
 _PIXELS_PER_ZERO, _PROGRESSIVE_PIXELS_PER_ZERO = 24, 64
-"""Pixels of one color that a JPEG's byte of zeros is at least, if it is any: three blocks of seven bits, or of less
-than three bits of a progressive one."""
+"""The fewest pixels of one color that a JPEG says by a byte of zeros: three blocks of seven bits, in a progressive one
+of less than three bits."""
 
 
 def find_lost_pages(
@@ -186,15 +183,15 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
 
 
 def _is_of_means(jpeg: bytes, place: int) -> bool:
-    """Tell whether a progressive JPEG's scan is of its blocks' mean colors; the others count blocks that are flat."""
+    """Tell whether a place in a progressive JPEG is in a scan of mean colors; other scans count flat blocks."""
     scan = jpeg.rfind(bytes([0xFF, _JPEG_SCAN]), 0, place)
     return jpeg[scan + 5 + 2 * jpeg[scan + 4]] == 0  # the first coefficient
 
 
 def _code_needed(jpeg: bytes) -> int:
-    """Return the bytes of a JPEG that is made of the same pixels in the same way.
+    """Return the length in bytes of a JPEG of the same pixels, made in the same way.
 
-    Lost zeros that decode to one color are more of it than what was lost, so that code is left behind the last pixel.
+    Lost bytes, as zeros, decode to more pixels than they were. So code is left over behind the last pixel.
     """
     made = io.BytesIO()
     with JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg)) as image:

@@ -125,7 +125,7 @@ def open_typed(
 
 
 def _tell_empty(tables: Mapping[Path, pa.Table], columns: Iterable[str]) -> None:
-    """Count the rows for which a column is empty because their file lacks it."""
+    """Log for how many rows a column is empty because their file lacks it."""
     for column in columns:
         lack = [path for path, table in tables.items() if column not in table.column_names]
         if lack:

@@ -30,7 +30,7 @@ _ADVICE = "save the data set again, or write it with to_parquet"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the files of a data set are: a folder, what the hub's cache has of a data set, or the hub.
+    """The place of a data set's files: a folder, the hub's cache, or the hub.
 
     Attributes:
         name: the folder, or the id on the hub.
