@@ -60,6 +60,8 @@ def test_too_few_evaluation_prompts_name_the_parameter_to_raise():
     prompts = GrammarSource(count=10, evaluation_count=10).collect(0)
     with pytest.raises(PromptCountError, match=r"20 prompts .* 10 of them can evaluate.*`source\.evaluation_count`"):
         split_prompts(prompts, 4, 8, seed=0)
+    with pytest.raises(PromptCountError, match=r"10 prompts .* 0 of them can evaluate.*`source\.evaluation_count`"):
+        split_prompts(prompts[prompts["split"] == "pool"], 2, 2, seed=0)  # the filters dropped all others
 
 
 @pytest.mark.parametrize("column", TEXT_COLUMNS)

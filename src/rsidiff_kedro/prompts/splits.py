@@ -12,7 +12,7 @@ def split_prompts(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return disjoint training candidates, validation and test prompts, of exactly these sizes.
 
-    If prompts carry the split "evaluation", validation and test prompts come from those, and the others are
+    If prompts carry a split, validation and test prompts come from those for "evaluation", and the others are
     candidates; otherwise all are split at random. Both keep the proportions of `category`. The result does not depend
     on the rows' order.
 
@@ -31,7 +31,7 @@ def split_prompts(
         )
     shuffled = filtered.iloc[random_order(filtered["prompt_id"], seed, "split")]
     evaluates = shuffled["split"] == "evaluation"
-    marked = bool(evaluates.any())
+    marked = bool((shuffled["split"] != "").any())  # though the filters may have dropped all for evaluation
     held_out, candidates = (shuffled[evaluates], shuffled[~evaluates]) if marked else (shuffled, shuffled)
     needed = validation_size + test_size
     if len(held_out) < needed or (len(held_out) == needed and not marked) or candidates.empty:
@@ -39,7 +39,8 @@ def split_prompts(
         raise PromptCountError(
             f"{len(filtered)} prompts are left after the filters, {len(held_out)} of them can evaluate, but "
             f"validation_size ({validation_size}) and test_size ({test_size}) need {needed} and training at least one "
-            f"more; raise the number of {more if marked else 'prompts (`source`)'} or lower the sizes"
+            f"more; raise the number of {more if marked else 'prompts (`source`)'} or lower the sizes; "
+            "rejected_by_filter names the rule that dropped each of the others"
         )
     # Those for testing come first.
     held_out = held_out.sort_values("prompt_id", key=lambda ids: ids.str[-1] > "9", kind="stable")
