@@ -50,7 +50,8 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
 def check_pairs(folder: Path, text_column: str, tokenizer: PromptTokenizer | None = None) -> str:
     """Check a folder without decoding its images; count in one log line what of it is not trained on as it is.
 
-    These are images in no row, captions that the text encoder cuts, transparent and animated images.
+    These are images in no row, captions that the text encoder cuts, and images that are transparent, animated or not
+    square.
 
     Args:
         tokenizer: the model's, which limits a caption's length; None for no limit.
@@ -68,10 +69,13 @@ def check_pairs(folder: Path, text_column: str, tokenizer: PromptTokenizer | Non
         headers = [read_header(folder / name) for name in pairs["file_name"]]
     transparent = pairs["file_name"][[header.transparent for header in headers]].tolist()
     animated = pairs["file_name"][[header.animated for header in headers]].tolist()
+    oblong = pairs["file_name"][[not header.square for header in headers]].tolist()
     if transparent:
         notes.append(f"{_images(transparent)} with an alpha channel or transparent color, put on white")
     if animated:
         notes.append(f"{_images(animated)} with several frames, of which only the first is used")
+    if oblong:
+        notes.append(f"{_images(oblong)} not square, of which only the middle square is used")
     if notes:
         logger.warning(printable(f"sft.images ({folder}): {'; '.join(notes)}"))
     return "; ".join([f"{len(pairs)} pairs", *notes])

@@ -53,10 +53,12 @@ class ImageHeader:
     Attributes:
         transparent: whether it has an alpha channel or a transparent color.
         animated: whether it holds further images, which are not read.
+        square: whether its width is its height.
     """
 
     transparent: bool
     animated: bool
+    square: bool
 
 
 _OTHER_CODE = ", or save it as WebP with another method than 0, which writes zeros itself"
@@ -150,9 +152,12 @@ def read_header(path: Path) -> ImageHeader:
     Raises:
         ImageReadError: as `read_image`, but for images that are cut or cannot be seen.
     """
-    return _use(
-        path, lambda opened: ImageHeader(opened.has_transparency_data, bool(getattr(opened, "is_animated", False)))
-    )
+
+    def header(opened: Image.Image) -> ImageHeader:
+        animated = bool(getattr(opened, "is_animated", False))
+        return ImageHeader(opened.has_transparency_data, animated, opened.width == opened.height)
+
+    return _use(path, header)
 
 
 def image_suffixes() -> frozenset[str]:
