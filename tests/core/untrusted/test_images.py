@@ -1,6 +1,8 @@
 """Images of unknown origin: transparent parts are white, sound pixels are read whatever else the file holds."""
 
 import io
+import itertools
+import re
 import struct
 import zlib
 
@@ -253,13 +255,22 @@ def test_zeros_that_decode_to_an_area_of_one_color_are_no_reason_for_it(tmp_path
         read_image(path)
 
 
-def test_webps_fastest_code_of_an_area_of_one_color_is_refused_with_what_to_do(tmp_path):
-    """It is full of zeros, as a file is that lost a part; its usual code is not."""
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("options", [{"quality": 100}, {"lossless": True}])
+def test_webps_fastest_code_of_an_area_of_one_color_is_full_of_zeros_and_read_unless_a_part_is_lost(
+    tmp_path, options, frames
+):
     image = Image.new("RGB", (800, 800), "white")
-    image.paste(noise(600), (100, 120))
-    read_image(saved(tmp_path / "a.webp", image, format="WEBP", lossless=True))
-    with pytest.raises(ImageReadError, match="or save it as WebP with another method than 0"):
-        read_image(saved(tmp_path / "b.webp", image, format="WEBP", lossless=True, method=0))
+    image.paste(noise(60).resize((600, 400), Image.Resampling.BICUBIC), (100, 120))
+    more = {"save_all": True, "append_images": [image.rotate(90)]} if frames > 1 else {}
+    path = saved(tmp_path / "a.webp", image, format="WEBP", method=0, **options, **more)
+    content = path.read_bytes()
+    assert bytes(600) in content
+    assert read_image(path).getpixel((5, 5)) == (255, 255, 255)
+    start = len(content) // frames * 2 // 5 | 1
+    path.write_bytes(without(content, start, start + 4_000))
+    with pytest.raises(ImageReadError, match="no image that can be read"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(("kind", "options"), FLAT)
@@ -313,6 +324,30 @@ def test_a_photograph_with_a_lost_part_and_a_sky_of_one_color_is_refused(tmp_pat
     path.write_bytes(without(content, start, start + lost))
     with pytest.raises(ImageReadError, match=f"its bytes from {start} to .* are lost"):
         read_image(path)
+
+
+def test_a_lost_part_is_found_in_each_scan_of_a_progressive_jpeg_with_an_area_of_one_color(tmp_path):
+    """Other scans have zeros of their own, and most of the code is in others."""
+    image = Image.new("RGB", (3000, 3600), "white")
+    image.paste(noise(640).resize((3000, 1000), Image.Resampling.BICUBIC), (0, 0))
+    path = saved(tmp_path / "a.jpg", image, quality=92, progressive=True, subsampling=0)
+    content = path.read_bytes()
+    read_image(path)
+    first, second = (found.start() for found in itertools.islice(re.finditer(rb"\xff\xda", content), 2))
+    for start in (first + (second - first) // 5, (len(content) + second) // 2):
+        path.write_bytes(without(content, start | 1, start + 9_000))
+        with pytest.raises(ImageReadError, match=r"its bytes from \d+ to \d+ are lost"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_saturated_details_and_an_area_of_one_color_is_read(tmp_path, progressive):
+    """Encoded anew, it would be shorter."""
+    image = Image.new("RGB", (3600, 2400), "white")
+    details = np.random.default_rng(0).integers(0, 256, (900, 1500, 3), np.uint8)
+    image.paste(Image.fromarray(details), (0, 0))
+    options = {"progressive": True} if progressive else {"optimize": True}
+    read_image(saved(tmp_path / "a.jpg", image, quality=95, subsampling=2, **options))
 
 
 def test_a_photograph_with_a_lost_part_and_less_of_one_color_than_the_part_would_be_is_refused(tmp_path):

@@ -24,6 +24,7 @@ from rsidiff_kedro.core.untrusted.lost_pages import (
     blank,
     coded_part,
     find_broken_chunk,
+    find_lost_code,
     find_lost_name,
     find_lost_pages,
     find_lost_scan,
@@ -61,9 +62,6 @@ class ImageHeader:
     square: bool
 
 
-_OTHER_CODE = ", or save it as WebP with another method than 0, which writes zeros itself"
-
-
 def read_image(path: Path) -> Image.Image:
     """Return the image upright in RGB, on white where it is transparent, without what else its file says.
 
@@ -76,7 +74,7 @@ def read_image(path: Path) -> Image.Image:
     if lost is not None:
         raise ImageReadError(
             f"{path}: no image that can be read (its bytes from {lost[0]} to {lost[1]} are lost, as where a download "
-            f"was not finished); get it again or remove it{_OTHER_CODE if kind == 'WEBP' else ''}"
+            "was not finished); get it again or remove it"
         )
     image.info.clear()
     return image
@@ -96,10 +94,12 @@ def _lost(content: bytes, kind: str, image: Image.Image) -> tuple[int, int] | No
             return find_lost_pages(content, UNCOMPRESSED)
         case "JPEG" | "MPO":
             return find_lost_scan(content, np.asarray(image))
-        case "WEBP" | "AVIF" | "JPEG2000" | "GIF":
+        case "WEBP":
+            lost = find_lost_name(content) or find_lost_code(content)
+            return lost or find_lost_pages(coded_part(content, kind), COMPRESSED)
+        case "AVIF" | "JPEG2000" | "GIF":
             coded = coded_part(content, kind)
-            nameless = find_lost_name(content) if kind == "WEBP" else None
-            return nameless or find_zeros(coded) or find_lost_pages(coded, COMPRESSED)
+            return find_zeros(coded) or find_lost_pages(coded, COMPRESSED)
         case _:
             return find_lost_pages(content, COMPRESSED)
 
@@ -125,7 +125,7 @@ _ROUNDING = 2
 def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return an image on white, with the colors of its profile converted to sRGB; a broken profile is ignored."""
     plain = on_white(image)
-    if not profile:
+    if not isinstance(profile, bytes):  # such as text in its place
         return plain
     try:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import JpegImagePlugin
+from PIL import Image
 
 
 class Holes(NamedTuple):
@@ -47,11 +47,14 @@ _JPEG_WITHOUT_LENGTH, _JPEG_NOTES = {0x00, 0x01, *range(0xD0, 0xD8)}, {0xFE, *ra
 """Markers of a JPEG that stand alone, and those of metadata."""
 _HEADER = Holes(512, 32)
 """A table of a JPEG holds no page of zeros, but may hold 16 beside one."""
-_RIFF_START, _WEBP_PIXELS = 12, (b"VP8 ", b"VP8L", b"ANMF")
+_RIFF_START, _WEBP_PIXELS, _WEBP_FRAME = 12, (b"VP8 ", b"VP8L"), 24
+"""Where the first chunk is; chunks of pixels; bytes before the chunks in one of a frame."""
 _JP2_START = b"\xff\x4f\xff\x51"
 _MANY_ZEROS = re.compile(rb"\0{%d,}" % LONGEST)
-_MORE_THAN_NEEDED = 1.05
-"""A file whose code is longer than this many times the code of its own pixels has lost a part; encoders differ less."""
+_SOME_ZEROS = re.compile(rb"\0{%d,}" % _LAST)
+_TAIL, _OTHER_CODES = 32, (0x55, 0xAA, 0x6D)
+"""Bytes at the end of an image's code, and what to write in their place to see whether they are pixels."""
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
 _PIXELS_PER_ZERO, _PROGRESSIVE_PIXELS_PER_ZERO = 24, 64
 """The fewest pixels of one color that a JPEG says by a byte of zeros: three blocks of seven bits, in a progressive one
 of less than three bits."""
@@ -93,21 +96,31 @@ def blank(content: bytes, notes: Iterable[Any]) -> bytes:
 
 def coded_part(content: bytes, kind: str) -> bytes:
     """Return an image's bytes in which all is overwritten that is no compressed pixels, as far as its format tells."""
-    parts: list[tuple[int, int]] = []
-    if kind == "WEBP":
-        for name, start, end in _webp_chunks(content):
-            compression = content[start + 8] & 3 if name == b"ALPH" and start + 8 < end else 0
-            if name in _WEBP_PIXELS or compression == 1:  # 0 is without compression
-                parts.append((start, end))
-    elif kind == "JPEG2000":
-        start, end = content.find(_JP2_START), content.rfind(_JPEG_END)
-        parts.append((start, end + 2 if end > start else len(content)))
-    else:
-        return content
+    match kind:
+        case "WEBP":
+            parts = [(start, end) for _, start, end in _webp_pixels(content)]
+        case "JPEG2000":
+            start, end = content.find(_JP2_START), content.rfind(_JPEG_END)
+            parts = [(start, end + 2 if end > start else len(content))]
+        case _:
+            return content
     coded = bytearray(b"\xff" * len(content))
     for start, end in parts:
         coded[start:end] = content[start:end]
     return bytes(coded)
+
+
+def find_lost_code(webp: bytes) -> tuple[int, int] | None:
+    """Return where a WebP has zeros in place of code of its first image; None if it has none.
+
+    An area of one color may be zeros, too. Transparency is not told from lost bytes by what is left over, as the
+    decoder stops where its code makes no sense.
+    """
+    for name, start, end in _webp_pixels(webp):
+        for found in (_MANY_ZEROS if name == b"ALPH" else _SOME_ZEROS).finditer(webp, start, end):
+            if name == b"ALPH" or _is_left_over(webp, found.start(), end, "WEBP"):
+                return found.span()
+    return None
 
 
 def find_lost_name(webp: bytes) -> tuple[int, int] | None:
@@ -118,13 +131,26 @@ def find_lost_name(webp: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _webp_chunks(webp: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name of each chunk of a WebP, and where the chunk starts and ends."""
-    start, size = _RIFF_START, 8 + int.from_bytes(webp[4:8], "little")
-    while start + 8 <= min(len(webp), size):
-        end = start + 8 + int.from_bytes(webp[start + 4 : start + 8], "little")
-        yield webp[start : start + 4], start, end
-        start = end + end % 2
+def _webp_pixels(webp: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name, start and end of each chunk of compressed pixels or transparency of a WebP's first image."""
+    chunks = list(_webp_chunks(webp))
+    for name, start, end in chunks:
+        if name == b"ANMF":
+            chunks = list(_webp_chunks(webp, start + _WEBP_FRAME, end))
+            break
+    for name, start, end in chunks:
+        compression = webp[start + 8] & 3 if name == b"ALPH" and start + 8 < end else 0
+        if name in _WEBP_PIXELS or compression == 1:  # 0 is without compression
+            yield name, start, min(end, len(webp))
+
+
+def _webp_chunks(webp: bytes, start: int = _RIFF_START, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each chunk of a WebP, or of a part of it, and where the chunk starts and ends."""
+    last = min(len(webp), 8 + int.from_bytes(webp[4:8], "little") if end is None else end)
+    while start + 8 <= last:
+        end_of_chunk = start + 8 + int.from_bytes(webp[start + 4 : start + 8], "little")
+        yield webp[start : start + 4], start, end_of_chunk
+        start = end_of_chunk + end_of_chunk % 2
 
 
 def find_zeros(content: bytes) -> tuple[int, int] | None:
@@ -167,37 +193,55 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
     lost = find_lost_pages(header + jpeg[start : end + len(_JPEG_END)], _HEADER)
     if lost is not None and lost[0] < start:
         return lost
-    runs = (found.span() for found in _MANY_ZEROS.finditer(jpeg, start, end))
-    zeros = max(runs, key=lambda run: run[1] - run[0], default=None)
+    may_have_zeros = _may_have_zeros(jpeg, start, end)
     is_progressive = any(marker == _JPEG_PROGRESSIVE for marker, _, _ in _segments(jpeg))
     rate = _PROGRESSIVE_PIXELS_PER_ZERO if is_progressive else _PIXELS_PER_ZERO
     flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
-    if zeros and (
-        flat < rate * (zeros[1] - zeros[0])
-        or not _may_have_zeros(jpeg, start, end)
-        or (is_progressive and not _is_of_means(jpeg, zeros[0]))
-        or end - start > _MORE_THAN_NEEDED * _code_needed(jpeg)
-    ):
-        return zeros
+    for found in (_MANY_ZEROS if may_have_zeros else _SOME_ZEROS).finditer(jpeg, start, end):
+        first, last = found.span()
+        if not may_have_zeros or flat < rate * (last - first) or not _are_in_place(jpeg, first, last, is_progressive):
+            return first, last
     return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
 
 
-def _is_of_means(jpeg: bytes, place: int) -> bool:
-    """Tell whether a place in a progressive JPEG is in a scan of mean colors; other scans count flat blocks."""
-    scan = jpeg.rfind(bytes([0xFF, _JPEG_SCAN]), 0, place)
-    return jpeg[scan + 5 + 2 * jpeg[scan + 4]] == 0  # the first coefficient
+def _are_in_place(jpeg: bytes, first: int, last: int, is_progressive: bool) -> bool:
+    """Tell whether zeros in a JPEG's code are pixels, as far as their scan tells.
 
-
-def _code_needed(jpeg: bytes) -> int:
-    """Return the length in bytes of a JPEG of the same pixels, made in the same way.
-
-    Lost bytes, as zeros, decode to more pixels than they were. So code is left over behind the last pixel.
+    In a progressive JPEG only scans of mean colors have zeros; other scans count flat blocks.
     """
-    made = io.BytesIO()
-    with JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg)) as image:
-        options = {"qtables": image.quantization, "subsampling": JpegImagePlugin.get_sampling(image)}
-        image.save(made, "JPEG", optimize=True, progressive="progressive" in image.info, **options)
-    return len(made.getvalue())
+    scan = jpeg.rfind(bytes([0xFF, _JPEG_SCAN]), 0, first)
+    spectrum = scan + 5 + 2 * jpeg[scan + 4]  # the first coefficient, the last one, and the bits known and said
+    if is_progressive and jpeg[spectrum] != 0:
+        return False
+    if is_progressive and jpeg[spectrum + 2] >> 4:
+        return True  # one bit of each block, whatever the bits before it are
+    marker = _JPEG_MARKER.search(jpeg, last)
+    return not _is_left_over(jpeg, first, marker.start() if marker else len(jpeg), "JPEG")
+
+
+def _is_left_over(content: bytes, first: int, end: int, kind: str) -> bool:
+    """Tell whether the end of an image's code changes no pixel.
+
+    So it is behind zeros in place of lost bytes: they decode to more pixels than those bytes were.
+
+    Args:
+        content: the file's bytes.
+        first: where the zeros start.
+        end: where the code ends that they are a part of.
+        kind: Pillow's name of the format.
+    """
+    start, pixels = max(first, end - _TAIL), _decoded(content, kind)
+    changed = (content[:start] + bytes([other]) * (end - start) + content[end:] for other in _OTHER_CODES)
+    return all(np.array_equal(_decoded(each, kind), pixels) for each in changed)
+
+
+def _decoded(content: bytes, kind: str) -> np.ndarray | None:
+    """Return the pixels that an image decodes to; None if it does not."""
+    try:
+        with Image.open(io.BytesIO(content), formats=[kind]) as image:
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _may_have_zeros(jpeg: bytes, start: int, end: int) -> bool:
