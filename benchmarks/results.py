@@ -59,8 +59,8 @@ def claims_table(*studies: str) -> Iterator[str]:
             first, second = (mean(each.measure.of(*run)).value for run in (each.claim.of, each.claim.over))
             figure = f"{first:.3f} and {second:.3f}: {compared(each.found, each.measure)}"
             about = "" if each.measure.label == ACCURACY else f"{each.measure.label} "
-            seeds = each.measure.of(*each.claim.of).index.get_level_values("seed").nunique()
-            rows.append((each.claim.says, f"**{each.verdict}**", about + figure, p_value(each.p), seeds, page_of(name)))
+            p, seeds = p_value(each.p), each.found.seeds
+            rows.append((each.claim.says, f"**{each.verdict}**", about + figure, p, seeds, page_of(name)))
     head = (
         "claim",
         "verdict",

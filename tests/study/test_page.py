@@ -1,5 +1,6 @@
 """A study's tables keep what was measured, and its page says what differs."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 from PIL import Image
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.study.claims import NOT_OBSERVED, judge
 from rsidiff_kedro.study.comparisons import changes, gap_by_round, gaps, measures_of
 from rsidiff_kedro.study.page import write_page
-from rsidiff_kedro.study.settings import Pairing, StudySettings
+from rsidiff_kedro.study.settings import Claim, Pairing, StudySettings
 from rsidiff_kedro.study.tables import Tables, joined, load_tables, round_tables
 
 SEEDS = (3, 4)
@@ -93,7 +95,57 @@ def test_arms_are_compared_after_the_last_round_of_both(pair: Pairing, after: in
     assert found.pair.after == after
     assert found.gap.value == pytest.approx(images["method", after] - images["naive", 1])
     assert found.gap.low > 0 and found.p < 0.01
-    assert (found.seeds, found.prompts) == (2, 2 * PROMPTS)
+    assert (found.gap.seeds, found.gap.prompts, found.gap.left_out) == (2, 2 * PROMPTS, 0)
+
+
+def apart(tables: Tables, shared: int) -> Tables:
+    """Rename and raise all but so many of the prompts of each seed in the method's arm."""
+
+    def renamed(table: pd.DataFrame) -> pd.DataFrame:
+        own = (table["arm"] == "method") & (table["prompt_id"].str.split("-").str[1].astype(int) >= shared)
+        raised = {name: table[name].where(~own, 9.0) for name in ("proxy", "diversity") if name in table}
+        return table.assign(prompt_id=table["prompt_id"].where(~own, "own " + table["prompt_id"]), **raised)
+
+    return Tables(
+        renamed(tables.images), renamed(tables.prompts) if len(tables.prompts) else tables.prompts, tables.metrics
+    )
+
+
+def without_own(tables: Tables, shared: int) -> Tables:
+    """Keep so many prompts of each seed."""
+    kept = [
+        table[table["prompt_id"].str.split("-").str[1].astype(int) < shared]
+        for table in (tables.images, tables.prompts)
+    ]
+    return Tables(*kept, tables.metrics)
+
+
+@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("shared", [PROMPTS, 10, 0])
+def test_arms_are_compared_on_the_prompts_that_both_were_tested_on(judged: bool, shared: int) -> None:
+    tables, pair = measured(judged), Pairing("method", "naive", 1)
+    measures, kept = measures_of(apart(tables, shared), "test"), without_own(tables, shared)
+    for measure in measures:
+        (found,) = gaps(measure, [pair], apart(tables, shared))
+        (claim,) = judge([Claim(says="So.", of=("method", 1), over=("naive", 1), measure=measure.label)], measures)
+        assert found.gap == claim.found == gap_by_round(measure, pair, apart(tables, shared))[1]
+        if shared and (judged or measure.label != "diversity"):
+            same = {each.label: each for each in measures_of(kept, "test")}[measure.label]
+            assert found.gap[:4] == gaps(same, [pair], kept)[0].gap[:4]
+            assert found.gap.left_out == 2 * 2 * (PROMPTS - shared)
+        else:  # a run's mean is of all its prompts
+            assert (found.gap.value == 1.0) if shared == PROMPTS else (claim.verdict == NOT_OBSERVED)
+            assert math.isnan(found.gap.value) == (shared < PROMPTS)
+
+
+@pytest.mark.parametrize(("shared", "gap"), [(10, "+0.200 ["), (0, "not measured on prompts that both share |")])
+def test_the_page_tells_of_prompts_that_not_all_share(tmp_path: Path, settings, shared: int, gap: str) -> None:
+    write_page(tmp_path / "results.md", "mine", settings, apart(measured(), shared))
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert text.count(f"| method minus naive | {gap}") == 1 and f"| method minus naive | 1 | accuracy | {gap}" in text
+    counted = f"(over all seeds: naive 80, method 80, shared by all {2 * shared})"
+    assert counted in text and "up to 40 test prompts" in text
+    assert ("], 120 prompts without a partner left out |" in text) == (shared == 10)
 
 
 def test_p_values_are_corrected_for_the_number_of_pairs() -> None:
@@ -118,6 +170,7 @@ def test_the_page_has_the_tables_its_figure_and_what_is_missing(tmp_path: Path, 
     text = page.read_text()
     assert "| method | accuracy | +0." in text and "| method minus naive | 1 | accuracy | +0." in text
     assert "did not come to their end: pairs seed 3, pairs seed 4." in text
+    assert "; 40 test prompts, 80 images per run" in text and "own prompts" not in text and "left out" not in text
     assert "`a&#124;b=1`" in text and "![accuracy, hallucination rate" in text
     with Image.open(page.with_suffix(".png")) as image:
         assert image.width > 1000

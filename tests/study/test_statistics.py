@@ -63,13 +63,36 @@ def test_the_interval_covers_the_spread_over_seeds() -> None:
     assert apart.high - apart.low > 3 * (alike.high - alike.low)
 
 
-def test_pairs_are_compared_more_sharply_than_other_prompts() -> None:
+def test_pairs_are_compared_more_sharply_than_independent_values() -> None:
     a = made(3, 60)
     same = a.assign(sum=a["sum"] + 0.2 * a["count"])
-    other = same.rename(index=lambda name: f"other {name}", level="prompt_id")
-    paired, apart = difference(same, a, FEW), difference(other, a, FEW)
-    assert paired.value == pytest.approx(0.2) and apart.value == pytest.approx(0.2)
-    assert paired.low == pytest.approx(0.2) and apart.high - apart.low > 0.3
+    paired, apart = difference(same, a, FEW), difference(made(3, 60, seed=1), a, FEW)
+    assert paired[:3] == pytest.approx((0.2, 0.2, 0.2)) and apart.high - apart.low > 0.3
+
+
+@pytest.mark.parametrize("compare", [difference, ratio])
+@pytest.mark.parametrize("shared", [60, 59, 20, 1, 0])
+@pytest.mark.parametrize("more", [0, 60])
+def test_prompts_of_one_arm_alone_are_left_out_and_counted(compare, shared: int, more: int) -> None:
+    """They score much higher, in either arm; the arms share so many of a seed's 60 prompts, and one may have more."""
+    common = [f"p{number}" for number in range(shared)]
+    a, b = (made(3, 60 + extra, seed, shift=3.0) for seed, extra in ((0, 0), (1, more)))
+    a, b = (
+        each.assign(sum=each["sum"].where(each.index.isin(common, level="prompt_id"), 1e3 * factor)).rename(
+            index=lambda name, side=side: name if name in common else side + name, level="prompt_id"
+        )
+        for each, factor, side in ((a, 2, "a "), (b, 5, "b "))
+    )
+    found, alone = compare(a, b, FEW), [each[each.index.isin(common, level="prompt_id")] for each in (a, b)]
+    assert found[:4] == pytest.approx(compare(*alone, FEW)[:4], nan_ok=True)
+    assert math.isfinite(found.value) == (shared > 0)
+    assert (found.seeds, found.prompts, found.left_out) == (3 * (shared > 0), 3 * shared, 3 * (120 + more - 2 * shared))
+
+
+def test_a_prompt_that_both_were_tested_on_is_shared_also_where_one_measured_nothing() -> None:
+    rows = pd.DataFrame({"seed": 0, "prompt_id": ["a", "b", "c"], "x": [1.0, 3.0, math.nan], "y": [math.nan, 0.0, 5.0]})
+    found = difference(by_prompt(rows, "x"), by_prompt(rows, "y"), FEW)
+    assert (found.value, found.prompts, found.left_out) == (2.0 - 2.5, 1, 0)
 
 
 def test_samples_of_one_prompt_are_no_further_evidence() -> None:

@@ -13,8 +13,8 @@ from rsidiff_kedro.study.settings import (
     Pairing,
     StudySettings,
 )
-from rsidiff_kedro.study.statistics import Estimate, by_prompt, difference, holm, mean, ratio
-from rsidiff_kedro.study.tables import Tables
+from rsidiff_kedro.study.statistics import KEY, Estimate, by_prompt, difference, holm, mean, ratio
+from rsidiff_kedro.study.tables import RUN, Tables
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Measure:
 
     Attributes:
         label: in words.
-        table: with a row per value, and its columns.
+        table: with a row per value, and its columns; where nothing was measured, a prompt's value is NaN.
         column: of the values.
         compare: the difference of two arms or rounds, or their ratio.
     """
@@ -62,15 +62,11 @@ class Gap:
         pair: the arms, first minus second or first over second; the round is always known.
         gap: with the p-value of this comparison alone.
         p: after Holm's correction over the pairs of this measure.
-        seeds: that both have.
-        prompts: of these seeds, evaluated in both.
     """
 
     pair: Pairing
     gap: Estimate
     p: float
-    seeds: int
-    prompts: int
 
 
 def measures_of(tables: Tables, split: str) -> list[Measure]:
@@ -81,14 +77,21 @@ def measures_of(tables: Tables, split: str) -> list[Measure]:
             Measure(ACCURACY, tables.images, "correct"),
             Measure(HALLUCINATIONS, tables.images, "hallucinated"),
         ]
-    diversity = tables.prompts
-    if diversity.empty:  # without a judge only its mean in each run is known
-        rows = tables.metrics[tables.metrics["metric"] == f"{split}/diversity"]
-        diversity = rows.assign(prompt_id="all prompts", diversity=rows["value"])
-    if len(diversity):
+    diversity = _diversity(tables, split)
+    if diversity["diversity"].notna().any():
         found.append(Measure(DIVERSITY, diversity, "diversity", ratio))
     rewards = [Measure(f"{REWARD}{name}", tables.images, name) for name in tables.rewards]
     return [*found, *rewards] if "correct" in tables.images else [*rewards, *found]
+
+
+def _diversity(tables: Tables, split: str) -> pd.DataFrame:
+    """Return the diversity of each tested prompt; without a judge, when only a run's mean is known, of all together."""
+    tested = tables.images[[*RUN, "prompt_id"]].drop_duplicates()
+    if len(tables.prompts):
+        return tested.merge(tables.prompts, how="left", on=[*RUN, "prompt_id"])
+    rows = tables.metrics[tables.metrics["metric"] == f"{split}/diversity"].rename(columns={"value": "diversity"})
+    prompts = tested.groupby(RUN)["prompt_id"].agg(lambda ids: " ".join(sorted(ids)))  # pairs with the very same alone
+    return rows.merge(prompts.reset_index(), on=RUN)
 
 
 def last_round(tables: Tables, arm: str) -> int:
@@ -119,9 +122,7 @@ def gaps(measure: Measure, pairs: Sequence[Pairing], tables: Tables, flat: Colle
         after = pair.after or _shared_rounds(pair, tables, flat)[-1]
         first, second = _both(measure, pair, after, tables, flat)
         gap = measure.compare(first, second)
-        seeds = {*first.index.get_level_values("seed")} & {*second.index.get_level_values("seed")}
-        shared = first.index.intersection(second.index)
-        found.append(Gap(pair._replace(after=after), gap, gap.p, len(seeds), len(shared)))
+        found.append(Gap(pair._replace(after=after), gap, gap.p))
     corrected = holm([each.gap.p for each in found])
     return [replace(each, p=p) for each, p in zip(found, corrected, strict=True)]
 
@@ -152,6 +153,18 @@ def by_round(measure: Measure, arm: str, tables: Tables) -> dict[int, Estimate]:
 
 def _rounds(tables: Tables, arm: str) -> list[int]:
     return sorted(map(int, tables.images.loc[tables.images["arm"] == arm, "round"].unique()))
+
+
+def tested_apart(arms: Collection[str], tables: Tables) -> dict[str, int]:
+    """Count the prompts of each arm over its seeds, and those that all runs of a seed share; {} if they share all."""
+    tested = tables.images.loc[tables.images["arm"].isin(arms), [*RUN, "prompt_id"]].drop_duplicates()
+    runs = tested.drop_duplicates(RUN).groupby("seed").size()
+    times = tested.groupby(KEY).size()
+    shared = times.to_numpy() == runs[times.index.get_level_values("seed")].to_numpy()
+    if shared.all():
+        return {}
+    own = tested.drop_duplicates(["arm", *KEY]).groupby("arm").size()
+    return {**{arm: int(own[arm]) for arm in arms}, "shared by all": int(shared.sum())}
 
 
 def missing(settings: StudySettings, tables: Tables) -> list[str]:

@@ -9,7 +9,16 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import check_can_make, replacing
 from rsidiff_kedro.core.untrusted.text import printable, tree_without_places, without_credentials, without_places
 from rsidiff_kedro.study.claims import judge
-from rsidiff_kedro.study.comparisons import Measure, by_round, changes, gap_by_round, gaps, measures_of, missing
+from rsidiff_kedro.study.comparisons import (
+    Measure,
+    by_round,
+    changes,
+    gap_by_round,
+    gaps,
+    measures_of,
+    missing,
+    tested_apart,
+)
 from rsidiff_kedro.study.figure import save_figure
 from rsidiff_kedro.study.settings import Pairing, StudySettings
 from rsidiff_kedro.study.statistics import RESAMPLES, Estimate
@@ -59,7 +68,8 @@ def write_page(path: Path, name: str, settings: StudySettings, tables: Tables) -
     measures = measures_of(tables, settings.split)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure = path.with_suffix(".png")
-    panels = {each.label: {arm: by_round(each, arm, tables) for arm in arms} for each in measures}
+    own = "\n(each arm on its own prompts)" if tested_apart(arms, tables) else ""
+    panels = {f"{each.label}{own}": {arm: by_round(each, arm, tables) for arm in arms} for each in measures}
     with replacing(path) as partial:
         partial.write_text("\n".join(_page(name, settings, tables, measures, arms, figure.name)), encoding="utf-8")
     save_figure(figure, panels, settings.flat)
@@ -70,7 +80,7 @@ def _page(
 ) -> Iterator[str]:
     pairs = [pair for pair in settings.pairs if {*pair.arms} <= {*arms}]
     yield f"{_BEGINNING}{name}\n"
-    yield from _setting(settings, tables)
+    yield from _setting(settings, tables, arms)
     if settings.claims:
         yield "## Claims\n"
         yield from _claims(settings, measures)
@@ -89,18 +99,27 @@ def _page(
     yield METHOD.format(resamples=RESAMPLES) + "\n"
 
 
-def _setting(settings: StudySettings, tables: Tables) -> Iterator[str]:
+def _setting(settings: StudySettings, tables: Tables, arms: Sequence[str]) -> Iterator[str]:
     counts = tables.images.groupby(["arm", "seed", "round"])["prompt_id"].agg(["nunique", "size"]).max()
     seeds = ", ".join(map(str, settings.seeds))
+    apart = tested_apart(arms, tables)
+    most = "up to " if apart else ""
     yield (
-        f"Environment {settings.env or 'of the default'}; seeds {seeds}; {counts['nunique']} {settings.split} prompts, "
-        f"{counts['size']} images per run and round.\n"
+        f"Environment {settings.env or 'of the default'}; seeds {seeds}; {most}{counts['nunique']} {settings.split} "
+        f"prompts, {most}{counts['size']} images per run and round.\n"
     )
     if settings.about:
         yield f"{_placeless(settings.about)}\n"
     absent = missing(settings, tables)
     if absent:
         yield f"**Not in the figures, because they did not come to their end: {', '.join(absent)}.**\n"
+    if apart:
+        listed = ", ".join(f"{name} {count}" for name, count in apart.items())
+        yield (
+            f"**The runs were tested on different prompts (over all seeds: {listed}).** Differences and ratios are of "
+            "the prompts that both share; those left out are counted. All other values, and the figure, are of each "
+            "arm's own prompts, and two arms are not compared by them.\n"
+        )
     rows = [
         (name, arm.pipeline if arm.pipeline != "rsi" else settings.rounds_of(name), _params(arm.params))
         for name, arm in settings.arms.items()
@@ -152,7 +171,7 @@ def _gaps(
             measure.label,
             compared(each.gap, measure),
             p_value(each.p),
-            f"{each.seeds}, {each.prompts}",
+            f"{each.gap.seeds}, {each.gap.prompts}",
         )
         for measure in measures
         for each in gaps(measure, pairs, tables, flat)
@@ -189,13 +208,15 @@ def _rounds(measures: Sequence[Measure], arms: Sequence[str], tables: Tables) ->
 
 
 def compared(found: Estimate, measure: Measure) -> str:
-    """Write a difference or a ratio with its interval."""
+    """Write a difference or a ratio with its interval, and how many prompts it leaves out."""
     if math.isnan(found.value):
-        return "not measured"
+        return "not measured on prompts that both share" if found.left_out else "not measured"
     text = f"x {found.value:.2f}" if measure.is_ratio else f"{found.value:+.3f}"
+    left_out = f", {found.left_out} prompts without a partner left out" if found.left_out else ""
     if math.isnan(found.low):
-        return f"{text} (no interval)"
-    return f"{text} [{found.low:.2f}, {found.high:.2f}]" if measure.is_ratio else f"{text} {found.interval}"
+        return f"{text} (no interval){left_out}"
+    interval = f"[{found.low:.2f}, {found.high:.2f}]" if measure.is_ratio else str(found.interval)
+    return f"{text} {interval}{left_out}"
 
 
 def _with_interval(found: Estimate) -> str:

@@ -1,7 +1,8 @@
 """Compute intervals over seeds and prompts, and p-values with Holm's correction.
 
 Runs of one seed share their prompts and noise, and samples of one prompt depend on each other. So a resample takes
-seeds at random, then whole prompts within each of them, with all that these have in both arms.
+seeds at random, then whole prompts within each of them, with all that these have in both arms. Only prompts that all
+of them were tested on are compared.
 """
 
 import math
@@ -19,12 +20,25 @@ RESAMPLES = 5000
 
 
 class Estimate(NamedTuple):
-    """A value with its 95 % percentile interval, and the two-sided p-value of no effect; NaN where unknown."""
+    """A value with its 95 % percentile interval, and the two-sided p-value of no effect; NaN where unknown.
+
+    Attributes:
+        value: a mean, or a difference or ratio of two.
+        low: the interval's lower end.
+        high: its upper end.
+        p: the p-value.
+        seeds: that all compared tables have.
+        prompts: of these seeds, measured in all tables.
+        left_out: prompts of seeds that all tables have, tested in some of them alone.
+    """
 
     value: float
     low: float
     high: float
     p: float
+    seeds: int = 0
+    prompts: int = 0
+    left_out: int = 0
 
     @property
     def interval(self) -> Interval:
@@ -33,14 +47,15 @@ class Estimate(NamedTuple):
 
 
 def by_prompt(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the sum and the number of a column's values per seed and prompt, without what was not measured.
+    """Return the sum and the number of a column's values per seed and prompt; 0 and 0 where none was measured.
 
-    The index is `KEY`.
+    The index is `KEY`, with all prompts of the table.
     """
     measured = table.dropna(subset=column)
     values = measured[column].astype(float)
     groups = values.groupby([measured["seed"], measured["prompt_id"]])
-    return pd.DataFrame({"sum": groups.sum(), "count": groups.size().astype(float)}).rename_axis(KEY)
+    found = pd.DataFrame({"sum": groups.sum(), "count": groups.size().astype(float)})
+    return found.reindex(pd.MultiIndex.from_frame(table[KEY].drop_duplicates()), fill_value=0.0)
 
 
 def mean(values: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -55,7 +70,7 @@ def mean(values: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> E
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """Return mean(a) - mean(b) over the seeds that both have, paired where prompts are the same; see `mean`."""
+    """Return mean(a) - mean(b) over the seeds and prompts that both have, paired by prompt; see `mean`."""
     return _estimate([a, b], lambda means: means[0] - means[1], 0.0, n_resamples, seed)
 
 
@@ -71,8 +86,9 @@ def _estimate(
 
     `none` is its value where there is no effect.
     """
-    seeds = _parts(tables)
-    unknown = Estimate(*[math.nan] * 4)
+    seeds, left_out = _parts(tables)
+    measured = sum(int((part[:, 1::2] > 0).all(axis=1).sum()) for part in seeds)
+    unknown = Estimate(math.nan, math.nan, math.nan, math.nan, len(seeds), measured, left_out)
     if not seeds:
         return unknown
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -84,15 +100,22 @@ def _estimate(
         return unknown._replace(value=found)
     low, high = np.quantile(samples, [0.025, 0.975])
     side = min((samples <= none).sum(), (samples >= none).sum())
-    return Estimate(found, float(low), float(high), float(min(1.0, 2 * (side + 1) / (n_resamples + 1))))
+    p = float(min(1.0, 2 * (side + 1) / (n_resamples + 1)))
+    return unknown._replace(value=found, low=float(low), high=float(high), p=p)
 
 
-def _parts(tables: Sequence[pd.DataFrame]) -> list[np.ndarray]:
-    """Return per seed that all tables have an array [prompts, 2 x tables]: sums and counts, 0 where there are none."""
+def _parts(tables: Sequence[pd.DataFrame]) -> tuple[list[np.ndarray], int]:
+    """Return an array [prompts, 2 x tables] of sums and counts per seed, and how many prompts are not in all tables.
+
+    Its prompts are those of all tables that one measured or more; its seeds are those that all measured.
+    """
     shared = set.intersection(*({*table.index.get_level_values("seed")} for table in tables))
-    joined = pd.concat([table.add_suffix(f"_{number}") for number, table in enumerate(tables)], axis="columns")
-    joined = joined.sort_index().fillna(0.0)
-    return [joined.loc[[seed]].to_numpy() for seed in sorted(shared)]
+    named = [table.add_suffix(f"_{number}") for number, table in enumerate(tables)]
+    joined = pd.concat(named, axis="columns", join="inner").sort_index()
+    left_out = sum(int(table.index.isin(shared, level="seed").sum()) - len(joined) for table in tables)
+    parts = [part.to_numpy() for _, part in joined.groupby(level="seed")]
+    parts = [part[(part[:, 1::2] > 0).any(axis=1)] for part in parts]
+    return [part for part in parts if (part[:, 1::2].sum(axis=0) > 0).all()], left_out
 
 
 def _means(totals: np.ndarray) -> np.ndarray:
