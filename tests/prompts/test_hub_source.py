@@ -513,6 +513,19 @@ def test_a_state_of_something_else_beside_arrow_files_says_nothing(folder):
 
 
 WHOLE, CLASS = "dtype: int64", "dtype: {class_label: {names: {'0': photo, '1': anime}}}"
+
+
+def classes(names, values, text=("a fox", "a hare")):
+    """Return a table whose own features name the classes of `kind`, also in lists."""
+    from datasets import ClassLabel, Features, List, Value
+
+    kind = List(ClassLabel(names=names)) if isinstance(values[0], list) else ClassLabel(names=names)
+    return pa.table({"text": list(text), "kind": values}, Features(text=Value("string"), kind=kind).arrow_schema)
+
+
+ANIME = classes(["anime", "photo"], [0, 1])
+PAINTING = classes(["painting", "photo"], [0, -1])
+LISTED = [classes(names, [[0, 1], [1]]) for names in (["anime", "photo"], ["painting", "photo"])]
 OF_ONE_TYPE = {
     "fractions later": ([{"kind": [1, 2]}, {"kind": [2.0, None]}], None, ["1", "2", "2", ""]),
     "fractions first": ([{"kind": [1.0, None]}, {"kind": [1, 2]}], None, ["1.0", "", "1.0", "2.0"]),
@@ -524,6 +537,16 @@ OF_ONE_TYPE = {
     "declared class": ([{"kind": [1, -1]}, {"kind": [0, 1]}], CLASS, ["anime", "", "photo", "anime"]),
     "declared by name": ([{"kind": ["photo", None]}], CLASS, ["photo", ""]),
     "declared numbers": ([{"kind": pa.array([0, 1])}], "classes", ["0", "1"]),
+    "other classes": ([ANIME, PAINTING], None, ["anime", "photo", "painting", ""]),
+    "more classes": ([ANIME, classes(["anime", "photo", "oil"], [2, 0])], None, ["anime", "photo", "oil", "anime"]),
+    "lists of other classes": (LISTED, None, ["anime, photo", "photo", "painting, photo", "photo"]),
+    "texts, then classes": ([{"kind": ["oil", "photo"]}, PAINTING], None, ["oil", "photo", "painting", ""]),
+    "classes, then texts": ([PAINTING, {"kind": ["oil", None]}], None, ["painting", "", "oil", ""]),
+    "classes, then numbers": ([ANIME, {"kind": [1.0, None]}], None, ["anime", "photo", "photo", ""]),
+    "none, then classes": ([{"kind": pa.nulls(2)}, ANIME, PAINTING], None, ["", "", "anime", "photo", "painting", ""]),
+    "classes, then none": ([ANIME, {}], None, ["anime", "photo", "", ""]),
+    "classes declared as texts": ([ANIME, PAINTING], "dtype: string", ["anime", "photo", "painting", ""]),
+    "classes declared as others": ([ANIME, PAINTING], CLASS, ["photo", "anime", "photo", ""]),
     "declared texts": ([{"text": [1, 2], "kind": ["photo", "x"]}], "dtype: string", ["photo", "x"]),
 }
 
@@ -559,7 +582,7 @@ def test_a_column_has_one_type_in_all_files_the_declared_or_the_first(folder, ca
     for limit in (None, len(expected)):
         found = HubSource(dataset=str(folder), category_column="kind", limit=limit).collect(0)
         assert found["category"].tolist() == expected
-    lacking = sum("kind" not in each for each in columns)
+    lacking = sum("kind" not in getattr(each, "column_names", each) for each in columns)
     told = f"no column 'kind', which is left empty for {2 * lacking} of {2 * len(columns)} rows"
     assert (told in caplog.text) == (lacking > 0), caplog.text
 
@@ -570,6 +593,8 @@ OF_TWO_TYPES = {
     "texts declared": ([LISTS], "dtype: string", None, "-0.{}: its columns cannot be of the types"),
     "lists declared": ([{"kind": ["photo", "x"]}], "list: string", None, "-0.{}: its columns cannot be of the types"),
     "no class": ([{"kind": ["photo", "x"]}], CLASS, None, "-0.{}: its columns cannot be of the types"),
+    "classes later": ([{"kind": [0, 1]}, ANIME], None, None, "-1.{}: its columns cannot be of the types"),
+    "no such class": ([ANIME, {"kind": [1, 2]}], None, None, "-1.{}: column 'kind' holds class 2, but"),
     "no column": ([{}, {"kind": [1, 2]}], None, None, "-0.{}: no column 'kind'; there are text"),
     "a number": ([{"kind": [1, 2]}], None, "7", "-0.{}: `datasets` does not know the types"),
     "nothing": ([{"kind": [1, 2]}], None, "null", "-0.{}: `datasets` does not know the types"),

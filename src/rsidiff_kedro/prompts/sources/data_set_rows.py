@@ -19,6 +19,7 @@ from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 logger = logging.getLogger(__name__)
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
+_TEXTS = (datasets.Value("string"), datasets.Value("large_string"))
 _UNTYPED = (TypeError, KeyError, AttributeError, ValueError, RuntimeError)
 """What `datasets` raises about types that it does not know, or cannot make of others."""
 
@@ -87,7 +88,8 @@ def open_typed(
     """Return columns of Parquet or Arrow files, each of one type in all of them, as `datasets` makes them.
 
     Without one that is declared, a column has the type of the first file, or of the first in which it is not empty. A
-    column that the first file has, or that is declared, may be missing in others; it is empty there.
+    column that the first file has, or that is declared, may be missing in others; it is empty there. The classes of two
+    files may differ: they are texts, the names that each file gives them, unless declared as classes or numbers.
 
     Args:
         paths: of which no further one is taken once there are `limit` rows; None for all.
@@ -98,15 +100,12 @@ def open_typed(
     """
     tables = dict[Path, pa.Table]()
     types = {column: feature for column, feature in (declared or {}).items() if column in wanted}
-    empty = datasets.Value("null")
+    empty, first = datasets.Value("null"), dict[str, list[str]]()
+    kept = {column for column, feature in types.items() if feature not in (empty, *_TEXTS)}
     for path in paths:
         tables[path] = _columns(path, [*dict.fromkeys(wanted)], types)
-        try:
-            own = datasets.Features.from_arrow_schema(tables[path].schema)
-        except _UNTYPED as error:
-            raise PromptSourceError(
-                f"{path}: `datasets` does not know the types of its columns ({reason(error)}); save it again"
-            ) from None
+        tables[path] = _name_own(path, tables[path], first, kept)
+        own = _features(path, tables[path])
         types |= {column: feature for column, feature in own.items() if types.get(column, empty) == empty}
         if limit is not None and sum(map(len, tables.values())) >= limit:
             break
@@ -122,6 +121,38 @@ def open_typed(
             ) from None
     # Without a fingerprint `datasets` would make one of all rows.
     return datasets.Dataset(InMemoryTable(pa.concat_tables(typed)), fingerprint="rows")
+
+
+def _features(path: Path, table: pa.Table) -> datasets.Features:
+    try:
+        return datasets.Features.from_arrow_schema(table.schema)
+    except _UNTYPED as error:
+        raise PromptSourceError(
+            f"{path}: `datasets` does not know the types of its columns ({reason(error)}); save it again"
+        ) from None
+
+
+def _name_own(path: Path, table: pa.Table, first: dict[str, list[str]], kept: Container[str]) -> pa.Table:
+    """Return a file's columns with the names of classes, which are texts, in place of their numbers.
+
+    Args:
+        first: names of classes by column, for numbers that the file's own features do not name; its own are added.
+        kept: columns that are left as they are.
+    """
+    own = class_names(_features(path, table).to_dict())
+    for column, names in own.items():
+        first.setdefault(column, names)
+    for place, (column, kind) in enumerate(zip(table.column_names, table.schema.types)):
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if column in kept or column not in first or not (column in own or is_number):
+            continue
+        values = pd.Series(table[column].to_pylist(), dtype=object)
+        try:
+            named = name_classes(values, own.get(column, first[column]), column)
+        except TableError as error:
+            raise PromptSourceError(f"{path}: {error}") from None
+        table = table.set_column(place, column, pa.array(named, pa.string()))
+    return table
 
 
 def _tell_empty(tables: Mapping[Path, pa.Table], columns: Iterable[str]) -> None:
