@@ -235,13 +235,13 @@ def _is_left_over(content: bytes, first: int, end: int, kind: str) -> bool:
     return all(np.array_equal(_decoded(each, kind), pixels) for each in changed)
 
 
-def _decoded(content: bytes, kind: str) -> np.ndarray | None:
-    """Return the pixels that an image decodes to; None if it does not."""
+def _decoded(content: bytes, kind: str) -> np.ndarray:
+    """Return the pixels that an image decodes to; none if it does not."""
     try:
         with Image.open(io.BytesIO(content), formats=[kind]) as image:
             return np.asarray(image)
     except (OSError, ValueError, SyntaxError):
-        return None
+        return np.empty(0)
 
 
 def _may_have_zeros(jpeg: bytes, start: int, end: int) -> bool:
