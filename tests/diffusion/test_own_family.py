@@ -11,7 +11,7 @@ from rsidiff_kedro.core.training_set import TrainingSet
 from rsidiff_kedro.diffusion import families
 from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.diffusion.families import FAMILIES
-from rsidiff_kedro.diffusion.opening import check_loss, check_model, family_of, load_model
+from rsidiff_kedro.diffusion.opening import check_loss, check_model, family_of, load_model, open_tokenizer
 from rsidiff_kedro.diffusion.sampling import sample_images
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
@@ -89,7 +89,7 @@ def test_its_options_and_methods_are_used(own):
     assert suffixed.latents.equal(by_hand.latents)
 
 
-@pytest.mark.parametrize("attempt", [check_model, load_model])
+@pytest.mark.parametrize("attempt", [check_model, load_model, open_tokenizer])
 def test_an_option_that_its_family_does_not_have_is_answered_with_those_it_has(own, family_folder, attempt):
     xl, sd3 = (str(family_folder(name)) for name in ("stable_diffusion_xl", "stable_diffusion_3"))
     for model, said in (

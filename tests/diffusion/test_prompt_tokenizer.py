@@ -40,6 +40,42 @@ def test_counts_are_those_of_the_opened_model(family_folder, family):
     assert len(alone) == len(of_the_model)
 
 
+@pytest.mark.parametrize(
+    ("family", "options", "edit", "expected"),
+    [
+        ("stable_diffusion_3", {}, {}, [(11, 16), (20, 16)]),
+        ("stable_diffusion_3", {"max_sequence_length": 14}, {}, [(11, 16), (20, 16)]),
+        ("stable_diffusion_3", {"max_sequence_length": 13}, {}, [(14, 13), (20, 16)]),
+        ("stable_diffusion_3", {"max_sequence_length": 13, "t5": False}, {}, [(11, 16), (20, 16)]),
+        ("stable_diffusion_3", {"max_sequence_length": 13}, {"text_encoder_3": [None, None]}, [(11, 16), (20, 16)]),
+        ("stable_diffusion_xl", {}, {"tokenizer_2": 10}, [(11, 10), (20, 16)]),
+        ("flux", {}, {"tokenizer": 10}, [(14, 512), (26, 512)]),  # CLIP reads the beginning
+    ],
+)
+def test_a_prompt_is_too_long_if_a_text_encoder_that_reads_it_cuts_it(
+    family_folder, tmp_path, family, options, edit, expected
+):
+    folder = shutil.copytree(family_folder(family), tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    for name, value in edit.items():
+        path, key = folder / "model_index.json", name
+        if isinstance(value, int):
+            path, key = folder / name / "tokenizer_config.json", "model_max_length"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    tokenizer = open_tokenizer(ModelSettings(family=family, base=str(folder), options=options))
+    assert tokenizer.lengths(["a fox at sea", "a fox at sea, in a storm"]) == expected
+    assert tokenizer.lengths([]) == []
+
+
+@pytest.mark.parametrize("most", [13, 14])
+def test_t5_reads_a_prompt_whole_exactly_if_it_is_not_too_long(family_folder, most):
+    options = {"max_sequence_length": most}
+    model = ModelSettings(family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3")), options=options)
+    texts, tokenizer = ["a fox at sea", "a fox at set"], open_tokenizer(model)
+    lengths = tokenizer.lengths(texts)
+    one, other = load_model(model).conditioning(texts)["prompt_embeds"][:, tokenizer.max_tokens :]
+    assert one.equal(other) == (lengths == [(14, 13)] * 2) == (most == 13)
+
+
 def test_counts_are_those_of_the_shipped_model():
     alone, of_the_model = open_prompt_tokenizer("scenes"), load_model(ModelSettings(base="scenes")).tokenizer
     assert alone.count(TEXTS) == of_the_model.count(TEXTS)

@@ -14,8 +14,7 @@ import yaml
 from PIL import Image
 
 from rsidiff_kedro.diffusion.families import FAMILIES
-from rsidiff_kedro.diffusion.opening import load_model
-from rsidiff_kedro.diffusion.prompt_tokenizer import open_prompt_tokenizer
+from rsidiff_kedro.diffusion.opening import load_model, open_tokenizer
 from rsidiff_kedro.diffusion.real_images import RealImageError, check_pairs, encode_pairs, read_pairs
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings
 from rsidiff_kedro.diffusion.training import finetune, initial_adapter
@@ -169,7 +168,9 @@ def test_classes_are_captions_by_their_names(folder):
     assert read_pairs(folder, "caption")["text"].tolist() == ["an owl", "a fox"]
 
 
-def test_what_is_not_trained_on_as_it_is_is_counted_in_one_line(folder, family_folder, caplog):
+@pytest.mark.parametrize(("read_by_t5", "cut"), [(None, 2), (6, 3)])
+def test_what_is_not_trained_on_as_it_is_is_counted_in_one_line(folder, family_folder, caplog, read_by_t5, cut):
+    """T5 cuts a caption that CLIP reads whole."""
     Image.new("RGB", (8, 8)).save(folder / "pictures" / "d.png")
     Image.new("RGB", (8, 8)).save(folder / "pictures" / "._a.png", "PNG")
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
@@ -177,12 +178,16 @@ def test_what_is_not_trained_on_as_it_is_is_counted_in_one_line(folder, family_f
     rows = [("a.png", "fox " * 100), ("b.webp", "a fox"), ("c.png", "owl " * 90)]
     table = pd.DataFrame({"file_name": [f"pictures/{name}" for name, _ in rows], "caption": [text for _, text in rows]})
     table.to_csv(folder / "metadata.csv", index=False)
-    tokenizer = open_prompt_tokenizer(str(family_folder("stable_diffusion")))
+    family, options = "stable_diffusion", {}
+    if read_by_t5 is not None:
+        family, options = "stable_diffusion_3", {"max_sequence_length": read_by_t5}
+    tokenizer = open_tokenizer(ModelSettings(family=family, base=str(family_folder(family)), options=options))
     with caplog.at_level(logging.WARNING, "rsidiff_kedro"):
         found = check_pairs(folder, "caption", tokenizer)
     assert re.fullmatch(
-        r"3 pairs; 2 images \('pictures/b.jpg' first\) in no row of the table, not used; 2 of 3 captions cut, because "
-        rf"the text encoder reads {tokenizer.max_tokens} tokens \('pictures/a.png' first, whose caption has \d+\); "
+        r"3 pairs; 2 images \('pictures/b.jpg' first\) in no row of the table, not used; "
+        rf"{cut} of 3 captions cut, because a text encoder reads fewer tokens "
+        rf"\('pictures/a.png' first, of whose \d+ it reads {tokenizer.max_tokens}\); "
         r"1 image \('pictures/c.png'\) with an alpha channel or transparent color, put on white; "
         r"1 image \('pictures/b.webp'\) with several frames, of which only the first is used; "
         r"1 image \('pictures/a.png'\) not square, of which only the middle square is used",

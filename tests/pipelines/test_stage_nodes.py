@@ -51,10 +51,20 @@ def scenes():
 def test_a_prompt_longer_than_the_text_encoder_reads_is_dropped_with_its_rule() -> None:
     collected = prompt_table(["a red circle", "a red circle " * 9], "file")
     kept, rejected = curation.filter_prompts(
-        collected, FilterSettings(), {"kind": "grammar"}, None, MODEL.family, MODEL.base, None
+        collected, FilterSettings(), {"kind": "grammar"}, None, MODEL.family, MODEL.base, None, {}
     )
     assert kept["text"].tolist() == ["a red circle"]
     assert rejected["rule"].tolist() == ["too_long"]
+
+
+def test_a_prompt_that_t5_alone_cuts_is_dropped_with_its_limit(family_folder) -> None:
+    base, options = str(family_folder("stable_diffusion_3")), {"max_sequence_length": 6}
+    collected = prompt_table(["a fox at sea", "a fo"], "file")
+    kept, rejected = curation.filter_prompts(
+        collected, FilterSettings(), {"kind": "grammar"}, None, "stable_diffusion_3", base, None, options
+    )
+    assert kept["text"].tolist() == ["a fo"]
+    assert rejected["detail"].tolist() == ["14 tokens, 12 characters; at most 6 tokens are read"]
 
 
 def test_the_probe_generates_and_scores_every_candidate() -> None:

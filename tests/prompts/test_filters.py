@@ -1,5 +1,7 @@
 """Filters of prompts."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,14 +16,14 @@ from rsidiff_kedro.prompts.settings import FilterSettings
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 
 
-def count_words(texts):
-    """Count a token per word, and two more for the start and the end."""
-    return [len(text.split()) + 2 for text in texts]
+def lengths(texts, most=12):
+    """Count a token per word, and two more for the start and the end; at most 12 are read."""
+    return [(len(text.split()) + 2, most) for text in texts]
 
 
 def filtered(*texts, split="", **settings):
     """Return what is kept and what is dropped of these texts, with at most 12 tokens."""
-    return filter_prompts(prompt_table(texts, "test", split=split), FilterSettings(**settings), count_words, 12)
+    return filter_prompts(prompt_table(texts, "test", split=split), FilterSettings(**settings), lengths)
 
 
 def rule_of(text, **settings):
@@ -160,7 +162,7 @@ def test_a_prompt_that_holds_an_evaluation_prompt_and_much_else_is_no_near_dupli
             prompt_table(["a red fox in the snow beside a frozen lake at dawn"], "test", split="pool"),
         ]
     )
-    assert len(filter_prompts(table, FilterSettings(), count_words, 20)[0]) == 2
+    assert len(filter_prompts(table, FilterSettings(), partial(lengths, most=20))[0]) == 2
 
 
 def test_a_prompt_of_10000_characters_is_too_long_and_its_text_is_cut():
@@ -185,7 +187,7 @@ CAPTIONS = (
 
 def test_captions_are_the_same_exactly_if_their_scenes_are():
     table, settings = prompt_table(CAPTIONS, "test"), FilterSettings(near_duplicate_threshold=0.5)
-    kept, rejected = filter_prompts(table, settings, count_words, 12, GrammarSource().canonical)
+    kept, rejected = filter_prompts(table, settings, lengths, GrammarSource().canonical)
     assert len(kept) == 2
     assert rejected[["text", "rule"]].values.tolist() == [["a blue square right of a red circle", "duplicate"]]
 
@@ -202,7 +204,7 @@ def test_texts_with_a_canonical_form_are_compared_by_it_with_each_other_and_with
 
     texts = ["a red fox in snow", "the fox", "a red hare in snow", "a red hate in snow"]
     table, settings = prompt_table(texts, "test"), FilterSettings(near_duplicate_threshold=0.5)
-    kept, rejected = filter_prompts(table, settings, count_words, 12, canonical)
+    kept, rejected = filter_prompts(table, settings, lengths, canonical)
     assert kept["text"].tolist() == ["a red fox in snow", "a red hare in snow"]
     assert rejected[["text", "rule"]].values.tolist() == [
         ["the fox", "duplicate"],
@@ -239,7 +241,7 @@ def test_every_rule_has_its_place_in_the_list():
     near, taken = "a fox on a hill!", ["a castle on a hill in heavy snow"]
     training = prompt_table([*texts, near, *taken], "test")
     prompts = pd.concat([training, prompt_table(taken, "test", split="evaluation")])
-    _, rejected = filter_prompts(prompts, FilterSettings(blocked_words=["bloody"]), count_words, 12)
+    _, rejected = filter_prompts(prompts, FilterSettings(blocked_words=["bloody"]), lengths)
     assert tuple(rejected["rule"]) == RULES
 
 
@@ -247,7 +249,7 @@ def test_training_prompts_yield_to_evaluation_prompts_that_come_later():
     pool = prompt_table(["a castle on a hill in heavy snow", "a red fox"], "test", split="pool")
     evaluation = prompt_table(["a castle on a hill in heavy snow!", "a RED fox"], "test", split="evaluation")
     prompts = pd.concat([pool, evaluation], ignore_index=True)
-    kept, rejected = filter_prompts(prompts, FilterSettings(), count_words, 12)
+    kept, rejected = filter_prompts(prompts, FilterSettings(), lengths)
     assert set(kept["split"]) == {"evaluation"}
     assert rejected["rule"].tolist() == ["near_duplicate_of_evaluation"] * 2
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def report_prompts(
             title += f" (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
     words = open_named_tokenizer(tokenizer, max_tokens) if tokenizer else open_tokenizer(model)
     limit = max_tokens or words.max_tokens
-    kept, rejected = filter_prompts(collected, curation.filters, words.count, limit, canonical)
+    kept, rejected = filter_prompts(collected, curation.filters, partial(words.lengths, most=limit), canonical)
     text = (
         f"{len(collected)} prompts of {title}; tokenizer {tokenizer or model.base} with {len(words)} entries; "
         f"{limit} tokens are read, including start and end.\n\n"

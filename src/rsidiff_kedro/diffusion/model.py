@@ -122,6 +122,11 @@ class DiffusionModel(ABC):
         return {name: None for name in ("feature_extractor", "image_encoder") if name in known}  # images as prompts
 
     @classmethod
+    def other_tokenizers(cls, settings: ModelSettings) -> dict[str, int | None]:
+        """Return the further tokenizers that may cut a prompt, each with what `max_tokens` is for the first."""
+        return {}
+
+    @classmethod
     def quantizable(cls, settings: ModelSettings) -> list[str]:
         """Return the large text encoders that are loaded."""
         options = cls.loading_options(settings)

@@ -55,12 +55,7 @@ def check_model(model: ModelSettings) -> None:
     """
     find_device(model.device)
     family = family_of(model)
-    try:
-        family.options_of(model)
-    except ValidationError as error:
-        known = ", ".join(family.Options.model_fields) or "none"
-        wrong = explain(error, family.Options, model.options)
-        raise ModelError(f"model.options: {wrong}; correct or remove it; options of {model.family}: {known}") from None
+    _check_options(family, model)
     check_quantization(
         model.text_encoder_quantization, model.family, family.quantizable(model), find_device(model.device)
     )
@@ -84,6 +79,15 @@ def check_model(model: ModelSettings) -> None:
         family.check_folder(index.parent, model)
     else:
         family.components_of(index.parent, model)
+
+
+def _check_options(family: type[DiffusionModel], model: ModelSettings) -> None:
+    try:
+        family.options_of(model)
+    except ValidationError as error:
+        known = ", ".join(family.Options.model_fields) or "none"
+        wrong = explain(error, family.Options, model.options)
+        raise ModelError(f"model.options: {wrong}; correct or remove it; options of {model.family}: {known}") from None
 
 
 def _by_pipeline() -> dict[str, str]:
@@ -173,9 +177,11 @@ def _is_possible(scheduler: Any, steps: int, levels: int) -> bool:
 
 
 def open_tokenizer(model: ModelSettings) -> PromptTokenizer:
-    """Open the tokenizer that limits a prompt's length, without networks; raise ModelError if it is broken."""
+    """Open the tokenizers that limit a prompt's length, without networks; raise ModelError if one is broken."""
     family = family_of(model)
-    return open_prompt_tokenizer(model.base, model.revision, family.tokenizer_name, family.max_tokens)
+    _check_options(family, model)
+    others = family.other_tokenizers(model)
+    return open_prompt_tokenizer(model.base, model.revision, family.tokenizer_name, family.max_tokens, others)
 
 
 def load_model(model: ModelSettings) -> DiffusionModel:

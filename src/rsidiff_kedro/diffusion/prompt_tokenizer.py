@@ -1,5 +1,6 @@
 """Count the tokens of prompts as the model's text encoder reads them, with its tokenizer alone."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from rsidiff_kedro.diffusion.model_folder import check_components, component_cla
 
 
 class PromptTokenizer:
-    """The tokenizer that limits a prompt's length.
+    """The tokenizer that limits a prompt's length, beside those of other text encoders that may cut it, too.
 
     Attributes:
         max_tokens: how many tokens the text encoder reads, start and end tokens included.
     """
 
-    def __init__(self, tokenizer: Any, most: int | None = None) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, most: int | None = None, others: "Sequence[PromptTokenizer]" = ()) -> None:
+        self._tokenizer, self._others = tokenizer, others
         limit = int(tokenizer.model_max_length)
         self.max_tokens = limit if most is None else min(limit, most)
 
@@ -31,6 +32,19 @@ class PromptTokenizer:
     def count(self, texts: list[str]) -> list[int]:
         """Count the tokens of each text, start and end tokens included, also those beyond the limit."""
         return [len(ids) for ids in self._tokenizer(texts, truncation=False, padding=False, verbose=False).input_ids]
+
+    def lengths(self, texts: list[str], most: int | None = None) -> list[tuple[int, int]]:
+        """Return each text's tokens, and how many are read, by the first tokenizer that cuts it, or by this one.
+
+        Args:
+            most: tokens that this one reads; None for `max_tokens`.
+        """
+        found = [(count, most or self.max_tokens) for count in self.count(texts)] if texts else []
+        for other in self._others:
+            for place, (count, read) in enumerate(other.lengths(texts)):
+                if count > read and found[place][0] <= found[place][1]:
+                    found[place] = count, read
+        return found
 
     def check(self, name: str = "model.base: the tokenizer", option: str = "", limited: bool = True) -> None:
         """Raise ModelError if the tokenizer has no limit, no vocabulary or not all merges.
@@ -53,21 +67,35 @@ class PromptTokenizer:
 
 
 def open_prompt_tokenizer(
-    base: str, revision: str | None = None, name: str = "tokenizer", most: int | None = None
+    base: str,
+    revision: str | None = None,
+    name: str = "tokenizer",
+    most: int | None = None,
+    others: Mapping[str, int | None] = {},
 ) -> PromptTokenizer:
-    """Open the tokenizer of a base model without its networks; raise ModelError if it is missing or broken.
+    """Open the tokenizers of a base model without its networks; raise ModelError if one is missing or broken.
 
     Args:
         name: the component.
         most: tokens that the pipeline reads at most; None for the tokenizer's own limit.
+        others: the same of further tokenizers that may cut a prompt; those without a text encoder are left out.
     """
     source, problem = model_source(base), f"model.base: the tokenizer of {base!r} cannot be opened"
     with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save it again")):
         if not Path(source).is_dir():
-            source = hub_folder(source, revision, ["model_index.json", f"{name}/*"])
-        kind = component_class(name, *check_components(Path(source))[name])
-        tokenizer = PromptTokenizer(kind.from_pretrained(Path(source) / name, trust_remote_code=False), most)
+            source = hub_folder(source, revision, ["model_index.json", *(f"{each}/*" for each in (name, *others))])
+        named = check_components(Path(source))
+
+        def read(component: str) -> Any:
+            kind = component_class(component, *named[component])
+            return kind.from_pretrained(Path(source) / component, trust_remote_code=False)
+
+        used = [other for other in others if other.replace("tokenizer", "text_encoder") in named]
+        further = {other: PromptTokenizer(read(other), others[other]) for other in used}
+        tokenizer = PromptTokenizer(read(name), most, [*further.values()])
     tokenizer.check()
+    for other, opened in further.items():
+        opened.check(f"model.base: {other}", limited=False)
     return tokenizer
 
 

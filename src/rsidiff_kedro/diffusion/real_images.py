@@ -50,7 +50,7 @@ def read_pairs(folder: Path, text_column: str) -> pd.DataFrame:
 def check_pairs(folder: Path, text_column: str, tokenizer: PromptTokenizer | None = None) -> str:
     """Check a folder without decoding its images; count in one log line what of it is not trained on as it is.
 
-    These are images in no row, captions that the text encoder cuts, and images that are transparent, animated or not
+    These are images in no row, captions that a text encoder cuts, and images that are transparent, animated or not
     square.
 
     Args:
@@ -135,14 +135,15 @@ def _unused_images(folder: Path, names: pd.Series) -> list[str]:
 
 
 def _cut_captions(pairs: pd.DataFrame, tokenizer: PromptTokenizer) -> list[str]:
-    """Count the captions that are longer than the text encoder reads."""
-    lengths = pd.Series(tokenizer.count(pairs["text"].tolist()), pairs.index)
-    cut = pairs["file_name"][lengths > tokenizer.max_tokens]
-    if cut.empty:
+    """Count the captions that are longer than a text encoder reads."""
+    lengths = zip(pairs["file_name"], tokenizer.lengths(pairs["text"].tolist()))
+    cut = [(name, tokens, read) for name, (tokens, read) in lengths if tokens > read]
+    if not cut:
         return []
+    name, tokens, read = cut[0]
     return [
-        f"{len(cut)} of {len(pairs)} captions cut, because the text encoder reads {tokenizer.max_tokens} tokens "
-        f"({cut.iloc[0][:100]!r} first, whose caption has {lengths[cut.index[0]]})"
+        f"{len(cut)} of {len(pairs)} captions cut, because a text encoder reads fewer tokens "
+        f"({name[:100]!r} first, of whose {tokens} it reads {read})"
     ]
 
 

@@ -240,10 +240,10 @@ def check_prompts(parameters: "Parameters", prompts: list[str], example: str) ->
     from rsidiff_kedro.diffusion.opening import open_tokenizer
 
     tokenizer = open_tokenizer(parameters.model)
-    for prompt, count in zip(prompts, tokenizer.count(prompts)):
-        if count > tokenizer.max_tokens:
+    for prompt, (count, read) in zip(prompts, tokenizer.lengths(prompts)):
+        if count > read:
             raise RequirementError(
-                f"the prompt {prompt[:60]!r} has {count} tokens, and the model reads {tokenizer.max_tokens}; shorten it"
+                f"the prompt {prompt[:60]!r} has {count} tokens, and the model reads {read}; shorten it"
             )
     judge = parameters.evaluation.judge
     wrong = next((prompt for prompt in prompts if judge and not load_judge(judge).can_read(prompt)), None)

@@ -33,8 +33,7 @@ _MARKUP = re.compile(r"https?://\S|www\.\w|</?[a-z][^<>]*>|(?<!\S)--[a-z]", re.I
 def filter_prompts(
     prompts: pd.DataFrame,
     settings: FilterSettings,
-    count_tokens: Callable[[list[str]], list[int]],
-    max_tokens: int,
+    lengths: Callable[[list[str]], list[tuple[int, int]]],
     canonical: Callable[[str], str | None] = lambda text: None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a prompt table into kept and dropped prompts, each in their order.
@@ -45,19 +44,19 @@ def filter_prompts(
     their long texts are cut.
 
     Args:
-        count_tokens: counts the tokens of each text for the text encoder.
-        max_tokens: the most tokens that the text encoder reads, counted in the same way.
+        lengths: returns the tokens of each text, and how many of them the text encoder reads at most.
         canonical: as `Source.canonical`.
     """
     table = prompts.reset_index(drop=True)
     texts = table["text"].tolist()
-    table["n_tokens"] = pd.Series(count_tokens(texts) if texts else [], dtype="int64")
-    limit = min(max_tokens, settings.max_tokens or max_tokens)
+    counted = lengths(texts)
+    table["n_tokens"] = pd.Series([n_tokens for n_tokens, _ in counted], dtype="int64")
+    limits = [min(read, settings.max_tokens or read) for _, read in counted]
     pattern = _pattern(settings.blocked_words) if settings.blocked_words else None
     benchmark = settings.model_copy(update={"min_words": 1, "min_letter_share": 0.0, "allow_markup": True})
     broken = [
         _broken_rule(text, n_tokens, limit, benchmark if split == "evaluation" else settings, pattern)
-        for text, n_tokens, split in zip(texts, table["n_tokens"], table["split"])
+        for text, n_tokens, limit, split in zip(texts, table["n_tokens"], limits, table["split"])
     ]
     table[["rule", "detail"]] = pd.DataFrame(broken, columns=["rule", "detail"], dtype=str)
     _mark_duplicates(table, settings.near_duplicate_threshold, canonical)

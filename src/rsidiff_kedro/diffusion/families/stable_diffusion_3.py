@@ -52,6 +52,13 @@ class StableDiffusion3(FlowMatchingModel):
         left_out = {} if cls.options_of(settings).t5 else {"text_encoder_3": None, "tokenizer_3": None}
         return {**super().loading_options(settings), **left_out}
 
+    @classmethod
+    def other_tokenizers(cls, settings: ModelSettings) -> dict[str, int | None]:
+        """Return that of the second CLIP, and of T5, for which 0 is refused by `check`."""
+        options = cls.options_of(settings)
+        clip: dict[str, int | None] = {"tokenizer_2": None}
+        return {**clip, "tokenizer_3": options.max_sequence_length or None} if options.t5 else clip
+
     def check(self) -> None:
         """Check also that T5 reads something, and that the position embeddings cover the resolution."""
         if self.pipeline.text_encoder_3 is not None and self.options.max_sequence_length == 0:

@@ -24,6 +24,10 @@ class StableDiffusionXL(DiffusionModel):
         """Leave out the invisible watermark, which the model would learn from its own images."""
         return {**super().loading_options(settings), "add_watermarker": False}
 
+    @classmethod
+    def other_tokenizers(cls, settings: ModelSettings) -> dict[str, int | None]:
+        return {"tokenizer_2": None}
+
     @torch.no_grad()
     def encode_prompts(self, texts: list[str]) -> Conditioning:
         """Encode texts to the states of both text encoders side by side, and the second's pooled embedding."""

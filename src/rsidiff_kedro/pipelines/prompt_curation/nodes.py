@@ -30,14 +30,15 @@ def filter_prompts(
     family: str,
     base: str,
     revision: str | None,
+    options: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Drop prompts that the text encoder cannot read, that are blocked, or that repeat another."""
+    """Drop prompts that a text encoder cannot read, that are blocked, or that repeat another."""
     from rsidiff_kedro.diffusion.opening import open_tokenizer
     from rsidiff_kedro.prompts import filters
 
-    tokenizer = open_tokenizer(ModelSettings(family=family, base=base, revision=revision))
+    tokenizer = open_tokenizer(ModelSettings(family=family, base=base, revision=revision, options=options))
     canonical = sources.canonical_of(*filter(None, _sources(source, evaluation_source)))
-    return filters.filter_prompts(collected, settings, tokenizer.count, tokenizer.max_tokens, canonical)
+    return filters.filter_prompts(collected, settings, tokenizer.lengths, canonical)
 
 
 def generate_probe_images(

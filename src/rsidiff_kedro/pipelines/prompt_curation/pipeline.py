@@ -12,7 +12,7 @@ SECTION = "params:prompt_curation"
 def create_pipeline() -> Pipeline:
     """Create everything from the collected prompts to the pool."""
     sources = [f"{SECTION}.source", f"{SECTION}.evaluation_source"]
-    model = ["params:model.family", "params:model.base", "params:model.revision"]
+    model = [f"params:model.{name}" for name in ("family", "base", "revision", "options")]
     rules = [f"{SECTION}.filters", *sources, *model]
     sizes = [f"{SECTION}.validation_size", f"{SECTION}.test_size", "params:seed"]
     probe = [f"{SECTION}.enabled", f"{SECTION}.probe", "params:model", "params:seed"]
