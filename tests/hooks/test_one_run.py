@@ -103,17 +103,21 @@ def test_of_two_runs_that_begin_at_once_the_one_begins_whose_context_the_hooks_h
 
 @pytest.mark.parametrize("end", ["interrupted", "failed", "refused", "failed at the end"])
 def test_a_run_after_one_that_did_not_end_well_begins(run: Callable[..., None], others: Others, end: str) -> None:
-    others.refuse, others.fail_at_the_end = end == "refused", end == "failed at the end"
-
     def steps() -> None:
         if end == "interrupted":  # as a cell of a notebook is: Kedro calls no hook
             raise KeyboardInterrupt
         if end == "failed":
             raise ValueError("failed")
 
-    with pytest.raises((KeyboardInterrupt, ValueError)):
-        run("first", steps)
-    others.refuse = others.fail_at_the_end = False
+    def first() -> None:
+        others.refuse, others.fail_at_the_end = end == "refused", end == "failed at the end"
+        with pytest.raises((KeyboardInterrupt, ValueError)):
+            run("first", steps)
+        others.refuse = others.fail_at_the_end = False
+
+    assert in_thread(first) is None
+    assert in_thread(lambda: run("next")) is None  # its thread may have the number of the one that has ended
+    first()
     assert in_thread(lambda: run("other")) is None  # a server's next request, while this thread lives
     run("second")
     assert others.parameters == "second"

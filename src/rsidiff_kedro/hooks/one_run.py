@@ -25,6 +25,8 @@ class _Run(NamedTuple):
 
     def goes_on(self) -> bool:
         """Tell whether the function still runs; of one that is interrupted, as in a notebook, Kedro calls no hook."""
+        if not self.thread.is_alive():  # another thread may have got its number
+            return False
         frame = sys._current_frames().get(self.thread.ident or 0)
         while frame is not None and frame.f_code is not self.function:
             frame = frame.f_back
