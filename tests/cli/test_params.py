@@ -41,15 +41,17 @@ def parse(text: str) -> Any:
             {"a": "", "b": "it's", "c": 0, "d": [0.5, "007"], "e": -0.25, "f": "00.csv"},
         ),
         ("a=0891234,b=!!str 007,c=[08, 0x1F, 0]", {"a": "0891234", "b": "007", "c": ["08", 31, 0]}),
+        ("a.b=1,a={c: 2},a.d.e=3,a.bc=4", {"a": {"b": 1, "c": 2, "d": {"e": 3}, "bc": 4}}),
+        ("a=[1, 2],a=[1, 2],b={},b.c=null", {"a": [1, 2], "b": {"c": None}}),
     ],
 )
 def test_commas_within_brackets_braces_and_quotation_marks_belong_to_the_value(text: str, tree: dict[str, Any]) -> None:
     assert parse(text) == tree
 
 
-@pytest.mark.parametrize("text", ["rounds", "a=1,b", "=1", "a=[1,2],c"])
+@pytest.mark.parametrize("text", ["rounds", "a=1,b", "=1", "a=[1,2],c", "a=b, c"])
 def test_a_parameter_without_a_value_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="must contain a key and a value"):
+    with pytest.raises(click.BadParameter, match=r"a key and a value separated by .* marks keep a value with commas"):
         parse(text)
 
 
@@ -68,9 +70,25 @@ def test_a_number_that_yaml_reads_as_an_octal_one_is_refused(text: str, number: 
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["a=1,a=2", "a.b=[1,2], a.b = 3"])
-def test_a_parameter_that_is_given_twice_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="is given twice; give one value of it"):
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("a=1,a=2", "a"),
+        ("a=1,a=true", "a"),
+        ("a.b=[1,2], a.b = 3", "a.b"),
+        ("a.b=1,a[b]=2", "a.b"),
+        ("a=1,a.b=2", "a"),
+        ("a.b=2,a=1", "a.b"),
+        ("a.b=2,c=1,a.b.c.d=3", "a.b"),
+        ("a=null,a[b]=2", "a"),
+        ("a={b: 1},a.b=2", "a"),
+        ("a.b=2,a={b: 1, c: 3}", "a.b"),
+        ("a=[1, 2],a.0=3", "a"),
+        ("a=[1],a.b=3", "a"),
+    ],
+)
+def test_a_parameter_that_is_given_twice_is_refused(text: str, key: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"'{key}' is given twice, as a whole or in parts; give one value"):
         parse(text)
 
 

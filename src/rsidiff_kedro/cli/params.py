@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 import click
@@ -17,12 +18,15 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
     """Return parameters as a tree: `a.b=[c, d],e={f: 1}`; Kedro's own callback splits lists and mappings too."""
     if isinstance(value, dict):  # of --config
         return value
-    pairs: dict[str, str] = {}
+    pairs, trees = list[str](), list[tuple[str, Any]]()
     for item in split_items(value):
         key, equals, given = (part.strip() for part in item.partition("="))
         if not key or not equals:
             raise click.BadParameter(
-                f"{item!r} must contain a key and a value separated by `=`, as in --params rounds=3", context, option
+                f"{item!r} must contain a key and a value separated by `=`, as in --params rounds=3; quotation marks "
+                "keep a value with commas together, as in --params \"a='b, c'\"",
+                context,
+                option,
             )
         if comment := _comment(given):
             raise click.BadParameter(
@@ -40,10 +44,25 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
                 context,
                 option,
             )
-        if key in pairs:
-            raise click.BadParameter(f"{key!r} is given twice; give one value of it", context, option)
-        pairs[key] = f"{key}={given}"
-    return OmegaConf.to_container(OmegaConf.from_dotlist([*pairs.values()]))
+        pairs.append(f"{key}={given}")
+        trees.append((key, _tree(pairs[-1:])))
+    twice = next((key for (key, tree), (_, other) in combinations(trees, 2) if _differ(tree, other)), None)
+    if twice is not None:
+        raise click.BadParameter(
+            f"{twice!r} is given twice, as a whole or in parts; give one value of it", context, option
+        )
+    return _tree(pairs)
+
+
+def _tree(pairs: list[str]) -> Any:
+    return OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
+
+
+def _differ(tree: Any, other: Any) -> bool:
+    """Tell whether two trees have different values at one place."""
+    if isinstance(tree, dict) and isinstance(other, dict):
+        return any(_differ(tree[key], other[key]) for key in tree.keys() & other.keys())
+    return repr(tree) != repr(other)  # to which True is not 1, and NaN is NaN
 
 
 def split_items(text: str) -> list[str]:
