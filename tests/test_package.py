@@ -76,6 +76,13 @@ def test_a_project_of_the_installed_package_runs(built: Path) -> None:
     assert "1 runs" in run(built, project, rsidiff, "runs", "--env=test")
 
 
+def test_the_hubs_client_warns_of_nothing_that_nobody_can_act_on() -> None:
+    code = "import rsidiff_kedro; from huggingface_hub import DatasetCard; DatasetCard('# Captions, without metadata')"
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_VERBOSITY"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_workflow_runs_the_gate_on_three_versions() -> None:
     job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["gate"]
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
