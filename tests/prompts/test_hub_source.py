@@ -596,6 +596,8 @@ OF_TWO_TYPES = {
     "classes later": ([{"kind": [0, 1]}, ANIME], None, None, "-1.{}: its columns cannot be of the types"),
     "no such class": ([ANIME, {"kind": [1, 2]}], None, None, "-1.{}: column 'kind' holds class 2, but"),
     "no column": ([{}, {"kind": [1, 2]}], None, None, "-0.{}: no column 'kind'; there are text"),
+    "no prompts": ([ANIME, ANIME.select(["kind"])], None, None, "-1.{}: no column 'text'; there are kind"),
+    "no prompts, declared": ([ANIME.select(["kind"])], WHOLE, None, "-0.{}: no column 'text'; there are kind"),
     "a number": ([{"kind": [1, 2]}], None, "7", "-0.{}: `datasets` does not know the types"),
     "nothing": ([{"kind": [1, 2]}], None, "null", "-0.{}: `datasets` does not know the types"),
     "no features": ([{"kind": [1, 2]}], None, '{"info": 7}', "-0.{}: `datasets` does not know the types"),
@@ -1179,8 +1181,45 @@ def test_fewer_rows_than_a_data_set_declares_are_told(tmp_path, monkeypatch, cap
     assert ("declares 4 rows of train, and 2 are there" in caplog.text) == told
 
 
-def test_a_column_that_one_file_of_compressed_json_lacks_is_named(tmp_path):
-    for name, rows in (("a", [{"text": "a fox", "kind": "x"}]), ("b", [{"text": "a hare"}])):
-        (tmp_path / f"{name}.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
-    said = refused(dataset=str(tmp_path), category_column="kind")
-    assert "one of its files has no column 'kind'; add it there" in said
+BOTH, TEXT_ALONE, KIND_ALONE = ({"text": "a fox", "kind": "x"},), ({"text": "a hare"},), ({"kind": "y"},)
+ABSENT = {
+    "later": ((BOTH, TEXT_ALONE, TEXT_ALONE), None, ["x", "", ""]),
+    "first, declared": ((TEXT_ALONE, BOTH, TEXT_ALONE), "dtype: string", ["", "x", ""]),
+    "classes, declared": ((TEXT_ALONE, BOTH), "dtype: {class_label: {names: {'0': y, '1': x}}}", ["", "x"]),
+    "always, declared": ((TEXT_ALONE, TEXT_ALONE), "dtype: string", ["", ""]),
+    "first": ((TEXT_ALONE, BOTH), None, "no column 'kind'; there are text"),
+    "the prompts": ((BOTH, KIND_ALONE), None, "no column 'text'"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json", "json.gz"])
+@pytest.mark.parametrize("case", ABSENT)
+def test_a_column_of_categories_that_a_file_lacks_is_empty_there(folder, case, suffix, caplog):
+    files, kind, expected = ABSENT[case]
+    (folder / "train.txt").unlink()
+    for number, rows in enumerate(files):
+        lines = json.dumps(rows) if suffix in ("json", "json.gz") else "\n".join(map(json.dumps, rows))
+        content = pd.DataFrame(rows).to_csv(index=False) if suffix == "csv" else lines
+        content = gzip.compress(content.encode()) if suffix == "json.gz" else content.encode()
+        (folder / f"train-{number}.{suffix}").write_bytes(content)
+    if kind:
+        described = f"dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: kind\n    {kind}\n"
+        (folder / "README.md").write_text(f"---\n{described}---\n")
+    for limit in (None, 9):
+        caplog.clear()
+        if isinstance(expected, str):
+            assert expected in refused(dataset=str(folder), category_column="kind", limit=limit)
+            continue
+        found = HubSource(dataset=str(folder), category_column="kind", limit=limit).collect(0)
+        assert found["category"].tolist() == expected
+        told = f"no column 'kind', which is left empty for {expected.count('')} of {len(expected)} rows"
+        assert told in caplog.text or (kind and suffix == "json.gz")  # which `datasets` fills in
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_the_column_of_prompts_may_be_that_of_categories(folder, suffix):
+    (folder / "train.txt").unlink()
+    write(folder, suffix, ["a fox", "a hare"])
+    for limit in (None, 9):
+        found = HubSource(dataset=str(folder), category_column="text", limit=limit).collect(0)
+        assert found["text"].tolist() == found["category"].tolist() == ["a fox", "a hare"]

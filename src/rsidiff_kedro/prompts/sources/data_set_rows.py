@@ -12,7 +12,15 @@ from datasets.table import InMemoryTable, table_cast
 
 import datasets
 from rsidiff_kedro.core.untrusted.loading import reason
-from rsidiff_kedro.core.untrusted.tables import TableError, class_names, name_classes, parquet_columns, read_rows
+from rsidiff_kedro.core.untrusted.tables import (
+    MissingColumnError,
+    Table,
+    TableError,
+    class_names,
+    name_classes,
+    parquet_columns,
+    read_rows,
+)
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.core.untrusted.text_tables import SEPARATORS, ColumnError, check_names
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
@@ -33,29 +41,38 @@ def read_tables(
 ) -> pd.DataFrame:
     """Read files of text with the reader of `kind: file`, which changes no field, and name the classes.
 
+    A column but the first that is declared, or that the first file with rows has, may be missing in others; it is empty
+    there.
+
     Args:
         paths: of which no further one is taken once there are `limit` rows; None for all.
         declared: columns that the data set's description names.
         separator: of CSV files; None for other kinds.
 
     Raises:
-        PromptSourceError: a file cannot be read, or a column holds no texts, numbers or classes.
+        PromptSourceError: a file cannot be read, has no such column, or one that holds no texts, numbers or classes.
     """
-    tables = list[pd.DataFrame]()
+    declared = declared or datasets.Features()
+    tables, optional = list[tuple[Path, pd.DataFrame]](), {*declared} - {wanted[0]}
     for path in paths:
-        tables.append(_read_table(path, wanted, declared or datasets.Features(), separator))
-        if limit is not None and sum(map(len, tables)) >= limit:
+        tables.append((path, table := _read_table(path, wanted, optional, declared, separator)))
+        optional |= {*table.columns} - {wanted[0]} if len(table) else set()
+        if limit is not None and sum(len(table) for _, table in tables) >= limit:
             break
-    return pd.concat(tables, ignore_index=True)[:limit]
+    _tell_empty([(path, table.columns, len(table)) for path, table in tables], wanted)
+    rows = pd.concat([table for _, table in tables], ignore_index=True)
+    return rows.reindex(columns=[*wanted])[:limit]
 
 
-def _read_table(path: Path, wanted: Sequence[str], declared: datasets.Features, separator: str | None) -> pd.DataFrame:
+def _read_table(
+    path: Path, wanted: Sequence[str], optional: Container[str], declared: datasets.Features, separator: str | None
+) -> pd.DataFrame:
     if separator is not None and path.suffix.lower() not in SEPARATORS:
         raise PromptSourceError(
             f"{path}: CSV in a file of the kind {path.suffix!r}; unpack it, and name it {' or '.join(SEPARATORS)}"
         )
     try:
-        table = read_rows(path, wanted, separator)
+        table = _read_present(path, wanted, optional, separator)
         classes = [column for column in table.rows if isinstance(declared.get(column), datasets.ClassLabel)]
         named = {column: _named(table.rows[column], declared[column].names, column) for column in classes}
     except TableError as error:
@@ -63,6 +80,14 @@ def _read_table(path: Path, wanted: Sequence[str], declared: datasets.Features, 
     for note in table.notes:
         logger.warning(printable(f"{path}: {note}"))
     return table.rows.assign(**named)
+
+
+def _read_present(path: Path, wanted: Sequence[str], optional: Container[str], separator: str | None) -> Table:
+    """Return columns of a file of text, without those optional ones that it lacks."""
+    try:
+        return read_rows(path, wanted, separator)
+    except MissingColumnError as error:
+        return read_rows(path, [name for name in wanted if name in error.names or name not in optional], separator)
 
 
 def _named(values: pd.Series, names: list[str], column: str) -> pd.Series:
@@ -88,8 +113,9 @@ def open_typed(
     """Return columns of Parquet or Arrow files, each of one type in all of them, as `datasets` makes them.
 
     Without one that is declared, a column has the type of the first file, or of the first in which it is not empty. A
-    column that the first file has, or that is declared, may be missing in others; it is empty there. The classes of two
-    files may differ: they are texts, the names that each file gives them, unless declared as classes or numbers.
+    column but the first that is declared, or that the first file has, may be missing in others; it is empty there. The
+    classes of two files may differ: they are texts, the names that each file gives them, unless declared as classes or
+    numbers.
 
     Args:
         paths: of which no further one is taken once there are `limit` rows; None for all.
@@ -103,13 +129,13 @@ def open_typed(
     empty, first = datasets.Value("null"), dict[str, list[str]]()
     kept = {column for column, feature in types.items() if feature not in (empty, *_TEXTS)}
     for path in paths:
-        tables[path] = _columns(path, [*dict.fromkeys(wanted)], types)
+        tables[path] = _columns(path, wanted, types.keys() - {wanted[0]})
         tables[path] = _name_own(path, tables[path], first, kept)
         own = _features(path, tables[path])
         types |= {column: feature for column, feature in own.items() if types.get(column, empty) == empty}
         if limit is not None and sum(map(len, tables.values())) >= limit:
             break
-    _tell_empty(tables, types)
+    _tell_empty([(path, table.column_names, len(table)) for path, table in tables.items()], types)
     schema, typed = datasets.Features(types).arrow_schema, list[pa.Table]()
     for path, table in tables.items():
         try:
@@ -155,14 +181,14 @@ def _name_own(path: Path, table: pa.Table, first: dict[str, list[str]], kept: Co
     return table
 
 
-def _tell_empty(tables: Mapping[Path, pa.Table], columns: Iterable[str]) -> None:
-    """Log for how many rows a column is empty because their file lacks it."""
+def _tell_empty(files: Sequence[tuple[object, Container[str], int]], columns: Iterable[str]) -> None:
+    """Log for how many rows a column is empty because their file, with its name, columns and rows, lacks it."""
     for column in columns:
-        lack = [path for path, table in tables.items() if column not in table.column_names]
+        lack = [(name, rows) for name, names, rows in files if column not in names]
         if lack:
-            rows, all_rows = sum(len(tables[path]) for path in lack), sum(map(len, tables.values()))
+            count, of = sum(rows for _, rows in lack), sum(rows for _, _, rows in files)
             logger.warning(
-                printable(f"{lack[0]}: no column {column!r}, which is left empty for {rows} of {all_rows} rows")
+                printable(f"{lack[0][0]}: no column {column!r}, which is left empty for {count} of {of} rows")
             )
 
 
@@ -219,6 +245,8 @@ def read_opened(
 ) -> pd.DataFrame:
     """Return the wanted columns of the first rows of what `datasets` has opened; classes get their names.
 
+    Where no types are known, a column but the first may be missing after the first row; it is empty there.
+
     Raises:
         PromptSourceError: it has no column of that name, or one that holds no texts, numbers or classes.
         TableError: a number of a class has no name.
@@ -229,19 +257,32 @@ def read_opened(
         raise PromptSourceError(f"{name}: no column {missing[0]!r}; there are {', '.join(known)}")
     for column in wanted:
         _check_plain(loaded.features.get(column) if loaded.features else None, column, name)
-    chosen = loaded.select_columns([*wanted])
+    chosen = loaded.select_columns([*wanted]) if loaded.features else loaded
     taken = chosen if limit is None else chosen.take(limit)
-    values = dict[str, list[object]]((column, []) for column in wanted)
     try:
-        for batch in taken.iter(1000):  # several times as fast as by rows
-            for column, found in values.items():
-                found += map(_without_mark, batch[column])
+        values = _by_batches(taken, wanted) if loaded.features else _by_rows(taken, wanted, name)
     except KeyError as error:
         raise PromptSourceError(f"{name}: one of its files has no column {error.args[0]!r}; add it there") from None
-    rows = pd.DataFrame(values, dtype=object)
+    rows = pd.DataFrame({column: [*map(_without_mark, found)] for column, found in values.items()}, dtype=object)
     classes = class_names(loaded.features.to_dict()) if loaded.features else {}
     named = {column: name_classes(rows[column], classes[column], column) for column in wanted if column in classes}
     return rows.assign(**named)
+
+
+def _by_batches(taken: datasets.Dataset | datasets.IterableDataset, wanted: Sequence[str]) -> dict[str, list[object]]:
+    """Return the values of each column, several times as fast as by rows."""
+    values = dict[str, list[object]]((column, []) for column in wanted)
+    for batch in taken.iter(1000):
+        for column, found in values.items():
+            found += batch[column]
+    return values
+
+
+def _by_rows(rows: Iterable[Mapping[str, object]], wanted: Sequence[str], name: str) -> dict[str, list[object]]:
+    """Return the values of each column of rows, which may lack any but the first; raise KeyError for that."""
+    found = [{column: row[column] for column in wanted if column in row or column == wanted[0]} for row in rows]
+    _tell_empty([(name, row, 1) for row in found], wanted)
+    return {column: [row.get(column) for row in found] for column in wanted}
 
 
 def _without_mark(value: object) -> object:

@@ -67,7 +67,7 @@ class HubSource(Source):
         from rsidiff_kedro.prompts.sources.data_set import open_data_set
         from rsidiff_kedro.prompts.sources.data_set_rows import read_opened
 
-        wanted = [column for column in (self.column, self.category_column) if column is not None]
+        wanted = [*dict.fromkeys(column for column in (self.column, self.category_column) if column is not None)]
         try:
             loaded = open_data_set(
                 self.dataset, wanted, self._is_folder, self.config_name, self.split, revision, self.limit
