@@ -7,10 +7,12 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alembic.runtime.migration import HeadMaintainer
 from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import cli
@@ -77,6 +79,44 @@ def test_a_user_without_a_home_folder_is_told(tmp_path: Path, monkeypatch: pytes
     ):
         connect(SETTINGS, tmp_path)
     assert not [*tmp_path.iterdir()]
+
+
+class Stopped(BaseException):
+    """A signal to end, between the tables of a migration and the note of its end."""
+
+
+@contextmanager
+def stopped_in_its_migrations(after: int) -> Iterator[None]:
+    """End whoever makes a store, after so many migrations."""
+    steps = iter(range(after))
+
+    def step(*_: object) -> None:
+        if next(steps, None) is None:
+            raise Stopped
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped):
+        whole = HeadMaintainer.update_to_step
+        patched.setattr(HeadMaintainer, "update_to_step", lambda *given: (step(), whole(*given)))
+        yield
+
+
+def test_a_store_whose_making_was_stopped_is_made_by_the_next_run(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"tracking_uri": "sqlite:///my%20store.db?timeout=9"})
+    with stopped_in_its_migrations(9):
+        connect(settings, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"my store.db.partial", "my store.db.lock"}
+    mlflow_store._make_store(settings.absolute_uri(tmp_path))  # and stopped before MLflow adds its first experiment
+    client, experiment = connect(settings, tmp_path)
+    assert client.create_run(experiment)
+    assert {path.name for path in tmp_path.iterdir()} == {"my store.db", "my store.db.lock"}
+
+
+@pytest.mark.parametrize("after", [0, 9])
+def test_a_store_that_mlflow_left_half_made_names_its_cure(tmp_path: Path, after: int) -> None:
+    with stopped_in_its_migrations(after):
+        MlflowClient(SETTINGS.absolute_uri(tmp_path)).search_experiments()
+    with pytest.raises(TrackingError, match=r"mlflow.db is half made: .* delete the file, unless"):
+        connect(SETTINGS, tmp_path)
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])

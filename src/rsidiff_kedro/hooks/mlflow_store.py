@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import ConfigDict, ValidationError
 
@@ -112,8 +112,9 @@ def _check_store(uri: str) -> None:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    if uri.startswith(_SQLITE) and Path(uri.removeprefix(_SQLITE)).exists():
-        with closing(sqlite3.connect(uri.removeprefix(_SQLITE), timeout=10.0)) as store:
+    path = _file_of(uri)
+    if path is not None and path.exists():
+        with closing(sqlite3.connect(path, timeout=10.0)) as store:
             store.execute("PRAGMA schema_version")
     try:
         address = urlsplit(uri)
@@ -132,10 +133,10 @@ def _check_store(uri: str) -> None:
 
 def unwritable(uri: str) -> Path | None:
     """Return the file of a SQLite store, its lock or its folder, whichever this user cannot write, or None."""
-    if not uri.startswith(_SQLITE):
+    path = _file_of(uri)
+    if path is None:
         return None
-    path = Path(uri.removeprefix(_SQLITE))
-    needed = (path, _lock_of(uri), path.parent)
+    needed = (path, _lock_of(path), path.parent)
     return next((each for each in needed if each.exists() and not os.access(each, os.W_OK)), None)
 
 
@@ -187,11 +188,9 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
         check_writable_store(uri)
         _check_store(uri)
         with _one_at_a_time(uri):
-            is_new = not Path(uri.removeprefix(_SQLITE)).exists()
+            _make_store(uri)
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(settings.experiment)
-            if uri.startswith(_SQLITE) and is_new:
-                share(Path(uri.removeprefix(_SQLITE)))  # SQLite gives nobody else the right to write
             if experiment is not None:
                 _check_not_deleted(experiment, settings, root)
                 _use_own_artifacts(experiment, settings, root)
@@ -209,7 +208,8 @@ def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClie
         TrackingError: the experiment was deleted.
     """
     uri = settings.absolute_uri(root)
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
+    path = _file_of(uri)
+    if path is not None and not path.exists():
         return None, None
     import_mlflow()
     from mlflow import MlflowClient
@@ -226,8 +226,65 @@ def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClie
     return client, str(experiment.experiment_id)
 
 
-def _lock_of(uri: str) -> Path:
-    return Path(f"{uri.removeprefix(_SQLITE)}.lock")
+def _make_store(uri: str) -> None:
+    """Make a SQLite store that is not there, whole, in a file beside its own; a process may be stopped meanwhile.
+
+    Raises:
+        TrackingError: one was stopped while it made the store in place, as MLflow does and we did.
+    """
+    path = _file_of(uri)
+    if path is None:
+        return
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+    from sqlalchemy import event
+
+    if os.path.lexists(path):
+        _check_not_half_made(path)
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    engine = create_sqlalchemy_engine(f"{_SQLITE}{quote(str(partial))}")
+
+    @event.listens_for(engine, "connect")
+    def write_once(connection: sqlite3.Connection, _: object) -> None:
+        connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF")
+
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
+    share(partial)  # SQLite gives nobody else the right to write
+    with partial.open("rb+") as whole:
+        os.fsync(whole.fileno())
+    os.replace(partial, path)
+
+
+def _check_not_half_made(path: Path) -> None:
+    """Raise TrackingError for a store with some of MLflow's tables and no row; a whole one has an experiment."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    with closing(sqlite3.connect(path, timeout=10.0)) as store:
+        found = store.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        names = {name for (name,) in found}
+        others = names - {"alembic_version", "workspaces"}  # which MLflow fills before it has all tables
+        filled = any(store.execute(f'SELECT 1 FROM "{name}" LIMIT 1').fetchone() for name in others)
+        if filled or not names & {"alembic_version", "experiments"}:
+            return
+        revisions = [*store.execute("SELECT * FROM alembic_version")] if "alembic_version" in names else []
+    if revisions != [(_get_latest_schema_revision(),)]:
+        raise TrackingError(
+            f"{path} is half made: a process was stopped while it made MLflow's store, which holds no run yet; delete "
+            "the file, unless another process is making it right now, and start again"
+        )
+
+
+def _file_of(uri: str) -> Path | None:
+    """Return the file of a SQLite store as SQLAlchemy reads its address, or None for another store."""
+    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
+
+
+def _lock_of(path: Path) -> Path:
+    return Path(f"{path}.lock")
 
 
 @contextmanager
@@ -237,10 +294,11 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     Raises:
         TrackingError: another process holds the store's lock for a minute.
     """
-    if not uri.startswith(_SQLITE):
+    store = _file_of(uri)
+    if store is None:
         yield
         return
-    path = _lock_of(uri)
+    path = _lock_of(store)
     lock = take_lock(path, LONGEST)
     if lock is None:
         raise TrackingError(
@@ -273,7 +331,8 @@ def _use_own_artifacts(experiment: "Experiment", settings: TrackingSettings, roo
     if wanted is None or old == wanted.rstrip("/"):
         return
     uri = settings.absolute_uri(root)
-    if not Path(uri.removeprefix(_SQLITE)).resolve().is_relative_to(root.resolve()):
+    path = _file_of(uri)
+    if path is not None and not path.resolve().is_relative_to(root.resolve()):
         logger.warning(
             "Contact sheets and reports go to %s, and not to %s: an MLflow experiment keeps the place of its first "
             "run, and its store %s lies outside this project. Name another experiment in tracking.experiment in "
