@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -143,13 +144,23 @@ def test_a_server_that_ends_ends_the_others_and_the_command_with_an_error(tmp_pa
         os.kill(int(process), 0)
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://localhost:abc", "whose host or port cannot be read"),
+        ("postgresql://bob:secret@127.0.0.1:1/db", "postgresql://***@127.0.0.1:1/db cannot be used (import of psycopg"),
+        ("mysql://bob:secret@127.0.0.1:1/db", "install its driver (postgresql: `pip install 'psycopg[binary]'`, mysql"),
+    ],
+)
 def test_a_store_that_cannot_be_used_is_said_in_one_line(
-    project: Path, served: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    project: Path, served: list[list[str]], monkeypatch: pytest.MonkeyPatch, address: str, said: str
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:abc")
+    for driver in ("psycopg", "psycopg2", "MySQLdb"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     result = opened()
     assert result.exit_code == 1 and result.output.startswith("Error: ") and len(result.output.splitlines()) == 1
-    assert "whose host or port cannot be read" in result.output and not served
+    assert said in result.output and "secret" not in result.output and not served
 
 
 def test_the_view_shows_what_was_measured_and_one_grid_of_all_images() -> None:

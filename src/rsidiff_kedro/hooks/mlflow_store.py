@@ -164,16 +164,20 @@ def check_writable_store(uri: str) -> None:
 def store_errors(uri: str) -> Iterator[None]:
     """Raise TrackingError, which says what to do, instead of what MLflow raises for a store that it cannot use."""
     import_mlflow()
+    from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (ImportError, MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
         reason = " ".join(str(error).split())[:200]
+        cure = "start the server"
+        if isinstance(error, ImportError):
+            cure = "install its driver (postgresql: `pip install 'psycopg[binary]'`, mysql: `pip install mysqlclient`)"
         raise TrackingError(
             f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
-            "conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, start the server, or set tracking.enabled: false"
+            f"conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, {cure}, or set tracking.enabled: false"
         ) from None  # the cause may show the address with its password
 
 
