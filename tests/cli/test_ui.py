@@ -24,8 +24,10 @@ def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_links_open_the_experiment_of_the_environment_with_rounds_unfolded(tmp_path: Path) -> None:
-    connect(TrackingSettings(), tmp_path)
     settings = TrackingSettings(experiment="other")
+    (line,) = ui.links(settings, tmp_path, "http://127.0.0.1:5001")
+    assert "nothing is recorded in the experiment other yet" in line
+    assert (tmp_path / "mlflow.db").exists()  # or MLflow's server would make it, in the way of a first run
     client, experiment = connect(settings, tmp_path)
     older, newest = (client.create_run(experiment, start_time=n, tags={"kedro.run_id": "r"}) for n in (1, 2))
     client.create_run(experiment, start_time=3, tags={"mlflow.parentRunId": newest.info.run_id})
@@ -63,12 +65,6 @@ def test_a_store_that_cannot_be_written_is_opened_without_a_new_view(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     rounds, _ = ui.links(TrackingSettings(), tmp_path, "http://127.0.0.1:5001")
     assert "viewStateShareKey" in rounds
-
-
-def test_before_the_first_run_no_store_is_made(tmp_path: Path) -> None:
-    (line,) = ui.links(TrackingSettings(experiment="other"), tmp_path, "http://127.0.0.1:5001")
-    assert "nothing is recorded in the experiment other yet" in line
-    assert not list(tmp_path.iterdir())
 
 
 def test_kedro_viz_opens_with_boxes_alone_unless_its_address_says_more() -> None:
@@ -119,9 +115,9 @@ def test_ports_and_parameters_that_cannot_be_are_refused_before_an_address_is_sh
 def test_only_what_is_started_is_said_to_answer(
     project: Path, served: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ui, "find_experiment", lambda settings, root: (None, None))
     assert "Both answer after some 20 seconds" in opened().output and len(served) == 2
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:secret@somewhere:5000")
-    monkeypatch.setattr(ui, "find_experiment", lambda settings, root: (None, None))
     served.clear()
     said = opened("--mlflow-port=4141").output
     assert "MLflow: http://somewhere:5000 (nothing" in said and "Kedro-Viz answers after some 20 seconds" in said

@@ -5,11 +5,13 @@ import os
 import shlex
 import shutil
 import socket
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from alembic.runtime.migration import HeadMaintainer
@@ -70,6 +72,14 @@ def test_a_store_that_cannot_be_opened_is_refused_at_once(tmp_path: Path, conten
     assert time.monotonic() - before < 60
 
 
+def test_a_store_of_another_version_of_mlflow_is_refused_in_one_line(root: Path, tmp_path: Path) -> None:
+    shutil.copy(root / "mlflow.db", tmp_path)
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        store.executescript("DROP TABLE jobs; UPDATE alembic_version SET version_num = 'to_come'")
+    with pytest.raises(TrackingError, match=r"cannot be used \(Can't locate revision"), store_errors("it"):
+        connect(SETTINGS, tmp_path)
+
+
 def test_a_user_without_a_home_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
@@ -105,7 +115,9 @@ def test_a_store_whose_making_was_stopped_is_made_by_the_next_run(tmp_path: Path
     with stopped_in_its_migrations(9):
         connect(settings, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"my store.db.partial", "my store.db.lock"}
-    mlflow_store._make_store(settings.absolute_uri(tmp_path))  # and stopped before MLflow adds its first experiment
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(MlflowClient, "search_experiments", Mock(side_effect=Stopped))
+        connect(settings, tmp_path)
     client, experiment = connect(settings, tmp_path)
     assert client.create_run(experiment)
     assert {path.name for path in tmp_path.iterdir()} == {"my store.db", "my store.db.lock"}

@@ -61,7 +61,7 @@ def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int)
 def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
     """Save a view of the experiment, and return lines with its address and that of the newest run.
 
-    Where the store cannot be written, an earlier view is opened, or none.
+    A store that is not there is made. Where it cannot be written, an earlier view is opened, or none.
 
     Raises:
         TrackingError: the store cannot be read, or the experiment was deleted.
@@ -69,7 +69,7 @@ def links(settings: TrackingSettings, root: Path, served: str) -> list[str]:
     uri = settings.absolute_uri(root)
     with store_errors(uri):
         client, experiment = find_experiment(settings, root)
-        if client is None or experiment is None:
+        if experiment is None:
             return [f"MLflow: {served} (nothing is recorded in the experiment {settings.experiment} yet)"]
         page = f"{served}/#/experiments/{experiment}/runs"
         runs = client.search_runs([experiment], "tags.`kedro.run_id` != ''", max_results=1)

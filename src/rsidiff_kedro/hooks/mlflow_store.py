@@ -136,7 +136,7 @@ def unwritable(uri: str) -> Path | None:
     path = _file_of(uri)
     if path is None:
         return None
-    needed = (path, _lock_of(path), path.parent)
+    needed = (path, Path(f"{path}.lock"), path.parent)
     return next((each for each in needed if each.exists() and not os.access(each, os.W_OK)), None)
 
 
@@ -187,8 +187,7 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
     from mlflow import MlflowClient
 
     uri = settings.absolute_uri(root)
-    with _quiet("alembic", "mlflow"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with _quiet("alembic", "mlflow"):
         check_writable_store(uri)
         _check_store(uri)
         with _one_at_a_time(uri):
@@ -203,23 +202,28 @@ def connect(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str
             return client, str(client.create_experiment(settings.experiment, artifact_location=location))
 
 
-def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClient | None", str | None]:
-    """Return a client and the id of the experiment, without creating the store or the experiment.
+def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClient", str | None]:
+    """Return a client and the id of the experiment, without creating it; a new store is made as by `connect`.
 
+    MLflow's server would make it otherwise, at the same time as a run and in its way.
     A project that was moved shows its own artifacts, as after `connect`, if its store can be written.
 
     Raises:
         TrackingError: the experiment was deleted.
     """
-    uri = settings.absolute_uri(root)
-    path = _file_of(uri)
-    if path is not None and not path.exists():
-        return None, None
     import_mlflow()
     from mlflow import MlflowClient
 
+    uri = settings.absolute_uri(root)
+    path = _file_of(uri)
     with _quiet("alembic", "mlflow"):
         _check_store(uri)
+        if path is not None and not path.exists():
+            check_writable_store(uri)
+            with _one_at_a_time(uri):
+                _make_store(uri)
+        elif path is not None:
+            _check_not_half_made(path)
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(settings.experiment)
     if experiment is None:
@@ -239,6 +243,7 @@ def _make_store(uri: str) -> None:
     path = _file_of(uri)
     if path is None:
         return
+    from mlflow import MlflowClient
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
     from sqlalchemy import event
 
@@ -248,11 +253,8 @@ def _make_store(uri: str) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
     engine = create_sqlalchemy_engine(f"{_SQLITE}{quote(str(partial))}")
-
-    @event.listens_for(engine, "connect")
-    def write_once(connection: sqlite3.Connection, _: object) -> None:
-        connection.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF")
-
+    fast = "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF"  # to the disk once, at the end
+    event.listen(engine, "connect", lambda connection, _: connection.executescript(fast))
     try:
         _initialize_tables(engine)
     finally:
@@ -261,6 +263,7 @@ def _make_store(uri: str) -> None:
     with partial.open("rb+") as whole:
         os.fsync(whole.fileno())
     os.replace(partial, path)
+    MlflowClient(uri).search_experiments(max_results=1)  # which adds MLflow's first experiment, also one at a time
 
 
 def _check_not_half_made(path: Path) -> None:
@@ -287,10 +290,6 @@ def _file_of(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
 
 
-def _lock_of(path: Path) -> Path:
-    return Path(f"{path}.lock")
-
-
 @contextmanager
 def _one_at_a_time(uri: str) -> Iterator[None]:
     """Keep out other runs: two that create the same new SQLite store at once would fail on each other's tables.
@@ -302,7 +301,7 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     if store is None:
         yield
         return
-    path = _lock_of(store)
+    path = Path(f"{store}.lock")
     lock = take_lock(path, LONGEST)
     if lock is None:
         raise TrackingError(
@@ -385,13 +384,15 @@ def import_mlflow() -> None:
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Silence these loggers up to warnings; a new store reports every table and migration otherwise."""
+    """Silence these loggers up to warnings, and deprecations; a new store reports every table otherwise."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [each.level for each in loggers]
     try:
         for each in loggers:
             each.setLevel(logging.WARNING)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)
