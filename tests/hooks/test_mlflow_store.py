@@ -127,8 +127,9 @@ def test_a_store_whose_making_was_stopped_is_made_by_the_next_run(tmp_path: Path
 def test_a_store_that_mlflow_left_half_made_names_its_cure(tmp_path: Path, after: int) -> None:
     with stopped_in_its_migrations(after):
         MlflowClient(SETTINGS.absolute_uri(tmp_path)).search_experiments()
-    with pytest.raises(TrackingError, match=r"mlflow.db is half made: .* delete the file, unless"):
-        connect(SETTINGS, tmp_path)
+    for look in (connect, find_experiment):
+        with pytest.raises(TrackingError, match=r"mlflow.db is half made: .* delete the file, unless"):
+            look(SETTINGS, tmp_path)
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
