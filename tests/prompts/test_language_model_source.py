@@ -152,7 +152,8 @@ def test_the_key_stands_in_no_log_no_message_and_no_file(server, source, tmp_pat
         ('["one", "ONE"]', "1 x said before"),
         ("[" * 100_000, "1 x a reply that is not JSON"),
         ('["one \\ud800"]', "1 x a reply that is not JSON"),
-        (None, "1 x a reply that is not JSON"),
+        (None, "1 x an empty reply"),
+        (" \n", "1 x an empty reply"),
     ],
 )
 def test_what_is_no_prompt_is_counted_with_its_reason(server, source, caplog, content, reason):
@@ -174,6 +175,17 @@ def test_a_model_that_repeats_itself_is_not_asked_for_ever(server, source):
     with pytest.raises(PromptCountError, match=r"m gave 2 of 10 prompts .* 5 replies brought nothing new .*10 x said"):
         source().collect(0)
     assert len(server.requests) == 6
+
+
+def test_empty_replies_are_kept_and_asked_for_again_when_deleted(server, source, tmp_path):
+    server.answers = [(200, "")] * 5
+    for _ in range(2):  # the second time without a request: these may be paid for, as what a model only thinks is
+        with pytest.raises(PromptCountError, match=rf"5 x an empty reply\).* in {tmp_path}/cache: delete the newest"):
+            source().collect(0)
+    assert len(server.requests) == 5
+    for path in (tmp_path / "cache").iterdir():
+        path.unlink()
+    assert len(source().collect(0)) == 10
 
 
 def test_the_limit_of_tokens_is_never_passed(server, source):
@@ -214,6 +226,7 @@ def answer(message, **usage):
         (b'{"choices": {}}', "choices: "),
         (b'{"choices": "x"}', "choices: "),
         (b'{"choices": [{}]}', "choices.0.message: Field required"),
+        (b'{"choices": [{"finish_reason": "stop", "text": "a fox"}]}', "choices.0.message: Field required"),
         (answer(None), "choices.0.message: "),
         (answer({"content": ["a fox"]}), "choices.0.message.content: "),
         (answer({"content": 3}), "choices.0.message.content: "),

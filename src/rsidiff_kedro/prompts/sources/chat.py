@@ -127,7 +127,7 @@ class ReplyCache:
 
 
 _CLOSING = ("]", "}")
-_CUT, _UNENDED = "a reply cut off at max_tokens", "a reply that ends within its JSON"
+_EMPTY, _CUT, _UNENDED = "an empty reply", "a reply cut off at max_tokens", "a reply that ends within its JSON"
 _NOT_JSON = "a list that is not JSON"
 
 
@@ -144,6 +144,8 @@ def parse_reply(reply: Reply) -> tuple[list[str], Counter[str]]:
     cut = _CUTS.search(reply.finish_reason) is not None
     if cut and not reply.content.rstrip(" \t\r\n`").endswith(_CLOSING):  # before the cut only drafts can have ended
         return [], Counter([_CUT])
+    if not reply.content.strip():
+        return [], Counter([_EMPTY])
     values, unread = _json_values(reply.content)
     lists = [_without_groups(items) for items in _lists(values)]
     if not lists:

@@ -240,7 +240,8 @@ class LanguageModelSource(Source):
             why, cure = f"the last {FRUITLESS} replies brought nothing new", "change instruction, topics or max_tokens"
         return PromptCountError(
             f"{self.model} gave {found} of {self.count} prompts for {used} tokens, and {why} (not used: "
-            f"{_listed(dropped) or 'nothing'}); {cure}, or lower count; the replies are kept"
+            f"{_listed(dropped) or 'nothing'}); {cure}, or lower count; the replies are kept in "
+            f"{self.cache}: delete the newest files there to ask for these again"
         )
 
 
