@@ -366,9 +366,11 @@ def test_an_error_in_an_answer_of_success_is_shown(serve, source):
 
 
 @pytest.mark.parametrize("code", [408, 409, 429, "429", 500, 503])
-@pytest.mark.parametrize("name", ["code", "status"])
+@pytest.mark.parametrize("name", ["code", "status", "choice"])
 def test_an_error_in_an_answer_of_success_is_tried_again_as_its_code_says(serve, source, code, name):
-    failure = json.dumps({"choices": None, "error": {"message": "not now", name: code}}).encode()
+    error = {"message": "not now", "code" if name == "choice" else name: code}
+    failed = {"error": error, "message": {"role": "assistant", "content": ""}, "finish_reason": "error"}
+    failure = json.dumps({"choices": [failed]} if name == "choice" else {"choices": None, "error": error}).encode()
 
     def reply(connection, _):
         good = answer(json.dumps(PROMPTS[:4] if len(endpoint.requests) == 1 else PROMPTS[4:]), total_tokens=200)
@@ -392,6 +394,22 @@ def test_an_error_in_an_answer_of_success_is_tried_again_as_its_code_says(serve,
         ({"error": "not now"}, "choices: Field required; it says: not now); run again"),
         ({"choices": [], "error": {"code": "busy", "message": "not now"}}, "it says: not now); run again"),
         ({"choices": [{}]}, "choices.0.message: Field required); run again"),
+        (
+            {"choices": [{"error": {"message": "gone", "code": 502}, "message": {"content": ""}}]},
+            "Error code: 502: gone; try again later",
+        ),
+        (
+            {"choices": [{"error": {"message": "gone", "code": "gone"}}]},
+            "failed within a reply: gone; run again",
+        ),
+        (
+            {"choices": [{"message": {"content": '["a fox"]'}, "finish_reason": "error"}]},
+            "failed within a reply: it does not say why; run again",
+        ),
+        (
+            {"choices": [{"message": {"content": ""}, "finish_reason": "error"}], "error": {"message": "not now"}},
+            "failed within a reply: not now; run again",
+        ),
     ],
 )
 def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, said):
@@ -407,6 +425,21 @@ def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, sai
     with pytest.raises(PromptSourceError) as caught:  # the first reply comes from the cache
         source(endpoint).collect(0)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("message", [{}, {"message": None}, {"message": {"content": None}}])
+@pytest.mark.parametrize(
+    ("end", "said"), [("content_filter", "an empty reply"), ("length", "a reply cut off at max_tokens")]
+)
+def test_a_reply_that_a_filter_or_a_limit_dropped_counts_as_unusable(serve, source, caplog, message, end, said):
+    dropped = json.dumps({"choices": [{"index": 0, "finish_reason": end, **message}]}).encode()
+
+    def reply(connection, _):
+        connection.sendall(framed(dropped if len(endpoint.requests) == 1 else answer(LIST, total_tokens=200)))
+
+    endpoint = serve(reply)
+    assert source(endpoint).collect(0)["text"].tolist() == PROMPTS
+    assert f"m: not used: 1 x {said}" in caplog.text
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import openai
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from rsidiff_kedro.core.network import client_problem
@@ -68,6 +68,14 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
+    error: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, choice: Any) -> Any:
+        """Let a choice be without a message that did not end by itself, as where a filter drops the whole reply."""
+        ended = isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") or "stop") != "stop"
+        return {**choice, "message": {}} if ended and choice.get("message") is None else choice
 
 
 class _Usage(BaseModel):
@@ -168,11 +176,7 @@ def _status(status: int, content: bytes) -> int:
     """Return the status of an answer, or the one that an error in an answer of success names as its code."""
     if status >= 300 or b'"error"' not in content:
         return status
-    try:
-        answer = from_json(content)
-    except ValueError:
-        return status
-    error = answer.get("error") if isinstance(answer, dict) and not answer.get("choices") else None
+    error = _failure(content)
     for code in (str(error.get("code")), str(error.get("status"))) if isinstance(error, dict) else ():
         if re.fullmatch(r"[45]\d\d", code):
             return int(code)
@@ -289,7 +293,7 @@ def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: in
 def _words(text: str) -> str:
     """Return what the body of an error says, whatever its shape."""
     try:
-        return _said(from_json(text)) or text
+        return _said(_failure(text)) or _said(from_json(text)) or text
     except ValueError:
         return text
 
@@ -311,7 +315,7 @@ def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) ->
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        words = _without(key, _failure(body))[:200]
+        words = _without(key, _said(_failure(body)))[:200]
         cure = "give the address up to and with its version, such as http://localhost:8000/v1"
         if answered:
             cure = "run again, which asks for this reply again; its earlier replies are kept"
@@ -321,12 +325,24 @@ def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) ->
         ) from None
     choice, usage = answer.choices[0], answer.usage or _Usage()
     end = choice.finish_reason or "stop"
+    if choice.error or end == "error":
+        words = _without(key, _said(_failure(body)))[:300] or "it does not say why"
+        raise PromptSourceError(
+            f"{endpoint} failed within a reply: {words}; run again, which asks for this reply again; its earlier "
+            "replies are kept"
+        )
     return Reply(content=choice.message.content or "", finish_reason=end, tokens=usage.total_tokens)
 
 
-def _failure(body: bytes) -> str:
-    """Return the error that some servers report in an answer of success."""
+def _failure(body: bytes | str) -> Any:
+    """Return the error that some servers report in an answer of success, in its first choice or beside the choices."""
     try:
-        return _said(from_json(body).get("error"))
-    except (ValueError, AttributeError):
-        return ""
+        answer = from_json(body)
+    except ValueError:
+        return None
+    if not isinstance(answer, dict):
+        return None
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    within = first.get("error") if isinstance(first, dict) else None
+    return within or answer.get("error")
