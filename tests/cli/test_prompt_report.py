@@ -1,13 +1,17 @@
 """The report on a file of prompts."""
 
+import errno
 import json
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from rsidiff_kedro.cli.prompt_report import prompts as prompt_report
+from rsidiff_kedro.prompts.sources.language_model import LanguageModelSource
 from rsidiff_kedro.scenes import BASE_FOLDER
 
 TABLE = "Prompt\tCategory\na red fox\tAnimals\na red | fox!\tAnimals\nfox\tArts\n" + "fox " * 40 + "\tArts\n"
@@ -88,6 +92,27 @@ def test_what_cannot_be_read_ends_in_one_line(prompts: str, project: Path) -> No
     assert "no column 'text'; there are Prompt, Category" in error(prompts)
     assert "none.txt: no such file" in error("none.txt")
     assert "no tokenizer in" in error(prompts, "--column", "Prompt", "--tokenizer", str(project))
+
+
+@pytest.mark.parametrize(("lacking", "said"), [("openai", "pip install openai"), ("cache", "cannot be written (")])
+def test_what_a_paid_source_lacks_is_said_before_anything_is_asked(
+    project: Path, monkeypatch: pytest.MonkeyPatch, lacking: str, said: str
+) -> None:
+    (project / "conf" / "local").mkdir(exist_ok=True)
+    (project / "conf" / "local" / "parameters.yml").write_text(
+        "prompt_curation:\n  source:\n    kind: language_model\n    endpoint: http://127.0.0.1:9/v1\n"
+        "    model: m\n    count: 600\n    api_key_variable: null\n"
+    )
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    if lacking == "openai":
+        monkeypatch.setitem(sys.modules, "openai", None)  # as where it is not installed
+    else:
+        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(LanguageModelSource, "collect", lambda *_: pytest.fail("it was asked"))
+    assert said in error()
 
 
 def test_an_unknown_environment_is_a_usage_error(prompts: str) -> None:

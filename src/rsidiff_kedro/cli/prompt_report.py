@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.cli.arguments import env_option
-from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.cli.project import in_one_line
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.diffusion.opening import open_tokenizer
 from rsidiff_kedro.diffusion.prompt_tokenizer import open_named_tokenizer
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import parse_parameters
 from rsidiff_kedro.prompts.filters import RULES, filter_prompts
-from rsidiff_kedro.prompts.sources import canonical_of, collect_prompts
+from rsidiff_kedro.prompts.sources import canonical_of, check_paid, collect_prompts
 from rsidiff_kedro.prompts.sources.file import FileSource
 
 FEW_WORDS = 10_000
@@ -35,12 +35,10 @@ BINS = 8
 @click.option("--tokenizer", help="Local folder or hub id; by default the tokenizer of the model in conf/.")
 @click.option("--max-tokens", type=click.IntRange(min=3), help="Token limit; by default the tokenizer's.")
 @env_option
+@in_one_line
 def prompts(path: Path | None, **options: str | int | None) -> None:
     """Show how many prompts each filter drops, from a file or folder at PATH or from the source in conf/."""
-    try:
-        click.echo(report_prompts(path, **options), nl=False)  # type: ignore[arg-type]
-    except InputError as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+    click.echo(report_prompts(path, **options), nl=False)  # type: ignore[arg-type]
 
 
 def report_prompts(
@@ -61,16 +59,16 @@ def report_prompts(
     root, loader = open_configuration(env)
     parameters = parse_parameters(loader["parameters"]).within(root)
     curation, model = parameters.prompt_curation, parameters.model
+    words = open_named_tokenizer(tokenizer, max_tokens) if tokenizer else open_tokenizer(model)
     if path is None:
-        title = f"the {curation.source.kind} source in conf/"
-        collected = collect_prompts(curation.source, curation.evaluation_source, parameters.seed)
-        canonical = canonical_of(*filter(None, (curation.source, curation.evaluation_source)))
+        title, used = f"the {curation.source.kind} source in conf/", (curation.source, curation.evaluation_source)
+        check_paid([*filter(None, used)], parameters.seed)
+        collected, canonical = collect_prompts(*used, parameters.seed), canonical_of(*filter(None, used))
     else:
         source = FileSource(path=path, column=column, category_column=category_column)
         collected, title, canonical = source.collect(parameters.seed), path.name, source.canonical
         if path.is_file():
             title += f" (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
-    words = open_named_tokenizer(tokenizer, max_tokens) if tokenizer else open_tokenizer(model)
     limit = max_tokens or words.max_tokens
     kept, rejected = filter_prompts(collected, curation.filters, partial(words.lengths, most=limit), canonical)
     text = (

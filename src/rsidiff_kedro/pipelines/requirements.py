@@ -158,9 +158,7 @@ def _check_prompts(parameters: "Parameters") -> str:
     curation, judge = parameters.prompt_curation, parameters.evaluation.judge
     summary = f"{curation.source.kind}; a pool of {curation.pool_size}, {curation.prompts_per_round} per round"
     used = [source for source in (curation.source, curation.evaluation_source) if source]
-    if any(source.costs for source in used):
-        for source in used:
-            source.check(parameters.seed)
+    if sources.check_paid(used, parameters.seed):
         return summary
     prompts = sources.collect_prompts(curation.source, curation.evaluation_source, parameters.seed, keep=True)
     summary = "; ".join([summary, *count_cut_prompts(parameters, prompts["text"].tolist())])

@@ -1,6 +1,6 @@
 """Register the prompt sources, one module per kind, and collect their prompts; the parameter `kind` names a source."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +51,14 @@ def canonical_of(*used: Source) -> Callable[[str], str | None]:
         return next((found for each in used if (found := each.canonical(text)) is not None), None)
 
     return canonical
+
+
+def check_paid(used: Collection[Source], seed: int) -> bool:
+    """Check all these sources, if collecting from one of them costs money; tell whether it does."""
+    costs = any(source.costs for source in used)
+    for source in used if costs else ():
+        source.check(seed)
+    return costs
 
 
 _kept: dict[str, pd.DataFrame] = {}
