@@ -19,9 +19,11 @@ def plan(env: str | None, params: dict[str, Any]) -> None:
     from rsidiff_kedro.diffusion.timing import measure_speed
     from rsidiff_kedro.parameters import parse_parameters
     from rsidiff_kedro.pipelines.plan import plan_lines
+    from rsidiff_kedro.pipelines.requirements import model_requirement
 
     root, loader = open_configuration(env, params)
     parameters = parse_parameters(loader["parameters"]).within(root)
+    model_requirement(parameters).check()
     speed = measure_speed(parameters.model, parameters.sampler, parameters.finetune)
     folder = fetch_configs(parameters.model)
     for line in plan_lines(parameters, folder, root / loader["globals"]["data"], speed):

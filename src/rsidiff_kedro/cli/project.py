@@ -11,11 +11,14 @@ from kedro.framework.project import configure_project
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 from kedro.utils import find_kedro_project
+from safetensors import SafetensorError
 
 import rsidiff_kedro
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.hooks.configuration import open_configuration
+from rsidiff_kedro.hooks.failures import disk_fault, is_out_of_memory
 
 if TYPE_CHECKING:
     from rsidiff_kedro.datasets.runs import Runs
@@ -31,10 +34,25 @@ def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         try:
             return command(*args, **options)
-        except (InputError, DatasetError, OSError) as error:
-            raise click.ClickException(printable(str(error))) from error
+        except (ValueError, OSError, RuntimeError, MemoryError, SafetensorError, DatasetError) as error:
+            said = _said(error)
+            if said is None:
+                raise
+            raise click.ClickException(printable(said)) from error
 
     return call
+
+
+def _said(error: Exception) -> str | None:
+    """Return what a user can do about an error, or what it says of the input; None if it is another error."""
+    if is_out_of_memory(error):
+        return (
+            f"memory ran out ({reason(error)}); end what else uses it, or lower sampler.micro_batch_size, "
+            "finetune.micro_batch_size or model.resolution"
+        )
+    return disk_fault(error, go_on="") or (
+        str(error) if isinstance(error, (InputError, DatasetError, OSError)) else None
+    )
 
 
 def enter_project() -> None:

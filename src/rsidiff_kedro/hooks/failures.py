@@ -23,35 +23,32 @@ class OutOfMemory(InputError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory of the host or of a GPU ran out."""
-    import torch  # a command that computes nothing does not wait for it
-
+    kinds = (MemoryError, getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError))
     said = ("can't allocate memory", os.strerror(errno.ENOMEM))
-    return any(
-        isinstance(each, torch.OutOfMemoryError | MemoryError) or any(text in str(each) for text in said)
-        for each in causes(error)
-    )
+    return any(isinstance(each, kinds) or any(text in str(each) for text in said) for each in causes(error))
 
 
-def disk_fault(error: BaseException) -> str | None:
+def disk_fault(error: BaseException, go_on: str = f": {GO_ON}") -> str | None:
     """Say what to do if a disk is full, fails or cannot be used, or has another kind of file there; else None.
 
     An InputError says itself what is wrong with a file, so of its causes only the machine's own faults are told.
+    `go_on` follows on what can be mended.
     """
     for each in causes(error):
         number = each.errno if isinstance(each, OSError) else None
         if number in _FULL or any(os.strerror(code) in str(each) for code in _FULL):
             return (
                 f"the disk is full or has no free inodes ({each}); `df -h` and `df -i` say which; delete some files "
-                f"(`kedro rsi runs` shows what runs take, `kedro rsi prune` what could go): {GO_ON}"
+                f"(`kedro rsi runs` shows what runs take, `kedro rsi prune` what could go){go_on}"
             )
         if number in _BROKEN:
-            return f"the disk or the network file system fails ({each}); check it: {GO_ON}"
+            return f"the disk or the network file system fails ({each}); check it{go_on}"
         if number in _TOO_MANY:
-            return f"too many files are open ({each}); allow more (`ulimit -n 4096`): {GO_ON}"
+            return f"too many files are open ({each}); allow more (`ulimit -n 4096`){go_on}"
         if isinstance(error, InputError):
             continue
         if number in _REFUSED or os.strerror(errno.EROFS) in str(each):
-            return f"a file cannot be read or written ({each}); make the file readable and its folder writable: {GO_ON}"
+            return f"a file cannot be read or written ({each}); make the file readable and its folder writable{go_on}"
         if number == errno.ENAMETOOLONG:
             return f"a path is longer than the file system allows ({each}); give a shorter one"
         if number in _NO_FOLDER and each in (error, error.__cause__):
