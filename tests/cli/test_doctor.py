@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,23 @@ def test_a_folder_that_cannot_be_written_is_said(project: Path, monkeypatch: pyt
     place = (project / name).resolve()
     assert f"{place} cannot be written (Read-only file system)" in line(result, "folders")
     assert line(result, "folders").startswith("MISSING") and result.output.endswith("1 missing\n")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{type: polars.CSVDataset, filepath: p.csv}", "'collected_prompts'"),
+        ("{type: pandas.CSVDataset, filepath: p.csv, credentials: mine}", "Unable to find credentials 'mine'"),
+    ],
+)
+def test_a_dataset_that_cannot_be_made_is_said(
+    project: Path, monkeypatch: pytest.MonkeyPatch, entry: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)  # as where it is not installed
+    (project / "conf" / "test" / "catalog_own.yml").write_text(f"collected_prompts: {entry}\n", encoding="utf-8")
+    result = doctor("--env=test")
+    assert result.exit_code == 1
+    assert line(result, "catalog").startswith("MISSING") and said in line(result, "catalog")
 
 
 def test_a_store_of_mlflow_that_cannot_be_written_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,22 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 from huggingface_hub import is_offline_mode
+from kedro.io import DatasetError
 from kedro.io.catalog_config_resolver import DEFAULT_RUNTIME_PATTERN, CatalogConfigResolver
+from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
 from packaging.requirements import Requirement
 from safetensors import SafetensorError
 
 from rsidiff_kedro.cli.arguments import env_option, params_option
+from rsidiff_kedro.cli.project import open_catalog
 from rsidiff_kedro.core.devices import computes_on_gpu
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import check_writable, size_text
@@ -73,7 +78,9 @@ def examine(env: str | None, params: dict[str, Any]) -> list[Finding]:
     findings.append(Finding("parameters", True, f"{parameters.rounds} rounds with seed {parameters.seed}"))
     findings += _requirements(parameters)
     data = root / loader["globals"]["data"]
-    findings += [_folders(parameters, root, loader), _tracking(root, loader)]
+    tested = rounds_to_test(parameters.rounds, parameters.evaluation.test_every)
+    method = compose(stages(), parameters.rounds, tested)[METHOD]
+    findings += [_catalog(method, root, loader), _folders(method, root, loader), _tracking(root, loader)]
     findings += _cluster(parameters, data)
     if not all(finding.fine for finding in findings if finding.subject == "model"):
         return findings  # without the model nothing is known of weights, memory and disk
@@ -99,14 +106,24 @@ def _cluster(parameters: Parameters, data: Path) -> Iterator[Finding]:
         yield Finding("execution", False, _line(error))
 
 
-def _folders(parameters: Parameters, root: Path, loader: Mapping[str, Any]) -> Finding:
+def _catalog(method: Pipeline, root: Path, loader: Mapping[str, Any]) -> Finding:
+    """Check that each dataset of a run can be made, as its type's library is installed; nothing is read."""
+    names = sorted(filterfalse(is_parameter, method.datasets()))
+    try:
+        catalog = open_catalog(root, loader)
+        for name in names:
+            catalog.get(name)
+    except (InputError, DatasetError) as error:
+        return Finding("catalog", False, _line(error))
+    return Finding("catalog", True, f"{len(names)} datasets")
+
+
+def _folders(method: Pipeline, root: Path, loader: Mapping[str, Any]) -> Finding:
     """Check that each folder can be written in which a run saves a dataset, a record or unfinished work."""
     data = root / loader["globals"]["data"]
-    tested = rounds_to_test(parameters.rounds, parameters.evaluation.test_every)
-    made = compose(stages(), parameters.rounds, tested)[METHOD].all_outputs()
     try:
         catalog = CatalogConfigResolver(catalog_config(root, loader), default_runtime_patterns=DEFAULT_RUNTIME_PATTERN)
-        saved = [catalog.resolve_pattern(name).get("filepath") for name in sorted(made)]
+        saved = [catalog.resolve_pattern(name).get("filepath") for name in sorted(method.all_outputs())]
         paths = [data / RECORDS, data / UNFINISHED, *map(Path, filter(None, saved))]
         for folder in {next(each for each in (path, *path.parents) if each.is_dir()) for path in paths}:
             check_writable(folder)

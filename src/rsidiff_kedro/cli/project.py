@@ -1,15 +1,18 @@
 """Open what is on disk of the project in the working directory, and report what is wrong in one line."""
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from kedro.config import MissingConfigException
+from kedro.framework.context.context import _convert_paths_to_absolute_posix
 from kedro.framework.project import configure_project
 from kedro.framework.startup import bootstrap_project
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError
 from kedro.utils import find_kedro_project
 from safetensors import SafetensorError
 
@@ -98,6 +101,23 @@ def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]
         REWARDS.path(name)
     check_files(chosen, parameters.rewards)
     return chosen
+
+
+def open_catalog(root: Path, loader: Mapping[str, Any]) -> DataCatalog:
+    """Return the catalog of the project in a folder, as Kedro makes it for a run; its datasets are made when asked for.
+
+    Raises:
+        InputError: an entry names credentials that there are none of.
+    """
+    entries = _convert_paths_to_absolute_posix(root, deepcopy(dict(loader["catalog"])))
+    try:
+        credentials = loader["credentials"]
+    except MissingConfigException:
+        credentials = {}
+    try:
+        return DataCatalog.from_config(entries, credentials)
+    except KeyError as error:
+        raise InputError(str(error.args[0])) from error
 
 
 def open_project(env: str | None, params: dict[str, Any]) -> "tuple[Parameters, Runs]":

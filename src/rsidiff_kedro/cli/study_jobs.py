@@ -4,7 +4,6 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from kedro.config import AbstractConfigLoader, MissingConfigException
-from kedro.framework.context.context import _convert_paths_to_absolute_posix
-from kedro.io import DataCatalog, DatasetError
+from kedro.config import AbstractConfigLoader
+from kedro.io import DatasetError
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from rsidiff_kedro.cli.project import open_catalog
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.datasets.runs import Run, catalog_config, own_dataset
@@ -125,7 +124,7 @@ class StudyJobs:
         tested = rounds_to_test(job.rounds, parsed.evaluation.test_every)
         for each in chain.from_iterable(self._measured(job, tested).values()):
             own_dataset(own, each)
-        pipeline, catalog = _pipeline(job.pipeline, job.rounds, tuple(tested)), _catalog(job.folder, loader)
+        pipeline, catalog = _pipeline(job.pipeline, job.rounds, tuple(tested)), open_catalog(job.folder, loader)
         tree = parsed.model_dump()
         for name in filter(is_parameter, pipeline.inputs()):
             catalog[name] = _part(tree, name.removeprefix("params:"))
@@ -240,19 +239,6 @@ def _pipeline(name: str, rounds: int, tested: tuple[int, ...]) -> Pipeline:
     composed = compose(stages(), rounds, tested)
     parts = [composed[part].to_outputs(last) if last else composed[part] for part, last in STEPS[name]]
     return sum(parts, Pipeline([]))
-
-
-def _catalog(folder: Path, loader: AbstractConfigLoader) -> DataCatalog:
-    """Return the catalog of the project in a folder, as Kedro makes it for a run."""
-    entries = _convert_paths_to_absolute_posix(folder, deepcopy(loader["catalog"]))
-    try:
-        credentials = loader["credentials"]
-    except MissingConfigException:
-        credentials = {}
-    try:
-        return DataCatalog.from_config(entries, credentials)
-    except KeyError as error:  # credentials that an entry names
-        raise StudyError(str(error.args[0])) from error
 
 
 @contextmanager
