@@ -3,8 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kedro.framework.project import LOGGING
+
+from rsidiff_kedro.cli.project import log_as_configured
 
 HEAVY = ("torch", "diffusers", "transformers")
 SCRIPT = """
@@ -57,3 +61,18 @@ def test_a_run_that_reuses_every_step_does_without_the_libraries_that_compute(fi
     done = subprocess.run(command, cwd=finished_project, capture_output=True, text=True, check=True)
     assert "MLflow and Kedro-Viz" in done.stdout
     assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(("below", "variable", "used"), [("", None, 0), ("a/b", None, 1), ("a/b", "my.yml", 0)])
+def test_below_the_project_too_its_own_logging_counts(
+    project: Path, monkeypatch: pytest.MonkeyPatch, below: str, variable: str | None, used: int
+) -> None:
+    (project / below).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(project / below)
+    monkeypatch.delenv("KEDRO_LOGGING_CONFIG", raising=False)
+    if variable:
+        monkeypatch.setenv("KEDRO_LOGGING_CONFIG", variable)
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(LOGGING, "configure", given.append)
+    log_as_configured()
+    assert [each["loggers"]["rsidiff_kedro"]["level"] for each in given] == ["INFO"] * used

@@ -9,7 +9,7 @@ from kedro.framework.cli.project import run
 from kedro.utils import load_obj
 
 from rsidiff_kedro.cli.arguments import check_arguments, refuse_repeats
-from rsidiff_kedro.cli.project import enter_project
+from rsidiff_kedro.cli.project import enter_project, log_as_configured
 from rsidiff_kedro.core.terminal import tolerate_any_text
 
 __all__ = ["cli", "rsidiff", "run"]
@@ -34,6 +34,7 @@ MODULES = {
 }
 check_arguments(run)
 tolerate_any_text()
+log_as_configured()
 
 
 class _Group(click.Group):

@@ -1,5 +1,6 @@
 """Open what is on disk of the project in the working directory, and report what is wrong in one line."""
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
 from kedro.config import MissingConfigException
 from kedro.framework.context.context import _convert_paths_to_absolute_posix
-from kedro.framework.project import configure_project
+from kedro.framework.project import LOGGING, configure_project
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, DatasetError
 from kedro.utils import find_kedro_project
@@ -56,6 +58,16 @@ def _said(error: Exception) -> str | None:
     return disk_fault(error, go_on="") or (
         str(error) if isinstance(error, (InputError, DatasetError, OSError)) else None
     )
+
+
+def log_as_configured() -> None:
+    """Log as the project's conf/logging.yml says in a folder below it too, where Kedro does not look for that."""
+    root = find_kedro_project(Path.cwd())
+    if root in (None, Path.cwd()) or "KEDRO_LOGGING_CONFIG" in os.environ:
+        return
+    path = root / "conf" / "logging.yml"
+    if path.is_file():
+        LOGGING.configure(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def enter_project() -> None:
