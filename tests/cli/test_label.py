@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from another_host import HOST, hold_elsewhere
 from click.testing import Result
 from kedro_process import KedroProcess
 from playwright.sync_api import Browser, Page, expect
@@ -111,9 +112,13 @@ def test_a_port_that_is_taken_is_said(rsi: Rsi, votes: Path) -> None:
     assert newest_votes(votes) == votes
 
 
-def test_a_second_session_waits_for_the_first_to_end(rsi: Rsi, votes: Path) -> None:
+def test_a_second_session_waits_for_the_first_to_end(rsi: Rsi, votes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     votes.mkdir()
     lock = take_lock(votes / ".lock")
     assert lock is not None
-    assert "another `kedro rsi label` writes to" in rsi("label", "--round=1").output
+    said = rsi("label", "--round=1").output
+    assert "another `kedro rsi label` writes to" in said and f"(`fuser {votes}/.lock` shows its number)" in said
     lock.release()
+    marker = hold_elsewhere(votes / ".lock", monkeypatch)
+    said = rsi("label", "--round=1").output
+    assert f" on the host {HOST}" in said and f"(if it has ended, delete {marker})" in said

@@ -103,7 +103,8 @@ def test_a_short_wait_is_not_told_of_and_two_are_not_one(
         now[0] = moment
         waits.filter(record)
     (line,) = lines(caplog)
-    assert line.startswith("/x.lock is held by another process; waiting for it since 5 seconds.")
+    holder = "another process (`fuser /x.lock` shows its number)"
+    assert line.startswith(f"/x.lock is held by {holder}; waiting for it since 5 seconds.")
 
 
 def test_what_the_library_warns_of_is_shown() -> None:

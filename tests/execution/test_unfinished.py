@@ -1,6 +1,7 @@
 """Unfinished work goes on in the run after, and never in two runs at once."""
 
 import fcntl
+import logging
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from another_host import HOST, hold_elsewhere
 
 from rsidiff_kedro.execution import unfinished
 from rsidiff_kedro.execution.unfinished import (
@@ -86,9 +88,25 @@ def test_a_look_at_its_lock_leaves_no_run_without_it(tmp_path: Path, resume: boo
 def test_a_run_whose_own_folder_stays_locked_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unfinished, "PATIENCE", 0.1)
     timer = held(tmp_path / "run_2", 1)
-    with pytest.raises(UnfinishedError, match=r"run_2/\.lock is held by another process, .* end that process"):
+    with pytest.raises(UnfinishedError, match=r"run_2/\.lock is held by another .*, but it is this run's own; end it"):
         begin_run(tmp_path, "2")
     timer.join()
+
+
+def test_work_that_another_host_seems_to_hold_is_left_with_advice_which_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(unfinished, "PATIENCE", 0.01)
+    leave(tmp_path, "1")
+    marker = hold_elsewhere(tmp_path / "key_1" / LOCK_NAME, monkeypatch)
+    assert Unfinished(tmp_path, "key", "2", resume=True).folder.name == "key_2"
+    (said,) = {record.getMessage() for record in caplog.records if record.levelno == logging.WARNING}
+    assert said.startswith(f"{tmp_path}/key_1 has unfinished work of this step, which this run cannot continue: ")
+    assert f"held by process {os.getpid()} on the host {HOST}" in said
+    assert said.endswith(f"(if it has ended, delete {marker})")
+    shutil.rmtree(tmp_path / "key_2")
+    marker.unlink()
+    assert Unfinished(tmp_path, "key", "3", resume=True).folder.name == "key_1"
 
 
 def test_a_killed_runs_folder_is_locked_while_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

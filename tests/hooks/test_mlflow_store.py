@@ -9,12 +9,13 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from alembic.runtime.migration import HeadMaintainer
+from another_host import HOST, hold_elsewhere
 from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import cli
@@ -206,23 +207,29 @@ def test_a_server_that_never_answers_is_refused(tmp_path: Path, monkeypatch: pyt
     assert time.monotonic() - before < 60
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_held_lock_is_named_after_a_while_and_given_up_after_another(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, elsewhere: bool
 ) -> None:
     monkeypatch.setattr(lock_waits, "NOTICED", 0.2)
     monkeypatch.setattr(mlflow_store, "LONGEST", 0.6)
     tell_lock_waits()
-    lock = take_lock(root / "mlflow.db.lock")
-    assert lock is not None
-    before = time.monotonic()
-    with pytest.raises(TrackingError, match="has been held by another process") as error:
-        connect(SETTINGS, root)
-    assert 0.5 < time.monotonic() - before < 30
-    (line,) = [record.getMessage() for record in caplog.records if "held by another process" in record.getMessage()]
+    path = root / "mlflow.db.lock"
+    with ExitStack() as held:
+        if elsewhere:
+            held.callback(hold_elsewhere(path, monkeypatch).unlink)
+            holder, advice = f"process {os.getpid()} on the host {HOST}", f"if it has ended, delete {path}.held"
+        else:
+            held.callback(take_lock(path).release)
+            holder, advice = "another process", f"`fuser {path}` shows its number"
+        before = time.monotonic()
+        with pytest.raises(TrackingError, match=f"{path} has been held by") as error:
+            connect(SETTINGS, root)
+        assert 0.5 < time.monotonic() - before < 30
+    (line,) = [record.getMessage() for record in caplog.records if " is held by " in record.getMessage()]
     for said in (line, str(error.value)):
-        assert f"fuser {root}/mlflow.db.lock" in said
+        assert f"held by {holder}" in said and f"({advice})" in said
     assert "tracking.enabled=false" in str(error.value)
-    lock.release()
     assert connect(SETTINGS, root)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from another_host import HOST, hold_elsewhere
 from click.testing import CliRunner
 from kedro.framework.context import KedroContext
 from kedro.io import DatasetError
@@ -18,7 +19,7 @@ from kedro.io import DatasetError
 from rsidiff_kedro.cli import cli
 from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.image_set import ImageSet
-from rsidiff_kedro.execution.unfinished import Unfinished, begin_run
+from rsidiff_kedro.execution.unfinished import LOCK_NAME, Unfinished, begin_run
 from rsidiff_kedro.method.replay import weighted_images
 from rsidiff_kedro.provenance.content_digest import PRUNED, content_digest
 from rsidiff_kedro.provenance.records import Record, Records
@@ -292,8 +293,25 @@ def test_nothing_is_deleted_while_a_run_is_active(made: Runs) -> None:
     assert "Deleted" in prune("--params=keep.rounds=1", "--delete")
 
 
+def test_a_run_of_another_host_is_named_with_what_frees_its_files(made: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [made.data / "unfinished" / f"{name}_{NEW}" for name in ("run", "key")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    markers = [hold_elsewhere(folder / LOCK_NAME, monkeypatch) for folder in folders]
+    advice = [f"(if it has ended, delete {marker})" for marker in markers]
+    refused = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--delete"]).output
+    assert f"run {NEW} is active" in refused and f" on the host {HOST}" in refused and advice[0] in refused
+    listed = CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output
+    assert f"{NEW}  running" in listed and f"{NEW} is made by process {os.getpid()} on the host {HOST}" in listed
+    assert all(each in listed for each in advice)
+    for marker in markers:
+        marker.unlink()
+    assert f"{NEW}  stopped" in CliRunner().invoke(cli, ["rsi", "runs", "--env=test"]).output
+    assert CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--delete"]).exit_code == 0
+
+
 def test_a_run_that_ends_while_it_is_looked_for_is_named(made: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([[NEW], []])
+    found = iter([{NEW: "another process"}, {}])
     monkeypatch.setattr(Disk, "active", lambda disk: next(found))
     result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.rounds=1", "--delete"])
     assert f"run {NEW} is active" in result.output

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from another_host import HOST, hold_elsewhere
 from PIL import Image
 from pydantic import ValidationError
 
@@ -129,14 +130,18 @@ def test_features_that_do_not_exist_are_refused(give_votes: GiveVotes) -> None:
         VotesSettings(features="votes")
 
 
-def test_a_run_does_not_begin_while_votes_are_given(give_votes: GiveVotes) -> None:
+def test_a_run_does_not_begin_while_votes_are_given(give_votes: GiveVotes, monkeypatch: pytest.MonkeyPatch) -> None:
     votes = give_votes(brightness, 24)
-    lock = take_lock(votes.folder.parents[1] / LOCK)
+    path = votes.folder.parents[1] / LOCK
+    lock = take_lock(path)
     assert lock is not None
-    with pytest.raises(VotesError, match="votes are being given to"):
+    with pytest.raises(VotesError, match=f"votes are being given to .* label` first: .*`fuser {path}`"):
         check_reward("votes", **options(votes.folder))
     lock.release()
     check_reward("votes", **options(votes.folder))
+    marker = hold_elsewhere(path, monkeypatch)
+    with pytest.raises(VotesError, match=f"on the host {HOST} .* delete {marker}"):
+        check_reward("votes", **options(votes.folder))
 
 
 def test_a_dataset_means_its_newest_version_when_the_parameters_are_read(give_votes: GiveVotes) -> None:

@@ -26,6 +26,9 @@ def runs(env: str | None) -> None:
         click.echo(_ROW.format(use.version, use.state, use.rounds, *(size_text(use.sizes[kind]) for kind in _SIZES)))
     total = size_text(sum(use.sizes.total() for use in found))
     click.echo(f"{len(found)} runs, {total}. Reused outputs are counted under the run that produced them.")
+    for use in found:
+        for holder in use.doubts:
+            click.echo(f"{use.version} is made by {holder}.")
 
 
 @click.command()
@@ -46,9 +49,12 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
     except ValueError as error:
         raise click.UsageError(" ".join(str(error).split())) from error
     disk = _open_disk(env)
-    active = disk.active() if delete else []
+    active = disk.active() if delete else {}
     if active:
-        raise click.ClickException(f"run {active[0]} is active and may need these files; wait until it ends")
+        version, holder = next(iter(active.items()))
+        raise click.ClickException(
+            f"run {version} is active and may need these files; wait until it ends; it is made by {holder}"
+        )
     found, kept = disk.deletable(keep, *_open_catalog(env)), []
     for each in found:
         place = each.path.relative_to(disk.data) if each.path.is_relative_to(disk.data) else each.path

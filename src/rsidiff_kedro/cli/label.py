@@ -56,7 +56,7 @@ def label(
 
 def _give_votes(dataset: "VotesDataset", run: "Run", number: int | None, seed: int, port: int) -> None:
     """Serve the page until the user ends it, by its button or Ctrl-C."""
-    from rsidiff_kedro.core.file_lock import take_lock
+    from rsidiff_kedro.core.file_lock import held_by, take_lock
     from rsidiff_kedro.core.votes import LOCK, VotesError
 
     number = run.round_number(str(number)) if number is not None else run.rounds
@@ -64,7 +64,7 @@ def _give_votes(dataset: "VotesDataset", run: "Run", number: int | None, seed: i
     place.mkdir(parents=True, exist_ok=True)
     lock = take_lock(place / LOCK)
     if lock is None:
-        raise VotesError(f"another `kedro rsi label` writes to {place}; end it first")
+        raise VotesError(f"another `kedro rsi label` writes to {place}; end it first: {held_by(place / LOCK)}")
     try:
         session = _session(dataset, run, number, seed)
         _serve(session, port, f"round {number} of the run {run.version}")

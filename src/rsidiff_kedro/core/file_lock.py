@@ -4,14 +4,23 @@ import errno
 import fcntl
 import os
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from rsidiff_kedro.core.untrusted.text import printable
+
 _REFUSED = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """Errors of a file system that has no locks, such as a network one without a lock server."""
 MARKER = ".held"
-"""Suffix of the file that stands for a lock there: it names its process, and goes with it."""
+"""Suffix of the file that stands for a lock there: it names its process, and goes with it.
+
+A process that is killed leaves it. On its own host the next one replaces it; another host cannot know whether the
+process still runs, so there it stays until a user deletes it.
+"""
+_OTHER_CONTAINER = "?pidns-"
+"""What filelock writes between a container's host name and the number of its PID namespace."""
 _WATCH = 3.0
 """Seconds for which a marker that names no process is watched."""
 
@@ -68,6 +77,29 @@ def is_locked(path: Path) -> bool:
     if lock is not None:
         lock.release()
     return lock is None
+
+
+def held_by(path: Path) -> str:
+    """Say who holds the lock of a file, and how to find or free it; made to follow "is held by" in a message."""
+    return marked_by(path) or f"another process (`fuser {path}` shows its number)"
+
+
+def marked_by(path: Path) -> str:
+    """Say which process holds a lock by a marker, which is doubtful on another host; "" if there is no marker.
+
+    Args:
+        path: of the lock, or of the marker itself: other libraries write one in place of a lock.
+    """
+    for marker in (path.with_name(path.name + MARKER), path):
+        with suppress(OSError, ValueError), marker.open("rb") as file:
+            number, host, *_ = file.read(1024).decode().splitlines()
+            since = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+            host = printable(host.replace(_OTHER_CONTAINER, ", PID namespace "))
+            return (
+                f"process {int(number)} on the host {host} since {since:%Y-%m-%d %H:%M} UTC (if it has ended, delete "
+                f"{marker})"
+            )
+    return ""
 
 
 def _is_locked_for_readers(path: Path) -> bool:

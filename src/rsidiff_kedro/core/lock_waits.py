@@ -3,6 +3,9 @@
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+from rsidiff_kedro.core.file_lock import held_by
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +54,8 @@ class LockWaits(logging.Filter):
         if now - wait.told >= AGAIN:
             wait.told = now
             logger.warning(
-                f"{path} is held by another process; waiting for it since {now - wait.began:.0f} seconds. If that "
-                f"process hangs, end it (`fuser {path}` shows its number)."
+                f"{path} is held by {held_by(Path(path))}; waiting for it since {now - wait.began:.0f} seconds. If "
+                "that process hangs, end it."
             )
 
 

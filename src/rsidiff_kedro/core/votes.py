@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.file_lock import is_locked
+from rsidiff_kedro.core.file_lock import held_by, is_locked
 from rsidiff_kedro.core.files import age, link_or_copy, partial_path, replacing
 from rsidiff_kedro.core.image_set import ImageFiles
 from rsidiff_kedro.core.untrusted.tables import TableError, read_parquet
@@ -132,10 +132,11 @@ def read_votes(folder: Path) -> Votes:
     return Votes(table[list(COLUMNS)], folder)
 
 
-def are_being_given(folder: Path) -> bool:
-    """Tell whether `kedro rsi label` is writing versions of the dataset of which this is a version's folder."""
+def given_by(folder: Path) -> str:
+    """Say who gives votes by `kedro rsi label` to the dataset that this folder is a version of; "" if nobody does."""
     lock = folder.parent.parent / LOCK
-    return folder.parent.parent.name == folder.name and lock.exists() and is_locked(lock)
+    is_held = folder.parent.parent.name == folder.name and lock.exists() and is_locked(lock)
+    return held_by(lock) if is_held else ""
 
 
 def _problem(table: pd.DataFrame) -> str:

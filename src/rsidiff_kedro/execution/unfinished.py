@@ -4,6 +4,7 @@ Each step has one folder, named by the step's key and the run's version, and loc
 long step asks for it (`unfinished_folder`) and hands it to the domain code as a plain argument.
 """
 
+import logging
 import shutil
 import time
 from contextlib import suppress
@@ -13,7 +14,9 @@ from pathlib import Path
 from filelock import BaseFileLock
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.file_lock import is_locked, take_lock
+from rsidiff_kedro.core.file_lock import held_by, is_locked, take_lock
+
+logger = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"
 PATIENCE = 1.0
@@ -74,11 +77,14 @@ class Unfinished:
             if time.monotonic() > end:
                 break
             time.sleep(0.02)
+        holder = held_by(folder / LOCK_NAME)
         if folder == self._own:
             raise UnfinishedError(
-                f"{folder / LOCK_NAME} is held by another process, but it is this run's own; end that process (`fuser "
-                f"{folder / LOCK_NAME}` shows its number), and start the run again"
+                f"{folder / LOCK_NAME} is held by {holder}, but it is this run's own; end it, and start the run again"
             )
+        logger.warning(
+            f"{folder} has unfinished work of this step, which this run cannot continue: it is held by {holder}"
+        )
         return None
 
     def release(self) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import ConfigDict, ValidationError
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.core.file_lock import take_lock
+from rsidiff_kedro.core.file_lock import held_by, take_lock
 from rsidiff_kedro.core.files import share
 from rsidiff_kedro.core.locations import check_home, expand
 from rsidiff_kedro.core.section import Section
@@ -305,8 +305,8 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     lock = take_lock(path, LONGEST)
     if lock is None:
         raise TrackingError(
-            f"{path} has been held by another process for {LONGEST:.0f} seconds; end it (`fuser {path}` shows its "
-            "number), or set tracking.enabled=false in conf/<env>/mlflow.yml"
+            f"{path} has been held by {held_by(path)} for {LONGEST:.0f} seconds; end it, or set "
+            "tracking.enabled=false in conf/<env>/mlflow.yml"
         )
     try:
         yield

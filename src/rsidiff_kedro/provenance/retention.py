@@ -16,9 +16,10 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from rsidiff_kedro.core.file_lock import held_by, marked_by
 from rsidiff_kedro.core.files import VERSION, FileId, delete, files_of, size_of
 from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.execution.unfinished import RUN, is_in_use
+from rsidiff_kedro.execution.unfinished import LOCK_NAME, RUN, is_in_use
 from rsidiff_kedro.provenance.records import Records, chain
 
 LEFT_OVER = 86_400
@@ -58,12 +59,16 @@ class Prunable(Protocol):
 
 @dataclass
 class RunUse:
-    """State of a run, and the bytes on disk of its images, adapters, other files and unfinished work."""
+    """State of a run, and the bytes on disk of its images, adapters, other files and unfinished work.
+
+    `doubts` tells of each marker of a lock that makes it "running", and may be left from a run that was killed.
+    """
 
     version: str
     state: str = "stopped"
     rounds: int = 0
     sizes: Counter[str] = field(default_factory=Counter)
+    doubts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,9 @@ class Disk:
         for folder in self._unfinished():
             use = found.setdefault(_version(folder), RunUse(_version(folder)))
             use.sizes["unfinished"] += size_of(folder, counted)
-            use.state = "running" if is_in_use(folder) else use.state
+            if is_in_use(folder):
+                use.state = "running"
+                use.doubts += filter(None, [marked_by(folder / LOCK_NAME)])
         outputs = [(record.version, record.outputs) for record in self._records]
         made = {version for version, _ in outputs}
         for version in self._used.keys() - made:  # it only reused, and has nothing of its own on disk
@@ -131,9 +138,10 @@ class Disk:
                 use.state = "finished" if version in self._finished else use.state
         return [found[version] for version in sorted(found)]
 
-    def active(self) -> list[str]:
-        """List the versions of active runs."""
-        return [_version(folder) for folder in self._unfinished() if folder.name.startswith(RUN) and is_in_use(folder)]
+    def active(self) -> dict[str, str]:
+        """Return who makes each active run, by its version."""
+        marks = [folder for folder in self._unfinished() if folder.name.startswith(RUN) and is_in_use(folder)]
+        return {_version(folder): held_by(folder / LOCK_NAME) for folder in marks}
 
     def deletable(
         self, keep: KeepSettings, find: Callable[[str], object], prunable: Collection[str]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rsidiff_kedro.core.votes import LEFT, TIE, Votes, VotesError, are_being_given, newest_votes, read_votes
+from rsidiff_kedro.core.votes import LEFT, TIE, Votes, VotesError, given_by, newest_votes, read_votes
 from rsidiff_kedro.rewards.bradley_terry import FOLDS, fit_head, held_out_margins
 from rsidiff_kedro.rewards.protocol import FITTED_ON, Features, as_vectors
 from rsidiff_kedro.rewards.registry import FEATURES, check_features, load_features
@@ -72,10 +72,10 @@ class VotesReward:
     ) -> None:
         """Raise the errors of opening it, without computing, and one while votes are given."""
         found = _enough_votes(votes, penalty, min_votes)
-        if are_being_given(found.folder):
+        if giver := given_by(found.folder):
             raise VotesError(
                 f"votes are being given to {found.folder}, and they must not change during a run; end `kedro rsi "
-                "label` first"
+                f"label` first: {giver}"
             )
         check_features(features, **(feature_options or {}))
 
