@@ -32,11 +32,15 @@ def leave(root: Path, version: str, text: str = "half") -> None:
     left.release()
 
 
-def test_a_resuming_run_goes_on_in_the_newest_folder_of_its_key(tmp_path: Path) -> None:
-    leave(tmp_path, "1", "old")
-    leave(tmp_path, "2", "new")
+@pytest.mark.parametrize(("first", "second", "taken"), [("old", "new", "new"), ("much", "new", "much"), ("", "n", "n")])
+def test_a_resuming_run_goes_on_where_most_is_done_of_its_key_and_then_in_the_newest(
+    tmp_path: Path, first: str, second: str, taken: str
+) -> None:
+    leave(tmp_path, "1", first)
+    leave(tmp_path, "2", second)
+    (tmp_path / "key_2" / ".work.1.partial").write_text("a part that was never whole")
     folder = Unfinished(tmp_path, "key", "3", resume=True).folder
-    assert (folder / "work").read_text() == "new"
+    assert (folder / "work").read_text() == taken
     assert not (Unfinished(tmp_path, "other", "4", resume=True).folder / "work").exists()
 
 
@@ -99,12 +103,13 @@ def test_work_that_another_host_seems_to_hold_is_left_with_advice_which_helps(
     monkeypatch.setattr(unfinished, "PATIENCE", 0.01)
     leave(tmp_path, "1")
     marker = hold_elsewhere(tmp_path / "key_1" / LOCK_NAME, monkeypatch)
-    assert Unfinished(tmp_path, "key", "2", resume=True).folder.name == "key_2"
+    interrupted = Unfinished(tmp_path, "key", "2", resume=True)
+    assert interrupted.folder.name == "key_2"
+    interrupted.release()
     (said,) = {record.getMessage() for record in caplog.records if record.levelno == logging.WARNING}
     assert said.startswith(f"{tmp_path}/key_1 has unfinished work of this step, which this run cannot continue: ")
     assert f"held by process {os.getpid()} on the host {HOST}" in said
     assert said.endswith(f"(if it has ended, delete {marker})")
-    shutil.rmtree(tmp_path / "key_2")
     marker.unlink()
     assert Unfinished(tmp_path, "key", "3", resume=True).folder.name == "key_1"
 

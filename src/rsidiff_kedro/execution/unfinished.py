@@ -15,6 +15,7 @@ from filelock import BaseFileLock
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.file_lock import held_by, is_locked, take_lock
+from rsidiff_kedro.core.files import size_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Unfinished:
         root: the folder of all such folders.
         key: of the step's outputs; see `Record.key`.
         version: of the outputs that this run makes.
-        resume: continue in a folder that another run left for the same key, if there is one.
+        resume: continue in the folder with the most work that another run left for the same key, if there is one.
     """
 
     def __init__(self, root: Path, key: str, version: str, resume: bool) -> None:
@@ -52,7 +53,7 @@ class Unfinished:
             UnfinishedError: another process holds the lock of this run's own folder.
         """
         if self._lock is None:
-            left = sorted(self._root.glob(f"{self._key}_*"), reverse=True) if self._resume else []
+            left = sorted(self._root.glob(f"{self._key}_*"), key=_work, reverse=True) if self._resume else []
             self._lock = next(filter(None, map(self._acquire, [*left, self._own])))
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
@@ -98,6 +99,11 @@ class Unfinished:
         if self._lock is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self.release()
+
+
+def _work(folder: Path) -> tuple[int, str]:
+    """Order folders by the bytes of their finished parts, which grow with the work, and then by their age."""
+    return sum(map(size_of, folder.glob("[!.]*"))), folder.name
 
 
 def begin_run(root: Path, version: str) -> Unfinished:
