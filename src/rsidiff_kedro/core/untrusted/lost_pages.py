@@ -52,6 +52,8 @@ _RIFF_START, _WEBP_PIXELS, _WEBP_FRAME = 12, (b"VP8 ", b"VP8L"), 24
 _JP2_START = b"\xff\x4f\xff\x51"
 _MANY_ZEROS = re.compile(rb"\0{%d,}" % LONGEST)
 _SOME_ZEROS = re.compile(rb"\0{%d,}" % _LAST)
+_TRANSPARENT_PIXELS_PER_ZERO = 8
+"""The fewest equally transparent pixels that a WebP says by a byte of zeros: one bit each."""
 _TAIL, _OTHER_CODES = 32, (0x55, 0xAA, 0x6D)
 """Bytes at the end of an image's code, and what to write in their place to see whether they are pixels."""
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
@@ -113,13 +115,18 @@ def coded_part(content: bytes, kind: str) -> bytes:
 def find_lost_code(webp: bytes) -> tuple[int, int] | None:
     """Return where a WebP has zeros in place of code of its first image; None if it has none.
 
-    An area of one color may be zeros, too. Transparency is not told from lost bytes by what is left over, as the
-    decoder stops where its code makes no sense.
+    An area of one color may be zeros, too, and so may one that is equally transparent.
     """
     for name, start, end in _webp_pixels(webp):
-        for found in (_MANY_ZEROS if name == b"ALPH" else _SOME_ZEROS).finditer(webp, start, end):
-            if name == b"ALPH" or _is_left_over(webp, found.start(), end, "WEBP"):
-                return found.span()
+        is_transparency = name == b"ALPH"
+        zeros = [found.span() for found in (_MANY_ZEROS if is_transparency else _SOME_ZEROS).finditer(webp, start, end)]
+        if zeros and is_transparency:
+            flat = _flat_pixels(_decoded(webp, "WEBP")[..., 3:])
+            is_lost = flat < _TRANSPARENT_PIXELS_PER_ZERO * sum(last - first for first, last in zeros)
+        else:
+            is_lost = _end_left_over(webp, [end] if zeros else [], "WEBP") is not None
+        if is_lost:
+            return max(zeros, key=lambda run: run[1] - run[0])
     return None
 
 
@@ -196,43 +203,51 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
     may_have_zeros = _may_have_zeros(jpeg, start, end)
     is_progressive = any(marker == _JPEG_PROGRESSIVE for marker, _, _ in _segments(jpeg))
     rate = _PROGRESSIVE_PIXELS_PER_ZERO if is_progressive else _PIXELS_PER_ZERO
-    flat = np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1))
+    flat, in_place = _flat_pixels(pixels), {}
     for found in (_MANY_ZEROS if may_have_zeros else _SOME_ZEROS).finditer(jpeg, start, end):
         first, last = found.span()
-        if not may_have_zeros or flat < rate * (last - first) or not _are_in_place(jpeg, first, last, is_progressive):
+        begins, refines = _spectrum(jpeg, first)
+        # In a progressive JPEG only scans of mean colors have zeros; other scans count flat blocks.
+        if not may_have_zeros or flat < rate * (last - first) or (is_progressive and begins != 0):
             return first, last
+        if not refines:  # else it has one bit of each block, whatever the bits before it are
+            marker = _JPEG_MARKER.search(jpeg, last)
+            in_place[marker.start() if marker else len(jpeg)] = first, last
+    lost_end = _end_left_over(jpeg, in_place, "JPEG")
+    if lost_end is not None:
+        return in_place[lost_end]
     return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
 
 
-def _are_in_place(jpeg: bytes, first: int, last: int, is_progressive: bool) -> bool:
-    """Tell whether zeros in a JPEG's code are pixels, as far as their scan tells.
-
-    In a progressive JPEG only scans of mean colors have zeros; other scans count flat blocks.
-    """
-    scan = jpeg.rfind(bytes([0xFF, _JPEG_SCAN]), 0, first)
-    spectrum = scan + 5 + 2 * jpeg[scan + 4]  # the first coefficient, the last one, and the bits known and said
-    if is_progressive and jpeg[spectrum] != 0:
-        return False
-    if is_progressive and jpeg[spectrum + 2] >> 4:
-        return True  # one bit of each block, whatever the bits before it are
-    marker = _JPEG_MARKER.search(jpeg, last)
-    return not _is_left_over(jpeg, first, marker.start() if marker else len(jpeg), "JPEG")
+def _flat_pixels(pixels: np.ndarray) -> int:
+    """Count the pixels [height, width, channels] that have the color of the one before."""
+    return int(np.count_nonzero((pixels[:, 1:] == pixels[:, :-1]).all(axis=-1)))
 
 
-def _is_left_over(content: bytes, first: int, end: int, kind: str) -> bool:
-    """Tell whether the end of an image's code changes no pixel.
+def _spectrum(jpeg: bytes, place: int) -> tuple[int, int]:
+    """Return the first coefficient of the scan at a place in a JPEG's code, and how many of its bits are known."""
+    scan = jpeg.rfind(bytes([0xFF, _JPEG_SCAN]), 0, place)
+    start = scan + 5 + 2 * jpeg[scan + 4]
+    return jpeg[start], jpeg[start + 2] >> 4
+
+
+def _end_left_over(content: bytes, ends: Iterable[int], kind: str) -> int | None:
+    """Return the first of some ends of an image's code before which no byte changes a pixel; None if there is none.
 
     So it is behind zeros in place of lost bytes: they decode to more pixels than those bytes were.
 
     Args:
         content: the file's bytes.
-        first: where the zeros start.
-        end: where the code ends that they are a part of.
+        ends: of parts of the code that hold zeros.
         kind: Pillow's name of the format.
     """
-    start, pixels = max(first, end - _TAIL), _decoded(content, kind)
-    changed = (content[:start] + bytes([other]) * (end - start) + content[end:] for other in _OTHER_CODES)
-    return all(np.array_equal(_decoded(each, kind), pixels) for each in changed)
+    pixels = None
+    for end in ends:
+        pixels = _decoded(content, kind) if pixels is None else pixels
+        changed = (content[: end - _TAIL] + bytes([other]) * _TAIL + content[end:] for other in _OTHER_CODES)
+        if all(np.array_equal(_decoded(each, kind), pixels) for each in changed):
+            return end
+    return None
 
 
 def _decoded(content: bytes, kind: str) -> np.ndarray:
