@@ -59,6 +59,20 @@ def test_a_hub_model_is_linked_and_its_licence_applies(metrics, scores) -> None:
     assert "source file, prompts.csv" in made.text and "/home/me" not in str(made)
 
 
+def test_all_sources_of_prompts_are_named(metrics, scores) -> None:
+    mixed = [{"kind": "file", "path": "/home/me/a.csv"}, {"kind": "hub", "dataset": "o/d"}]
+    training = {"kind": "mixture", "sources": [{"share": 0.5, "source": source} for source in mixed]}
+    sources = {"source": training, "evaluation_source": {"kind": "file", "path": "b.csv"}}
+    parameters = {f"prompt_curation.{part}.{name}": sources[part][name] for part in sources for name in sources[part]}
+    text = card(metrics, scores, parameters=parameters).text
+    assert "- Prompts: source mixture (source file, a.csv; source hub, o/d); for evaluation source file, b.csv." in text
+
+
+def test_an_adapter_that_changes_nothing_is_called_so(metrics, scores) -> None:
+    text = card(metrics, scores, info={"round": 0, "seed": 0, "images": None}).text
+    assert "which changes nothing" in text and "Training" not in text
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_no_setting_tells_where_files_lie(metrics, scores, place: str) -> None:
     sources = {name: SOURCES.load(name) for name in SOURCES.names}

@@ -33,6 +33,12 @@ def test_parameters_that_differ_are_shown_with_both_values(scores) -> None:
     assert changed_parameters({"a": 1}, {"a": 1}) == {}
 
 
+def test_long_values_are_shown_where_they_differ(scores) -> None:
+    ours, theirs = ([{"path": "x" * 60, "digest": digest}, "y" * 60] for digest in ("abc", "abd"))
+    shown = row(comparison_text(side(scores[0], sources=ours), side(scores[1], sources=theirs), 20, 0), "sources")
+    assert "'ab" not in shown[:15] and "abc" in shown and "abd" in shown and len(shown) < 150
+
+
 def test_a_difference_is_paired_and_has_an_interval(scores) -> None:
     text = comparison_text(side(scores[0], seed=0), side(scores[2], seed=0), 200, 0)
     assert "10 test prompts, 20 images, paired by prompt and noise\n" in text

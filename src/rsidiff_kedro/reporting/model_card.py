@@ -189,17 +189,27 @@ def _held_out(compared: Sequence[Comparison], selecting: Collection[str]) -> str
 def _chosen(facts: CardFacts) -> str:
     trained = facts.info.get("round")
     kept = f"; the gate kept the adapter of round {trained}" if trained != facts.number else ""
+    if not trained:
+        kept = "; no candidate has replaced the adapter of round 0, which changes nothing"
     return f"the adapter after round {facts.number} of {len(facts.metrics) - 1} ({facts.how}{kept})"
 
 
 def _prompts(parameters: Mapping[str, Any]) -> str:
-    """Describe the source of the prompts; of a local file only its name."""
-    prefix = "prompt_curation.source."
-    settings = {name.removeprefix(prefix): value for name, value in parameters.items() if name.startswith(prefix)}
-    kind = settings.pop("kind", "unknown")
+    """Describe the sources of the prompts; of a local file only its name."""
+    training, evaluation = (
+        {name.removeprefix(prefix): value for name, value in parameters.items() if name.startswith(prefix)}
+        for prefix in ("prompt_curation.source.", "prompt_curation.evaluation_source.")
+    )
+    return _source(training) + (f"; for evaluation {_source(evaluation)}" if evaluation.get("kind") else "")
+
+
+def _source(settings: Mapping[str, Any]) -> str:
     named = [settings[name] for name in ("dataset", "model") if settings.get(name)]
     named += [Path(str(settings["path"])).name] if settings.get("path") else []
-    return ", ".join([f"source {plain(kind)}", *map(plain, named)])
+    parts = settings.get("sources")
+    mixed = "; ".join(_source(part["source"]) for part in parts) if isinstance(parts, list | tuple) else ""
+    described = ", ".join([f"source {plain(settings.get('kind', 'unknown'))}", *map(plain, named)])
+    return described + (f" ({mixed})" if mixed else "")
 
 
 def _reward(name: str, how: str, scores: pd.DataFrame) -> str:
@@ -210,6 +220,8 @@ def _reward(name: str, how: str, scores: pd.DataFrame) -> str:
 
 
 def _training(info: Mapping[str, Any]) -> list[str]:
+    if info.get("images") is None:  # of the adapter that training starts from
+        return []
     settings = info.get("finetune", {})
     shown = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()) if value is not None)
     return [

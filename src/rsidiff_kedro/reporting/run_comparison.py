@@ -20,6 +20,8 @@ from rsidiff_kedro.rewards.protocol import record_changes
 JUDGED = ["correct", "attribute_accuracy", "hallucinations", "left_open"]
 """Columns of a judge's verdicts."""
 _JUDGE, _OPTIONS = "evaluation.judge", "rewards.custom."
+_WIDTH = 60
+"""Characters of a parameter's value that are shown."""
 
 
 class NothingSharedError(InputError):
@@ -115,12 +117,19 @@ def _other_code(name: str, old: Side, new: Side) -> list[str]:
 def _changes(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
     if not changed:
         return ["No parameter that the steps read differs."]
-    rows = [(name, *map(_value, values)) for name, values in changed.items()]
+    rows = [(name, *_values(values)) for name, values in changed.items()]
     return ["Parameters that differ:", *_table([("", "A", "B"), *rows])]
 
 
-def _value(value: Any) -> str:
-    return "-" if value is None else printable(str(value))[:60]
+def _values(values: tuple[Any, Any]) -> list[str]:
+    """Return two values as texts of at most some 60 characters, which show where they begin to differ."""
+    texts = ["-" if value is None else printable(str(value)) for value in values]
+    same = next((place for place, (ours, theirs) in enumerate(zip(*texts)) if ours != theirs), 0)
+    start = max(0, same - 20) if max(map(len, texts)) > _WIDTH else 0
+    cut = [text[start : start + _WIDTH] for text in texts]
+    return [
+        f"{'…' if start else ''}{part}{'…' if len(text) > start + _WIDTH else ''}" for text, part in zip(texts, cut)
+    ]
 
 
 def _left_out(old: int, new: int) -> str:
