@@ -85,6 +85,7 @@ def test_a_number_that_yaml_reads_as_an_octal_one_is_refused(text: str, number: 
         ("a.b=2,a={b: 1, c: 3}", "a.b"),
         ("a=[1, 2],a.0=3", "a"),
         ("a=[1],a.b=3", "a"),
+        ("a={x: 1},a={y: 2}", "a"),
     ],
 )
 def test_a_parameter_that_is_given_twice_is_refused(text: str, key: str) -> None:

@@ -1,11 +1,13 @@
 """Commands that compute nothing start without the libraries that compute, and runs are planned without most of them."""
 
+import logging.config
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kedro.framework.project import LOGGING
 
 from rsidiff_kedro.cli.project import log_as_configured
@@ -76,3 +78,24 @@ def test_below_the_project_too_its_own_logging_counts(
     monkeypatch.setattr(LOGGING, "configure", given.append)
     log_as_configured()
     assert [each["loggers"]["rsidiff_kedro"]["level"] for each in given] == ["INFO"] * used
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("logging.yml", "logs"), ("logging.yaml", "logs"), ("logging.yml", "gone")]
+)
+def test_below_the_project_its_log_file_lies_in_it_and_a_wrong_one_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, folder: str
+) -> None:
+    (project / "conf" / "logging.yml").unlink(missing_ok=True)
+    handler = {"class": "logging.FileHandler", "filename": f"{folder}/info.log"}
+    settings = {"version": 1, "disable_existing_loggers": False, "handlers": {"of_a_test": handler}}
+    (project / "conf" / name).write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for each in ("logs", "notebooks"):
+        (project / each).mkdir(exist_ok=True)
+    monkeypatch.chdir(project / "notebooks")
+    monkeypatch.delenv("KEDRO_LOGGING_CONFIG", raising=False)
+    monkeypatch.setattr(LOGGING, "configure", logging.config.dictConfig)
+    log_as_configured()
+    assert (project / "logs" / "info.log").exists() is (folder == "logs")
+    assert ("gone/info.log" in capsys.readouterr().err) is (folder == "gone")
+    assert not list((project / "notebooks").iterdir())

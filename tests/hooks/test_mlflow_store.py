@@ -116,6 +116,7 @@ def test_a_store_whose_making_was_stopped_is_made_by_the_next_run(tmp_path: Path
     with stopped_in_its_migrations(9):
         connect(settings, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"my store.db.partial", "my store.db.lock"}
+    (tmp_path / "my store.db-journal").write_bytes(b"of a store that was deleted")
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped):
         patched.setattr(MlflowClient, "search_experiments", Mock(side_effect=Stopped))
         connect(settings, tmp_path)

@@ -46,7 +46,9 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
             )
         pairs.append(f"{key}={given}")
         trees.append((key, _tree(pairs[-1:])))
-    twice = next((key for (key, tree), (_, other) in combinations(trees, 2) if _differ(tree, other)), None)
+    twice = next(
+        (key for (key, tree), (other, theirs) in combinations(trees, 2) if _differ(tree, theirs, key == other)), None
+    )
     if twice is not None:
         raise click.BadParameter(
             f"{twice!r} is given twice, as a whole or in parts; give one value of it", context, option
@@ -58,9 +60,9 @@ def _tree(pairs: list[str]) -> Any:
     return OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
 
 
-def _differ(tree: Any, other: Any) -> bool:
-    """Tell whether two trees have different values at one place."""
-    if isinstance(tree, dict) and isinstance(other, dict):
+def _differ(tree: Any, other: Any, whole: bool = False) -> bool:
+    """Tell whether two trees have different values at one place, or as a whole."""
+    if not whole and isinstance(tree, dict) and isinstance(other, dict):
         return any(_differ(tree[key], other[key]) for key in tree.keys() & other.keys())
     return repr(tree) != repr(other)  # to which True is not 1, and NaN is NaN
 

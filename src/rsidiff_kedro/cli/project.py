@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
 from copy import deepcopy
 from functools import wraps
 from pathlib import Path
@@ -65,9 +66,16 @@ def log_as_configured() -> None:
     root = find_kedro_project(Path.cwd())
     if root in (None, Path.cwd()) or "KEDRO_LOGGING_CONFIG" in os.environ:
         return
-    path = root / "conf" / "logging.yml"
-    if path.is_file():
-        LOGGING.configure(yaml.safe_load(path.read_text(encoding="utf-8")))
+    for path in (root / "conf" / "logging.yml", root / "conf" / "logging.yaml"):
+        if not path.is_file():
+            continue
+        try:
+            with chdir(root):  # where files that its handlers write lie
+                LOGGING.configure(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, AttributeError, OSError, yaml.YAMLError) as error:
+            said = printable(str(error.__cause__ or error))
+            click.echo(f"{path} cannot be used ({said}), so Kedro's own settings count", err=True)
+        return
 
 
 def enter_project() -> None:

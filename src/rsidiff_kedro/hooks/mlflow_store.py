@@ -262,6 +262,8 @@ def _make_store(uri: str) -> None:
     share(partial)  # SQLite gives nobody else the right to write
     with partial.open("rb+") as whole:
         os.fsync(whole.fileno())
+    for left in ("-journal", "-wal", "-shm"):  # of a store that was deleted: SQLite would put its pages into this one
+        path.with_name(f"{path.name}{left}").unlink(missing_ok=True)
     os.replace(partial, path)
     MlflowClient(uri).search_experiments(max_results=1)  # which adds MLflow's first experiment, also one at a time
 
