@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import shutil
 import sys
@@ -526,6 +527,8 @@ def classes(names, values, text=("a fox", "a hare")):
 ANIME = classes(["anime", "photo"], [0, 1])
 PAINTING = classes(["painting", "photo"], [0, -1])
 LISTED = [classes(names, [[0, 1], [1]]) for names in (["anime", "photo"], ["painting", "photo"])]
+NAMED, PHOTO = ["anime, photo", "photo"], ["photo", "painting"]
+NO_NUMBERS, FIRST = {"kind": pa.nulls(2, pa.float64())}, {"kind": [[0], [1, 0]]}
 OF_ONE_TYPE = {
     "fractions later": ([{"kind": [1, 2]}, {"kind": [2.0, None]}], None, ["1", "2", "2", ""]),
     "fractions first": ([{"kind": [1.0, None]}, {"kind": [1, 2]}], None, ["1.0", "", "1.0", "2.0"]),
@@ -544,6 +547,17 @@ OF_ONE_TYPE = {
     "classes, then texts": ([PAINTING, {"kind": ["oil", None]}], None, ["painting", "", "oil", ""]),
     "classes, then numbers": ([ANIME, {"kind": [1.0, None]}], None, ["anime", "photo", "photo", ""]),
     "none, then classes": ([{"kind": pa.nulls(2)}, ANIME, PAINTING], None, ["", "", "anime", "photo", "painting", ""]),
+    "numbers, then classes": ([{"kind": [1, 0]}, PAINTING, ANIME], None, [*PHOTO, "painting", "", "anime", "photo"]),
+    "truths, then classes": ([{"kind": [True, None]}, ANIME], None, ["photo", "", "anime", "photo"]),
+    "NaN, then classes": ([{"kind": [math.nan] * 2}, ANIME], None, ["", "", "anime", "photo"]),
+    "classes, then NaN": ([ANIME, {"kind": [math.nan] * 2}], None, ["anime", "photo", "", ""]),
+    "NaN, then texts": ([{"kind": [math.nan] * 2}, {"kind": ["photo", None]}], None, ["", "", "photo", ""]),
+    "no numbers, then texts": ([NO_NUMBERS, {"kind": ["photo", "x"]}], None, ["", "", "photo", "x"]),
+    "numbers, then NaN": ([{"kind": [1, 2]}, {"kind": [math.nan] * 2}], None, ["1", "2", "", ""]),
+    "no lists, then texts": ([{"kind": pa.nulls(2, pa.list_(pa.int8()))}, ANIME], None, ["", "", "anime", "photo"]),
+    "lists of classes, then of numbers": ([LISTED[0], FIRST], None, [*NAMED, "anime", "photo, anime"]),
+    "lists of numbers, then of classes": ([FIRST, LISTED[0]], None, ["anime", "photo, anime", *NAMED]),
+    "lists of classes, then of names": ([LISTED[0], {"kind": [["photo"], []]}], None, [*NAMED, "photo", ""]),
     "classes, then none": ([ANIME, {}], None, ["anime", "photo", "", ""]),
     "classes declared as texts": ([ANIME, PAINTING], "dtype: string", ["anime", "photo", "painting", ""]),
     "classes declared as others": ([ANIME, PAINTING], CLASS, ["photo", "anime", "photo", ""]),
@@ -593,7 +607,7 @@ OF_TWO_TYPES = {
     "texts declared": ([LISTS], "dtype: string", None, "-0.{}: its columns cannot be of the types"),
     "lists declared": ([{"kind": ["photo", "x"]}], "list: string", None, "-0.{}: its columns cannot be of the types"),
     "no class": ([{"kind": ["photo", "x"]}], CLASS, None, "-0.{}: its columns cannot be of the types"),
-    "classes later": ([{"kind": [0, 1]}, ANIME], None, None, "-1.{}: its columns cannot be of the types"),
+    "classes later": ([{"kind": [0, 2]}, ANIME], None, None, "-0.{}: column 'kind' holds class 2, but"),
     "no such class": ([ANIME, {"kind": [1, 2]}], None, None, "-1.{}: column 'kind' holds class 2, but"),
     "no column": ([{}, {"kind": [1, 2]}], None, None, "-0.{}: no column 'kind'; there are text"),
     "no prompts": ([ANIME, ANIME.select(["kind"])], None, None, "-1.{}: no column 'text'; there are kind"),

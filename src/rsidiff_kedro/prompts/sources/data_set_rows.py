@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets.table import InMemoryTable, table_cast
 
 import datasets
@@ -112,10 +113,10 @@ def open_typed(
 ) -> datasets.Dataset:
     """Return columns of Parquet or Arrow files, each of one type in all of them, as `datasets` makes them.
 
-    Without one that is declared, a column has the type of the first file, or of the first in which it is not empty. A
-    column but the first that is declared, or that the first file has, may be missing in others; it is empty there. The
-    classes of two files may differ: they are texts, the names that each file gives them, unless declared as classes or
-    numbers.
+    Without one that is declared, a column has the type of the first file in which it holds a value. A column but the
+    first that is declared, or that an earlier file has, may be missing in others; it is empty there. Classes are texts,
+    the names that each file gives them, unless declared as classes or numbers; numbers of files that name none get the
+    names of the first file that does.
 
     Args:
         paths: of which no further one is taken once there are `limit` rows; None for all.
@@ -126,15 +127,17 @@ def open_typed(
     """
     tables = dict[Path, pa.Table]()
     types = {column: feature for column, feature in (declared or {}).items() if column in wanted}
-    empty, first = datasets.Value("null"), dict[str, list[str]]()
-    kept = {column for column, feature in types.items() if feature not in (empty, *_TEXTS)}
+    optional, empty = {*types} - {wanted[0]}, datasets.Value("null")
     for path in paths:
-        tables[path] = _columns(path, wanted, types.keys() - {wanted[0]})
-        tables[path] = _name_own(path, tables[path], first, kept)
-        own = _features(path, tables[path])
-        types |= {column: feature for column, feature in own.items() if types.get(column, empty) == empty}
+        tables[path] = table = _columns(path, wanted, optional)
+        optional |= {*table.column_names} - {wanted[0]}
         if limit is not None and sum(map(len, tables.values())) >= limit:
             break
+    kept = {column for column, feature in types.items() if feature not in (empty, *_TEXTS)}
+    tables = _name_own(tables, kept)
+    for path, table in tables.items():
+        own = _features(path, table)
+        types |= {column: feature for column, feature in own.items() if types.get(column, empty) == empty}
     _tell_empty([(path, table.column_names, len(table)) for path, table in tables.items()], types)
     schema, typed = datasets.Features(types).arrow_schema, list[pa.Table]()
     for path, table in tables.items():
@@ -142,7 +145,7 @@ def open_typed(
             typed.append(table_cast(table, schema))
         except _UNTYPED as error:
             raise PromptSourceError(
-                f"{path}: its columns cannot be of the types that its description or the first file gives them "
+                f"{path}: its columns cannot be of the types that its description or another file gives them "
                 f"({reason(error)}); save all files with the same types, or correct the description"
             ) from None
     # Without a fingerprint `datasets` would make one of all rows.
@@ -158,27 +161,42 @@ def _features(path: Path, table: pa.Table) -> datasets.Features:
         ) from None
 
 
-def _name_own(path: Path, table: pa.Table, first: dict[str, list[str]], kept: Container[str]) -> pa.Table:
-    """Return a file's columns with the names of classes, which are texts, in place of their numbers.
+def _name_own(tables: Mapping[Path, pa.Table], kept: Container[str]) -> dict[Path, pa.Table]:
+    """Return files with the names of classes, which are texts, in place of their numbers, and no type without a value.
 
     Args:
-        first: names of classes by column, for numbers that the file's own features do not name; its own are added.
-        kept: columns that are left as they are.
+        kept: columns whose numbers are left as they are.
     """
-    own = class_names(_features(path, table).to_dict())
-    for column, names in own.items():
-        first.setdefault(column, names)
-    for place, (column, kind) in enumerate(zip(table.column_names, table.schema.types)):
-        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        if column in kept or column not in first or not (column in own or is_number):
-            continue
-        values = pd.Series(table[column].to_pylist(), dtype=object)
-        try:
-            named = name_classes(values, own.get(column, first[column]), column)
-        except TableError as error:
-            raise PromptSourceError(f"{path}: {error}") from None
-        table = table.set_column(place, column, pa.array(named, pa.string()))
-    return table
+    own = {path: class_names(_features(path, table).to_dict()) for path, table in tables.items()}
+    first = {column: names for each in reversed(own.values()) for column, names in each.items() if column not in kept}
+    named = dict(tables)
+    for path, table in tables.items():
+        for place, (column, kind) in enumerate(zip(table.column_names, table.schema.types)):
+            if pc.all(pc.is_null(table[column], nan_is_null=True), min_count=0).as_py():
+                values = pa.nulls(len(table))
+            elif column in first and (column in own[path] or _may_be_classes(kind)):
+                values = _named_column(path, table[column], own[path].get(column, first[column]), column)
+            else:
+                continue
+            named[path] = named[path].set_column(place, column, values)
+    return named
+
+
+def _may_be_classes(kind: pa.DataType) -> bool:
+    """Tell whether a column without names of classes holds their numbers, or lists of these or of names."""
+    in_lists = False
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind, in_lists = kind.value_type, True
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return (in_lists and is_text) or any(is_kind(kind) for is_kind in numbers)
+
+
+def _named_column(path: Path, column: pa.ChunkedArray, names: list[str], name: str) -> pa.Array:
+    try:
+        return pa.array(name_classes(pd.Series(column.to_pylist(), dtype=object), names, name), pa.string())
+    except TableError as error:
+        raise PromptSourceError(f"{path}: {error}") from None
 
 
 def _tell_empty(files: Sequence[tuple[object, Container[str], int]], columns: Iterable[str]) -> None:
