@@ -20,6 +20,7 @@ from rsidiff_kedro.prompts.sources import SOURCES, PromptSource, collect_prompts
 from rsidiff_kedro.prompts.sources.file import FileSource, PromptFileError
 from rsidiff_kedro.prompts.sources.mixture import MixtureSource
 from rsidiff_kedro.prompts.sources.template import TemplateSource
+from rsidiff_kedro.prompts.splits import split_prompts
 from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 from rsidiff_kedro.scenes.world.grammar import ANNOTATED, HELD_OUT, bucket, parse_caption
 
@@ -212,7 +213,8 @@ class Countdown(Source):
         return text.split()[0]
 
     def collect(self, seed):
-        return prompt_table([f"{{number}} foxes" for number in range(self.start, 0, -1)], "countdown")
+        texts = [f"{{number}} foxes" for number in range(self.start, 0, -1)]
+        return prompt_table(texts, "countdown", split="pool")
 '''
 
 
@@ -229,7 +231,9 @@ def own_kind(tmp_path, monkeypatch):
 
 def test_a_users_own_kind_of_source_is_named_by_its_module(own_kind):
     source = TypeAdapter(PromptSource).validate_python({"kind": own_kind, "start": 3})
-    assert collect_prompts(source, None, seed=0)["text"].tolist() == ["3 foxes", "2 foxes", "1 foxes"]
+    table = collect_prompts(source, None, seed=0)
+    assert table["text"].tolist() == ["3 foxes", "2 foxes", "1 foxes"]
+    assert [len(part) for part in split_prompts(table, 1, 1, seed=0)] == [1, 1, 1]  # though it calls all of them "pool"
     assert source.expected == 3 and source.expected_evaluation is None and not source.costs
     with pytest.raises(ValidationError, match="strat"):
         TypeAdapter(PromptSource).validate_python({"kind": own_kind, "strat": 3})

@@ -68,10 +68,10 @@ def collect_prompts(source: Source, evaluation_source: Source | None, seed: int,
     """Return all prompts as one prompt table.
 
     With an evaluation source, its prompts get the split "evaluation" and the others "pool". Without, a source that
-    separates evaluation prompts marks them itself, and the prompts of any other have the split "". `keep` collects anew
-    and keeps the table for the next call, so the run need not collect again after the check before it, unless what the
-    sources name has changed since then. Errors are those of `Source.collect`, and PromptTableError if a
-    source of your own returns no prompt table.
+    separates evaluation prompts marks them itself, and the prompts of any other get the split "", which allows any use.
+    `keep` collects anew and keeps the table for the next call, so the run need not collect again after the check before
+    it, unless what the sources name has changed since then. Errors are those of `Source.collect`, and PromptTableError
+    if a source of your own returns no prompt table.
     """
     used = (source,) if evaluation_source is None else (source, evaluation_source)
     key = "" if not (keep or _kept) else " ".join([*map(_content, used), str(seed)])
@@ -84,6 +84,8 @@ def collect_prompts(source: Source, evaluation_source: Source | None, seed: int,
             training = prompts[prompts["split"] != "evaluation"].assign(split="pool")
             held_out = evaluation[evaluation["split"] != "pool"].assign(split="evaluation")
             prompts = pd.concat([training, held_out], ignore_index=True)
+        if evaluation_source is None and not (prompts["split"] == "evaluation").any():
+            prompts = prompts.assign(split="")
     if keep:
         _kept[key] = prompts
     return prompts
