@@ -44,7 +44,9 @@ def test_counts_are_those_of_the_opened_model(family_folder, family):
     ("family", "options", "edit", "expected"),
     [
         ("stable_diffusion_3", {}, {}, [(11, 16), (20, 16)]),
-        ("stable_diffusion_3", {"max_sequence_length": 14}, {}, [(11, 16), (20, 16)]),
+        ("stable_diffusion_3", {"max_sequence_length": 14}, {"tokenizer_3": 10}, [(11, 16), (20, 16)]),
+        ("stable_diffusion_3", {"max_sequence_length": 13}, {"tokenizer_3": 10}, [(14, 13), (20, 16)]),
+        ("stable_diffusion_3", {}, {"tokenizer_2": 10}, [(11, 16), (20, 16)]),
         ("stable_diffusion_3", {"max_sequence_length": 13}, {}, [(14, 13), (20, 16)]),
         ("stable_diffusion_3", {"max_sequence_length": 13, "t5": False}, {}, [(11, 16), (20, 16)]),
         ("stable_diffusion_3", {"max_sequence_length": 13}, {"text_encoder_3": [None, None]}, [(11, 16), (20, 16)]),
@@ -67,9 +69,13 @@ def test_a_prompt_is_too_long_if_a_text_encoder_that_reads_it_cuts_it(
 
 
 @pytest.mark.parametrize("most", [13, 14])
-def test_t5_reads_a_prompt_whole_exactly_if_it_is_not_too_long(family_folder, most):
+def test_t5_reads_a_prompt_whole_exactly_if_it_is_not_too_long(family_folder, tmp_path, most):
+    """Whatever limit its own tokenizer has, which diffusers passes over."""
+    folder = shutil.copytree(family_folder("stable_diffusion_3"), tmp_path / "model")
+    path = folder / "tokenizer_3" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 10}))
     options = {"max_sequence_length": most}
-    model = ModelSettings(family="stable_diffusion_3", base=str(family_folder("stable_diffusion_3")), options=options)
+    model = ModelSettings(family="stable_diffusion_3", base=str(folder), options=options)
     texts, tokenizer = ["a fox at sea", "a fox at set"], open_tokenizer(model)
     lengths = tokenizer.lengths(texts)
     one, other = load_model(model).conditioning(texts)["prompt_embeds"][:, tokenizer.max_tokens :]

@@ -123,7 +123,7 @@ class DiffusionModel(ABC):
 
     @classmethod
     def other_tokenizers(cls, settings: ModelSettings) -> dict[str, int | None]:
-        """Return the further tokenizers that may cut a prompt, each with what `max_tokens` is for the first."""
+        """Return the further tokenizers that may cut a prompt, each with what is read; None for its own limit."""
         return {}
 
     @classmethod

@@ -78,7 +78,8 @@ def open_prompt_tokenizer(
     Args:
         name: the component.
         most: tokens that the pipeline reads at most; None for the tokenizer's own limit.
-        others: the same of further tokenizers that may cut a prompt; those without a text encoder are left out.
+        others: further tokenizers that may cut a prompt, with the tokens that the pipeline reads whatever their own
+            limit is, None for that limit; those without a text encoder are left out.
     """
     source, problem = model_source(base), f"model.base: the tokenizer of {base!r} cannot be opened"
     with loading(lambda error: ModelError(f"{problem} ({reason(error)}); save it again")):
@@ -91,10 +92,11 @@ def open_prompt_tokenizer(
             return kind.from_pretrained(Path(source) / component, trust_remote_code=False)
 
         used = [other for other in others if other.replace("tokenizer", "text_encoder") in named]
-        further = {other: PromptTokenizer(read(other), others[other]) for other in used}
+        further = {other: PromptTokenizer(read(other)) for other in used}
         tokenizer = PromptTokenizer(read(name), most, [*further.values()])
     tokenizer.check()
     for other, opened in further.items():
+        opened.max_tokens = others[other] or opened.max_tokens
         opened.check(f"model.base: {other}", limited=False)
     return tokenizer
 

@@ -54,10 +54,9 @@ class StableDiffusion3(FlowMatchingModel):
 
     @classmethod
     def other_tokenizers(cls, settings: ModelSettings) -> dict[str, int | None]:
-        """Return that of the second CLIP, and of T5, for which 0 is refused by `check`."""
+        """Return that of T5, for which 0 is refused by `check`; the second CLIP reads as many tokens as the first."""
         options = cls.options_of(settings)
-        clip: dict[str, int | None] = {"tokenizer_2": None}
-        return {**clip, "tokenizer_3": options.max_sequence_length or None} if options.t5 else clip
+        return {"tokenizer_3": options.max_sequence_length or None} if options.t5 else {}
 
     def check(self) -> None:
         """Check also that T5 reads something, and that the position embeddings cover the resolution."""
