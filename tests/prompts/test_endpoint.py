@@ -410,6 +410,11 @@ def test_an_error_in_an_answer_of_success_is_tried_again_as_its_code_says(serve,
             {"choices": [{"message": {"content": ""}, "finish_reason": "error"}], "error": {"message": "not now"}},
             "failed within a reply: not now; run again",
         ),
+        (
+            {"choices": [{"message": {"content": '["a fox"]'}}], "error": {"message": "not now", "code": 0}},
+            "failed within a reply: not now; run again",
+        ),
+        ({"choices": [{"error": {"message": None}}]}, "choices.0.message: Field required); run again"),
     ],
 )
 def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, said):
@@ -425,6 +430,17 @@ def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, sai
     with pytest.raises(PromptSourceError) as caught:  # the first reply comes from the cache
         source(endpoint).collect(0)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize(
+    "error", [{"message": None, "code": None}, {"message": " ", "code": 0}, {"x": 1}, {}, False, None]
+)
+def test_an_error_that_says_nothing_and_has_no_code_of_failure_is_none(serve, source, within, error):
+    reply = json.loads(answer(LIST, total_tokens=200))
+    (reply["choices"][0] if within else reply)["error"] = error
+    endpoint = serve(lambda connection, _: connection.sendall(framed(json.dumps(reply).encode())))
+    assert source(endpoint).collect(0)["text"].tolist() == PROMPTS
 
 
 @pytest.mark.parametrize("message", [{}, {"message": None}, {"message": {"content": None}}])

@@ -68,14 +68,15 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
-    error: Any = None
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, choice: Any) -> Any:
         """Let a choice be without a message that did not end by itself, as where a filter drops the whole reply."""
-        ended = isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") or "stop") != "stop"
-        return {**choice, "message": {}} if ended and choice.get("message") is None else choice
+        if not isinstance(choice, dict) or choice.get("message") is not None:
+            return choice
+        ended = _fails(choice.get("error")) or (choice.get("finish_reason") or "stop") != "stop"
+        return {**choice, "message": {}} if ended else choice
 
 
 class _Usage(BaseModel):
@@ -176,11 +177,18 @@ def _status(status: int, content: bytes) -> int:
     """Return the status of an answer, or the one that an error in an answer of success names as its code."""
     if status >= 300 or b'"error"' not in content:
         return status
-    error = _failure(content)
-    for code in (str(error.get("code")), str(error.get("status"))) if isinstance(error, dict) else ():
-        if re.fullmatch(r"[45]\d\d", code):
-            return int(code)
-    return status
+    return _code(_failure(content)) or status
+
+
+def _code(error: Any) -> int | None:
+    """Return the status of a failure that an error names as its code; None if it names none."""
+    named = (str(error.get("code")), str(error.get("status"))) if isinstance(error, dict) else ()
+    return next((int(code) for code in named if re.fullmatch(r"[45]\d\d", code)), None)
+
+
+def _fails(error: Any) -> bool:
+    """Tell whether an error says something or names a failure; some servers send one of nulls with every reply."""
+    return bool(error) and (bool(_said(error).strip()) or _code(error) is not None)
 
 
 def _wait(response: Any, status: int, longest: float) -> float | None:
@@ -325,8 +333,9 @@ def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) ->
         ) from None
     choice, usage = answer.choices[0], answer.usage or _Usage()
     end = choice.finish_reason or "stop"
-    if choice.error or end == "error":
-        words = _without(key, _said(_failure(body)))[:300] or "it does not say why"
+    failure = _failure(body)
+    if failure is not None or end == "error":
+        words = _without(key, _said(failure))[:300] or "it does not say why"
         raise PromptSourceError(
             f"{endpoint} failed within a reply: {words}; run again, which asks for this reply again; its earlier "
             "replies are kept"
@@ -335,7 +344,10 @@ def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) ->
 
 
 def _failure(body: bytes | str) -> Any:
-    """Return the error that some servers report in an answer of success, in its first choice or beside the choices."""
+    """Return the error that some servers report in an answer of success, in its first choice or beside the choices.
+
+    None if there is no error that `_fails`.
+    """
     try:
         answer = from_json(body)
     except ValueError:
@@ -345,4 +357,4 @@ def _failure(body: bytes | str) -> Any:
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     within = first.get("error") if isinstance(first, dict) else None
-    return within or answer.get("error")
+    return next(filter(_fails, (within, answer.get("error"))), None)
