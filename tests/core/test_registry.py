@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rsidiff_kedro.core.registry import PluginError, Registry
 from rsidiff_kedro.rewards.registry import REWARDS, load_reward
@@ -73,7 +74,7 @@ def test_a_reward_of_an_installed_package_scores(package: str, monkeypatch: pyte
     monkeypatch.setitem(vars(REWARDS), "_paths", {})  # or it would remember this package
     registry = Registry(REWARDS.kind, REWARDS.group, {})
     assert registry.names == (package,)
-    assert load_reward(registry.path(package)).score([None, None], ["a", "b"]) == [0.5, 0.5]
+    assert load_reward(registry.path(package)).score([Image.new("RGB", (8, 8))] * 2, ["a", "b"]) == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(

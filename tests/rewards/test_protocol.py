@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.image_set import IMAGE_COLUMNS, ImageFiles, ImageSet
 from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.rewards import scoring
+from rsidiff_kedro.rewards.embedding import embed_sets
 from rsidiff_kedro.rewards.protocol import PromptReward, as_reward, as_vectors, record_changes
 from rsidiff_kedro.rewards.registry import check_features, check_reward, load_features, load_reward
-from rsidiff_kedro.rewards.scoring import ScoreError, with_scores
+from rsidiff_kedro.rewards.scoring import RewardOpening, ScoreError, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
 OWN = """
@@ -41,6 +43,36 @@ OWN = """
         def score_prompt(self, images, prompt):
             self.seen.append((prompt, len(images)))
             return np.argsort(np.argsort(brightness(images, [])))
+
+
+    def shrunk(images, prompts):
+        for image in images:
+            image.thumbnail((4, 4))
+        prompts.clear()
+        return [images.pop().width for _ in range(len(images))]
+
+
+    class Shrunk:
+        record = {"to": 4}
+
+        def score_prompt(self, images, prompt):
+            return shrunk(images, [prompt] * len(images))
+
+
+    class ShrunkFeatures:
+        def score(self, images, prompts):
+            return shrunk(images, prompts)
+
+        def embed(self, images, prompts):
+            return np.array([shrunk(images, prompts)]).T
+
+
+    def processed(images, prompts):
+        from transformers import CLIPImageProcessor
+
+        processor = CLIPImageProcessor(size={"shortest_edge": 4}, crop_size=4, do_normalize=False)
+        pixels = processor(images=images, return_tensors="np")["pixel_values"]
+        return (255 * pixels.mean(axis=(1, 2, 3))).round()
 
 
     class Wrong:
@@ -145,6 +177,37 @@ def test_its_column_has_its_name_and_its_options_are_those_of_custom(table, imag
     assert scored[names[0]].tolist() == LEVELS
     assert scored[names[1]].tolist() == [3.0 * level for level in LEVELS]
     assert scored.attrs["rewards"] == {names[0]: {}, names[1]: {"scale": 3.0}}
+
+
+@pytest.fixture(params=["memory", "disk"])
+def given(request, images, tmp_path):
+    """Return the images as a trial has them, and as a run does."""
+    if request.param == "memory":
+        return images
+    paths = [tmp_path / f"{row}.png" for row in range(len(images))]
+    for image, path in zip(images, paths):
+        image.save(path)
+    return ImageFiles(paths)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("processed", LEVELS), ("shrunk", [4] * 9), ("Shrunk", [4] * 9)])
+def test_a_reward_may_change_its_images_and_gets_a_list_in_a_trial_and_in_a_run(table, given, name, expected):
+    names = [f"my_own_rewards:{name}", "my_own_rewards:brightness"]
+    scored = with_scores(table, given, names, own_rewards())
+    assert scored[names[0]].tolist() == expected
+    assert scored[names[1]].tolist() == LEVELS
+    assert RewardOpening(names[0], own_rewards())()(given, PROMPTS).tolist() == expected
+    assert [image.size for image in given] == [(8, 8)] * 9
+
+
+def test_features_may_change_their_images_too(table, given):
+    metadata = table.assign(**dict.fromkeys({*IMAGE_COLUMNS} - {*table.columns}))
+    (vectors,) = embed_sets("my_own_rewards:ShrunkFeatures", own_rewards(), {"round": ImageSet(metadata, given)})
+    assert vectors.tolist() == [[4.0]] * 9
+    features = load_features("my_own_rewards:ShrunkFeatures")
+    for values in (features.embed(given, PROMPTS)[:, 0], features.score(given, PROMPTS)):
+        assert list(values) == [4] * 9
+    assert [image.size for image in given] == [(8, 8)] * 9
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 100])

@@ -1,7 +1,7 @@
 """The reward of votes: a Bradley-Terry head on another reward's features."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from rsidiff_kedro.core.file_lock import take_lock
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.votes import LOCK, Votes, VotesError, write_table
+from rsidiff_kedro.rewards import votes as votes_reward
 from rsidiff_kedro.rewards.bradley_terry import PENALTIES, fit_head, held_out_margins
 from rsidiff_kedro.rewards.registry import check_reward, load_reward
 from rsidiff_kedro.rewards.settings import RewardsSettings, VotesSettings
+from rsidiff_kedro.scenes.plugins.proxy import ProxyReward
 
 GiveVotes = Callable[..., Votes]
 
@@ -47,6 +49,24 @@ def test_its_record_tells_what_it_was_fitted_on(give_votes: GiveVotes) -> None:
     fitted = load_reward("votes", **options(votes.folder)).record["fitted_on"]
     assert fitted == {"votes": 24, "sha256": votes.digest, "features": "proxy", "penalty": fitted["penalty"]}
     assert fitted["penalty"] in PENALTIES
+
+
+def test_it_is_fitted_without_all_images_of_the_votes_in_memory(
+    give_votes: GiveVotes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, embed, calls = options(give_votes(brightness, 24).folder, penalty=1.0), ProxyReward.embed, list[int]()
+    expected = load_reward("votes", **found)
+
+    def counted(self: ProxyReward, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        calls.append(len(images))
+        return embed(self, images, prompts)
+
+    monkeypatch.setattr(ProxyReward, "embed", counted)
+    monkeypatch.setattr(votes_reward, "AT_ONCE", 20)
+    blank = [Image.new("RGB", (32, 32), (level, 0, 0)) for level in (0, 100, 200)]
+    scores = [each.score(blank, ["a red dog"] * 3) for each in (load_reward("votes", **found), expected)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    assert calls[:3] == [20, 20, 8]
 
 
 def test_a_score_is_in_log_odds() -> None:

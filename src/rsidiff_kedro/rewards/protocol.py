@@ -80,7 +80,7 @@ class PromptReward:
         scores = np.empty(len(images), np.float32)
         for prompt in dict.fromkeys(prompts):
             rows = [row for row, other in enumerate(prompts) if other == prompt]
-            values = self._plugin.score_prompt([images[row] for row in rows], prompt)
+            values = self._plugin.score_prompt([images[row].copy() for row in rows], prompt)
             scores[rows] = as_scores(values, len(rows), self._name)
         return scores
 
@@ -138,8 +138,21 @@ def bind(plugin: Callable[..., Any], options: Mapping[str, Any], name: str, *arg
     return partial(plugin, **options)
 
 
+def on_copies(plugin: Any) -> Any:
+    """Return a user's reward or features, whose calls get lists of their own, with copies of the images.
+
+    So it sees the same types in a run, whose images are opened from files, as in a trial, and may change what it gets.
+    """
+
+    def call(method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda images, prompts: method([image.copy() for image in images], [*prompts])
+
+    methods = {name: call(getattr(plugin, name)) for name in ("score", "embed") if hasattr(plugin, name)}
+    return SimpleNamespace(record=getattr(plugin, "record", {}), **methods)
+
+
 def as_reward(plugin: Any, options: Mapping[str, Any], name: str) -> Reward:
-    """Make a reward of a user's class or function.
+    """Make a reward of a user's class or function; each call gets lists of its own (`on_copies`).
 
     `plugin` is a class with `score(images, prompts)` or `score_prompt(images, prompt)`, which takes the options, or a
     function `(images, prompts, **options) -> scores`.
@@ -149,11 +162,11 @@ def as_reward(plugin: Any, options: Mapping[str, Any], name: str) -> Reward:
     """
     opened = bind(plugin, options, name)() if isinstance(plugin, type) else plugin
     if hasattr(opened, "score"):
-        return opened
+        return on_copies(opened)
     if hasattr(opened, "score_prompt"):
         return PromptReward(opened, name)
     if callable(opened) and not isinstance(plugin, type):
-        return SimpleNamespace(score=bind(opened, options, name, [], []))
+        return on_copies(SimpleNamespace(score=bind(opened, options, name, [], [])))
     raise InputError(
         f"the reward {name!r} is no reward: give a function (images, prompts) -> scores, or a class with "
         "score(images, prompts) or score_prompt(images, prompt)"

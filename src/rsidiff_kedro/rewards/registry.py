@@ -8,7 +8,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.rewards.official import OfficialReward
-from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind
+from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind, on_copies
 from rsidiff_kedro.rewards.settings import Computing, RewardsSettings
 
 BUILT_IN = {
@@ -42,7 +42,9 @@ def load_reward(name: str, **options: Any) -> Reward:
         CheckpointError: the checkpoint or the tokenizer cannot be used.
     """
     plugin = REWARDS.load(name)
-    return OfficialReward(name, plugin, **options) if OFFICIAL in options else as_reward(plugin, options, name)
+    if OFFICIAL in options:
+        return OfficialReward(name, plugin, **options)
+    return bind(plugin, options, name)() if name in BUILT_IN else as_reward(plugin, options, name)
 
 
 def compares_samples(name: str) -> bool:
@@ -61,7 +63,7 @@ def load_features(name: str, **options: Any) -> Features:
     opened = bind(FEATURES.load(name), options, name)()
     if not hasattr(opened, "embed"):
         raise InputError(f"the features {name!r} are no features: give a class with embed(images, prompts)")
-    return opened
+    return opened if name in BUILT_IN else on_copies(opened)
 
 
 def check_files(names: Iterable[str], settings: RewardsSettings) -> None:

@@ -13,6 +13,9 @@ from rsidiff_kedro.rewards.bradley_terry import FOLDS, fit_head, held_out_margin
 from rsidiff_kedro.rewards.protocol import FITTED_ON, Features, as_vectors
 from rsidiff_kedro.rewards.registry import FEATURES, check_features, load_features
 
+AT_ONCE = 128
+"""Images whose features are asked for in one call, while a head is fitted."""
+
 
 @dataclass(frozen=True)
 class _Evidence:
@@ -113,7 +116,9 @@ def _inputs(name: str, features: Features, images: Sequence[Image.Image], prompt
 
 def _evidence(votes: Votes, name: str, features: Features) -> _Evidence:
     pictures, images = votes.pictures()
-    inputs = _inputs(name, features, images, pictures["text"].tolist())
+    texts = pictures["text"].tolist()
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(texts), AT_ONCE)]
+    inputs = np.concatenate([_inputs(name, features, images[part], texts[part]) for part in parts])
     spread = inputs.std(axis=0)
     spread[spread <= 1e-9 * np.abs(inputs).max(axis=0)] = np.inf
     decides = (votes.table["winner"] != TIE).to_numpy()
