@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from rsidiff_kedro import settings
 from rsidiff_kedro.core.validation import fields_of
+from rsidiff_kedro.evaluation.settings import ENDS
 from rsidiff_kedro.parameters import ParameterError, parse_parameters, schema
 from rsidiff_kedro.pipelines.plan import count_images
 from rsidiff_kedro.prompts.sources import SOURCES, PromptSource
@@ -283,6 +284,20 @@ def test_a_wrong_setting_of_a_users_own_kind_is_named_with_its_range_or_with_the
 def test_an_unknown_kind_of_source_is_answered_with_those_there_are() -> None:
     message = message_for(prompt_curation={"source": {"kind": "flie"}})
     assert "parameter 'prompt_curation.source': unknown prompt source 'flie'; there are file, hub, template," in message
+
+
+@pytest.mark.parametrize("end", [end for end in ENDS if end])
+def test_a_reward_with_the_name_of_anothers_results_is_refused(end: str) -> None:
+    plain, other = "my_rewards:bright", f"my_rewards:bright{end}"
+    selects = {"proxy": 0, plain: 1.0}
+    for message in (
+        message_for(evaluation={"rewards": ["oracle", other, plain]}),
+        message_for(evaluation={"rewards": [other]}, preference_selection={"rewards": selects}),
+    ):
+        assert f"the reward {other!r} has the name under which results of the reward {plain!r} are reported" in message
+        assert "rename one of the two functions" in message
+    apart = parse_parameters(load(evaluation={"rewards": [other, f"my_rewards:b{end}"]}))
+    assert apart.evaluation.rewards == (other, f"my_rewards:b{end}")
 
 
 def test_a_wrong_setting_of_the_gate_is_named() -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import located
@@ -13,7 +13,7 @@ from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.core.untrusted.text import holds_credential
 from rsidiff_kedro.core.validation import explain
 from rsidiff_kedro.diffusion.settings import FinetuneSettings, ModelSettings, SamplerSettings, SftSettings
-from rsidiff_kedro.evaluation.settings import EvaluationSettings
+from rsidiff_kedro.evaluation.settings import ENDS, EvaluationSettings
 from rsidiff_kedro.execution.engine import ExecutionSettings
 from rsidiff_kedro.method.selecting import selecting_of
 from rsidiff_kedro.method.settings import (
@@ -54,6 +54,19 @@ class Parameters(Section):
     sft: SftSettings
     keep: KeepSettings
     execution: ExecutionSettings = ExecutionSettings()
+
+    @model_validator(mode="after")
+    def _reports_tell_rewards_apart(self) -> Self:
+        reported = {*self.evaluation.rewards, *self.preference_selection.rewards}
+        for name in sorted(reported):
+            other = next((f"{name}{end}" for end in ENDS[1:] if f"{name}{end}" in reported), None)
+            if other is not None:
+                raise ValueError(
+                    f"the reward {other!r} has the name under which results of the reward {name!r} are reported (its "
+                    f"own with {', '.join(ENDS[1:])} behind it); rename one of the two functions, or report one alone "
+                    "(evaluation.rewards, preference_selection.rewards)"
+                )
+        return self
 
     @property
     def reward_names(self) -> set[str]:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from rsidiff_kedro.core.pairs import UnpairedError
-from rsidiff_kedro.evaluation.categories import ENDS, OtherPromptsError, category_scores, has_categories, measures
+from rsidiff_kedro.evaluation.categories import OtherPromptsError, category_scores, has_categories, measures
+from rsidiff_kedro.evaluation.settings import ENDS
 
 
 def scores_of(number: int) -> pd.DataFrame:
@@ -27,8 +28,8 @@ def prompts_of(scores: list[pd.DataFrame], *categories: str) -> pd.DataFrame:
     return pd.DataFrame({"prompt_id": ids, "category": [categories[n % len(categories)] for n in range(len(ids))]})
 
 
-def table_of(scores: list[pd.DataFrame], *categories: str) -> pd.DataFrame:
-    return category_scores(prompts_of(scores, *categories), scores, ["proxy"], 200, 0)
+def table_of(scores: list[pd.DataFrame], *categories: str, reward: str = "proxy") -> pd.DataFrame:
+    return category_scores(prompts_of(scores, *categories), scores, [reward], 200, 0)
 
 
 def test_there_is_a_row_per_round_and_category(scores: list[pd.DataFrame]) -> None:
@@ -60,10 +61,12 @@ def test_gains_are_paired_whatever_the_order_of_the_rows(scores: list[pd.DataFra
         assert last[f"reward/proxy_gain{end}"].to_numpy() == pytest.approx(0.4)
 
 
-def test_without_a_judge_there_are_rewards_alone(scores: list[pd.DataFrame]) -> None:
-    table = table_of([each.drop(columns="correct") for each in scores], "photo", "anime")
+@pytest.mark.parametrize("name", [f"proxy{end}" for end in ENDS])
+def test_without_a_judge_there_are_rewards_alone(scores: list[pd.DataFrame], name: str) -> None:
+    without = [each.drop(columns="correct").rename(columns={"proxy": name}) for each in scores]
+    table = table_of(without, "photo", "anime", reward=name)
     assert not [column for column in table.columns if "accuracy" in column]
-    assert measures(table) == ["reward/proxy"]
+    assert measures(table) == [f"reward/{name}"]
 
 
 def test_a_category_that_the_judge_cannot_read_is_not_measured(scores: list[pd.DataFrame]) -> None:

@@ -11,7 +11,6 @@ from rsidiff_kedro.evaluation.metrics import with_intervals
 
 ACCURACY = "prompt_accuracy"
 REWARD = "reward/"
-ENDS = ("", "_low", "_high", "_gain", "_gain_low", "_gain_high")
 
 
 class OtherPromptsError(InputError):
@@ -69,4 +68,4 @@ def has_categories(table: pd.DataFrame) -> bool:
 
 def measures(table: pd.DataFrame) -> list[str]:
     """List the measures of a table from `category_scores`."""
-    return [column.removesuffix("_gain") for column in table.columns if column.endswith("_gain")]
+    return [column for column in table.columns if f"{column}_gain" in table.columns]

@@ -8,6 +8,9 @@ from rsidiff_kedro.core.locations import NoResult
 from rsidiff_kedro.core.section import Section
 from rsidiff_kedro.rewards.protocol import RewardName
 
+ENDS = ("", "_low", "_high", "_gain", "_gain_low", "_gain_high")
+"""What follows a measure's name in a metric or a column: nothing for its mean, then interval and gain over the base."""
+
 
 class EvaluationSettings(Section):
     """Settings for measuring each round's adapter on the test prompts.
