@@ -16,6 +16,7 @@ from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines.requirements import (
     RequirementError,
+    check_reported,
     check_scores,
     dropping_requirements,
     reward_requirements,
@@ -104,6 +105,29 @@ def test_a_head_that_was_fitted_on_other_votes_is_another_reward(
     for fitted_on in ("another", None):
         with pytest.raises(RequirementError, match="was scored by 'votes' as fitted on other votes than this run's"):
             check_scores(PARENT, scores("proxy", "votes", fitted_on=fitted_on), given)
+
+
+@pytest.mark.parametrize(
+    ("later", "metrics", "own", "said"),
+    [
+        (scores("proxy"), {}, ["oracle"], r"holds no scores of the reward 'oracle', which .*--pipelines=gate,eval"),
+        (scores("proxy"), {"test/reward/oracle": 1.0, "test/reward/oracle_low": 0.9}, [], "of the reward 'oracle'"),
+        (scores("proxy", "oracle").drop(columns="correct"), {}, ["oracle"], "holds no verdicts of a judge, which .*"),
+        (
+            scores("votes", fitted_on="b"),
+            {},
+            ["votes"],
+            r"another reward 'votes' than rsi.round_0.* differ in fitted_on",
+        ),
+    ],
+)
+def test_a_report_needs_the_same_scores_of_all_rounds(
+    later: pd.DataFrame, metrics: dict[str, float], own: list[str], said: str
+) -> None:
+    base = scores("proxy", "oracle", "votes", fitted_on="a")
+    check_reported({BASE: base, "rsi.round_1.test_scores": base}, [metrics], own, judged=True)
+    with pytest.raises(RequirementError, match=rf"rsi.round_1.test_scores .*{said}"):
+        check_reported({BASE: base, "rsi.round_1.test_scores": later}, [metrics], own, judged=False)
 
 
 def test_early_dropping_needs_its_reward_and_a_scheduler_that_shows_what_samples_become(

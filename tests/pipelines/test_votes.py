@@ -77,3 +77,7 @@ def test_votes_on_a_round_select_in_the_next_one_alone(project: Path, give_votes
     assert "votes" in catalog.load("rsi.round_2.selection")
     metrics = catalog.load("rsi.round_2.metrics")
     assert metrics["gate/accepted"] == 1.0 and np.isfinite(metrics["test/reward/votes"])
+    with pytest.raises(
+        RequirementError, match=r"round_1.test_scores holds no scores of the reward 'votes', which the re"
+    ):
+        run(project, votes, second, pipeline_names=["report"])

@@ -1,5 +1,6 @@
 """Check everything that a run needs before its first node: requirements of its stages, and data of earlier runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rsidiff_kedro.core.adapter import Adapter
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.image_set import ImageSet
 from rsidiff_kedro.core.untrusted.text import printable
+from rsidiff_kedro.datasets.runs import REPORT
 from rsidiff_kedro.diffusion.bases import check_base
 from rsidiff_kedro.hooks.keyed_parameters import KeyedParameters
 from rsidiff_kedro.hooks.pairs import check_pairs, is_paired
@@ -24,12 +26,14 @@ from rsidiff_kedro.hooks.reuse import is_complete
 from rsidiff_kedro.hooks.stored_tables import check_loaded, check_stored
 from rsidiff_kedro.parameters import Parameters, parse_parameters
 from rsidiff_kedro.pipelines import stage_of, stages
-from rsidiff_kedro.pipelines.requirements import check_scores, count_cut_prompts
+from rsidiff_kedro.pipelines.requirements import check_reported, check_scores, count_cut_prompts
 from rsidiff_kedro.provenance.records import Records
 from rsidiff_kedro.provenance.retention import RECORDS
+from rsidiff_kedro.reporting.values import Metrics
 
 _COMPARED = (".validation_scores", ".test_scores")
 """Ends of the names of scores that the gate and the evaluation compare their own with."""
+_SCORES, _METRICS = ".test_scores", ".metrics"
 _COLLECTED = "collected_prompts"
 
 
@@ -83,16 +87,33 @@ class InputHooks:
             raise MissingInputError(_how_to_make(missing))
         model, rounds = self._parameters.model, {_round_of(node.namespace or "") for node in pipeline.nodes}
         tables: dict[str, pd.DataFrame] = {}
+        metrics: dict[str, Metrics] = {}
         for name in names:
             data = catalog[name].load()
             check_loaded(name, data)
             if is_paired(name):
                 tables[name] = data.metadata if isinstance(data, ImageSet) else data
+            if name.endswith(_METRICS):
+                metrics[name] = data
             if isinstance(data, Adapter):
                 check_base(data, model.base, model.revision, name)
             if name.endswith(_COMPARED) and {"gate", "evaluation", "sft"} & tags:
                 check_scores(name, data, self._parameters, own=_round_of(name) in rounds)
+        self._check_report(pipeline, tables, metrics)
         check_pairs(pipeline, catalog, tables, self._keyed, self._records)
+
+    def _check_report(
+        self, pipeline: Pipeline, tables: Mapping[str, pd.DataFrame], metrics: Mapping[str, Metrics]
+    ) -> None:
+        """Check the scores that steps of the report read, of those tables and metrics that the run reads."""
+        assert self._parameters is not None
+        shown = {name for node in pipeline.nodes if REPORT in node.tags for name in node.inputs}
+        scores = {name: table for name, table in tables.items() if name in shown and name.endswith(_SCORES)}
+        measures = any(name.endswith(_METRICS) for name in shown & pipeline.all_outputs())
+        settings, own = self._parameters.evaluation, [*self._parameters.preference_selection.rewards]
+        own += settings.rewards if measures else []
+        found = [each for name, each in metrics.items() if name in shown]
+        check_reported(scores, found, own, judged=measures and settings.judge is not None)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:

@@ -1,7 +1,7 @@
 """Define what a run needs: each stage names its requirements, and every run and the doctor check them."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,9 @@ from rsidiff_kedro.diffusion.bases import check_known
 from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
+from rsidiff_kedro.reporting.values import Metrics, reward_names
 from rsidiff_kedro.rewards.cut_prompts import describe_cut_prompts
-from rsidiff_kedro.rewards.protocol import FITTED_ON
+from rsidiff_kedro.rewards.protocol import FITTED_ON, record_changes
 from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_files, check_reward
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+_SCORE_ALIKE = (
+    "score all rounds with these parameters: kedro run --pipelines=gate,evaluation,report --only-missing-outputs, in "
+    "which the gate decides anew"
+)
+"""What makes scores of all rounds, whose candidates stay, fit into one report."""
 
 
 class RequirementError(InputError):
@@ -217,6 +224,44 @@ def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters", ow
         and record.get(FITTED_ON, {}).get("sha256") != read_votes(parameters.rewards.votes.votes).digest
     ):
         raise RequirementError(f"{name} was scored by 'votes' as fitted on other votes than this run's; {advice}")
+
+
+def check_reported(
+    scores: "Mapping[str, pd.DataFrame]", metrics: Iterable[Metrics], own: Iterable[str], judged: bool
+) -> None:
+    """Raise RequirementError unless the report can show scores of earlier runs side by side.
+
+    A round that ran alone may have been scored by other rewards than those before it.
+
+    Args:
+        scores: test scores that the report reads of earlier runs, by their datasets' names.
+        metrics: of rounds, that it reads of them.
+        own: rewards that the run selects by, or measures rounds with.
+        judged: rounds that the run measures have a judge.
+    """
+    shown = dict.fromkeys([*own, *reward_names([*metrics])])
+    judged = judged or any("correct" in each for each in scores.values())
+    for name, table in scores.items():
+        missing = [each for each in shown if each not in table]
+        if missing:
+            raise RequirementError(
+                f"{name} holds no scores of the reward {missing[0]!r}, which the report shows of every round; "
+                f"{_SCORE_ALIKE}"
+            )
+        if judged and "correct" not in table:
+            raise RequirementError(
+                f"{name} holds no verdicts of a judge, which the report shows of every round; {_SCORE_ALIKE}"
+            )
+    records = {name: table.attrs.get("rewards", {}) for name, table in scores.items()}
+    first = next(iter(records), "")
+    for name, found in records.items():
+        for reward in found.keys() & records[first].keys():
+            changed = record_changes(records[first][reward], found[reward])
+            if changed:
+                raise RequirementError(
+                    f"{name} was scored by another reward {reward!r} than {first} (they differ in "
+                    f"{', '.join(changed)}); {_SCORE_ALIKE}"
+                )
 
 
 def remedy(name: str, own: bool = False) -> str:
