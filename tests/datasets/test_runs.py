@@ -83,6 +83,29 @@ def test_a_stopped_run_is_taken_where_none_is_finished(data: Path) -> None:
     assert runs(data).newest().version == NEW
 
 
+ALONE = "2026-01-03T00.00.00.000Z"
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_a_round_that_ran_alone_is_that_of_its_run_and_has_the_rounds_before(data: Path, is_ended: bool) -> None:
+    records, again = Records(data / RECORDS), dict[str, str]()
+    records.end(OLD, runs(data).find(OLD).versions)
+    for number in (2, 3):  # the second is made again, and a third after it
+        names = [f"rsi.round_{number}.{each}" for each in ("adapter", "metrics")]
+        make(data, ALONE, names, {f"rsi.round_{number - 1}.adapter": OLD})
+        metrics(data, ALONE, number, 1.0)
+        again |= dict.fromkeys(names, ALONE)
+    if is_ended:
+        records.end(ALONE, again)
+    found = runs(data)
+    assert [found.newest(each).version for each in ("best", "base", "1", "9")] == [OLD] * 4
+    assert [found.newest(each).version for each in ("2", "3")] == [ALONE if is_ended else OLD, ALONE]
+    assert found.newest("3", "1").version == found.newest("base", "3").version == ALONE
+    alone = found.find(ALONE)
+    assert [alone.versions[f"rsi.round_{number}.metrics"] for number in range(4)] == [OLD, OLD, ALONE, ALONE]
+    assert len(alone.metrics()) == 4 and not alone.finished
+
+
 def test_a_run_has_what_it_reused(data: Path) -> None:
     run = runs(data).find(NEW)
     assert run.versions == {"rsi.round_0.adapter": OLD, "rsi.round_1.adapter": NEW, "rsi.round_1.metrics": NEW}
@@ -138,6 +161,15 @@ def test_a_reward_that_selects_in_two_ways_is_told_with_both(tmp_path: Path) -> 
         choose(tmp_path, OLD, name, parameters)
     make(tmp_path, OLD, [*ROUND, "report"], dict.fromkeys(made, OLD))
     assert runs(tmp_path).newest().selecting() == {"proxy": "with weight 1 and by early dropping"}
+
+
+def test_a_reward_that_selected_in_an_earlier_round_is_told_and_one_that_only_measured_is_not(tmp_path: Path) -> None:
+    read = {"selection": ("proxy", "oracle"), "metrics": ("oracle", "clip_score")}
+    made = {f"rsi.round_{n}.{each}": names[n - 1] for each, names in read.items() for n in (1, 2)}
+    for name, reward in made.items():
+        choose(tmp_path, OLD, name, {"preference_selection": {"rewards": {reward: 1.0}}})
+    make(tmp_path, OLD, [*ROUND, "report"], dict.fromkeys(made, OLD))
+    assert runs(tmp_path).newest().selecting() == {"proxy": "with weight 1", "oracle": "with weight 1"}
 
 
 def test_a_floor_that_a_run_has_no_more_did_not_select_in_it(tmp_path: Path) -> None:
@@ -285,5 +317,6 @@ def test_a_dataset_of_another_package_is_named(data: Path) -> None:
 
 
 def test_what_a_run_did_not_make_is_said(data: Path) -> None:
-    with pytest.raises(RunError, match=r"made no rsi\.round_0\.metrics"):
+    said = r"made no rsi\.round_0\.metrics \(of its 1 rounds it has that of: 1\); run all rounds with --only-missing"
+    with pytest.raises(RunError, match=said):
         runs(data).find(NEW).load("rsi.round_0.metrics")

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
+from rsidiff_kedro.cli import cli
 from rsidiff_kedro.core.votes import Votes
 from rsidiff_kedro.hooks.runner import RsiRunner
 from rsidiff_kedro.pipelines.requirements import RequirementError
@@ -61,7 +63,9 @@ def test_the_samples_that_the_head_prefers_are_kept(project: Path, give_votes: G
     assert set(selection.index[selection["kept"]]) == set(best)
 
 
-def test_votes_on_a_round_select_in_the_next_one_alone(project: Path, give_votes: GiveVotes) -> None:
+def test_votes_on_a_round_select_in_the_next_one_alone(
+    project: Path, give_votes: GiveVotes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     votes, second = give_votes(brightness, 24).folder, {"rounds": 2}
     with pytest.raises(
         RequirementError, match=r"round_\d\.(test|validation)_scores holds no scores of the reward 'votes'"
@@ -81,3 +85,7 @@ def test_votes_on_a_round_select_in_the_next_one_alone(project: Path, give_votes
         RequirementError, match=r"round_1.test_scores holds no scores of the reward 'votes', which the re"
     ):
         run(project, votes, second, pipeline_names=["report"])
+    monkeypatch.chdir(project)
+    exported = CliRunner().invoke(cli, ["rsi", "export", str(tmp_path / "adapter"), "--env=test", "--round=2"])
+    alone = catalog.get("rsi.round_2.adapter").resolve_load_version()
+    assert exported.output == f"Run {alone}, round 2: {tmp_path / 'adapter'}\n"

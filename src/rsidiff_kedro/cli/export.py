@@ -51,7 +51,7 @@ def export(folder: Path, name: str, form: str, push: str | None, env: str | None
     _check_empty(folder)
     check_writable(_resolved(folder))
     parameters, runs = open_project(env, params)
-    run = runs.newest()
+    run = runs.newest(name)
     number = run.round_number(name)
     with _new_folder(folder) as unfinished:
         title = push.partition("/")[2] if push is not None else folder.resolve().name

@@ -14,14 +14,19 @@ from rsidiff_kedro.hooks.configuration import open_configuration
 
 if TYPE_CHECKING:
     from rsidiff_kedro.core.votes import Votes
-    from rsidiff_kedro.datasets.runs import Run
+    from rsidiff_kedro.datasets.runs import Run, Runs
     from rsidiff_kedro.datasets.votes import VotesDataset
     from rsidiff_kedro.labelling.session import Session
     from rsidiff_kedro.parameters import Parameters
 
 
 @click.command()
-@click.option("--round", "number", type=click.IntRange(1, 100), help="A round of the newest run; by default its last.")
+@click.option(
+    "--round",
+    "number",
+    type=click.IntRange(1, 100),
+    help="A round of the newest run that has it; by default the newest run's last.",
+)
 @click.option("--summary", is_flag=True, help="Show no page, only what the votes say of the rewards.")
 @click.option(
     "--reward", "names", multiple=True, help="A reward to compare; may be given again. By default those of a run."
@@ -47,19 +52,20 @@ def label(
     dataset = votes_dataset(catalog_config(root, loader))
     chosen = rewards_to_show(parameters, names)
     if not summary:
-        _give_votes(dataset, open_runs(root, loader).newest(), number, parameters.seed, port)
+        _give_votes(dataset, open_runs(root, loader), number, parameters.seed, port)
     place = Path(dataset._filepath)
     found = newest_votes(place)
     if summary or found != place:  # else there were no votes, and none was given
         _summarize(read_votes(found), chosen, parameters)
 
 
-def _give_votes(dataset: "VotesDataset", run: "Run", number: int | None, seed: int, port: int) -> None:
+def _give_votes(dataset: "VotesDataset", runs: "Runs", number: int | None, seed: int, port: int) -> None:
     """Serve the page until the user ends it, by its button or Ctrl-C."""
     from rsidiff_kedro.core.file_lock import held_by, take_lock
     from rsidiff_kedro.core.votes import LOCK, VotesError
 
-    number = run.round_number(str(number)) if number is not None else run.rounds
+    run = runs.newest() if number is None else runs.newest(str(number))
+    number = run.rounds if number is None else run.round_number(str(number))
     place = Path(dataset._filepath)
     place.mkdir(parents=True, exist_ok=True)
     lock = take_lock(place / LOCK)

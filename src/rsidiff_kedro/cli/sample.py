@@ -61,9 +61,9 @@ def sample(
     from rsidiff_kedro.diffusion.side_by_side import sample_side_by_side
     from rsidiff_kedro.pipelines.requirements import check_prompts
 
-    run = runs.newest()
-    check_prompts(parameters, list(prompts), str(run.load("test_prompts")["text"].iloc[0]))
     names = [compare, name] if compare is not None else [name]
+    run = runs.newest(*names)
+    check_prompts(parameters, list(prompts), str(run.load("test_prompts")["text"].iloc[0]))
     adapters = {title: _adapter(run, number, parameters.model) for title, number in _titles(run, names).items()}
     chosen = " (best: the last round that no gate rejected)" if "best" in names else ""
     click.echo(f"Run {run.version}: {', '.join(adapters)}{chosen}")

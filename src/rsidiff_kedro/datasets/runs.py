@@ -25,6 +25,8 @@ _APART = re.compile(r"(?!rsi\.)\w+\.round_\d+\.")
 REPORT = "report"
 """The dataset that completes a run of the whole method; the stage that makes it has the same name."""
 BASE, BEST = "base", "best"
+_SELECTED = ("images", "selection")
+"""The datasets of a round whose steps drop samples; others only read which rewards do."""
 _MODELS = "rewards"
 """The section of the parameters that says where preference models are."""
 _OWN = "rsidiff_kedro."
@@ -120,7 +122,12 @@ class Run:
 
     def _dataset(self, name: str) -> AbstractVersionedDataset[Any, Any]:
         if name not in self.versions:
-            raise RunError(f"the run {self.version} made no {name}; let it come to its end, or name another run")
+            kind = name.rpartition(".")[2]
+            rounds = [str(each) for each in range(self.rounds + 1) if f"rsi.round_{each}.{kind}" in self.versions]
+            raise RunError(
+                f"the run {self.version} made no {name} (of its {self.rounds} rounds it has that of: "
+                f"{', '.join(rounds) or 'none'}); run all rounds with --only-missing-outputs, or name another run"
+            )
         found = own_dataset(self.config, name, self.versions[name])
         if found._version is None:
             self._check_own(name, Path(found._filepath))
@@ -182,8 +189,8 @@ class Run:
         dataset = self._dataset(name) if name in self.versions else None
         if not isinstance(dataset, AdapterDataset):
             raise RunError(
-                f"the run {self.version} has no {name} of the type {_OWN}datasets.AdapterDataset; let it come to its "
-                "end, or correct catalog.yml"
+                f"the run {self.version} has no {name} of the type {_OWN}datasets.AdapterDataset; run all rounds with "
+                "--only-missing-outputs, or correct catalog.yml"
             )
         return dataset.digest()
 
@@ -214,15 +221,17 @@ class Run:
         return chain(self.records, *ends, own=self.versions)
 
     def selecting(self) -> dict[str, str]:
-        """Return the rewards that selected training images, each with how it did.
+        """Return the rewards that selected training images of any round, each with how it did.
 
         Records of steps whose outputs were made again for this run say nothing of it.
         """
-        read: dict[str, Any] = {}
+        read: dict[str, dict[str, Any]] = {}
         for record in reversed(self.records):  # the run's own steps last
-            if any(self.versions.get(name) == record.version for name in record.outputs):
-                read |= record.parameters
-        return selecting_of(read)
+            for name in record.outputs:
+                round_name, _, kind = name.rpartition(".")
+                if kind in _SELECTED and self.versions.get(name) == record.version:
+                    read.setdefault(round_name, {}).update(record.parameters)
+        return {name: how for each in read.values() for name, how in selecting_of(each).items()}
 
 
 class Runs:
@@ -237,9 +246,17 @@ class Runs:
         self._data, self._config = data, config
         records = Records(data / RECORDS)
         self._records, self._ended = records.all(), records.ended()
+        self._makers: dict[tuple[str, str], str] = {}  # of adapters: the first run that came to its end with it
+        for version, outputs in sorted(self._ended.items()):
+            for artifact in outputs.items():
+                if ADAPTER.fullmatch(artifact[0]):
+                    self._makers.setdefault(artifact, version)
 
-    def newest(self) -> Run:
+    def newest(self, *rounds: str) -> Run:
         """Return the newest finished run, or else the newest that has trained a round.
+
+        Of `rounds`, named as in `Run.round_number`, the highest number counts. A later run that made or reused that
+        round alone and came to its end has it, and so has one that stopped, where the newest finished run lacks it.
 
         Raises:
             RunError: there is none.
@@ -247,7 +264,15 @@ class Runs:
         found = self._found()
         if not found:
             raise RunError(f"no run in {self._data} has trained a round; kedro run --pipeline=rsi makes one")
-        return next((run for run in reversed(found) if run.finished), found[-1])
+        usual = next((run for run in reversed(found) if run.finished), found[-1])
+        number = max((int(each) for each in rounds if each.isdecimal()), default=0)
+        if not number:
+            return usual
+        later = [run for run in found if run.version > usual.version or not usual.finished]
+        names = {f"rsi.round_{number}.{each}" for each in ("adapter", "metrics")}
+        ended = [run for run in later if names <= self._ended.get(run.version, {}).keys()]
+        having = ended or [run for run in later if run.rounds >= number > usual.rounds]
+        return having[-1] if having else usual
 
     def finished(self) -> list[Run]:
         """Return the finished runs, oldest first."""
@@ -287,4 +312,12 @@ class Runs:
         for record in reversed(records):  # what the run itself made or reused counts more than what that came from
             made |= dict.fromkeys(record.outputs, record.version)
         made |= versions
+        for name in [each for each in made if ADAPTER.fullmatch(each) and each not in versions]:
+            made = self._of_round(name, made[name], version) | made
         return Run(version, REPORT in made, made, records, self._config)
+
+    def _of_round(self, adapter: str, made: str, before: str) -> dict[str, str]:
+        """Return the versions of all that the run has of a round that made its adapter, if it ended before another."""
+        maker = self._makers.get((adapter, made), before)
+        outputs = self._ended[maker] if maker < before else {}
+        return {name: version for name, version in outputs.items() if name.startswith(adapter.removesuffix("adapter"))}
