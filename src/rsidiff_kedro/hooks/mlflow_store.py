@@ -243,13 +243,12 @@ def _make_store(uri: str) -> None:
     path = _file_of(uri)
     if path is None:
         return
+    if os.path.lexists(path):
+        return _check_not_half_made(path)
     from mlflow import MlflowClient
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
     from sqlalchemy import event
 
-    if os.path.lexists(path):
-        _check_not_half_made(path)
-        return
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
     engine = create_sqlalchemy_engine(f"{_SQLITE}{quote(str(partial))}")
