@@ -115,7 +115,7 @@ def test_numpy_loads_no_file() -> None:
 
 def test_every_image_is_opened_as_one_of_the_formats_that_are_named() -> None:
     assert all("formats" in options for _, _, options in calls("Image.open"))
-    assert len(calls("Image.open")) == 4
+    assert len(calls("Image.open")) == 5
 
 
 def test_parquet_is_read_in_one_place() -> None:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -84,7 +85,8 @@ def _cut(place: Place) -> None:
 def _lost_page(place: Place) -> None:
     place.finish_a_run()
     buffer = io.BytesIO()
-    Image.effect_noise((200, 200), 90).convert("RGB").save(buffer, "WEBP")
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "WEBP")
     _pairs(place)
     place.write(f"{FOLDER}/a.png", buffer.getvalue()[:4096] + bytes(len(buffer.getvalue()) - 4096))
 
