@@ -107,7 +107,7 @@ $(PARITY)/.installed: benchmarks/parity/requirements.txt benchmarks/parity/requi
 	@echo "(5.3 GB on disk), most of it CUDA's libraries; 0.3 GB where TORCH_INDEX_URL names an index with CPU builds."
 	@echo "At full size the checkpoints, which are made and not downloaded, take 6 GB more of disk and 10 GB of memory."
 	$(PARITY_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "the official packages need Python 3.11, this is " + sys.version)'
-	$(OFFICIAL) -m pip --version > /dev/null 2>&1 || $(PARITY_PYTHON) -m venv --clear $(PARITY)/official
+	test -x $(OFFICIAL) || $(PARITY_PYTHON) -m venv $(PARITY)/official
 	$(if $(TORCH_INDEX_URL),$(OFFICIAL) -m pip install --quiet --index-url $(TORCH_INDEX_URL) torch==2.1.2 torchvision==0.16.2,)
 	$(OFFICIAL) -m pip --disable-pip-version-check install --quiet --requirement benchmarks/parity/requirements.txt
 	$(OFFICIAL) -m pip --disable-pip-version-check install --quiet --no-deps --requirement benchmarks/parity/requirements-official.txt
@@ -115,7 +115,7 @@ $(PARITY)/.installed: benchmarks/parity/requirements.txt benchmarks/parity/requi
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'
-	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	test -x $(BIN)/python -a ! -e .venv/.begun || { mkdir -p .venv && touch .venv/.begun && $(PYTHON) -m venv .venv && rm .venv/.begun; }
 	$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL),) torch
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -81,6 +81,9 @@ def test_a_stopped_run_is_taken_where_none_is_finished(data: Path) -> None:
         if "report" in path.read_text():
             path.unlink()
     assert runs(data).newest().version == NEW
+    records = Records(data / RECORDS)
+    records.end(OLD, runs(data).find(OLD).versions)  # which has the same rounds
+    assert runs(data).newest("1").version == NEW
 
 
 ALONE = "2026-01-03T00.00.00.000Z"

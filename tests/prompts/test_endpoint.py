@@ -415,6 +415,10 @@ def test_an_error_in_an_answer_of_success_is_tried_again_as_its_code_says(serve,
             "failed within a reply: not now; run again",
         ),
         ({"choices": [{"error": {"message": None}}]}, "choices.0.message: Field required); run again"),
+        (
+            {"choices": [{"message": {"content": '["a red'}, "error": {"type": "overloaded", "code": None}}]},
+            "failed within a reply: overloaded; run again",
+        ),
     ],
 )
 def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, said):

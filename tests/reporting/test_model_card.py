@@ -66,6 +66,8 @@ def test_all_sources_of_prompts_are_named(metrics, scores) -> None:
     parameters = {f"prompt_curation.{part}.{name}": sources[part][name] for part in sources for name in sources[part]}
     text = card(metrics, scores, parameters=parameters).text
     assert "- Prompts: source mixture (source file, a.csv; source hub, o/d); for evaluation source file, b.csv." in text
+    own = {"prompt_curation.source.kind": "mine:Merged", "prompt_curation.source.sources": ["circles"]}
+    assert "- Prompts: source mine:Merged." in card(metrics, scores, parameters=own).text
 
 
 def test_an_adapter_that_changes_nothing_is_called_so(metrics, scores) -> None:

@@ -36,6 +36,8 @@ def test_parameters_that_differ_are_shown_with_both_values(scores) -> None:
 def test_long_values_are_shown_where_they_differ(scores) -> None:
     ours, theirs = ([{"path": "x" * 60, "digest": digest}, "y" * 60] for digest in ("abc", "abd"))
     shown = row(comparison_text(side(scores[0], sources=ours), side(scores[1], sources=theirs), 20, 0), "sources")
+    longer = row(comparison_text(side(scores[0], base="m" * 70), side(scores[1], base="m" * 70 + "-v2"), 20, 0), "base")
+    assert longer.count("-v2") == 1
     assert "'ab" not in shown[:15] and "abc" in shown and "abd" in shown and len(shown) < 150
 
 

@@ -297,6 +297,8 @@ WEIGHTS = {"checkpoint": "a/b", "revision": None, "file": "/x/b", "bytes": 3, "s
         (WEIGHTS | {"device": "cpu", "micro_batch_size": 1}, WEIGHTS | {"device": "cuda", "micro_batch_size": 8}, []),
         (WEIGHTS, WEIGHTS | {"sha256": "t"}, ["sha256"]),
         (WEIGHTS, WEIGHTS | {"tokenizer": "other"}, ["tokenizer"]),
+        (WEIGHTS | {"tokenizer": "/here/clip"}, WEIGHTS | {"tokenizer": "/moved/clip"}, []),
+        (WEIGHTS | {"tokenizer": "/here/clip"}, WEIGHTS | {"tokenizer": "/here/other"}, ["tokenizer"]),
         ({"clip": WEIGHTS, "dtype": "float32"}, {"clip": WEIGHTS | {"file": "y"}, "dtype": "float16"}, ["dtype"]),
         ({"clip": WEIGHTS}, {"clip": WEIGHTS | {"sha256": "t"}}, ["clip"]),
         ({"fitted_on": {"sha256": "s"}}, {"fitted_on": {"sha256": "t"}}, ["fitted_on"]),

@@ -268,6 +268,8 @@ class Runs:
         number = max((int(each) for each in rounds if each.isdecimal()), default=0)
         if not number:
             return usual
+        if not usual.finished and usual.rounds >= number:
+            return usual
         later = [run for run in found if run.version > usual.version or not usual.finished]
         names = {f"rsi.round_{number}.{each}" for each in ("adapter", "metrics")}
         ended = [run for run in later if names <= self._ended.get(run.version, {}).keys()]

@@ -255,7 +255,7 @@ def check_reported(
     records = {name: table.attrs.get("rewards", {}) for name, table in scores.items()}
     first = next(iter(records), "")
     for name, found in records.items():
-        for reward in found.keys() & records[first].keys():
+        for reward in found.keys() & records[first].keys() & shown.keys():
             changed = record_changes(records[first][reward], found[reward])
             if changed:
                 raise RequirementError(

@@ -206,7 +206,7 @@ def _prompts(parameters: Mapping[str, Any]) -> str:
 def _source(settings: Mapping[str, Any]) -> str:
     named = [settings[name] for name in ("dataset", "model") if settings.get(name)]
     named += [Path(str(settings["path"])).name] if settings.get("path") else []
-    parts = settings.get("sources")
+    parts = settings.get("sources") if settings.get("kind") == "mixture" else None
     mixed = "; ".join(_source(part["source"]) for part in parts) if isinstance(parts, list | tuple) else ""
     described = ", ".join([f"source {plain(settings.get('kind', 'unknown'))}", *map(plain, named)])
     return described + (f" ({mixed})" if mixed else "")

@@ -1,5 +1,6 @@
 """Define rewards and image embeddings, and make a reward of a user's function or class."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
@@ -43,7 +44,8 @@ class Reward(Protocol):
 def record_changes(old: Any, new: Any) -> list[str]:
     """List the entries in which two records of a reward differ, if they are of two functions.
 
-    Device, micro-batch size, and the place of a file whose content is recorded are no part of the function.
+    Device, micro-batch size, the place of a file whose content is recorded, and where a tokenizer's folder lies, are no
+    part of the function.
     """
     before, after = _function(old), _function(new)
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
@@ -56,6 +58,9 @@ def _function(record: Any) -> dict[str, Any]:
     if record.get("tokenizer") == record.get("checkpoint"):  # it lies beside the weights
         left_out = left_out | {"tokenizer"}
     kept = {name: value for name, value in record.items() if name not in left_out}
+    tokenizer = kept.get("tokenizer")
+    if isinstance(tokenizer, str) and os.path.isabs(tokenizer):  # in a project that may have moved
+        kept["tokenizer"] = os.path.basename(tokenizer)
     return {name: _function(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
 
 

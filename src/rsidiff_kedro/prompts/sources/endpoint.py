@@ -312,6 +312,7 @@ def _said(value: Any) -> str:
     if not isinstance(value, dict):
         return "" if value is None else str(value)
     words = next((said for name in _WORDS if (said := _said(value.get(name)))), "")
+    words = words or next((named for name in ("code", "type") if isinstance(named := value.get(name), str)), "")
     place = value.get("param") or value.get("loc")
     named = ".".join(map(str, place)) if isinstance(place, list) else str(place or "")
     return f"{named}: {words}" if words and named and named not in words else words
