@@ -113,6 +113,7 @@ $(PARITY)/.installed: benchmarks/parity/requirements.txt benchmarks/parity/requi
 	$(OFFICIAL) -m pip --disable-pip-version-check install --quiet --no-deps --requirement benchmarks/parity/requirements-official.txt
 	touch $@
 
+# .begun tells of a venv whose making was stopped
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'
 	test -x $(BIN)/python -a ! -e .venv/.begun || { mkdir -p .venv && touch .venv/.begun && $(PYTHON) -m venv .venv && rm .venv/.begun; }

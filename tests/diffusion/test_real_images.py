@@ -187,7 +187,7 @@ def test_what_is_not_trained_on_as_it_is_is_counted_in_one_line(folder, family_f
     assert re.fullmatch(
         r"3 pairs; 2 images \('pictures/b.jpg' first\) in no row of the table, not used; "
         rf"{cut} of 3 captions cut, because a text encoder reads fewer tokens "
-        rf"\('pictures/a.png' first, of whose \d+ it reads {tokenizer.max_tokens}\); "
+        rf"\('pictures/a.png' first: it reads {tokenizer.max_tokens} of \d+\); "
         r"1 image \('pictures/c.png'\) with an alpha channel or transparent color, put on white; "
         r"1 image \('pictures/b.webp'\) with several frames, of which only the first is used; "
         r"1 image \('pictures/a.png'\) not square, of which only the middle square is used",

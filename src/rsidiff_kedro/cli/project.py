@@ -127,7 +127,7 @@ def open_catalog(root: Path, loader: Mapping[str, Any]) -> DataCatalog:
     """Return the catalog of the project in a folder, as Kedro makes it for a run; its datasets are made when asked for.
 
     Raises:
-        InputError: an entry names credentials that there are none of.
+        InputError: an entry names credentials that do not exist.
     """
     entries = _convert_paths_to_absolute_posix(root, deepcopy(dict(loader["catalog"])))
     try:

@@ -80,7 +80,7 @@ def is_locked(path: Path) -> bool:
 
 
 def held_by(path: Path) -> str:
-    """Say who holds the lock of a file, and how to find or free it; made to follow "is held by" in a message."""
+    """Say who holds the lock of a file, and how to find or free it, in words that follow "is held by"."""
     return marked_by(path) or f"another process (`fuser {path}` shows its number)"
 
 

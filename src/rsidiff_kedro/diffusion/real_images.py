@@ -143,7 +143,7 @@ def _cut_captions(pairs: pd.DataFrame, tokenizer: PromptTokenizer) -> list[str]:
     name, tokens, read = cut[0]
     return [
         f"{len(cut)} of {len(pairs)} captions cut, because a text encoder reads fewer tokens "
-        f"({name[:100]!r} first, of whose {tokens} it reads {read})"
+        f"({name[:100]!r} first: it reads {read} of {tokens})"
     ]
 
 

@@ -235,10 +235,10 @@ def find_experiment(settings: TrackingSettings, root: Path) -> tuple["MlflowClie
 
 
 def _make_store(uri: str) -> None:
-    """Make a SQLite store that is not there, whole, in a file beside its own; a process may be stopped meanwhile.
+    """Make a SQLite store that does not exist: in a file beside its own, which gets its name when it is whole.
 
     Raises:
-        TrackingError: one was stopped while it made the store in place, as MLflow does and we did.
+        TrackingError: MLflow itself was stopped while it made the store.
     """
     path = _file_of(uri)
     if path is None:
@@ -268,7 +268,7 @@ def _make_store(uri: str) -> None:
 
 
 def _check_not_half_made(path: Path) -> None:
-    """Raise TrackingError for a store with some of MLflow's tables and no row; a whole one has an experiment."""
+    """Raise TrackingError for a store that has some of MLflow's tables and no row; a whole one has an experiment."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     with closing(sqlite3.connect(path, timeout=10.0)) as store:

@@ -256,7 +256,7 @@ def _decoded(content: bytes, kind: str) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=[kind]) as image:
             return np.asarray(image)
     except (OSError, ValueError, SyntaxError):
-        return np.empty(0)
+        return np.empty((0, 0, 4), np.uint8)
 
 
 def _may_have_zeros(jpeg: bytes, start: int, end: int) -> bool:
