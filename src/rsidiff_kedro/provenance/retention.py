@@ -61,7 +61,7 @@ class Prunable(Protocol):
 class RunUse:
     """State of a run, and the bytes on disk of its images, adapters, other files and unfinished work.
 
-    `doubts` tells of each marker of a lock that makes it "running", and may be left from a run that was killed.
+    `doubts` names each lock's marker that makes it "running"; a run that was killed may have left the marker.
     """
 
     version: str

@@ -189,7 +189,7 @@ def _held_out(compared: Sequence[Comparison], selecting: Collection[str]) -> str
 def _chosen(facts: CardFacts) -> str:
     trained = facts.info.get("round")
     kept = f"; the gate kept the adapter of round {trained}" if trained != facts.number else ""
-    if not trained:
+    if trained == 0:
         kept = "; no candidate has replaced the adapter of round 0, which changes nothing"
     return f"the adapter after round {facts.number} of {len(facts.metrics) - 1} ({facts.how}{kept})"
 

@@ -122,7 +122,7 @@ def _changes(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
 
 
 def _values(values: tuple[Any, Any]) -> list[str]:
-    """Return two values as texts of at most some 60 characters, which show where they begin to differ."""
+    """Return two values as texts, and of long ones the part where they begin to differ."""
     texts = ["-" if value is None else printable(str(value)) for value in values]
     same = next((place for place, (ours, theirs) in enumerate(zip(*texts)) if ours != theirs), min(map(len, texts)))
     start = max(0, same - 20) if max(map(len, texts)) > _WIDTH else 0

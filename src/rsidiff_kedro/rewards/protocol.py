@@ -144,9 +144,9 @@ def bind(plugin: Callable[..., Any], options: Mapping[str, Any], name: str, *arg
 
 
 def on_copies(plugin: Any) -> Any:
-    """Return a user's reward or features, whose calls get lists of their own, with copies of the images.
+    """Wrap a user's reward or features, so that each call gets lists of its own, with copies of the images.
 
-    So it sees the same types in a run, whose images are opened from files, as in a trial, and may change what it gets.
+    In a run, whose images are opened from files, it gets the same types as in a trial. It may change what it gets.
     """
 
     def call(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -232,9 +232,9 @@ def _spectrum(jpeg: bytes, place: int) -> tuple[int, int]:
 
 
 def _end_left_over(content: bytes, ends: Iterable[int], kind: str) -> int | None:
-    """Return the first of some ends of an image's code before which no byte changes a pixel; None if there is none.
+    """Return the first of some ends of an image's code where the last bytes change no pixel; None if there is none.
 
-    So it is behind zeros in place of lost bytes: they decode to more pixels than those bytes were.
+    Zeros in place of lost bytes decode to more pixels than those bytes did. So code is left over at the end.
 
     Args:
         content: the file's bytes.
