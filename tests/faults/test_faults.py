@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import kedro_process
@@ -319,13 +320,15 @@ def test_a_store_that_fails_in_the_middle(place, note, fault: str) -> None:
     written = count("params", place.folder)
     with place.start(*arguments) as process:
         wait_for(lambda: count("params", place.folder) == 2 * written, process)
-        lock = sqlite3.connect(store, isolation_level=None)
-        if "locked" in fault:
-            lock.execute("begin exclusive")
-        else:
+        output = ""
+        if "gone" in fault:
             store.unlink()
-        output, _ = process.communicate(timeout=280)
-        lock.close()
+        else:  # held until it is said: each record waits 20 seconds
+            with closing(sqlite3.connect(store, isolation_level=None)) as lock:
+                lock.execute("begin exclusive")
+                while "MLflow could not record" not in output and process.poll() is None:
+                    output += process.stdout.readline()
+        output += process.communicate(timeout=280)[0]
     assert process.returncode == 0, output
     assert "MLflow could not record" in output
     assert "Traceback" not in output and "[SQL" not in output
