@@ -42,7 +42,7 @@ EDITS = (
     ("scenes/world/judge.py", "judge"),
     ("scenes/plugins/proxy.py", "score"),
     ("scenes/pretraining/fitting.py", "fit"),
-    ("execution/local.py", "run_shards"),
+    ("execution/local.py", "map"),
     ("provenance/records.py", "chain"),
     ("diffusion/bases.py", "check_base"),
     ("core/prompt_table.py", "prompt_table"),
@@ -57,14 +57,16 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         project = copy_project(Path(folder) / "project")
+        package = project / "src" / "rsidiff_kedro"
+        sources = {edit: (package / edit[0]).read_text(encoding="utf-8") for edit in EDITS}
+        statements = {edit: with_statement(source, edit[1]) for edit, source in sources.items()}
         total = run(project)
         unchanged = run(project)
         rows = [f"| nothing | {unchanged} | {unchanged} |"]
-        for file, function in EDITS:
-            path = project / "src" / "rsidiff_kedro" / file
-            source = path.read_text(encoding="utf-8")
-            counts = []
-            for edited in ("# edited\n" + source, with_statement(source, function)):
+        for edit in EDITS:
+            (file, function), source, counts = edit, sources[edit], []
+            path = package / file
+            for edited in ("# edited\n" + source, statements[edit]):
                 path.write_text(edited, encoding="utf-8")
                 counts.append(run(project))
             path.write_text(source, encoding="utf-8")
@@ -99,9 +101,10 @@ def run(project: Path) -> int:
 
 def with_statement(source: str, function: str) -> str:
     """Put `_ = None` at the start of a function's body, after its docstring."""
-    node = next(
-        each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.FunctionDef) and each.name == function
-    )
+    functions = (each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.FunctionDef))
+    node = next((each for each in functions if each.name == function), None)
+    if node is None:
+        raise SystemExit(f"the file that EDITS names with {function!r} has no such function; correct EDITS")
     first = node.body[1] if isinstance(node.body[0], ast.Expr) and len(node.body) > 1 else node.body[0]
     lines = source.splitlines(keepends=True)
     indent = re.match(r"\s*", lines[first.lineno - 1])

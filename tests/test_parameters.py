@@ -180,6 +180,31 @@ def test_no_parameter_is_infinite_or_no_number(value: float) -> None:
             parse_parameters(tree)
 
 
+@pytest.mark.parametrize("value", [True, False])
+def test_no_number_is_true_or_false(value: bool) -> None:
+    """YAML reads `off`, `no` and `yes` so; as numbers they would be the strictest limit, or 1."""
+    numbers = {
+        name: str(field.annotation)
+        for name, field in fields_of(schema())
+        if re.search(r"\b(int|float)\b", str(field.annotation)) and "early_dropping" not in name
+    }
+    assert {"preference_selection.max_gap", "preference_selection.rewards", "finetune.rank", "keep.runs"} <= {*numbers}
+    shipped = load()
+    for name, kind in numbers.items():
+        tree = deepcopy(shipped)
+        *sections, key = name.split(".")
+        section = reduce(lambda part, section: part.setdefault(section, {}), sections, tree)
+        section[key] = {"proxy": value} if "dict" in kind else [value] if "tuple" in kind else value
+        with pytest.raises(ParameterError) as caught:
+            parse_parameters(tree)
+        assert str(caught.value).startswith(f"parameter '{name}")
+
+
+def test_the_way_to_lift_a_limit_is_named() -> None:
+    message = message_for(preference_selection={"max_gap": False})
+    assert message == "parameter 'preference_selection.max_gap' is False: it should be a number, or null for none"
+
+
 def test_all_problems_come_in_one_line() -> None:
     message = message_for(rounds=0, sampler={"guidance_scale": 0.5}, nonsense=1)
     assert all(name in message for name in ("rounds", "sampler.guidance_scale", "nonsense"))

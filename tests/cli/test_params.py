@@ -49,7 +49,7 @@ def test_commas_within_brackets_braces_and_quotation_marks_belong_to_the_value(t
     assert parse(text) == tree
 
 
-@pytest.mark.parametrize("text", ["rounds", "a=1,b", "=1", "a=[1,2],c", "a=b, c"])
+@pytest.mark.parametrize("text", ["rounds", "a=1,b", "=1", "a=[1,2],c", "a=b, c", "a=", "a=1,b= "])
 def test_a_parameter_without_a_value_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"a key and a value separated by .* marks keep a value with commas"):
         parse(text)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.hub import commit_of
 from rsidiff_kedro.rewards.protocol import record_changes
-from rsidiff_kedro.rewards.registry import check_files, check_reward, load_reward
+from rsidiff_kedro.rewards.registry import check_reward, check_settings, load_reward
 from rsidiff_kedro.rewards.settings import DeviceError, RewardsSettings
 from rsidiff_kedro.rewards.sources import CheckpointError
 
@@ -101,10 +101,10 @@ def test_a_file_of_ones_own_serves_each_version_alone_but_not_both(folder, tmp_p
     settings = RewardsSettings(hpsv2={"checkpoint": str(tmp_path / "mine.pt")})
     for name in ("hpsv2_1", "hpsv2_0"):
         check_reward(name, **own)
-        check_files([name, "image_reward"], settings)
+        check_settings([name, "image_reward"], settings)
     with pytest.raises(InputError, match=r"mine.pt', which would serve both hpsv2_0 and hpsv2_1; give a folder"):
-        check_files(["hpsv2_1", "image_reward", "hpsv2_0"], settings)
-    check_files(["hpsv2_1", "hpsv2_0"], RewardsSettings(hpsv2={"checkpoint": str(tmp_path)}))
+        check_settings(["hpsv2_1", "image_reward", "hpsv2_0"], settings)
+    check_settings(["hpsv2_1", "hpsv2_0"], RewardsSettings(hpsv2={"checkpoint": str(tmp_path)}))
 
 
 def test_an_empty_file_is_refused(broken):

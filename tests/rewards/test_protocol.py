@@ -13,7 +13,7 @@ from rsidiff_kedro.core.registry import PluginError
 from rsidiff_kedro.rewards import scoring
 from rsidiff_kedro.rewards.embedding import embed_sets
 from rsidiff_kedro.rewards.protocol import PromptReward, as_reward, as_vectors, record_changes
-from rsidiff_kedro.rewards.registry import check_features, check_reward, load_features, load_reward
+from rsidiff_kedro.rewards.registry import check_features, check_reward, check_settings, load_features, load_reward
 from rsidiff_kedro.rewards.scoring import RewardOpening, ScoreError, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
@@ -267,6 +267,30 @@ def test_a_wrong_option_is_found_before_a_run():
     for check, plugin in ((check_reward, "brightness"), (check_reward, "Brightness"), (check_features, "Brightness")):
         with pytest.raises(InputError, match=f"'my_own_rewards:{plugin}' {said}"):
             check(f"my_own_rewards:{plugin}", saturation=1)
+
+
+@pytest.mark.parametrize(
+    ("custom", "said"),
+    [
+        (
+            {"my_own_reward:Brightness": {"scale": 2}},
+            "of 'my_own_reward:Brightness'.* did you mean 'my_own_rew",
+        ),
+        ({"my_own_rewards:brihgtness": {"scale": 2}}, "did you mean 'my_own_rewards:brightness'"),
+        ({"hpsv2": {"antialias": True}}, "did you mean 'hpsv2_1'|did you mean 'hpsv2_0'"),
+        ({"nothing": {}}, "no such rewards or features; correct the name, install its package"),
+        (
+            {"my_package": {"rewards": {"own:Bright": {"scale": -1, "dim": True}}}},
+            r"its dots part the name .*custom=\{'my_package.rewards.own:Bright': \{scale: -1, dim: true\}\}",
+        ),
+    ],
+)
+def test_options_of_no_rewards_or_features_are_refused(custom, said):
+    opened = ["my_own_rewards:brightness", "hpsv2_1"]
+    with pytest.raises(InputError, match=said):
+        check_settings(opened, RewardsSettings(custom=custom))
+    others = {"my_own_rewards:Brightness": {"scale": 2}, "textwrap:dedent": {}, "proxy": {}, "clip_score": {}}
+    check_settings(opened, RewardsSettings(custom=others))
 
 
 def test_a_function_that_takes_no_prompts_is_refused_before_a_run():

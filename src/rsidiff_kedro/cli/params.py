@@ -20,11 +20,11 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
         return value
     pairs, trees = list[str](), list[tuple[str, Any]]()
     for item in split_items(value):
-        key, equals, given = (part.strip() for part in item.partition("="))
-        if not key or not equals:
+        key, _, given = (part.strip() for part in item.partition("="))
+        if not key or not given:
             raise click.BadParameter(
                 f"{item!r} must contain a key and a value separated by `=`, as in --params rounds=3; quotation marks "
-                "keep a value with commas together, as in --params \"a='b, c'\"",
+                "keep a value with commas together, as in --params \"a='b, c'\", and null is none",
                 context,
                 option,
             )

@@ -112,14 +112,14 @@ def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]
     from pydantic import TypeAdapter
 
     from rsidiff_kedro.rewards.protocol import RewardName
-    from rsidiff_kedro.rewards.registry import REWARDS, check_files
+    from rsidiff_kedro.rewards.registry import REWARDS, check_settings
 
     selection = parameters.preference_selection
     used = [*selection.rewards, *selection.floors, *parameters.evaluation.rewards]
     chosen = list(dict.fromkeys(TypeAdapter(list[RewardName]).validate_python([*names] or used)))
     for name in chosen:
         REWARDS.path(name)
-    check_files(chosen, parameters.rewards)
+    check_settings(chosen, parameters.rewards)
     return chosen
 
 

@@ -7,9 +7,10 @@ The parameters name a plug-in in one of three ways:
 - `package.module:Name`, which is imported. A file in the project's `src/` folder is importable.
 """
 
-import importlib
+import importlib.util
 import os
 import re
+import sys
 import sysconfig
 from collections.abc import Mapping
 from functools import cached_property
@@ -69,6 +70,20 @@ class Registry:
                 f"unknown {self.kind} {name!r}; there are {', '.join(self.names)}; your own is package.module:Name"
             )
         return self._paths.get(name, name)
+
+    def is_there(self, name: str) -> bool:
+        """Tell whether a plug-in is registered, or its module is found; a module is not imported for this."""
+        if name in self._paths:
+            return True
+        origin, _, attribute = name.partition(":")
+        if not _PATH.fullmatch(name):
+            return False
+        if origin in sys.modules:
+            return hasattr(sys.modules[origin], attribute)
+        try:
+            return importlib.util.find_spec(origin) is not None
+        except (ImportError, ValueError):
+            return False
 
     def load(self, name: str) -> Any:
         """Import a plug-in.

@@ -18,7 +18,7 @@ from rsidiff_kedro.prompts import sources
 from rsidiff_kedro.reporting.values import Metrics, reward_names
 from rsidiff_kedro.rewards.cut_prompts import describe_cut_prompts
 from rsidiff_kedro.rewards.protocol import FITTED_ON, record_changes
-from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_files, check_reward
+from rsidiff_kedro.rewards.registry import REWARDS, check_features, check_reward, check_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,7 @@ def features_requirement(name: str, parameters: "Parameters") -> Requirement:
 
 def _check(check: Callable[..., None], name: str, parameters: "Parameters") -> str:
     options = parameters.rewards.options(name)
-    check_files(parameters.model_names, parameters.rewards)
+    check_settings(parameters.model_names, parameters.rewards)
     check(name, **options)
     checkpoint = options.get("checkpoint")
     if checkpoint is None:

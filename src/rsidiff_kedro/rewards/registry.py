@@ -1,8 +1,12 @@
 """Open preference models and image embeddings by name: `load_reward(name).score(images, prompts)`."""
 
+import difflib
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import yaml
 
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import expand
@@ -66,14 +70,40 @@ def load_features(name: str, **options: Any) -> Features:
     return opened if name in BUILT_IN else on_copies(opened)
 
 
-def check_files(names: Iterable[str], settings: RewardsSettings) -> None:
-    """Raise InputError if two of these rewards or features would be one file, under the names of two models."""
-    versions = sorted(name for name in {*names} if name.startswith("hpsv2_"))
+def check_settings(names: Iterable[str], settings: RewardsSettings) -> None:
+    """Raise InputError if options belong to no reward or features, or one file would serve as two of these models.
+
+    Args:
+        names: of rewards and features that are opened, whose names other checks examine.
+        settings: of all.
+    """
+    names = {*names}
+    for name in sorted(settings.custom.keys() - names):
+        _check_known(name, settings.custom[name], names)
+    versions = sorted(name for name in names if name.startswith("hpsv2_"))
     if len(versions) > 1 and os.path.isfile(expand(settings.hpsv2.checkpoint)):
         raise InputError(
             f"rewards.hpsv2.checkpoint is the file {settings.hpsv2.checkpoint!r}, which would serve both "
             f"{' and '.join(versions)}; give a folder that holds the official file of each, or name one of the two"
         )
+
+
+def _check_known(name: str, options: Mapping[str, Any], opened: set[str]) -> None:
+    """Raise InputError if there are no such rewards or features; those that nothing opens are not imported."""
+    joined, rest = name, options
+    while ":" not in joined and len(rest) == 1 and isinstance(part := next(iter(rest.values())), dict):
+        joined, rest = f"{joined}.{next(iter(rest))}", part
+    if name in FEATURES or REWARDS.is_there(name):
+        return
+    close = difflib.get_close_matches(name, sorted({*opened, *REWARDS.names, *FEATURES.names}), n=1)
+    if ":" in joined and joined != name:
+        whole = yaml.safe_dump({joined: dict(rest)}, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+        advice = f"its dots part the name {joined!r}; keep it whole: rewards.custom={whole}"
+    elif close:
+        advice = f"did you mean {close[0]!r}?"
+    else:
+        advice = "correct the name, install its package, put its file into the project's src/ folder, or remove it"
+    raise InputError(f"rewards.custom has options of {name!r}, and there are no such rewards or features; {advice}")
 
 
 def check_reward(name: str, **options: Any) -> None:
