@@ -328,7 +328,32 @@ STRICT = {
             "temperature: Only the default (1) is supported",
             "the field 'temperature': change temperature in the source, or set temperature: null",
         ),
-        (400, {"detail": "no system role"}, "no system role", "check the key"),
+        (400, {"error": {"message": "System role not supported", "code": 400}}, "System role", "system_message: false"),
+        (
+            422,
+            {"error": "Template error: Conversation roles must alternate user/assistant/..."},
+            "roles must alternate",
+            "set system_message: false",
+        ),
+        (
+            400,
+            [{"error": {"code": 400, "message": "Developer instruction is not enabled for models/gemma-3-27b-it"}}],
+            "Developer instruction is not enabled",
+            "set system_message: false",
+        ),
+        (
+            400,
+            {"error": {"message": "'messages[0].role' does not support 'system' here", "param": "messages"}},
+            "does not support 'system'",
+            "set system_message: false",
+        ),
+        (
+            500,
+            {"error": {"code": 500, "message": "Only user and assistant roles are supported, got system."}},
+            "got system",
+            "set system_message: false",
+        ),
+        (500, {"error": {"message": "the system is down"}}, "the system is down", "try again later"),
         (400, {"error": "bad model"}, "bad model", "check the key"),
         (400, {"error": "by-seed/seed-1.6 is not a valid model ID"}, "by-seed/seed-1.6 is not", "check the key"),
         (404, {"message": "no such model"}, "no such model", "check the key"),
@@ -520,6 +545,26 @@ def test_a_field_can_be_left_out(serve, source, name):
     assert source(endpoint, count=27, topics=["one"], **{name: None}).collect(0).equals(table)
     assert len(endpoint.requests) == asked
     assert not source(endpoint, count=27, topics=["one"], **{name: None}).collect(1)["text"].equals(table["text"])
+
+
+def test_a_model_without_a_system_message_gets_the_instruction_before_the_text(serve, source):
+    def strict(connection, request):
+        if request["messages"][0]["role"] == "system":
+            connection.sendall(framed(b'{"error": {"message": "System role not supported"}}', "400 No"))
+        else:
+            connection.sendall(framed(answer(json.dumps(PROMPTS), total_tokens=200)))
+
+    endpoint = serve(strict)
+    with pytest.raises(PromptSourceError, match="not supported; set system_message: false in the source"):
+        source(endpoint, instruction="Ask.").collect(0)
+    settings = {"topics": ["owls"], "system_message": False}
+    assert source(endpoint, instruction="Ask.", **settings).collect(0)["text"].tolist() == PROMPTS
+    source(endpoint, instruction=" ", **settings).collect(0)
+    source(endpoint, instruction="", topics=["owls"]).collect(0)
+    text = "Write 9 prompts. Topic: owls."
+    contents = [[(each["role"], each["content"]) for each in request["messages"]] for request in endpoint.requests]
+    assert contents[1:] == [[("user", f"Ask.\n\n{text}")], [("user", text)]]
+    assert contents[0][0] == ("system", "Ask.")
 
 
 def test_the_limit_of_a_reply_has_a_newer_name(serve, source):

@@ -38,6 +38,11 @@ CURES = {
     "max_completion_tokens": "set max_completion_tokens: null, and max_tokens in its place",
 }
 """Advice for an endpoint that rejects a field of a request."""
+_NO_SYSTEM_MESSAGE = re.compile(
+    r"\b(?:system|developer)[\W_]+(?:role|message|prompt|instruction)|\broles?\b.{0,60}\bsystem\b"
+    r"|\broles must alternate",
+    re.IGNORECASE,
+)
 _THOUGHTS = re.compile("reason|think|thought|analysis", re.IGNORECASE)
 """Types of the parts of a content that are no answer."""
 _WORDS = ("error", "message", "detail", "error_description", "msg")
@@ -288,7 +293,12 @@ def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: in
     if not isinstance(error, openai.APIStatusError):
         cause = error.__cause__
         return f"{error}{f' ({reason(cause)})' if isinstance(cause, Exception) else ''}", again
-    said = f"Error code: {error.status_code}: {_words(error.response.text)}"
+    words = _words(error.response.text)
+    said = f"Error code: {error.status_code}: {words}"
+    # llama.cpp answers 500 where a model's template takes no system message.
+    with_system = body["messages"][0]["role"] == "system"
+    if error.status_code in (400, 422, 500) and with_system and _NO_SYSTEM_MESSAGE.search(words):
+        return said, "set system_message: false in the source, which puts the instruction before the user's text"
     if error.status_code >= 500 or error.status_code in (408, 409, 429):
         return said, again
     # Hyphens belong to names of models, such as seed-oss.

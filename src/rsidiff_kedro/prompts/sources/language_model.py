@@ -51,7 +51,8 @@ class LanguageModelSource(Source):
     Attributes:
         endpoint: address of the API, up to and with its version, such as http://localhost:8000/v1.
         count: different prompts to collect.
-        instruction: the system message; it has to ask for a JSON array of strings.
+        instruction: it has to ask for a JSON array of strings.
+        system_message: False puts the instruction before the user's text, for a model that takes no system message.
         topics: each is the category of its prompts.
         temperature: None leaves it out of the request.
         max_tokens: of a reply; None leaves the limit to the endpoint.
@@ -70,6 +71,7 @@ class LanguageModelSource(Source):
     model: str
     count: int = Field(ge=1, le=1_000_000)
     instruction: str = INSTRUCTION
+    system_message: bool = True
     topics: tuple[Text, ...] = Field(default=TOPICS, min_length=1)
     prompts_per_request: int = Field(default=20, ge=1, le=200)
     temperature: float | None = Field(default=1.0, ge=0, le=2)
@@ -193,12 +195,17 @@ class LanguageModelSource(Source):
         }
         return {
             "model": self.model,
-            "messages": [
-                {"role": "system", "content": self.instruction},
-                {"role": "user", "content": f"Write {self.prompts_per_request} prompts. Topic: {topic}."},
-            ],
+            "messages": self._messages(f"Write {self.prompts_per_request} prompts. Topic: {topic}."),
             **{name: value for name, value in options.items() if value is not None},
         }
+
+    def _messages(self, request: str) -> list[dict[str, str]]:
+        """Return the instruction and a request as messages; an empty instruction is none."""
+        if not self.instruction.strip():
+            return [{"role": "user", "content": request}]
+        if not self.system_message:
+            return [{"role": "user", "content": f"{self.instruction}\n\n{request}"}]
+        return [{"role": "system", "content": self.instruction}, {"role": "user", "content": request}]
 
     def _send(self, body: dict[str, Any], answered: bool) -> Reply:
         from rsidiff_kedro.prompts.sources.endpoint import send  # needs openai, an extra of the project
