@@ -318,8 +318,8 @@ STRICT = {
         (422, STRICT, "body.seed: Extra inputs", "it names the field 'seed': set seed: null"),
         (
             400,
-            {"error": {"message": "max_tokens is no field; max_completion_tokens is", "param": "max_tokens"}},
-            "max_tokens is no field; max_completion_tokens is",
+            {"error": {"message": "'max_tokens' is not supported here. Use 'max_completion_tokens' instead."}},
+            "'max_tokens' is not supported here",
             "the field 'max_tokens': set max_completion_tokens in its place",
         ),
         (
@@ -371,6 +371,33 @@ def test_the_servers_own_words_are_shown_and_what_helps(serve, source, status, b
         source(endpoint).collect(0)
     assert words in str(caught.value) and cure in str(caught.value)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (
+            "'max_tokens' or 'max_completion_tokens' is too large: 2000. This model's maximum context length is 2048 "
+            "tokens and your request has 130 input tokens (2000 > 2048 - 130).",
+            "; set a lower {} in the source, and a lower prompts_per_request with it; its earlier",
+        ),
+        ("This model's maximum context length is 2048 tokens. You requested 2130 tokens.", "; set a lower {} in"),
+        ("`inputs` tokens + `max_new_tokens` must be <= 2048. Given: 130 and 2000", "; set a lower {} in"),
+        ("Invalid {} value, the valid range of {} is [1, 1024]", "; set a lower {} in"),
+        ("`{}` must be less than or equal to `1024`", "; set a lower {} in"),
+        ("This model supports at most 1024 {}, whereas you provided 2000", "; set a lower {} in"),
+        ("{}: the value must not be greater than 1024", "; set a lower {} in"),
+        ("Could not finish the message. Try again with higher {}.", "it names the field '{}': change it in"),
+        ("Unsupported parameter: {}", "it names the field '{}': set max_completion_tokens"),
+    ],
+)
+def test_a_limit_that_is_too_large_is_to_be_lowered_whatever_its_name(serve, source, words, cure, name):
+    raw = json.dumps({"error": {"message": words.replace("{}", name)}}).encode()
+    endpoint = serve(lambda connection, _: connection.sendall(framed(raw, "400 No")))
+    with pytest.raises(PromptSourceError) as caught:
+        source(endpoint, **{name: 2000}).collect(0)
+    assert cure.format(name) in str(caught.value)
 
 
 @pytest.mark.parametrize("charset", ["rot13", "undefined", "hex"])

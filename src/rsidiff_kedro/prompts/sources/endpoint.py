@@ -19,6 +19,7 @@ from rsidiff_kedro.core.network import client_problem
 from rsidiff_kedro.core.untrusted.loading import reason
 from rsidiff_kedro.core.untrusted.text import printable
 from rsidiff_kedro.prompts.sources.chat import Reply, is_openai
+from rsidiff_kedro.prompts.sources.cures import find_cure
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 logger = logging.getLogger(__name__)
@@ -31,18 +32,6 @@ LONGEST_WAIT = 60.0
 """Seconds of a wait that a busy server asks for; where the timeout is shorter, that long."""
 TOLD_WAIT = 5.0
 """Seconds of a wait that is told in the log."""
-CURES = {
-    "seed": "set seed: null in the source to leave it out",
-    "temperature": "change temperature in the source, or set temperature: null to leave it out",
-    "max_tokens": "set max_completion_tokens in its place, or max_tokens: null to leave it out",
-    "max_completion_tokens": "set max_completion_tokens: null, and max_tokens in its place",
-}
-"""Advice for an endpoint that rejects a field of a request."""
-_NO_SYSTEM_MESSAGE = re.compile(
-    r"\b(?:system|developer)[\W_]+(?:role|message|prompt|instruction)|\broles?\b.{0,60}\bsystem\b"
-    r"|\broles must alternate",
-    re.IGNORECASE,
-)
 _THOUGHTS = re.compile("reason|think|thought|analysis", re.IGNORECASE)
 """Types of the parts of a content that are no answer."""
 _WORDS = ("error", "message", "detail", "error_description", "msg")
@@ -295,16 +284,11 @@ def _explain(error: Exception, body: dict[str, Any], timeout: float, retries: in
         return f"{error}{f' ({reason(cause)})' if isinstance(cause, Exception) else ''}", again
     words = _words(error.response.text)
     said = f"Error code: {error.status_code}: {words}"
-    # llama.cpp answers 500 where a model's template takes no system message.
-    with_system = body["messages"][0]["role"] == "system"
-    if error.status_code in (400, 422, 500) and with_system and _NO_SYSTEM_MESSAGE.search(words):
-        return said, "set system_message: false in the source, which puts the instruction before the user's text"
+    cure = find_cure(error.status_code, error.response.text, words, body)
+    if cure is not None:
+        return said, cure
     if error.status_code >= 500 or error.status_code in (408, 409, 429):
         return said, again
-    # Hyphens belong to names of models, such as seed-oss.
-    named = [name for name in CURES if name in body and re.search(rf"(?<![\w-]){name}(?![\w-])", error.response.text)]
-    if error.status_code in (400, 422) and named:
-        return said, f"it names the field {named[0]!r}: {CURES[named[0]]}"
     return said, f"check the key{'' if answered else ', the endpoint'} and the model's name"
 
 
