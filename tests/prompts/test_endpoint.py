@@ -361,6 +361,8 @@ STRICT = {
         (503, {"error": {"message": "down for repair"}}, "down for repair", "try again later"),
         (400, [{"error": {"code": 400, "message": "Invalid JSON payload: Unknown name seed"}}], "Unknown name", "seed"),
         (400, "plain words", "plain words", "check the key"),
+        (400, {"status": "error", "reason": "no such tier"}, '"reason": "no such tier"', "check the key"),
+        (400, {"error": {"code": "bad", "reason": "no such tier"}}, '"reason": "no such tier"', "check the key"),
         (400, {"a": {"b": 1}}, '{"a": {"b": 1}}', "check the key"),
     ],
 )
@@ -488,15 +490,47 @@ def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, sai
     assert said in str(caught.value)
 
 
+SUCCESS = ["0", "200", "ok", "Success", "none", "null", "None", "false", " "]
+"""What servers write where there is no error."""
+
+
 @pytest.mark.parametrize("within", [True, False])
 @pytest.mark.parametrize(
-    "error", [{"message": None, "code": None}, {"message": " ", "code": 0}, {"x": 1}, {}, False, None]
+    "error",
+    [
+        *({"message": None, "code": None}, {"message": " ", "code": 0}, {"x": 1}, {}, False, None),
+        *("null", {"code": "0", "message": ""}, {"code": "200", "message": "success"}),
+        [{name: text, "message": ""} for name in ("code", "type", "status") for text in SUCCESS],
+        [each for text in SUCCESS for each in (text, {"message": text, "code": "0"}, {"error": {"msg": text}})],
+    ],
 )
 def test_an_error_that_says_nothing_and_has_no_code_of_failure_is_none(serve, source, within, error):
     reply = json.loads(answer(LIST, total_tokens=200))
     (reply["choices"][0] if within else reply)["error"] = error
     endpoint = serve(lambda connection, _: connection.sendall(framed(json.dumps(reply).encode())))
     assert source(endpoint).collect(0)["text"].tolist() == PROMPTS
+
+
+@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"status": "UNAVAILABLE"}, "UNAVAILABLE"),
+        ({"innererror": {"code": "ResponsibleAI"}}, "ResponsibleAI"),
+        ({"message": " ", "code": "0", "type": "overloaded"}, "overloaded"),
+        ({"message": "ok", "code": "busy"}, "busy"),
+        ({"error": {"message": None, "code": "busy"}}, "busy"),
+        (True, "True"),
+        ("404", "404"),
+        ([{"message": None}, {"msg": "not now"}], "not now"),
+    ],
+)
+def test_an_error_of_no_message_is_told_by_its_names(serve, source, within, error, said):
+    reply = json.loads(answer(LIST, total_tokens=200))
+    (reply["choices"][0] if within else reply)["error"] = error
+    endpoint = serve(lambda connection, _: connection.sendall(framed(json.dumps(reply).encode())))
+    with pytest.raises(PromptSourceError, match=f"failed within a reply: {said}; run again"):
+        source(endpoint).collect(0)
 
 
 @pytest.mark.parametrize("message", [{}, {"message": None}, {"message": {"content": None}}])

@@ -35,6 +35,10 @@ TOLD_WAIT = 5.0
 _THOUGHTS = re.compile("reason|think|thought|analysis", re.IGNORECASE)
 """Types of the parts of a content that are no answer."""
 _WORDS = ("error", "message", "detail", "error_description", "msg")
+_NAMES = ("code", "type", "status", "innererror")
+"""Entries that name an error which has no words."""
+_NO_ERROR = re.compile(r"ok|success|none|null|false|(?![45]\d\d$)\d+", re.IGNORECASE)
+"""Texts with which servers say that there is no error."""
 
 T = TypeVar("T")
 
@@ -69,7 +73,7 @@ class _Choice(BaseModel):
         """Let a choice be without a message that did not end by itself, as where a filter drops the whole reply."""
         if not isinstance(choice, dict) or choice.get("message") is not None:
             return choice
-        ended = _fails(choice.get("error")) or (choice.get("finish_reason") or "stop") != "stop"
+        ended = bool(_told(choice.get("error"))) or (choice.get("finish_reason") or "stop") != "stop"
         return {**choice, "message": {}} if ended else choice
 
 
@@ -180,9 +184,12 @@ def _code(error: Any) -> int | None:
     return next((int(code) for code in named if re.fullmatch(r"[45]\d\d", code)), None)
 
 
-def _fails(error: Any) -> bool:
-    """Tell whether an error says something or names a failure; some servers send one of nulls with every reply."""
-    return bool(error) and (bool(_said(error).strip()) or _code(error) is not None)
+def _told(error: Any) -> str:
+    """Return what an error says, or else its name; nothing where it is none.
+
+    Some servers send one of nulls, or with the code "0" or "ok", with every reply.
+    """
+    return _said(error) or _said(error, (*_WORDS, *_NAMES))
 
 
 def _wait(response: Any, status: int, longest: float) -> float | None:
@@ -300,13 +307,14 @@ def _words(text: str) -> str:
         return text
 
 
-def _said(value: Any) -> str:
+def _said(value: Any, entries: tuple[str, ...] = _WORDS) -> str:
+    """Return what an error says in the first of these entries that says something, whatever its shape."""
     if isinstance(value, list):
-        return "; ".join(filter(None, map(_said, value)))
+        return "; ".join(filter(None, (_said(each, entries) for each in value)))
     if not isinstance(value, dict):
-        return "" if value is None else str(value)
-    words = next((said for name in _WORDS if (said := _said(value.get(name)))), "")
-    words = words or next((named for name in ("code", "type") if isinstance(named := value.get(name), str)), "")
+        text = str(value).strip()
+        return "" if _NO_ERROR.fullmatch(text) else text
+    words = next(filter(None, (_said(value.get(name), entries) for name in entries)), "")
     place = value.get("param") or value.get("loc")
     named = ".".join(map(str, place)) if isinstance(place, list) else str(place or "")
     return f"{named}: {words}" if words and named and named not in words else words
@@ -318,7 +326,7 @@ def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) ->
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        words = _without(key, _said(_failure(body)))[:200]
+        words = _without(key, _told(_failure(body)))[:200]
         cure = "give the address up to and with its version, such as http://localhost:8000/v1"
         if answered:
             cure = "run again, which asks for this reply again; its earlier replies are kept"
@@ -330,7 +338,7 @@ def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) ->
     end = choice.finish_reason or "stop"
     failure = _failure(body)
     if failure is not None or end == "error":
-        words = _without(key, _said(failure))[:300] or "it does not say why"
+        words = _without(key, _told(failure))[:300] or "it does not say why"
         raise PromptSourceError(
             f"{endpoint} failed within a reply: {words}; run again, which asks for this reply again; its earlier "
             "replies are kept"
@@ -341,7 +349,7 @@ def _read_answer(body: bytes, endpoint: str, key: str | None, answered: bool) ->
 def _failure(body: bytes | str) -> Any:
     """Return the error that some servers report in an answer of success, in its first choice or beside the choices.
 
-    None if there is no error that `_fails`.
+    None if there is no error of which anything is `_told`.
     """
     try:
         answer = from_json(body)
@@ -352,4 +360,4 @@ def _failure(body: bytes | str) -> Any:
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     within = first.get("error") if isinstance(first, dict) else None
-    return next(filter(_fails, (within, answer.get("error"))), None)
+    return next(filter(_told, (within, answer.get("error"))), None)
