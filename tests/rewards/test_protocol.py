@@ -1,5 +1,6 @@
 """A reward of one's own is a function or a class in a file on Python's path, and is held to one number per image."""
 
+import re
 import textwrap
 
 import numpy as np
@@ -35,6 +36,14 @@ OWN = """
 
         def embed(self, images, prompts):
             return np.array([np.asarray(image).mean(axis=(0, 1)) for image in images])
+
+
+    class Head:
+        def __init__(self, folder):
+            self.record = {"folder": folder, "layers": [folder + "/deep/weights", "deep/weights"]}
+
+        def score(self, images, prompts):
+            return [0.0] * len(images)
 
 
     class Place:
@@ -177,6 +186,25 @@ def test_its_column_has_its_name_and_its_options_are_those_of_custom(table, imag
     assert scored[names[0]].tolist() == LEVELS
     assert scored[names[1]].tolist() == [3.0 * level for level in LEVELS]
     assert scored.attrs["rewards"] == {names[0]: {}, names[1]: {"scale": 3.0}}
+
+
+def test_paths_of_options_are_recorded_by_their_last_name_and_content(table, images, tmp_path):
+    """A project may move, and two folders of one name may hold two heads."""
+    name, records = "my_own_rewards:Head", []
+    for place, content in {"here/v1": "one", "here/v2": "two", "moved/v1": "one"}.items():
+        weights = tmp_path / place / "head" / "deep" / "weights"
+        weights.parent.mkdir(parents=True)
+        weights.write_text(content)
+        options = own_rewards(Head={"folder": str(tmp_path / place / "head")})
+        kept = tmp_path / place / "kept"
+        kept.mkdir()
+        (record,) = with_scores(table, images, [name], options, kept).attrs["rewards"].values()
+        assert with_scores(table, images, [name], options, kept).attrs["rewards"] == {name: record}
+        records.append(record)
+    assert records[0] == records[2]
+    assert records[0]["layers"] == [f"{records[0]['folder']}/deep/weights", "deep/weights"]
+    assert re.fullmatch(r"head \([0-9a-f]{12}\)", records[0]["folder"])
+    assert record_changes(*records[:2]) == ["folder", "layers"]
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -327,6 +355,11 @@ WEIGHTS = {"checkpoint": "a/b", "revision": None, "file": "/x/b", "bytes": 3, "s
         ({"clip": WEIGHTS}, {"clip": WEIGHTS | {"sha256": "t"}}, ["clip"]),
         ({"fitted_on": {"sha256": "s"}}, {"fitted_on": {"sha256": "t"}}, ["fitted_on"]),
         ({"checkpoint": "mine-1"}, {"checkpoint": "mine-2"}, ["checkpoint"]),
+        ({"weights": "/here/models/head"}, {"weights": "/moved/models/head"}, []),
+        ({"parts": [{"of": ["/here/a", 1]}]}, {"parts": [{"of": ("/moved/a", 1)}]}, []),
+        ({"parts": [{"of": ["/here/a", 1]}]}, {"parts": [{"of": ["/here/b", 1]}]}, ["parts"]),
+        ({"weights": "head (a1)/x"}, {"weights": "head (b2)/x"}, ["weights"]),
+        ({"prefix": "/"}, {"prefix": "a / b"}, ["prefix"]),
         ({}, {"scale": 3.0}, ["scale"]),
         (["a", "list"], ["another"], ["record"]),
     ],

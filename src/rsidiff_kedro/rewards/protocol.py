@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Protocol
 
@@ -44,24 +45,27 @@ class Reward(Protocol):
 def record_changes(old: Any, new: Any) -> list[str]:
     """List the entries in which two records of a reward differ, if they are of two functions.
 
-    Device, micro-batch size, the place of a file whose content is recorded, and where a tokenizer's folder lies, are no
-    part of the function.
+    Device, micro-batch size, the place of a file whose content is recorded, and where other files and folders lie, are
+    no part of the function: a project may have moved.
     """
-    before, after = _function(old), _function(new)
+    before, after = (
+        _function(each if isinstance(each, Mapping) else {} if each is None else {"record": each})
+        for each in (old, new)
+    )
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-def _function(record: Any) -> dict[str, Any]:
+def _function(record: Any) -> Any:
+    if isinstance(record, list | tuple):
+        return [*map(_function, record)]
+    if isinstance(record, str):
+        return Path(record).name if os.path.isabs(record) else record
     if not isinstance(record, Mapping):
-        return {} if record is None else {"record": record}
+        return record
     left_out = _COMPUTING | (_PLACE if {"file", "sha256"} <= record.keys() else set())
     if record.get("tokenizer") == record.get("checkpoint"):  # it lies beside the weights
         left_out = left_out | {"tokenizer"}
-    kept = {name: value for name, value in record.items() if name not in left_out}
-    tokenizer = kept.get("tokenizer")
-    if isinstance(tokenizer, str) and os.path.isabs(tokenizer):  # in a project that may have moved
-        kept["tokenizer"] = os.path.basename(tokenizer)
-    return {name: _function(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+    return {name: _function(value) for name, value in record.items() if name not in left_out}
 
 
 class Features(Protocol):

@@ -1,7 +1,7 @@
 """Score a table of images, one column per reward, and record what each score depends on."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +14,11 @@ from PIL import Image
 
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.image_set import ImageFiles
+from rsidiff_kedro.core.locations import marked
 from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
+from rsidiff_kedro.provenance.content_digest import content_of
 from rsidiff_kedro.rewards.protocol import ScoreError, as_scores
 from rsidiff_kedro.rewards.registry import compares_samples, load_reward
 from rsidiff_kedro.rewards.settings import RewardsSettings
@@ -43,7 +45,8 @@ def with_scores(
     """Return the table with one float32 column per reward.
 
     `attrs["rewards"]` records for each reward what its scores depend on: the checkpoint's source, file, size and
-    SHA-256, the tokenizer, dtype, device and micro-batch size; nothing for the rewards of the scenes. Parquet keeps it.
+    SHA-256, the tokenizer, dtype, device and micro-batch size; nothing for the rewards of the scenes. A path that is an
+    option of a reward of one's own, or below one, is recorded by its last name and content. Parquet keeps it.
 
     Args:
         table: one row per image, with image_id, prompt_id and text.
@@ -151,20 +154,40 @@ class Scoring(OnPictures):
         path = self._record_path()
         if not self.opened and path is not None and path.is_file():
             return json.loads(path.read_text("utf-8"))
-        return self.opened[0] if self.opened else getattr(load_reward(self.name, **self._options()), "record", {})
+        record = self.opened[0] if self.opened else getattr(load_reward(self.name, **self._options()), "record", {})
+        return self._without_places(record)
 
     def _keep(self, record: Any) -> None:
         self.opened[:] = [record]
         path = self._record_path()
         if path is not None:
             with replacing(path) as partial:
-                partial.write_text(json.dumps(record), encoding="utf-8")
+                partial.write_text(json.dumps(self._without_places(record)), encoding="utf-8")
+
+    def _without_places(self, record: Any) -> Any:
+        """Return a record with the last name and the content of each path among the reward's options: it may move."""
+        own = [found for path, found in marked(self.settings) if path.startswith(f"custom.{self.name}.")]
+        contents = {str(found.value): content_of(found, times=False) for found in own}
+        return _with_contents(record, {place: each for place, each in contents.items() if each})
 
     def _record_path(self) -> Path | None:
         return None if self.folder is None else self.folder / f"{quote(self.name, safe='')}.record.json"
 
     def _options(self) -> dict[str, Any]:
         return self.settings.options(self.name)
+
+
+def _with_contents(record: Any, contents: Mapping[str, str]) -> Any:
+    """Return a record that names these paths, and those below them, by the last name and the content."""
+    if isinstance(record, Mapping):
+        return {name: _with_contents(value, contents) for name, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [_with_contents(value, contents) for value in record]
+    around = (place for place in contents if isinstance(record, str) and Path(record).is_relative_to(place))
+    place = max(around, key=len, default=None)
+    if place is None:
+        return record
+    return str(Path(f"{Path(place).name} ({contents[place]})") / Path(record).relative_to(place))
 
 
 def _score(scoring: Scoring, table: pd.DataFrame, images: Sequence[Image.Image]) -> np.ndarray:
