@@ -63,6 +63,14 @@ def test_scores_of_an_earlier_run_that_lack_what_is_measured_stop_a_run(finished
     before = sorted(finished_project.rglob("*.parquet"))
     with pytest.raises(click.ClickException, match=r"validation_scores holds no scores of the reward 'oracle' .* all"):
         run(finished_project, "evaluation", reported)
+    fewer = {"evaluation": {"judge": None}, "gate": {"enabled": False}}
+    with (
+        RsiSession.create(finished_project, env="test", runtime_params=fewer) as session,
+        pytest.raises(
+            click.ClickException, match=r"this run makes rsi.round_1.test_scores without verdicts of a judge"
+        ),
+    ):
+        session.run(pipeline_names=["rsi"], from_inputs=["rsi.round_1.test_images"])
     assert sorted(finished_project.rglob("*.parquet")) == before
 
 

@@ -108,26 +108,49 @@ def test_a_head_that_was_fitted_on_other_votes_is_another_reward(
 
 
 @pytest.mark.parametrize(
-    ("later", "metrics", "own", "said"),
+    ("later", "metrics", "made", "said"),
     [
-        (scores("proxy"), {}, ["oracle"], r"holds no scores of the reward 'oracle', which .*--pipelines=gate,eval"),
+        (scores("proxy"), {}, ["rsi.round_2.metrics"], "no scores of the reward 'oracle', which .*--pipelines=gate,ev"),
         (scores("proxy"), {"test/reward/oracle": 1.0, "test/reward/oracle_low": 0.9}, [], "of the reward 'oracle'"),
-        (scores("proxy", "oracle").drop(columns="correct"), {}, ["oracle"], "holds no verdicts of a judge, which .*"),
+        (scores("proxy", "oracle").drop(columns="correct"), {}, [], "holds no verdicts of a judge, which .*"),
         (
-            scores("votes", fitted_on="b"),
-            {},
-            ["votes"],
+            scores("proxy", "votes", fitted_on="b"),
+            {"test/reward/votes": 1.0},
+            [],
             r"another reward 'votes' than rsi.round_0.* differ in fitted_on",
         ),
     ],
 )
 def test_a_report_needs_the_same_scores_of_all_rounds(
-    later: pd.DataFrame, metrics: dict[str, float], own: list[str], said: str
+    project: Path, later: pd.DataFrame, metrics: dict[str, float], made: list[str], said: str
 ) -> None:
+    given = parameters(project, evaluation={"rewards": ["oracle"]})
     base = scores("proxy", "oracle", "votes", fitted_on="a")
-    check_reported({BASE: base, "rsi.round_1.test_scores": base}, [metrics], own, judged=True)
+    check_reported({BASE: base, "rsi.round_1.test_scores": base}, [metrics], made, given)
     with pytest.raises(RequirementError, match=rf"rsi.round_1.test_scores .*{said}"):
-        check_reported({BASE: base, "rsi.round_1.test_scores": later}, [metrics], own, judged=False)
+        check_reported({BASE: base, "rsi.round_1.test_scores": later}, [metrics], made, given)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        (
+            {"rewards": []},
+            "without scores of the reward 'oracle', which .*; add it to evaluation.rewards, or score all",
+        ),
+        ({"rewards": ["oracle"], "judge": None}, "without verdicts of a judge, which .*; set evaluation.judge, or sco"),
+    ],
+)
+def test_a_run_scores_its_rounds_by_all_that_the_report_shows_of_earlier_ones(
+    project: Path, evaluation: dict[str, Any], said: str
+) -> None:
+    earlier = {BASE: scores("proxy", "oracle")}, [{"test/reward/oracle": 1.0, "test/reward/proxy": 0.5}]
+    made = ["rsi.round_1.metrics", "rsi.round_1.test_scores"]
+    check_reported(*earlier, made, parameters(project, evaluation={"rewards": ["oracle"]}))
+    fewer = parameters(project, evaluation=evaluation)
+    with pytest.raises(RequirementError, match=f"this run makes rsi.round_1.test_scores {said}"):
+        check_reported(*earlier, made, fewer)
+    check_reported(*earlier, made[:1], fewer)  # all scores are of earlier runs
 
 
 def test_early_dropping_needs_its_reward_and_a_scheduler_that_shows_what_samples_become(

@@ -105,15 +105,12 @@ class InputHooks:
     def _check_report(
         self, pipeline: Pipeline, tables: Mapping[str, pd.DataFrame], metrics: Mapping[str, Metrics]
     ) -> None:
-        """Check the scores that steps of the report read, of those tables and metrics that the run reads."""
+        """Check the scores that steps of the report read, of other runs and of this one."""
         assert self._parameters is not None
         shown = {name for node in pipeline.nodes if REPORT in node.tags for name in node.inputs}
         scores = {name: table for name, table in tables.items() if name in shown and name.endswith(_SCORES)}
-        measures = any(name.endswith(_METRICS) for name in shown & pipeline.all_outputs())
-        settings, own = self._parameters.evaluation, [*self._parameters.preference_selection.rewards]
-        own += settings.rewards if measures else []
         found = [each for name, each in metrics.items() if name in shown]
-        check_reported(scores, found, own, judged=measures and settings.judge is not None)
+        check_reported(scores, found, sorted(shown & pipeline.all_outputs()), self._parameters)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:

@@ -1,7 +1,7 @@
 """Define what a run needs: each stage names its requirements, and every run and the doctor check them."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -227,20 +227,40 @@ def check_scores(name: str, scores: "pd.DataFrame", parameters: "Parameters", ow
 
 
 def check_reported(
-    scores: "Mapping[str, pd.DataFrame]", metrics: Iterable[Metrics], own: Iterable[str], judged: bool
+    scores: "Mapping[str, pd.DataFrame]", metrics: Iterable[Metrics], made: Iterable[str], parameters: "Parameters"
 ) -> None:
-    """Raise RequirementError unless the report can show scores of earlier runs side by side.
+    """Raise RequirementError unless the report can show scores of earlier runs, and the run's own, side by side.
 
     A round that ran alone may have been scored by other rewards than those before it.
 
     Args:
         scores: test scores that the report reads of earlier runs, by their datasets' names.
         metrics: of rounds, that it reads of them.
-        own: rewards that the run selects by, or measures rounds with.
-        judged: rounds that the run measures have a judge.
+        made: test scores and metrics that it reads of the run itself.
+        parameters: of the run.
     """
-    shown = dict.fromkeys([*own, *reward_names([*metrics])])
-    judged = judged or any("correct" in each for each in scores.values())
+    own, judge = [*parameters.preference_selection.rewards, *parameters.evaluation.rewards], parameters.evaluation.judge
+    earlier, judged = reward_names([*metrics]), any("correct" in each for each in scores.values())
+    scored = next((name for name in made if name.endswith(".test_scores")), None)
+    unscored = [name for name in earlier if name not in own]
+    if scored is not None and unscored:
+        raise RequirementError(
+            f"this run makes {scored} without scores of the reward {unscored[0]!r}, which the report shows of every "
+            f"round; add it to evaluation.rewards, or {_SCORE_ALIKE}"
+        )
+    if scored is not None and judged and judge is None:
+        raise RequirementError(
+            f"this run makes {scored} without verdicts of a judge, which the report shows of every round; set "
+            f"evaluation.judge, or {_SCORE_ALIKE}"
+        )
+    measures = any(name.endswith(".metrics") for name in made)
+    shown = dict.fromkeys([*(own if measures else parameters.preference_selection.rewards), *earlier])
+    judged = judged or (measures and judge is not None)
+    _check_alike(scores, shown, judged)
+
+
+def _check_alike(scores: "Mapping[str, pd.DataFrame]", shown: Collection[str], judged: bool) -> None:
+    """Check that scores of earlier runs have all that is shown of each, by the same rewards."""
     for name, table in scores.items():
         missing = [each for each in shown if each not in table]
         if missing:
@@ -255,7 +275,7 @@ def check_reported(
     records = {name: table.attrs.get("rewards", {}) for name, table in scores.items()}
     first = next(iter(records), "")
     for name, found in records.items():
-        for reward in found.keys() & records[first].keys() & shown.keys():
+        for reward in found.keys() & records[first].keys() & {*shown}:
             changed = record_changes(records[first][reward], found[reward])
             if changed:
                 raise RequirementError(
