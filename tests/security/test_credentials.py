@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from kedro.pipeline import Pipeline, node
 from kedro_process import KedroProcess
 from mlflow.exceptions import MlflowException
 
+from rsidiff_kedro.cli.doctor import Finding, _tracking
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.untrusted.text import holds_credential, without_credentials
 from rsidiff_kedro.hooks.configuration import RsiConfigLoader
@@ -64,13 +66,22 @@ def test_a_key_among_the_parameters_is_refused_and_not_shown(project: Path, para
         (f"http://user:{SECRET}@host/v1", "http://***@host/v1"),
         (f"postgresql+psycopg2://user:p@{SECRET}@host:5432/db", "postgresql+psycopg2://***@host:5432/db"),
         (f"https://{TOKEN}@huggingface.co/a", "https://***@huggingface.co/a"),
+        (f"http://user:{SECRET}/?#a@host/v1", "http://***@host/v1"),
+        (f"postgresql://user:12/{SECRET}#?a@host/db 'x@y'", "postgresql://***@host/db 'x@y'"),
+        (
+            f"at https://host/v1?key={SECRET}&n=1&api_token={SECRET} and",
+            "at https://host/v1?key=***&n=1&api_token=*** and",
+        ),
+        (f"mysql://host/db?user=a&Password={SECRET}", "mysql://host/db?user=a&Password=***"),
         (f"Incorrect API key provided: {KEY}.", "Incorrect API key provided: ***."),
         (f"Bearer {TOKEN}", "Bearer ***"),
-        ("two at http://a/b@c and mail@example.org", "two at http://a/b@c and mail@example.org"),
-        ("a sk-ate-of-many-words, half_opened", "a sk-ate-of-many-words, half_opened"),
+        ("two at http://a/b@c and mail@example.org", None),
+        ("http://host:80/a@b, http://[::1]:80/a@b, hf://datasets/a/b@main?n=1", None),
+        ("a sk-ate-of-many-words, half_opened", None),
     ],
 )
-def test_credentials_in_a_text_are_starred(text: str, shown: str) -> None:
+def test_credentials_in_a_text_are_starred(text: str, shown: str | None) -> None:
+    shown = shown or text
     assert without_credentials(text) == shown
     assert str(InputError(text)) == shown
     assert holds_credential(text) == (text != shown)
@@ -86,15 +97,37 @@ def context_of(root: Path, text: str) -> SimpleNamespace:
     return SimpleNamespace(config_loader=loader, project_path=root)
 
 
-def test_a_store_that_is_not_there_is_named_without_its_password(tmp_path: Path, monkeypatch, capfd, caplog) -> None:
+@pytest.mark.parametrize(
+    ("address", "shown", "said"),
+    [
+        (f"http://user:{SECRET}@127.0.0.1:9", "http://***@127.0.0.1:9", "Connection refused"),
+        (f"http://user:%2F{SECRET}@127.0.0.1:9?{SECRET}", "http://***@127.0.0.1:9?***", "Connection refused"),
+        (f"http://user:a/{SECRET}@127.0.0.1:9", "http://***@127.0.0.1:9", "cannot be read; correct"),
+        (f"http://user:a#{SECRET}?@127.0.0.1:9", "http://***", "cannot be read; correct"),
+        (f"postgresql://user:12/{SECRET}@127.0.0.1/db", "postgresql://***@127.0.0.1/db", "psycopg"),
+        (f"postgresql://user:a#{SECRET} b@127.0.0.1/db", "postgresql://***@127.0.0.1/db", "psycopg"),
+        (f"postgresql+psycopg://user:a?{SECRET}@127.0.0.1/db", "postgresql+psycopg://***", "psycopg"),
+        (f"postgresql://127.0.0.1/db?user=user&password={SECRET}", "postgresql://127.0.0.1/db?***", "psycopg"),
+        (f"mysql://127.0.0.1/db?password={SECRET}@{SECRET}", "mysql://***", "MySQLdb"),
+        (f"mysql://user:a@{SECRET}@127.0.0.1/db", "mysql://***@127.0.0.1/db", "cannot be read; correct"),
+        (f"mysql://user:a@b:{SECRET}@127.0.0.1/db", "mysql://***@127.0.0.1/db", "cannot be read; correct"),
+        (f"postgre:/user:{SECRET}@127.0.0.1/db", "***@127.0.0.1/db", "***@127.0.0.1/db"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_named_without_its_password(
+    tmp_path: Path, monkeypatch, capfd, caplog, address: str, shown: str, said: str
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    hooks = TrackingHooks()
-    hooks.after_context_created(context_of(tmp_path, f'{{tracking_uri: "http://user:{SECRET}@127.0.0.1:9"}}'))
+    for driver in ("psycopg", "psycopg2", "MySQLdb"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    hooks, context = TrackingHooks(), context_of(tmp_path, f'{{tracking_uri: "{address}"}}')
+    assert _tracking(tmp_path, context.config_loader) == Finding("MLflow", True, shown)
+    hooks.after_context_created(context)
     pipeline = Pipeline([node(lambda: {}, None, "rsi.round_1.metrics")])
     with caplog.at_level(logging.DEBUG), pytest.raises(TrackingError) as caught:
         hooks.before_pipeline_run(run_params={"run_id": "now"}, pipeline=pipeline, catalog=DataCatalog())
-    assert "127.0.0.1:9" in str(caught.value)
+    assert f"{shown} " in str(caught.value).replace("'", " ") and said in str(caught.value)
     assert SECRET not in str(caught.value) + caplog.text + "".join(capfd.readouterr())
     assert caught.value.__suppress_context__
 

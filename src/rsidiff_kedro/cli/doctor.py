@@ -25,7 +25,7 @@ from rsidiff_kedro.core.devices import computes_on_gpu
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import check_writable, size_text
 from rsidiff_kedro.core.locations import check_home, is_path
-from rsidiff_kedro.core.untrusted.text import without_credentials
+from rsidiff_kedro.core.untrusted.text import shown_address
 from rsidiff_kedro.datasets.runs import catalog_config
 from rsidiff_kedro.diffusion import footprint
 from rsidiff_kedro.diffusion.settings import find_device
@@ -143,7 +143,7 @@ def _tracking(root: Path, loader: Mapping[str, Any]) -> Finding:
         check_writable_store(uri)
     except InputError as error:
         return Finding("MLflow", False, _line(error))
-    return Finding("MLflow", True, without_credentials(uri))
+    return Finding("MLflow", True, shown_address(uri))
 
 
 def _line(error: Exception) -> str:

@@ -16,7 +16,7 @@ import click
 from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.arguments import env_option, params_option
 from rsidiff_kedro.cli.project import in_one_line
-from rsidiff_kedro.core.untrusted.text import without_credentials
+from rsidiff_kedro.core.untrusted.text import shown_address
 from rsidiff_kedro.hooks.configuration import open_configuration
 from rsidiff_kedro.hooks.mlflow_store import TrackingSettings, find_experiment, read_settings, store_errors, unwritable
 from rsidiff_kedro.hooks.mlflow_view import KEY, TAG, save_view
@@ -42,7 +42,7 @@ def ui(env: str | None, params: dict[str, Any], mlflow_port: int, viz_port: int)
     parse_parameters(loader["parameters"]).within(root)  # or Kedro-Viz would end with a traceback
     settings = read_settings(loader["mlflow"])
     uri = settings.absolute_uri(root)
-    served = without_credentials(uri).replace("***@", "") if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
+    served = shown_address(uri).replace("***@", "") if uri.startswith("http") else f"http://{HOST}:{mlflow_port}"
     commands = {viz_port: _viz(viz_port, env, params)}
     if not uri.startswith("http"):
         if mlflow_port == viz_port:

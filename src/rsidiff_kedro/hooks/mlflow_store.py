@@ -19,7 +19,7 @@ from rsidiff_kedro.core.file_lock import held_by, take_lock
 from rsidiff_kedro.core.files import share
 from rsidiff_kedro.core.locations import check_home, expand
 from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.core.untrusted.text import without_credentials
+from rsidiff_kedro.core.untrusted.text import shown_address, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,9 +91,8 @@ def read_settings(config: Mapping[str, Any]) -> TrackingSettings:
     Raises:
         TrackingError: a key is unknown, or a value has the wrong type.
     """
-    tracking = config.get("tracking") or {}
     try:
-        return TrackingSettings.model_validate(tracking)
+        return TrackingSettings.model_validate(config.get("tracking") or {})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(["tracking", *map(str, first["loc"])])
@@ -111,24 +110,28 @@ def _check_store(uri: str) -> None:
     """
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
+    from sqlalchemy.engine import make_url
 
     path = _file_of(uri)
     if path is not None and path.exists():
         with closing(sqlite3.connect(path, timeout=10.0)) as store:
             store.execute("PRAGMA schema_version")
+    is_database = uri.startswith(("postgres", "mysql", "mssql"))
     try:
-        address = urlsplit(uri)
+        if is_database and "@" in (make_url(uri).host or ""):
+            raise ValueError("a part of its password")
+        address = urlsplit("" if is_database else uri)
         port = address.port or (443 if address.scheme == "https" else 80)
     except ValueError:
         raise TrackingError(
-            f"the address of MLflow's store is {without_credentials(uri)!r}, whose host or port cannot be read; "
-            "correct tracking.tracking_uri in conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI to http://host:port, with a "
-            "port from 1 to 65535, or sqlite:///file"
+            f"the address of MLflow's store is {shown_address(uri)!r}, whose host or port cannot be read; correct "
+            "tracking.tracking_uri in conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI to http://host:port, with a port "
+            "from 1 to 65535, or sqlite:///file; write a user's and a password's / ? # @ as %2F %3F %23 %40"
         ) from None  # the cause may show a part of its password
     if address.scheme in ("http", "https") and address.hostname:
         socket.create_connection((address.hostname, port), timeout=10).close()
-        options = {"max_retries": 0, "timeout": ANSWERS, "raise_on_status": False}
-        http_request(get_default_host_creds(uri), "/health", "GET", **options)
+        creds = get_default_host_creds(uri)
+        http_request(creds, "/health", "GET", max_retries=0, timeout=ANSWERS, raise_on_status=False)
 
 
 def unwritable(uri: str) -> Path | None:
@@ -171,12 +174,12 @@ def store_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (ImportError, MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).replace(uri, shown_address(uri)).split())[:200]
         cure = "start the server"
         if isinstance(error, ImportError):
             cure = "install its driver (postgresql: `pip install 'psycopg[binary]'`, mysql: `pip install mysqlclient`)"
         raise TrackingError(
-            f"MLflow's store {uri} cannot be used ({reason}); correct tracking.tracking_uri in "
+            f"MLflow's store {shown_address(uri)} cannot be used ({reason}); correct tracking.tracking_uri in "
             f"conf/<env>/mlflow.yml or MLFLOW_TRACKING_URI, {cure}, or set tracking.enabled: false"
         ) from None  # the cause may show the address with its password
 
@@ -318,11 +321,10 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
 def _check_not_deleted(experiment: "Experiment", settings: TrackingSettings, root: Path) -> None:
     """Raise TrackingError if an experiment was deleted."""
     if experiment.lifecycle_stage == "deleted":
-        uri = without_credentials(settings.absolute_uri(root))
         raise TrackingError(
-            f"MLflow's experiment {settings.experiment!r} was deleted; restore it (MLFLOW_TRACKING_URI={uri} "
-            f"mlflow experiments restore --experiment-id {experiment.experiment_id}), or name another in "
-            "tracking.experiment in conf/<env>/mlflow.yml"
+            f"MLflow's experiment {settings.experiment!r} was deleted; restore it (MLFLOW_TRACKING_URI="
+            f"{shown_address(settings.absolute_uri(root))} mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}), or name another in tracking.experiment in conf/<env>/mlflow.yml"
         )
 
 
@@ -335,19 +337,18 @@ def _use_own_artifacts(experiment: "Experiment", settings: TrackingSettings, roo
     if wanted is None or old == wanted.rstrip("/"):
         return
     uri = settings.absolute_uri(root)
-    path = _file_of(uri)
+    path, shown = _file_of(uri), (without_credentials(old), without_credentials(wanted))
     if path is not None and not path.resolve().is_relative_to(root.resolve()):
         logger.warning(
             "Contact sheets and reports go to %s, and not to %s: an MLflow experiment keeps the place of its first "
             "run, and its store %s lies outside this project. Name another experiment in tracking.experiment in "
             "conf/<env>/mlflow.yml.",
-            old,
-            wanted,
+            *shown,
             uri,
         )
         return
     _relocate(uri, str(experiment.experiment_id), old, wanted)
-    logger.info("MLflow's artifacts go to %s from now on; before, the project had them in %s.", wanted, old)
+    logger.info("MLflow's artifacts, which the project had in %s before, go to %s from now on.", *shown)
 
 
 def _relocate(uri: str, experiment_id: str, old: str, new: str) -> None:
@@ -386,14 +387,13 @@ def import_mlflow() -> None:
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
     """Silence these loggers up to warnings, and deprecations; a new store reports every table otherwise."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [each.level for each in loggers]
+    levels = {each: each.level for each in map(logging.getLogger, names)}
     try:
-        for each in loggers:
+        for each in levels:
             each.setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
+        for each, level in levels.items():
             each.setLevel(level)

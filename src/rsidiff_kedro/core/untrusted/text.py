@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-_IN_ADDRESS = re.compile(r"(?<=://)[^/?#\s]*@")
+_IN_ADDRESS = re.compile(
+    r"""(?<=://)(?:
+        (?:(?<!http://)(?<!https://)|(?![^/?#\s:@]*:\d+[/?#]))  # of the web, host:80/ is no user and password
+        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}                      # a password may hold /, ? and #
+        |[^/?#\s]*
+    )@""",
+    re.VERBOSE,
+)
+_IN_QUERY = re.compile(
+    r"(?i)(?<=[?&])([\w.-]*(?:password|passwd|pwd|passphrase|token|secret|key|signature|odbc_connect)=)[^&\s'\"<>]+"
+)
 _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{20,})")
 """Keys of OpenAI-compatible endpoints and tokens of Hugging Face."""
 
@@ -48,7 +58,23 @@ def printable(text: str) -> str:
 
 def without_credentials(text: str) -> str:
     """Replace users and passwords in addresses, and anything that looks like a key, by `***`."""
-    return _KEYS.sub("***", _IN_ADDRESS.sub("***@", text))
+    return _KEYS.sub("***", _IN_QUERY.sub(r"\1***", _IN_ADDRESS.sub("***@", text)))
+
+
+def shown_address(address: str) -> str:
+    """Replace the user, the password and the query of a server's address by `***`, also where they hold `/`, `?`, `#`.
+
+    All up to the last `@` is taken for a user and a password, and nothing is left where that may be one of the query.
+    A file's address stays.
+    """
+    scheme, mark, rest = address.partition("://") if "://" in address else ("", "", address)
+    if scheme in ("sqlite", "file") or (not scheme and rest.startswith(("/", ".", "~"))):
+        return address
+    secret, at, place = rest.rpartition("@")
+    if "?" in secret:
+        return f"{scheme}{mark}***"
+    shown = re.split("[?#]", place)[0]
+    return f"{scheme}{mark}{'***@' if at else ''}{shown}{'?***' if shown != place else ''}"
 
 
 def holds_credential(text: str) -> bool:
