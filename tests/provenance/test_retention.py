@@ -1,5 +1,6 @@
 """What runs take on disk is listed, and old images and adapters go, but never what a kept run stands on."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 import torch
 import yaml
@@ -99,6 +101,25 @@ def test_images_and_adapters_of_old_runs_go_and_tables_stay(made: Runs) -> None:
         assert made.load(NEW, f"rsi.round_1.{name}")
     assert made.load(OLD, "rsi.round_1.metrics") == {"a": 1.0}
     assert "Nothing to delete" in prune("--params=keep.runs=1", "--delete")
+
+
+def test_a_reader_that_leaves_is_no_error_and_keeps_nothing(made: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kedro rsi prune --delete | head -n 1`: the second line meets a closed pipe."""
+    for seed, version in enumerate((OLD, MIDDLE, NEW)):
+        made.make(version, "report", made.make(version, "rsi.round_1.images", seed=seed), seed=seed)
+    echo, said = click.echo, []
+
+    def to_head(line: str) -> None:
+        if said:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        said.append(line)
+        echo(line)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(click, "echo", to_head)
+        result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.runs=1", "--delete"])
+    assert result.output.splitlines() == said and "no run that is kept needs it" in said[0]
+    assert "Nothing to delete" in prune("--params=keep.runs=1")
 
 
 def test_what_a_kept_run_went_on_from_stays(made: Runs) -> None:

@@ -56,14 +56,14 @@ def prune(env: str | None, params: dict[str, Any], delete: bool) -> None:
             f"run {version} is active and may need these files; wait until it ends; it is made by {holder}"
         )
     found, kept = disk.deletable(keep, *_open_catalog(env)), []
+    for each in found if delete else ():  # before anything is said: the reader may leave, as `head` does
+        try:
+            each.delete()
+        except OSError as error:
+            kept.append(f"{each.path} cannot be deleted ({error}){'; make it writable' if error.errno else ''}")
     for each in found:
         place = each.path.relative_to(disk.data) if each.path.is_relative_to(disk.data) else each.path
         click.echo(f"{size_text(each.size):>9}  {place}: {each.reason}")
-        if delete:
-            try:
-                each.delete()
-            except OSError as error:
-                kept.append(f"{each.path} cannot be deleted ({error}){'; make it writable' if error.errno else ''}")
     if kept:
         more = f" So it is with {len(kept) - 1} more." if len(kept) > 1 else ""
         raise click.ClickException(f"{kept[0]}.{more} The other {len(found) - len(kept)} are deleted")

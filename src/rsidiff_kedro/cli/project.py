@@ -50,7 +50,12 @@ def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _said(error: Exception) -> str | None:
-    """Return what a user can do about an error, or what it says of the input; None if it is another error."""
+    """Return what a user can do about an error, or what it says of the input; None if it is another error.
+
+    Click ends a command without a word whose reader, such as `head`, has read enough.
+    """
+    if isinstance(error, BrokenPipeError):
+        return None
     if is_out_of_memory(error):
         return (
             f"memory ran out ({reason(error)}); end what else uses it, or lower sampler.micro_batch_size, "
