@@ -11,9 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import pytest
 from click.testing import CliRunner, Result
+from kedro.framework.project import configure_project, settings
 from sqlalchemy.exc import OperationalError
 
 from rsidiff_kedro.cli import cli, ui, viz
+from rsidiff_kedro.cli.project import PACKAGE, read_conf_of
 from rsidiff_kedro.hooks.mlflow_store import TrackingError, TrackingSettings, connect
 from rsidiff_kedro.hooks.mlflow_view import view_of
 
@@ -121,7 +123,19 @@ def test_only_what_is_started_is_said_to_answer(
     served.clear()
     said = opened("--mlflow-port=4141").output
     assert "MLflow: http://somewhere:5000 (nothing" in said and "Kedro-Viz answers after some 20 seconds" in said
-    assert len(served) == 1
+    assert len(served) == 1 and json.loads(served[0][-1]) == [ui.HOST, 4141, "test", {}, "conf"]
+    served.clear()
+    opened("--conf-source=conf")
+    assert json.loads(served[0][-1])[-1] == str(project.resolve() / "conf")
+
+
+def test_kedro_viz_reads_the_settings_again_and_keeps_the_folder_of_configuration() -> None:
+    try:
+        read_conf_of("elsewhere")
+        configure_project(PACKAGE)
+        assert settings.CONF_SOURCE == "elsewhere"
+    finally:
+        read_conf_of("conf")
 
 
 def test_a_server_that_ends_ends_the_others_and_the_command_with_an_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -50,27 +51,36 @@ def catalog(project: Path) -> DataCatalog:
 
 
 def test_a_run_ends_by_saying_where_to_look(
-    catalog: DataCatalog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Path,
+    catalog: DataCatalog,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     from kedro.framework.project import pipelines
+
+    def context_of(conf: str) -> Any:
+        return SimpleNamespace(project_path=project, config_loader=SimpleNamespace(conf_source=str(project / conf)))
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.getLogger("rsidiff_kedro"), "propagate", True)
     kedro = Path(sys.executable).with_name("kedro")
     with caplog.at_level(logging.INFO, "rsidiff_kedro"):
-        for env, params, path in (
-            ("test", {}, kedro.parent),
-            (None, None, ""),  # as where no virtual environment is active
-            ("my own", {"rounds": 3, "seed": 1}, kedro.parent),
+        for env, params, path, conf in (
+            ("test", {}, kedro.parent, "conf"),
+            (None, None, "", "conf"),  # as where no virtual environment is active
+            ("my own", {"rounds": 3, "seed": 1}, kedro.parent, "../my conf"),
         ):
             monkeypatch.setenv("PATH", str(path))
-            EndingHooks().after_pipeline_run({"env": env, "runtime_params": params}, pipelines["report"], catalog)
+            hooks = EndingHooks()
+            hooks.after_context_created(context_of(conf))
+            hooks.after_pipeline_run({"env": env, "runtime_params": params}, pipelines["report"], catalog)
     path = re.search(r"Report with its gallery: (.*)\n", caplog.text)
     assert path is not None and Path(path[1]).is_file()
     assert list(dict.fromkeys(re.findall("MLflow and Kedro-Viz: (.*)", caplog.text))) == [
         "kedro rsi ui --env=test",
         f"{kedro} rsi ui",
-        "kedro rsi ui '--env=my own' --params=rounds=3",
+        f"kedro rsi ui '--env=my own' --params=rounds=3 '--conf-source={project.resolve().parent / 'my conf'}'",
     ]
 
 

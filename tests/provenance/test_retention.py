@@ -16,6 +16,7 @@ import yaml
 from another_host import HOST, hold_elsewhere
 from click.testing import CliRunner
 from kedro.framework.context import KedroContext
+from kedro.framework.project import settings
 from kedro.io import DatasetError
 
 from rsidiff_kedro.cli import cli
@@ -120,6 +121,17 @@ def test_a_reader_that_leaves_is_no_error_and_keeps_nothing(made: Runs, monkeypa
         result = CliRunner().invoke(cli, ["rsi", "prune", "--env=test", "--params=keep.runs=1", "--delete"])
     assert result.output.splitlines() == said and "no run that is kept needs it" in said[0]
     assert "Nothing to delete" in prune("--params=keep.runs=1")
+
+
+def test_another_folder_of_configuration_shows_its_own_runs(made: Runs, project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project / "conf", tmp_path / "other")
+    (tmp_path / "other" / "test" / "globals.yml").write_text("extends: scenes\ndata: data/elsewhere\n")
+    made.make(OLD, "report", made.make(OLD, "rsi.round_1.images"))
+    for option, count in (("--conf-source=../other", 0), ("--conf-source=conf", 1), ("--conf-source=", 1)):
+        assert f"{count} runs, " in CliRunner().invoke(cli, ["rsi", "runs", "--env=test", option]).output
+        assert settings.CONF_SOURCE == "conf"
+    refused = CliRunner().invoke(cli, ["rsi", "runs", "--env=test", "--conf-source=../others"])
+    assert (refused.exit_code, "'../others' does not exist" in refused.output) == (2, True)
 
 
 def test_what_a_kept_run_went_on_from_stays(made: Runs) -> None:

@@ -2,17 +2,19 @@
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import click
 import yaml
-from kedro.framework.cli.utils import KedroCliError
+from kedro.framework.cli.utils import KedroCliError, validate_conf_source
+from kedro.framework.project import settings
 from kedro.runner import AbstractRunner
 from kedro.utils import load_obj
 from omegaconf.errors import OmegaConfBaseException
 
 from rsidiff_kedro.cli.params import split_params
+from rsidiff_kedro.cli.project import read_conf_of
 
 PARSING = (yaml.YAMLError, OmegaConfBaseException, KedroCliError, KeyError, TypeError)
 
@@ -114,7 +116,23 @@ def _existing_runner(context: click.Context, option: click.Parameter, name: str 
     raise click.BadParameter(f"there is no runner {name!r}; correct the name, or leave --runner out", context, option)
 
 
-env_option = click.option("--env", "-e", help="The configuration environment, as in `kedro run`: test, sd14, sd3, …")
+def _read_conf_of(context: click.Context, option: click.Parameter, value: str) -> None:
+    """Read the folder of configuration that is given, until the command has ended."""
+    folder = validate_conf_source(context, option, value)
+    if folder is not None:
+        context.call_on_close(partial(read_conf_of, settings.CONF_SOURCE))
+        read_conf_of(folder)
+
+
+def env_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option `--env`, and `--conf-source`, which `open_configuration` minds."""
+    text = "The folder of configuration in place of conf/, as in `kedro run`."
+    command = click.option("--conf-source", callback=_read_conf_of, expose_value=False, help=text)(command)
+    return click.option("--env", "-e", help="The configuration environment, as in `kedro run`: test, sd14, sd3, …")(
+        command
+    )
+
+
 params_option = click.option(
     "--params", default="", callback=in_a_line(split_params), help="Parameters to change, as in `kedro run`."
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from copy import deepcopy
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 import yaml
 from kedro.config import MissingConfigException
 from kedro.framework.context.context import _convert_paths_to_absolute_posix
-from kedro.framework.project import LOGGING, configure_project
+from kedro.framework.project import LOGGING, configure_project, settings
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, DatasetError
 from kedro.utils import find_kedro_project
@@ -126,6 +127,12 @@ def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]
         REWARDS.path(name)
     check_settings(chosen, parameters.rewards)
     return chosen
+
+
+def read_conf_of(folder: str) -> None:
+    """Have Kedro's settings name a folder in place of the project's conf/, also when Kedro-Viz reads them again."""
+    vars(import_module(f"{PACKAGE}.settings"))["CONF_SOURCE"] = folder
+    settings.set("CONF_SOURCE", folder)
 
 
 def open_catalog(root: Path, loader: Mapping[str, Any]) -> DataCatalog:

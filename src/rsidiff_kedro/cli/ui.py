@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import click
+from kedro.framework.project import settings
 
 from rsidiff_kedro.cli import viz
 from rsidiff_kedro.cli.arguments import env_option, params_option
@@ -90,7 +91,7 @@ def _mlflow(port: int) -> list[str]:
 
 
 def _viz(port: int, env: str | None, params: dict[str, Any]) -> list[str]:
-    return [sys.executable, "-m", viz.__name__, json.dumps([HOST, port, env, params])]
+    return [sys.executable, "-m", viz.__name__, json.dumps([HOST, port, env, params, settings.CONF_SOURCE])]
 
 
 def _check_free(port: int) -> None:

@@ -2,7 +2,7 @@
 
 Kedro-Viz begins with all datasets between its boxes, here seven of every round in one row, at a tenth of their size.
 
-    python -m rsidiff_kedro.cli.viz '["127.0.0.1", 4141, "test", {"rounds": 2}]'      # as `kedro rsi ui` starts it
+    python -m rsidiff_kedro.cli.viz '["127.0.0.1", 4141, "test", {"rounds": 2}, "conf"]'   # as `kedro rsi ui` has it
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import rsidiff_kedro
-from rsidiff_kedro.cli.project import PACKAGE
+from rsidiff_kedro.cli.project import PACKAGE, read_conf_of
 from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import check_writable, replacing
 from rsidiff_kedro.core.untrusted.text import without_places
@@ -47,8 +47,9 @@ def index_page(report: bool = False) -> str:
     return page.replace("</body>", f"{REPORT_LINK}</body>", 1) if report else page
 
 
-def serve(root: Path, host: str, port: int, env: str | None, params: dict[str, Any]) -> None:
-    """Serve Kedro-Viz until Ctrl-C."""
+def serve(root: Path, host: str, port: int, env: str | None, params: dict[str, Any], conf: str) -> None:
+    """Serve Kedro-Viz of a folder of configuration until Ctrl-C."""
+    read_conf_of(conf)
     _load(root, env, params)  # imports the settings first
     import uvicorn
 
