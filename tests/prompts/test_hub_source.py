@@ -528,6 +528,7 @@ ANIME = classes(["anime", "photo"], [0, 1])
 PAINTING = classes(["painting", "photo"], [0, -1])
 LISTED = [classes(names, [[0, 1], [1]]) for names in (["anime", "photo"], ["painting", "photo"])]
 NAMED, PHOTO = ["anime, photo", "photo"], ["photo", "painting"]
+NO_CLASS, TWICE = classes(["oil"], [None] * 2), ["photo", "anime", "anime", "photo"]
 NO_NUMBERS, FIRST = {"kind": pa.nulls(2, pa.float64())}, {"kind": [[0], [1, 0]]}
 OF_ONE_TYPE = {
     "fractions later": ([{"kind": [1, 2]}, {"kind": [2.0, None]}], None, ["1", "2", "2", ""]),
@@ -561,6 +562,9 @@ OF_ONE_TYPE = {
     "classes, then none": ([ANIME, {}], None, ["anime", "photo", "", ""]),
     "classes declared as texts": ([ANIME, PAINTING], "dtype: string", ["anime", "photo", "painting", ""]),
     "classes declared as others": ([ANIME, PAINTING], CLASS, ["photo", "anime", "photo", ""]),
+    "numbers, then no classes": ([{"kind": [7, 8]}, NO_CLASS], None, ["7", "8", "", ""]),
+    "no classes, then numbers": ([NO_CLASS, {"kind": [7, 8]}], None, ["", "", "7", "8"]),
+    "no classes, then classes": ([NO_CLASS, {"kind": [1, 0]}, ANIME], None, ["", "", *TWICE]),
     "declared texts": ([{"text": [1, 2], "kind": ["photo", "x"]}], "dtype: string", ["photo", "x"]),
 }
 

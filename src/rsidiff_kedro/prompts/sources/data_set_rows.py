@@ -116,7 +116,7 @@ def open_typed(
     Without one that is declared, a column has the type of the first file in which it holds a value. A column but the
     first that is declared, or that an earlier file has, may be missing in others; it is empty there. Classes are texts,
     the names that each file gives them, unless declared as classes or numbers; numbers of files that name none get the
-    names of the first file that does.
+    names of the first file that names and holds classes.
 
     Args:
         paths: of which no further one is taken once there are `limit` rows; None for all.
@@ -168,11 +168,13 @@ def _name_own(tables: Mapping[Path, pa.Table], kept: Container[str]) -> dict[Pat
         kept: columns whose numbers are left as they are.
     """
     own = {path: class_names(_features(path, table).to_dict()) for path, table in tables.items()}
-    first = {column: names for each in reversed(own.values()) for column, names in each.items() if column not in kept}
+    first = dict[str, list[str]]()
+    for path, names in reversed(own.items()):
+        first |= {each: names[each] for each in names if each not in kept and not _is_empty(tables[path][each])}
     named = dict(tables)
     for path, table in tables.items():
         for place, (column, kind) in enumerate(zip(table.column_names, table.schema.types)):
-            if pc.all(pc.is_null(table[column], nan_is_null=True), min_count=0).as_py():
+            if _is_empty(table[column]):
                 values = pa.nulls(len(table))
             elif column in first and (column in own[path] or _may_be_classes(kind)):
                 values = _named_column(path, table[column], own[path].get(column, first[column]), column)
@@ -180,6 +182,10 @@ def _name_own(tables: Mapping[Path, pa.Table], kept: Container[str]) -> dict[Pat
                 continue
             named[path] = named[path].set_column(place, column, values)
     return named
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.is_null(column, nan_is_null=True), min_count=0).as_py())
 
 
 def _may_be_classes(kind: pa.DataType) -> bool:
