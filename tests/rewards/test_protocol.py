@@ -46,6 +46,23 @@ OWN = """
             return [0.0] * len(images)
 
 
+    class Lazy:
+        def call(self, images, prompts):
+            self.record = {"read": "at the first call"}
+            return np.array([brightness(images, [])]).T
+
+        embed = call
+
+        def score(self, images, prompts):
+            return self.call(images, prompts)[:, 0]
+
+
+    class LazyPlace:
+        def score_prompt(self, images, prompt):
+            self.record = {"read": "at the first call"}
+            return brightness(images, [])
+
+
     class Place:
         seen = []
 
@@ -205,6 +222,17 @@ def test_paths_of_options_are_recorded_by_their_last_name_and_content(table, ima
     assert records[0]["layers"] == [f"{records[0]['folder']}/deep/weights", "deep/weights"]
     assert re.fullmatch(r"head \([0-9a-f]{12}\)", records[0]["folder"])
     assert record_changes(*records[:2]) == ["folder", "layers"]
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_record_that_the_first_call_fills_is_told(table, images, tmp_path, is_kept):
+    names = ["my_own_rewards:Lazy", "my_own_rewards:LazyPlace"]
+    for _ in range(2):  # the second call finds what the first one kept
+        scored = with_scores(table, images, names, own_rewards(), tmp_path if is_kept else None)
+        assert scored.attrs["rewards"] == {name: {"read": "at the first call"} for name in names}
+    features = load_features(names[0])
+    features.embed(images, PROMPTS)  # as `votes` does, before it asks
+    assert features.record == {"read": "at the first call"}
 
 
 @pytest.fixture(params=["memory", "disk"])

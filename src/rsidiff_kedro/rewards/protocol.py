@@ -75,14 +75,25 @@ class Features(Protocol):
         """Return float32 [n, d]."""
 
 
-class PromptReward:
+class _Wrapper:
+    """Holds a user's plug-in, and says of its record what it says when it is asked: its first call may fill it."""
+
+    def __init__(self, plugin: Any) -> None:
+        self._plugin = plugin
+
+    @property
+    def record(self) -> Any:
+        return getattr(self._plugin, "record", {})
+
+
+class PromptReward(_Wrapper):
     """A reward that compares all samples of one prompt: `score_prompt(images, prompt) -> scores`."""
 
     by_prompt = True
 
     def __init__(self, plugin: Any, name: str) -> None:
-        self._plugin, self._name = plugin, name
-        self.record = getattr(plugin, "record", {})
+        super().__init__(plugin)
+        self._name = name
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
         """Score each prompt's samples together; expects all of them."""
@@ -156,8 +167,11 @@ def on_copies(plugin: Any) -> Any:
     def call(method: Callable[..., Any]) -> Callable[..., Any]:
         return lambda images, prompts: method([image.copy() for image in images], [*prompts])
 
-    methods = {name: call(getattr(plugin, name)) for name in ("score", "embed") if hasattr(plugin, name)}
-    return SimpleNamespace(record=getattr(plugin, "record", {}), **methods)
+    wrapper = _Wrapper(plugin)
+    for name in ("score", "embed"):
+        if hasattr(plugin, name):
+            setattr(wrapper, name, call(getattr(plugin, name)))
+    return wrapper
 
 
 def as_reward(plugin: Any, options: Mapping[str, Any], name: str) -> Reward:

@@ -129,46 +129,47 @@ class Scoring(OnPictures):
     """Score images with one reward.
 
     Attributes:
-        opened: the record of the reward, once this process has opened it.
+        opened: the record of the reward, once this process has scored with it.
     """
 
     opened: list[Any] = field(default_factory=list)
 
     def open(self) -> "Callable[[Shard, Pictures], Tensor]":
-        """Open the reward, and keep its record."""
+        """Open the reward; with the first scores, which may fill its record, the record is kept."""
         import torch  # slow to import, and a run is planned without
 
-        reward = load_reward(self.name, **self._options())
-        self._keep(getattr(reward, "record", {}))
+        reward, contents = load_reward(self.name, **self._options()), self._contents()
 
         def score(shard: Shard, pictures: Pictures) -> "Tensor":
             images, texts = pictures
             scores = torch.from_numpy(as_scores(reward.score(images, texts), len(texts), self.name))
+            self._keep(_with_contents(getattr(reward, "record", {}), contents))
             PartialResults(self.folder).save(shard.key, scores)
             return scores
 
         return score
 
     def record(self) -> Any:
-        """Return what the reward says of itself, as whoever opened it has kept it."""
+        """Return what the reward says of itself, as whoever scored with it has kept it."""
         path = self._record_path()
         if not self.opened and path is not None and path.is_file():
             return json.loads(path.read_text("utf-8"))
-        record = self.opened[0] if self.opened else getattr(load_reward(self.name, **self._options()), "record", {})
-        return self._without_places(record)
+        if self.opened:
+            return self.opened[0]
+        return _with_contents(getattr(load_reward(self.name, **self._options()), "record", {}), self._contents())
 
     def _keep(self, record: Any) -> None:
         self.opened[:] = [record]
         path = self._record_path()
         if path is not None:
             with replacing(path) as partial:
-                partial.write_text(json.dumps(self._without_places(record)), encoding="utf-8")
+                partial.write_text(json.dumps(record), encoding="utf-8")
 
-    def _without_places(self, record: Any) -> Any:
-        """Return a record with the last name and the content of each path among the reward's options: it may move."""
+    def _contents(self) -> dict[str, str]:
+        """Return the content of each path among the reward's own options; its record names no place, as it may move."""
         own = [found for path, found in marked(self.settings) if path.startswith(f"custom.{self.name}.")]
         contents = {str(found.value): content_of(found, times=False) for found in own}
-        return _with_contents(record, {place: each for place, each in contents.items() if each})
+        return {place: each for place, each in contents.items() if each}
 
     def _record_path(self) -> Path | None:
         return None if self.folder is None else self.folder / f"{quote(self.name, safe='')}.record.json"
