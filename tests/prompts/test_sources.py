@@ -310,6 +310,28 @@ def test_a_source_that_returns_no_prompt_table_is_refused(monkeypatch, column):
         collect_prompts(GrammarSource(), None, 0, keep=True)
 
 
+@pytest.mark.parametrize("mark", ["test", "validation", "train", "Pool"])
+@pytest.mark.parametrize("is_part", [False, True])
+def test_a_source_that_marks_prompts_for_something_else_is_refused(monkeypatch, mark, is_part):
+    """So that no prompt that it holds out trains; not as training source, evaluation source or part of a mixture."""
+    marks = ["pool", mark, "evaluation", ""]
+    table = prompt_table(["a fox", "a hare", "an owl", "a cat"], "x").assign(split=marks)
+    monkeypatch.setattr(GrammarSource, "collect", lambda self, seed: table)
+    grammar, words = GrammarSource(), TemplateSource(templates=["a {x}"], words={"x": ["fox", "hare"]})
+    if is_part:
+        grammar = MixtureSource(count=2, sources=[{"share": 1, "source": {"kind": "grammar"}}])
+    for used in ((grammar, None), (grammar, words), (words, grammar)):
+        with pytest.raises(PromptTableError, match=f"grammar marks 1 of 4 prompts '{mark}' in the column 'split'"):
+            collect_prompts(*used, 0, keep=True)
+
+
+@pytest.mark.parametrize(("marks", "kept"), [(["pool"] * 4, [""] * 4), (["pool", "pool", "", ""], None)])
+def test_marks_are_lost_where_all_prompts_are_for_training_alone(monkeypatch, marks, kept):
+    table = prompt_table(["a fox", "a hare", "an owl", "a cat"], "x").assign(split=marks)
+    monkeypatch.setattr(GrammarSource, "collect", lambda self, seed: table)
+    assert collect_prompts(GrammarSource(), None, 0)["split"].tolist() == (kept or marks)
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_what_a_check_kept_is_not_for_later_runs(tmp_path, keep):
     """As where a run ends after the check, or needs no prompts."""

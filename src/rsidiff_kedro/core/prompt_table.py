@@ -10,7 +10,8 @@ import pandas as pd
 from rsidiff_kedro.core.errors import InputError
 
 PROMPT_COLUMNS = ("prompt_id", "text", "source", "category", "split", "round", "n_tokens")
-"""`split` is "", "evaluation", "pool", "validation" or "test"; `round` and `n_tokens` are 0 until they are known."""
+"""`split` is "", "evaluation" or "pool" until prompts are split, then "pool", "validation" or "test"; `round` and
+`n_tokens` are 0 until they are known."""
 TEXT_COLUMNS = PROMPT_COLUMNS[:5]
 """Those that hold a text in every row, empty where nothing is known."""
 

@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import BeforeValidator, SerializeAsAny
 
 from rsidiff_kedro.core.locations import marked
-from rsidiff_kedro.core.prompt_table import check_prompt_table
+from rsidiff_kedro.core.prompt_table import PromptTableError, check_prompt_table
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.prompts.sources.source import Source
 from rsidiff_kedro.provenance.content_digest import content_of
@@ -62,16 +62,17 @@ def check_paid(used: Collection[Source], seed: int) -> bool:
 
 
 _kept: dict[str, pd.DataFrame] = {}
+_MARKS = ("", "evaluation", "pool")
 
 
 def collect_prompts(source: Source, evaluation_source: Source | None, seed: int, keep: bool = False) -> pd.DataFrame:
     """Return all prompts as one prompt table.
 
     With an evaluation source, its prompts get the split "evaluation" and the others "pool". Without, a source that
-    separates evaluation prompts marks them itself, and the prompts of any other get the split "", which allows any use.
-    `keep` collects anew and keeps the table for the next call, so the run need not collect again after the check before
-    it, unless what the sources name has changed since then. Errors are those of `Source.collect`, and PromptTableError
-    if a source of your own returns no prompt table.
+    separates evaluation prompts marks them itself, and a source that marks all "pool" separates none, so they get the
+    split "", which allows any use. `keep` collects anew and keeps the table for the next call, so the run need not
+    collect again after the check before it, unless what the sources name has changed since then. Errors are those of
+    `collect_checked`.
     """
     used = (source,) if evaluation_source is None else (source, evaluation_source)
     key = "" if not (keep or _kept) else " ".join([*map(_content, used), str(seed)])
@@ -79,21 +80,33 @@ def collect_prompts(source: Source, evaluation_source: Source | None, seed: int,
     _kept.clear()  # what an earlier run's check kept may be out of date
     prompts = None if keep else kept
     if prompts is None:
-        prompts, *others = (_collect(each, seed) for each in used)
+        prompts, *others = (collect_checked(each, seed) for each in used)
         for evaluation in others:
             training = prompts[prompts["split"] != "evaluation"].assign(split="pool")
             held_out = evaluation[evaluation["split"] != "pool"].assign(split="evaluation")
             prompts = pd.concat([training, held_out], ignore_index=True)
-        if evaluation_source is None and not (prompts["split"] == "evaluation").any():
+        if evaluation_source is None and (prompts["split"] == "pool").all():
             prompts = prompts.assign(split="")
     if keep:
         _kept[key] = prompts
     return prompts
 
 
-def _collect(source: Source, seed: int) -> pd.DataFrame:
-    prompts = source.collect(seed)
-    check_prompt_table(prompts, f"the table of the prompt source {source.kind}")
+def collect_checked(source: Source, seed: int) -> pd.DataFrame:
+    """Return the prompts of a source, which may be a user's own.
+
+    Raises:
+        PromptTableError: it returns no prompt table, or one with other marks than "", "evaluation" and "pool".
+        InputError: see `Source.collect`.
+    """
+    prompts, name = source.collect(seed), f"the table of the prompt source {source.kind}"
+    check_prompt_table(prompts, name)
+    wrong = prompts.loc[~prompts["split"].isin(_MARKS), "split"]
+    if len(wrong):
+        raise PromptTableError(
+            f"{name} marks {len(wrong)} of {len(prompts)} prompts {wrong.iloc[0]!r} in the column 'split'; mark those "
+            "that validate and test 'evaluation', those that train 'pool', and leave '' those that may do either"
+        )
     return prompts
 
 

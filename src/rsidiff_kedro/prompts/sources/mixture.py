@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from rsidiff_kedro.core.prompt_table import PromptCountError
 from rsidiff_kedro.core.random_order import random_order
 from rsidiff_kedro.core.section import Section
-from rsidiff_kedro.prompts.sources import PromptSource
+from rsidiff_kedro.prompts.sources import PromptSource, collect_checked
 from rsidiff_kedro.prompts.sources.source import Source
 
 
@@ -90,7 +90,7 @@ class MixtureSource(Source):
 
 
 def _take(part: MixturePart, wanted: int, seed: int) -> pd.DataFrame:
-    prompts = part.source.collect(seed)
+    prompts = collect_checked(part.source, seed)
     different = prompts[prompts["split"] != "evaluation"].drop_duplicates("prompt_id").assign(split="")
     _check_count(part, len(different), wanted)
     return different.iloc[np.sort(random_order(different["prompt_id"], seed, "mixture", part.source.kind)[:wanted])]
