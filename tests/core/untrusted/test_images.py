@@ -408,6 +408,31 @@ def test_a_webp_whose_transparency_lost_a_part_is_refused(tmp_path):
         read_image(path)
 
 
+ROWS, COLUMNS = np.mgrid[:600, :600]
+RADII = np.hypot(ROWS - 300, COLUMNS - 300)
+FUR = np.where(abs(RADII - 190) < 20, np.random.default_rng(0).integers(0, 256, (600, 600)), 255 * (RADII < 190))
+CLEAR_TOP = np.where(ROWS < 250, 0, np.random.default_rng(0).integers(100, 250, (600, 600)))
+
+
+@pytest.mark.parametrize("size", [3_000, 12_000])
+@pytest.mark.parametrize(("method", "frames"), [(0, 1), (0, 2), (4, 1)])
+@pytest.mark.parametrize(("alpha", "start"), [(FUR, 0.3), (FUR, 0.6), (CLEAR_TOP, 0.4), (CLEAR_TOP, 0.7)])
+def test_a_cut_out_is_read_unless_its_transparency_lost_a_part(tmp_path, alpha, method, start, size, frames):
+    """Its flat areas are as large as the lost part would be, and full of zeros in the fastest code."""
+    image = Image.new("RGBA", (600, 600), (200, 90, 30, 0))
+    image.putalpha(Image.fromarray(alpha.astype(np.uint8)))
+    more = {"save_all": True, "append_images": [image.rotate(90)]} if frames > 1 else {}
+    path = saved(tmp_path / "a.webp", image, quality=80, method=method, **more)
+    assert read_image(path).getpixel((0, 0)) == (255, 255, 255)
+    content = path.read_bytes()
+    assert (bytes(600) in content) == (method == 0 and frames == 1)  # of several images the encoder knows better
+    place = content.index(b"ALPH")
+    place += int(start * int.from_bytes(content[place + 4 : place + 8], "little")) | 1  # in no page
+    path.write_bytes(without(content, place, place + size))
+    with pytest.raises(ImageReadError, match="no image that can be read"):
+        read_image(path)
+
+
 def test_a_webp_that_lost_the_head_of_its_transparency_is_refused(tmp_path):
     image = noise(128).convert("RGBA")
     image.putalpha(Image.new("L", (128, 128), 255))

@@ -55,7 +55,9 @@ _SOME_ZEROS = re.compile(rb"\0{%d,}" % _LAST)
 _TRANSPARENT_PIXELS_PER_ZERO = 8
 """The fewest equally transparent pixels that a WebP says by a byte of zeros: one bit each."""
 _TAIL, _OTHER_CODES = 32, (0x55, 0xAA, 0x6D)
-"""Bytes at the end of an image's code, and what to write in their place to see whether they are pixels."""
+"""Bytes at the end of a JPEG's code, and what to write in their place to see whether they are pixels."""
+_CUT = 8
+"""Bytes at the end of a WebP's code to leave out to see whether they are pixels: VP8 may end with two that are none."""
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
 _PIXELS_PER_ZERO, _PROGRESSIVE_PIXELS_PER_ZERO = 24, 64
 """The fewest pixels of one color that a JPEG says by a byte of zeros: three blocks of seven bits, in a progressive one
@@ -115,19 +117,31 @@ def coded_part(content: bytes, kind: str) -> bytes:
 def find_lost_code(webp: bytes) -> tuple[int, int] | None:
     """Return where a WebP has zeros in place of code of its first image; None if it has none.
 
-    An area of one color may be zeros, too, and so may one that is equally transparent.
+    An area of one color may be zeros, too, and so may one that is equally transparent. But zeros in place of lost bytes
+    decode to more pixels than those bytes did, or to codes that make no sense, where the decoder stops. So code is left
+    over at the end, and no pixel changes without it; other code cannot be decoded without its end.
     """
     for name, start, end in _webp_pixels(webp):
-        is_transparency = name == b"ALPH"
-        zeros = [found.span() for found in (_MANY_ZEROS if is_transparency else _SOME_ZEROS).finditer(webp, start, end)]
-        if zeros and is_transparency:
-            flat = _flat_pixels(_decoded(webp, "WEBP")[..., 3:])
-            is_lost = flat < _TRANSPARENT_PIXELS_PER_ZERO * sum(last - first for first, last in zeros)
-        else:
-            is_lost = _end_left_over(webp, [end] if zeros else [], "WEBP") is not None
-        if is_lost:
+        zeros = [found.span() for found in _SOME_ZEROS.finditer(webp, start, end)]
+        if not zeros:
+            continue
+        pixels = _decoded(webp, "WEBP")
+        transparent = sum(last - first for first, last in zeros if name == b"ALPH" and last - first >= LONGEST)
+        has_no_area = _flat_pixels(pixels[..., 3:]) < _TRANSPARENT_PIXELS_PER_ZERO * transparent
+        if has_no_area or np.array_equal(_decoded(_shortened(webp, start, end), "WEBP"), pixels):
             return max(zeros, key=lambda run: run[1] - run[0])
     return None
+
+
+def _shortened(webp: bytes, start: int, end: int) -> bytes:
+    """Return a WebP without the last bytes of the chunk of pixels that starts and ends there."""
+    shorter = bytearray(webp)
+    frames = [place for _, place, last in _webp_chunks(webp) if place <= start < last]
+    for place in {0, start, *frames}:  # whatever holds the bytes says how many it has
+        size = int.from_bytes(webp[place + 4 : place + 8], "little")
+        shorter[place + 4 : place + 8] = (size - _CUT).to_bytes(4, "little")
+    del shorter[end - _CUT : end]
+    return bytes(shorter)
 
 
 def find_lost_name(webp: bytes) -> tuple[int, int] | None:
@@ -213,7 +227,7 @@ def find_lost_scan(jpeg: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
         if not refines:  # else it has one bit of each block, whatever the bits before it are
             marker = _JPEG_MARKER.search(jpeg, last)
             in_place[marker.start() if marker else len(jpeg)] = first, last
-    lost_end = _end_left_over(jpeg, in_place, "JPEG")
+    lost_end = _end_left_over(jpeg, in_place)
     if lost_end is not None:
         return in_place[lost_end]
     return find_lost_pages(b"\xff" * start + jpeg[start : end + len(_JPEG_END)], COMPRESSED)
@@ -231,21 +245,20 @@ def _spectrum(jpeg: bytes, place: int) -> tuple[int, int]:
     return jpeg[start], jpeg[start + 2] >> 4
 
 
-def _end_left_over(content: bytes, ends: Iterable[int], kind: str) -> int | None:
-    """Return the first of some ends of an image's code where the last bytes change no pixel; None if there is none.
+def _end_left_over(jpeg: bytes, ends: Iterable[int]) -> int | None:
+    """Return the first of some ends of a JPEG's code where the last bytes change no pixel; None if there is none.
 
     Zeros in place of lost bytes decode to more pixels than those bytes did. So code is left over at the end.
 
     Args:
-        content: the file's bytes.
+        jpeg: the file's bytes.
         ends: of parts of the code that hold zeros.
-        kind: Pillow's name of the format.
     """
     pixels = None
     for end in ends:
-        pixels = _decoded(content, kind) if pixels is None else pixels
-        changed = (content[: end - _TAIL] + bytes([other]) * _TAIL + content[end:] for other in _OTHER_CODES)
-        if all(np.array_equal(_decoded(each, kind), pixels) for each in changed):
+        pixels = _decoded(jpeg, "JPEG") if pixels is None else pixels
+        changed = (jpeg[: end - _TAIL] + bytes([other]) * _TAIL + jpeg[end:] for other in _OTHER_CODES)
+        if all(np.array_equal(_decoded(each, "JPEG"), pixels) for each in changed):
             return end
     return None
 
