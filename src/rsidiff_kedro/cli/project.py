@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from copy import deepcopy
 from functools import wraps
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +130,9 @@ def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]
 
 def read_conf_of(folder: str) -> None:
     """Have Kedro's settings name a folder in place of the project's conf/, also when Kedro-Viz reads them again."""
-    vars(import_module(f"{PACKAGE}.settings"))["CONF_SOURCE"] = folder
+    from rsidiff_kedro import settings as of_project  # which imports all hooks
+
+    vars(of_project)["CONF_SOURCE"] = folder
     settings.set("CONF_SOURCE", folder)
 
 
