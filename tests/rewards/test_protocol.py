@@ -6,6 +6,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from rsidiff_kedro.core.errors import InputError
@@ -19,7 +20,10 @@ from rsidiff_kedro.rewards.scoring import RewardOpening, ScoreError, with_scores
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
 OWN = """
+    from pathlib import Path
+
     import numpy as np
+    import torch
 
 
     def brightness(images, prompts, scale=1.0):
@@ -55,6 +59,19 @@ OWN = """
 
         def score(self, images, prompts):
             return self.call(images, prompts)[:, 0]
+
+
+    class Recorded:
+        def __init__(self, kind):
+            self.record = {"is": {"path": Path("a"), "numpy": np.float32(2), "tuple": (1, {2: "b"})}[kind]}
+
+        def score(self, images, prompts):
+            return brightness(images, [])
+
+
+    def with_gradients(images, prompts, as_list=False):
+        scores = torch.tensor(brightness(images, []), requires_grad=True) * 1.0
+        return [*scores] if as_list else scores
 
 
     class LazyPlace:
@@ -222,6 +239,26 @@ def test_paths_of_options_are_recorded_by_their_last_name_and_content(table, ima
     assert records[0]["layers"] == [f"{records[0]['folder']}/deep/weights", "deep/weights"]
     assert re.fullmatch(r"head \([0-9a-f]{12}\)", records[0]["folder"])
     assert record_changes(*records[:2]) == ["folder", "layers"]
+
+
+@pytest.mark.parametrize(("kind", "says"), [("path", "PosixPath is not JSON"), ("numpy", "float32 is not JSON")])
+def test_a_record_that_json_does_not_hold_is_refused_before_a_run(kind, says, table, images):
+    name, said = "my_own_rewards:Recorded", rf"the record of the reward 'my_own_rewards:Recorded' .*{says}.*str\(path\)"
+    with pytest.raises(InputError, match=said):
+        check_reward(name, kind=kind)
+    with pytest.raises(InputError, match=said):
+        with_scores(table, images, [name], own_rewards(Recorded={"kind": kind}))
+    check_reward(name, kind="tuple")
+    scored = with_scores(table, images, [name], own_rewards(Recorded={"kind": "tuple"}))
+    assert scored.attrs["rewards"] == {name: {"is": [1, {"2": "b"}]}}
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_scores_of_a_network_with_gradients_are_numbers(as_list, table, images):
+    name = "my_own_rewards:with_gradients"
+    assert with_scores(table, images, [name], own_rewards(with_gradients={"as_list": as_list}))[name].tolist() == LEVELS
+    vectors = [torch.ones(2, requires_grad=True), torch.zeros(2)]
+    assert as_vectors(vectors if as_list else torch.stack(vectors), 2, "mine").tolist() == [[1, 1], [0, 0]]
 
 
 @pytest.mark.parametrize("is_kept", [False, True])

@@ -117,17 +117,22 @@ def _mark_duplicates(table: pd.DataFrame, threshold: float, canonical: Callable[
     meanings = pd.Series([canonical(text) for text in left["text"]], left.index, dtype=object)
     keys = meanings.where(meanings.notna(), left["prompt_id"])
     first = keys.drop_duplicates()
-    holders = pd.Series(first.index, index=first.array)
-    for row in keys.index[keys.duplicated()]:
-        _mark(table, row, holders[keys[row]], "duplicate", "says the same as")
+    holders = dict(zip(first, first.index))
+    repeated = keys[keys.duplicated()]
+    found = [(row, holders[key], "duplicate", "says the same as") for row, key in repeated.items()]
     texts = [normalize_text(text) for text in table.loc[first.index, "text"]]
     exempt = [meanings[first.index].notna(), table.loc[first.index, "split"] == "evaluation"]
-    for row, twin in zip(first.index, find_near_duplicates(texts, threshold, exempt)):
-        if twin != -1:
-            _mark(table, row, first.index[twin], "near_duplicate", "nearly the same as")
+    twins = zip(first.index, find_near_duplicates(texts, threshold, exempt))
+    found += [(row, first.index[twin], "near_duplicate", "nearly the same as") for row, twin in twins if twin != -1]
+    _mark(table, found)
 
 
-def _mark(table: pd.DataFrame, row: int, other: int, rule: str, says: str) -> None:
-    across = table.at[other, "split"] == "evaluation" and table.at[row, "split"] != "evaluation"
-    table.at[row, "rule"] = "near_duplicate_of_evaluation" if across else rule
-    table.at[row, "detail"] = f"{says} {table.at[other, 'prompt_id']} ({table.at[other, 'text'][:60]!r})"
+def _mark(table: pd.DataFrame, found: list[tuple[int, int, str, str]]) -> None:
+    """Fill in `rule` and `detail` of rows, each with the row that it repeats, the rule, and words."""
+    splits, names, texts = (table[column].tolist() for column in ("split", "prompt_id", "text"))
+    rules, details = table["rule"].tolist(), table["detail"].tolist()
+    for row, other, rule, says in found:
+        across = splits[other] == "evaluation" and splits[row] != "evaluation"
+        rules[row] = "near_duplicate_of_evaluation" if across else rule
+        details[row] = f"{says} {names[other]} ({texts[other][:60]!r})"
+    table["rule"], table["detail"] = pd.Series(rules, dtype=str), pd.Series(details, dtype=str)

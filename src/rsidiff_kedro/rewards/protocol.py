@@ -1,5 +1,6 @@
 """Define rewards and image embeddings, and make a reward of a user's function or class."""
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -112,8 +113,8 @@ def as_scores(values: Any, count: int, name: str) -> np.ndarray:
         ScoreError: the values are not one number per image.
     """
     try:
-        scores = np.asarray(values, np.float32)
-    except (TypeError, ValueError) as error:
+        scores = np.asarray(_numbers(values), np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ScoreError(
             f"the reward {name!r} did not return numbers ({error}); return one number per image, on the CPU"
         ) from error
@@ -121,6 +122,24 @@ def as_scores(values: Any, count: int, name: str) -> np.ndarray:
         shapes = f"an array of shape {scores.shape} for {count} images"
         raise ScoreError(f"the reward {name!r} returned {shapes}; return one number per image")
     return scores
+
+
+def _numbers(values: Any) -> Any:
+    """Return what a plug-in returned without the gradients of torch, whether one tensor or a list of them."""
+    if isinstance(values, list | tuple):
+        return [_numbers(each) for each in values]
+    return values.detach() if hasattr(values, "detach") else values
+
+
+def as_record(record: Any, name: str) -> Any:
+    """Return the record of a reward as JSON gives it back; raise InputError for what JSON does not hold."""
+    try:
+        return json.loads(json.dumps(record))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"the record of the reward {name!r} cannot be kept ({error}); make it of texts, Python's numbers, lists "
+            "and dicts, such as str(path) and float(scale)"
+        ) from error
 
 
 def as_vectors(values: Any, count: int, name: str) -> np.ndarray:
@@ -131,8 +150,8 @@ def as_vectors(values: Any, count: int, name: str) -> np.ndarray:
     """
     problem, remedy = f"the features {name!r}", "return one vector of finite numbers per image, on the CPU"
     try:
-        vectors = np.ascontiguousarray(values, np.float32)
-    except (TypeError, ValueError) as error:
+        vectors = np.ascontiguousarray(_numbers(values), np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ScoreError(f"{problem} did not return numbers ({error}); {remedy}") from error
     if vectors.ndim != 2 or len(vectors) != count or (count and not vectors.size):
         raise ScoreError(f"{problem} returned an array of shape {vectors.shape} for {count} images; {remedy}")

@@ -12,7 +12,7 @@ from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.locations import expand
 from rsidiff_kedro.core.registry import Registry
 from rsidiff_kedro.rewards.official import OfficialReward
-from rsidiff_kedro.rewards.protocol import Features, Reward, as_reward, bind, on_copies
+from rsidiff_kedro.rewards.protocol import Features, Reward, as_record, as_reward, bind, on_copies
 from rsidiff_kedro.rewards.settings import Computing, RewardsSettings
 
 BUILT_IN = {
@@ -124,4 +124,4 @@ def _check(registry: Registry, load: Callable[..., Any], name: str, options: dic
         plugin.check(**options)
         _ = Computing(device=options.get("device", "auto")).place
     else:
-        load(name, **options)
+        as_record(getattr(load(name, **options), "record", {}), name)

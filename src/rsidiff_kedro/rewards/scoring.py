@@ -19,7 +19,7 @@ from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 from rsidiff_kedro.provenance.content_digest import content_of
-from rsidiff_kedro.rewards.protocol import ScoreError, as_scores
+from rsidiff_kedro.rewards.protocol import ScoreError, as_record, as_scores
 from rsidiff_kedro.rewards.registry import compares_samples, load_reward
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
@@ -143,7 +143,7 @@ class Scoring(OnPictures):
         def score(shard: Shard, pictures: Pictures) -> "Tensor":
             images, texts = pictures
             scores = torch.from_numpy(as_scores(reward.score(images, texts), len(texts), self.name))
-            self._keep(_with_contents(getattr(reward, "record", {}), contents))
+            self._keep(_with_contents(as_record(getattr(reward, "record", {}), self.name), contents))
             PartialResults(self.folder).save(shard.key, scores)
             return scores
 
@@ -156,7 +156,8 @@ class Scoring(OnPictures):
             return json.loads(path.read_text("utf-8"))
         if self.opened:
             return self.opened[0]
-        return _with_contents(getattr(load_reward(self.name, **self._options()), "record", {}), self._contents())
+        record = as_record(getattr(load_reward(self.name, **self._options()), "record", {}), self.name)
+        return _with_contents(record, self._contents())
 
     def _keep(self, record: Any) -> None:
         self.opened[:] = [record]

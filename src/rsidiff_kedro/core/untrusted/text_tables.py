@@ -1,17 +1,17 @@
 """Parse tables that are text: lines, CSV, TSV and JSON."""
 
 import csv
-import io
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from rsidiff_kedro.core.prompt_table import writable
 
 QUOTE, _MARK = '"', "\ufeff"
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SPACED = re.compile(r"\s+\".*\"\s*", re.DOTALL)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -78,16 +78,16 @@ def parse_text(content: bytes, suffix: str, wanted: Sequence[str], separator: st
     if not text.strip():
         raise TableError("the file is empty; give at least one row")
     rows = _parse(text, suffix, wanted, separator)
-    joined = [_Line([], number, number) for number, line in enumerate(_lines(text), 1) if _MARK in line]
-    if not joined:
+    if _MARK not in text:
         return rows
+    joined = [_Line([], number, number) for number, line in enumerate(_lines(text), 1) if _MARK in line]
     note = f"{_count(joined, 'line')} with a byte order mark inside, as where files are joined without a line break"
     return replace(rows, notes=(*rows.notes, note))
 
 
 def _parse(text: str, suffix: str, wanted: Sequence[str], separator: str | None) -> Rows:
     if suffix == ".txt":
-        return _only_column(_lines(text), wanted)
+        return _only_column([*_lines(text)], wanted)
     if suffix == ".json":
         return _parse_json(text, wanted)
     if suffix in (".jsonl", ".ndjson"):
@@ -108,8 +108,13 @@ def _decode(content: bytes) -> str:
     return re.sub(rf"(?<![^\r\n]){_MARK}+", "", text) if _MARK in text else text
 
 
-def _lines(text: str) -> list[str]:
-    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text, one at a time because a table may be large."""
+    return (line.rstrip("\r\n") for line in _ended_lines(text))
+
+
+def _ended_lines(text: str) -> Iterator[str]:
+    return (found.group() for found in _LINE.finditer(text))
 
 
 def _only_column(values: list[Any], wanted: Sequence[str]) -> Rows:
@@ -144,7 +149,7 @@ def _parse_separated(text: str, suffix: str, wanted: Sequence[str], separator: s
 def _quoted(text: str, separator: str) -> tuple[list[_Line], list[str]]:
     """Split CSV strictly: a quotation mark that opens a field closes it at a separator or the end of a line."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(_ended_lines(text), delimiter=separator, strict=True)
     lines, first = [], 1
     try:
         for fields in reader:
@@ -215,8 +220,8 @@ def _count(lines: list[_Line], what: str) -> str:
 
 
 def _parse_json(text: str, wanted: Sequence[str]) -> Rows:
-    lines = [line for line in _lines(text) if line.strip()]
-    if len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines):
+    lines = [line.strip() for line in _lines(text) if line.strip()]
+    if len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines):
         return _parse_json_lines(_lines(text), wanted)  # as many programs name JSON lines
     items = _loads(text, "")
     if not isinstance(items, list):
@@ -233,20 +238,28 @@ def _parse_json(text: str, wanted: Sequence[str]) -> Rows:
     return _by_key(items, wanted)
 
 
-def _parse_json_lines(lines: list[str], wanted: Sequence[str]) -> Rows:
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            rows.append(_loads(line, f"line {number} is "))
-            if not isinstance(rows[-1], dict):
-                raise TableError(f'line {number} is not a JSON object; write {{"{wanted[0]}": "a prompt"}}')
-    return _by_key(rows, wanted)
+def _parse_json_lines(lines: Iterable[str], wanted: Sequence[str]) -> Rows:
+    def rows() -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                row = _loads(line, f"line {number} is ")
+                if not isinstance(row, dict):
+                    raise TableError(f'line {number} is not a JSON object; write {{"{wanted[0]}": "a prompt"}}')
+                yield row
+
+    return _by_key(rows(), wanted)
 
 
-def _by_key(rows: list[dict[str, Any]], wanted: Sequence[str]) -> Rows:
-    if rows:
-        check_names(list(dict.fromkeys(key for row in rows for key in row)), wanted)
-    return Rows({column: [row.get(column) for row in rows] for column in wanted})
+def _by_key(rows: Iterable[dict[str, Any]], wanted: Sequence[str]) -> Rows:
+    """Keep only what is wanted of each row: the rest may be much larger."""
+    names, columns = dict[str, None](), {column: list[Any]() for column in wanted}
+    for row in rows:
+        names |= dict.fromkeys(row)
+        for column, values in columns.items():
+            values.append(row.get(column))
+    if any(columns.values()):
+        check_names([*names], wanted)
+    return Rows(columns)
 
 
 def _loads(text: str, where: str) -> Any:
