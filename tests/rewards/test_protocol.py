@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ OWN = """
     class Head:
         def __init__(self, folder):
             self.record = {"folder": folder, "layers": [folder + "/deep/weights", "deep/weights"]}
+            self.record |= {"beside": folder + ".json", "above": str(Path(folder).parent)}
 
         def score(self, images, prompts):
             return [0.0] * len(images)
@@ -229,16 +231,20 @@ def test_paths_of_options_are_recorded_by_their_last_name_and_content(table, ima
         weights = tmp_path / place / "head" / "deep" / "weights"
         weights.parent.mkdir(parents=True)
         weights.write_text(content)
+        (tmp_path / place / "head.json").write_text(content)
         options = own_rewards(Head={"folder": str(tmp_path / place / "head")})
         kept = tmp_path / place / "kept"
         kept.mkdir()
         (record,) = with_scores(table, images, [name], options, kept).attrs["rewards"].values()
         assert with_scores(table, images, [name], options, kept).attrs["rewards"] == {name: record}
         records.append(record)
+    places = [tmp_path / place for place in ("here/v1", "here/v2", "moved/v1")]
+    assert [record.pop("above") for record in records] == [*map(str, places)]
     assert records[0] == records[2]
+    assert re.fullmatch(r"head.json \([0-9a-f]{12}\)", records[0]["beside"])
     assert records[0]["layers"] == [f"{records[0]['folder']}/deep/weights", "deep/weights"]
     assert re.fullmatch(r"head \([0-9a-f]{12}\)", records[0]["folder"])
-    assert record_changes(*records[:2]) == ["folder", "layers"]
+    assert record_changes(*records[:2]) == ["beside", "folder", "layers"]
 
 
 @pytest.mark.parametrize(("kind", "says"), [("path", "PosixPath is not JSON"), ("numpy", "float32 is not JSON")])
@@ -371,18 +377,21 @@ def test_a_wrong_option_is_found_before_a_run():
         ),
         ({"my_own_rewards:brihgtness": {"scale": 2}}, "did you mean 'my_own_rewards:brightness'"),
         ({"hpsv2": {"antialias": True}}, "did you mean 'hpsv2_1'|did you mean 'hpsv2_0'"),
-        ({"nothing": {}}, "no such rewards or features; correct the name, install its package"),
         (
             {"my_package": {"rewards": {"own:Bright": {"scale": -1, "dim": True}}}},
             r"its dots part the name .*custom=\{'my_package.rewards.own:Bright': \{scale: -1, dim: true\}\}",
         ),
     ],
 )
-def test_options_of_no_rewards_or_features_are_refused(custom, said):
+def test_options_of_a_misspelt_name_are_refused(custom, said, own):
+    package = Path(own.__file__).with_name("my_broken_package")
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('no GPU')")
     opened = ["my_own_rewards:brightness", "hpsv2_1"]
     with pytest.raises(InputError, match=said):
         check_settings(opened, RewardsSettings(custom=custom))
-    others = {"my_own_rewards:Brightness": {"scale": 2}, "textwrap:dedent": {}, "proxy": {}, "clip_score": {}}
+    others = {"my_own_rewards:Brightness": {"scale": 2}, "textwrap:dedent": {}, "proxy": {}, "elsewhere": {}}
+    others |= {"of_another.machine:Sharp": {"scale": 1}, "my_broken_package.own:Sharp": {}}
     check_settings(opened, RewardsSettings(custom=others))
 
 
@@ -402,6 +411,8 @@ def test_features_of_ones_own_need_embed(images):
             attempt("my_own_rewards:Place")
 
 
+OLD = "head"
+NAMED = f"{OLD} (0123456789ab+0123456789ab)"
 WEIGHTS = {"checkpoint": "a/b", "revision": None, "file": "/x/b", "bytes": 3, "sha256": "s", "tokenizer": "a/b"}
 
 
@@ -420,10 +431,11 @@ WEIGHTS = {"checkpoint": "a/b", "revision": None, "file": "/x/b", "bytes": 3, "s
         ({"clip": WEIGHTS}, {"clip": WEIGHTS | {"sha256": "t"}}, ["clip"]),
         ({"fitted_on": {"sha256": "s"}}, {"fitted_on": {"sha256": "t"}}, ["fitted_on"]),
         ({"checkpoint": "mine-1"}, {"checkpoint": "mine-2"}, ["checkpoint"]),
-        ({"weights": "/here/models/head"}, {"weights": "/moved/models/head"}, []),
-        ({"parts": [{"of": ["/here/a", 1]}]}, {"parts": [{"of": ("/moved/a", 1)}]}, []),
-        ({"parts": [{"of": ["/here/a", 1]}]}, {"parts": [{"of": ["/here/b", 1]}]}, ["parts"]),
-        ({"weights": "head (a1)/x"}, {"weights": "head (b2)/x"}, ["weights"]),
+        ({"weights": "/models/v1/head"}, {"weights": "/models/v2/head"}, ["weights"]),
+        ({"prompt": "/imagine a cat/photo"}, {"prompt": "/draw a dog/photo"}, ["prompt"]),
+        ({"parts": [{"of": [f"/here/a/{OLD}/x", 1]}]}, {"parts": [{"of": (f"{NAMED}/x", 1)}]}, []),
+        ({"parts": [{"of": ["/here/a", 1]}]}, {"parts": [{"of": [NAMED, 1]}]}, ["parts"]),
+        ({"weights": NAMED}, {"weights": f"{OLD} (0123456789ac)"}, ["weights"]),
         ({"prefix": "/"}, {"prefix": "a / b"}, ["prefix"]),
         ({}, {"scale": 3.0}, ["scale"]),
         (["a", "list"], ["another"], ["record"]),

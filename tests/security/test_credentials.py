@@ -77,6 +77,8 @@ def test_a_key_among_the_parameters_is_refused_and_not_shown(project: Path, para
         (f"Bearer {TOKEN}", "Bearer ***"),
         ("two at http://a/b@c and mail@example.org", None),
         ("http://host:80/a@b, http://[::1]:80/a@b, hf://datasets/a/b@main?n=1", None),
+        ("hdfs://a:8020/user/me@b, s3://minio:9000/b/model@v2, nfs://a:/export/a@b", None),
+        ("data?token=3 &key=hello http://h/x?max_token=3&sort_key=name", None),
         ("a sk-ate-of-many-words, half_opened", None),
     ],
 )

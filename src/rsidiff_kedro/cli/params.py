@@ -24,7 +24,7 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
         if not key or not given:
             raise click.BadParameter(
                 f"{item!r} must contain a key and a value separated by `=`, as in --params rounds=3; quotation marks "
-                "keep a value with commas together, as in --params \"a='b, c'\", and null is none",
+                "keep a value with commas together, as in --params \"a='b, c'\"; for no value, write null",
                 context,
                 option,
             )

@@ -72,7 +72,7 @@ class Registry:
         return self._paths.get(name, name)
 
     def is_there(self, name: str) -> bool:
-        """Tell whether a plug-in is registered, or its module is found; a module is not imported for this."""
+        """Tell whether a plug-in is registered, or its module is found, of which only the package is imported."""
         if name in self._paths:
             return True
         origin, _, attribute = name.partition(":")
@@ -82,8 +82,10 @@ class Registry:
             return hasattr(sys.modules[origin], attribute)
         try:
             return importlib.util.find_spec(origin) is not None
-        except (ImportError, ValueError):
+        except ImportError:
             return False
+        except (Exception, SystemExit):  # of its package, which is there
+            return True
 
     def load(self, name: str) -> Any:
         """Import a plug-in.

@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Protocol
 
@@ -24,6 +24,8 @@ FITTED_ON = "fitted_on"
 _COMPUTING = {"device", "micro_batch_size"}
 _PLACE = {"checkpoint", "revision", "file", "bytes"}
 """Entries that say where a file is whose content has a `sha256` beside them."""
+_CONTENT = re.compile(r" \([0-9a-f]{12}(?:\+[0-9a-f]{12})*\)")
+"""Behind the last name of a path in a record."""
 
 
 class ScoreError(InputError):
@@ -46,27 +48,42 @@ class Reward(Protocol):
 def record_changes(old: Any, new: Any) -> list[str]:
     """List the entries in which two records of a reward differ, if they are of two functions.
 
-    Device, micro-batch size, the place of a file whose content is recorded, and where other files and folders lie, are
-    no part of the function: a project may have moved.
+    Device, micro-batch size, the place of a file whose content is recorded, and where a tokenizer's folder lies, are no
+    part of the function: a project may have moved.
     """
     before, after = (
         _function(each if isinstance(each, Mapping) else {} if each is None else {"record": each})
         for each in (old, new)
     )
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return sorted(name for name in before.keys() | after.keys() if not _is_same(before.get(name), after.get(name)))
 
 
 def _function(record: Any) -> Any:
     if isinstance(record, list | tuple):
         return [*map(_function, record)]
-    if isinstance(record, str):
-        return Path(record).name if os.path.isabs(record) else record
     if not isinstance(record, Mapping):
         return record
     left_out = _COMPUTING | (_PLACE if {"file", "sha256"} <= record.keys() else set())
     if record.get("tokenizer") == record.get("checkpoint"):  # it lies beside the weights
         left_out = left_out | {"tokenizer"}
-    return {name: _function(value) for name, value in record.items() if name not in left_out}
+    kept = {name: _function(value) for name, value in record.items() if name not in left_out}
+    tokenizer = kept.get("tokenizer")
+    if isinstance(tokenizer, str) and os.path.isabs(tokenizer):
+        kept["tokenizer"] = os.path.basename(tokenizer)
+    return kept
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Tell whether two parts of records are of one function; records of before held paths without their content."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return old.keys() == new.keys() and all(_is_same(old[name], new[name]) for name in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_is_same, old, new))
+    if isinstance(old, str) and isinstance(new, str) and os.path.isabs(old) != os.path.isabs(new):
+        place, named = (old, new) if os.path.isabs(old) else (new, old)
+        name, found = _CONTENT.subn("", named, count=1)
+        return bool(found) and place.endswith(f"/{name}")
+    return bool(old == new)
 
 
 class Features(Protocol):

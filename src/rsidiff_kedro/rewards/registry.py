@@ -71,7 +71,7 @@ def load_features(name: str, **options: Any) -> Features:
 
 
 def check_settings(names: Iterable[str], settings: RewardsSettings) -> None:
-    """Raise InputError if options belong to no reward or features, or one file would serve as two of these models.
+    """Raise InputError if options have a misspelt name, or one file would serve as two of these models.
 
     Args:
         names: of rewards and features that are opened, whose names other checks examine.
@@ -89,12 +89,15 @@ def check_settings(names: Iterable[str], settings: RewardsSettings) -> None:
 
 
 def _check_known(name: str, options: Mapping[str, Any], opened: set[str]) -> None:
-    """Raise InputError if there are no such rewards or features; those that nothing opens are not imported."""
+    """Raise InputError if there are no such rewards or features, and their name looks like a slip.
+
+    Those of a package that is on another machine only may have options here, too.
+    """
+    if name in FEATURES or REWARDS.is_there(name):
+        return
     joined, rest = name, options
     while ":" not in joined and len(rest) == 1 and isinstance(part := next(iter(rest.values())), dict):
         joined, rest = f"{joined}.{next(iter(rest))}", part
-    if name in FEATURES or REWARDS.is_there(name):
-        return
     close = difflib.get_close_matches(name, sorted({*opened, *REWARDS.names, *FEATURES.names}), n=1)
     if ":" in joined and joined != name:
         whole = yaml.safe_dump({joined: dict(rest)}, default_flow_style=True, sort_keys=False, width=math.inf).strip()
@@ -102,7 +105,7 @@ def _check_known(name: str, options: Mapping[str, Any], opened: set[str]) -> Non
     elif close:
         advice = f"did you mean {close[0]!r}?"
     else:
-        advice = "correct the name, install its package, put its file into the project's src/ folder, or remove it"
+        return
     raise InputError(f"rewards.custom has options of {name!r}, and there are no such rewards or features; {advice}")
 
 

@@ -1,6 +1,7 @@
 """Score a table of images, one column per reward, and record what each score depends on."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -18,9 +19,9 @@ from rsidiff_kedro.core.locations import marked
 from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
-from rsidiff_kedro.provenance.content_digest import content_of
-from rsidiff_kedro.rewards.protocol import ScoreError, as_record, as_scores
-from rsidiff_kedro.rewards.registry import compares_samples, load_reward
+from rsidiff_kedro.provenance.content_digest import content_of, fingerprint
+from rsidiff_kedro.rewards.protocol import Reward, ScoreError, as_record, as_scores
+from rsidiff_kedro.rewards.registry import BUILT_IN, compares_samples, load_reward
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def with_scores(
     """Return the table with one float32 column per reward.
 
     `attrs["rewards"]` records for each reward what its scores depend on: the checkpoint's source, file, size and
-    SHA-256, the tokenizer, dtype, device and micro-batch size; nothing for the rewards of the scenes. A path that is an
-    option of a reward of one's own, or below one, is recorded by its last name and content. Parquet keeps it.
+    SHA-256, the tokenizer, dtype, device and micro-batch size; nothing for the rewards of the scenes. In that of a
+    reward of one's own, files, and paths that are options or below one, stand by their last name and content. Parquet
+    keeps it.
 
     Args:
         table: one row per image, with image_id, prompt_id and text.
@@ -138,12 +140,13 @@ class Scoring(OnPictures):
         """Open the reward; with the first scores, which may fill its record, the record is kept."""
         import torch  # slow to import, and a run is planned without
 
-        reward, contents = load_reward(self.name, **self._options()), self._contents()
+        reward = load_reward(self.name, **self._options())
 
         def score(shard: Shard, pictures: Pictures) -> "Tensor":
             images, texts = pictures
             scores = torch.from_numpy(as_scores(reward.score(images, texts), len(texts), self.name))
-            self._keep(_with_contents(as_record(getattr(reward, "record", {}), self.name), contents))
+            if not self.opened:
+                self._keep(self._record_of(reward))
             PartialResults(self.folder).save(shard.key, scores)
             return scores
 
@@ -156,8 +159,7 @@ class Scoring(OnPictures):
             return json.loads(path.read_text("utf-8"))
         if self.opened:
             return self.opened[0]
-        record = as_record(getattr(load_reward(self.name, **self._options()), "record", {}), self.name)
-        return _with_contents(record, self._contents())
+        return self._record_of(load_reward(self.name, **self._options()))
 
     def _keep(self, record: Any) -> None:
         self.opened[:] = [record]
@@ -166,11 +168,14 @@ class Scoring(OnPictures):
             with replacing(path) as partial:
                 partial.write_text(json.dumps(record), encoding="utf-8")
 
-    def _contents(self) -> dict[str, str]:
-        """Return the content of each path among the reward's own options; its record names no place, as it may move."""
+    def _record_of(self, reward: Reward) -> Any:
+        """Return a reward's record; that of one's own names files, and paths of its options, by name and content."""
+        record = as_record(getattr(reward, "record", {}), self.name)
+        if self.name in BUILT_IN:
+            return record
         own = [found for path, found in marked(self.settings) if path.startswith(f"custom.{self.name}.")]
         contents = {str(found.value): content_of(found, times=False) for found in own}
-        return {place: each for place, each in contents.items() if each}
+        return _with_contents(record, {place: each for place, each in contents.items() if each})
 
     def _record_path(self) -> Path | None:
         return None if self.folder is None else self.folder / f"{quote(self.name, safe='')}.record.json"
@@ -180,16 +185,17 @@ class Scoring(OnPictures):
 
 
 def _with_contents(record: Any, contents: Mapping[str, str]) -> Any:
-    """Return a record that names these paths, and those below them, by the last name and the content."""
+    """Return a record that names these paths, those below them, and files by the last name and the content."""
     if isinstance(record, Mapping):
         return {name: _with_contents(value, contents) for name, value in record.items()}
     if isinstance(record, list | tuple):
         return [_with_contents(value, contents) for value in record]
-    around = (place for place in contents if isinstance(record, str) and Path(record).is_relative_to(place))
-    place = max(around, key=len, default=None)
-    if place is None:
+    if not isinstance(record, str) or not os.path.isabs(record):
         return record
-    return str(Path(f"{Path(place).name} ({contents[place]})") / Path(record).relative_to(place))
+    place = max((place for place in contents if Path(record).is_relative_to(place)), key=len, default=None)
+    if place is not None:
+        return str(Path(f"{Path(place).name} ({contents[place]})") / Path(record).relative_to(place))
+    return f"{Path(record).name} ({fingerprint(Path(record), times=False)})" if os.path.isfile(record) else record
 
 
 def _score(scoring: Scoring, table: pd.DataFrame, images: Sequence[Image.Image]) -> np.ndarray:

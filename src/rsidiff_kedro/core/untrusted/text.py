@@ -5,16 +5,27 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+_OF_DATABASE = re.compile(
+    r"""(?i)(?<!\w)((?:postgres(?:ql)?|cockroachdb|redshift|mysql|mariadb|mssql|oracle|mongodb|rediss?)(?:\+\w+)*://)
+        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}@  # a password may hold /, ? and #, and begin as a port does""",
+    re.VERBOSE,
+)
 _IN_ADDRESS = re.compile(
     r"""(?<=://)(?:
-        (?:(?<!http://)(?<!https://)|(?![^/?#\s:@]*:\d+[/?#]))  # of the web, host:80/ is no user and password
-        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}                      # a password may hold /, ? and #
+        (?![^/?#\s:@]*:\d*[/?#])                 # host:80/ is no user and password
+        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}
         |[^/?#\s]*
     )@""",
     re.VERBOSE,
 )
+_ADDRESS = re.compile(r"(?<=\w)://[^\s'\"<>]+")
 _IN_QUERY = re.compile(
-    r"(?i)(?<=[?&])([\w.-]*(?:password|passwd|pwd|passphrase|token|secret|key|signature|odbc_connect)=)[^&\s'\"<>]+"
+    r"""(?i)(?<=[?&])((?:
+        [\w.-]*(?:password|passwd|pwd|passphrase|secret|signature|(?:api|access)[_-]?key)
+        |[\w.-]*(?:api|access|auth|security|session)[_-]?token
+        |token|key|sig|odbc_connect
+    )=)[^&]+""",
+    re.VERBOSE,
 )
 _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{20,})")
 """Keys of OpenAI-compatible endpoints and tokens of Hugging Face."""
@@ -58,7 +69,8 @@ def printable(text: str) -> str:
 
 def without_credentials(text: str) -> str:
     """Replace users and passwords in addresses, and anything that looks like a key, by `***`."""
-    return _KEYS.sub("***", _IN_QUERY.sub(r"\1***", _IN_ADDRESS.sub("***@", text)))
+    text = _IN_ADDRESS.sub("***@", _OF_DATABASE.sub(r"\1***@", text))
+    return _KEYS.sub("***", _ADDRESS.sub(lambda found: _IN_QUERY.sub(r"\1***", found[0]), text))
 
 
 def shown_address(address: str) -> str:

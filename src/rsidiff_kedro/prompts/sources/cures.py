@@ -22,11 +22,12 @@ _UNKNOWN = re.compile(
     r"unsupported|not support|unknown|unrecogni|unexpected|extra|instead|not (?:allowed|permitted)|deprecated",
     re.IGNORECASE,
 )
-_NO_SYSTEM_MESSAGE = re.compile(
+_SYSTEM_MESSAGE = re.compile(
     r"\b(?:system|developer)[\W_]+(?:role|message|prompt|instruction)|\broles?\b.{0,60}\bsystem\b"
     r"|\broles must alternate",
     re.IGNORECASE,
 )
+_REFUSED = re.compile(r"\b(?:not|unsupported|only|must|no|invalid|got|unexpected)\b|n't\b", re.IGNORECASE)
 
 
 def find_cure(status: int, text: str, words: str, body: dict[str, Any]) -> str | None:
@@ -39,7 +40,7 @@ def find_cure(status: int, text: str, words: str, body: dict[str, Any]) -> str |
     """
     # llama.cpp answers 500 where a model's template takes no system message.
     with_system = body["messages"][0]["role"] == "system"
-    if status in (400, 422, 500) and with_system and _NO_SYSTEM_MESSAGE.search(words):
+    if status in (400, 422, 500) and with_system and _SYSTEM_MESSAGE.search(words) and _REFUSED.search(words):
         return "set system_message: false in the source, which puts the instruction before the user's text"
     if status not in (400, 422):
         return None
