@@ -329,6 +329,7 @@ STRICT = {
             "the field 'temperature': change temperature in the source, or set temperature: null",
         ),
         (400, {"error": {"message": "System role not supported", "code": 400}}, "System role", "system_message: false"),
+        (500, {"error": "Internal system message: CUDA out of memory"}, "CUDA out of memory", "try again later"),
         (
             422,
             {"error": "Template error: Conversation roles must alternate user/assistant/..."},
@@ -490,7 +491,7 @@ def test_an_address_that_has_answered_is_not_doubted(serve, source, failure, sai
     assert said in str(caught.value)
 
 
-SUCCESS = ["0", "200", "ok", "Success", "none", "null", "None", "false", " "]
+SUCCESS = ["0", "200", "ok", "Success", "none", "null", "None", "false", " ", "completed", "-1", "0.0"]
 """What servers write where there is no error."""
 
 
