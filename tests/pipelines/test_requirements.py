@@ -10,6 +10,7 @@ import pytest
 from diffusers import EulerAncestralDiscreteScheduler
 
 from rsidiff_kedro.core.errors import InputError
+from rsidiff_kedro.core.prompt_table import PromptCountError
 from rsidiff_kedro.core.votes import Votes
 from rsidiff_kedro.diffusion.bases import ModelError
 from rsidiff_kedro.hooks.configuration import open_configuration
@@ -19,8 +20,13 @@ from rsidiff_kedro.pipelines.requirements import (
     check_reported,
     check_scores,
     dropping_requirements,
+    prompts_requirement,
     reward_requirements,
 )
+from rsidiff_kedro.prompts.sources import collect_prompts
+from rsidiff_kedro.prompts.sources.file import FileSource
+from rsidiff_kedro.prompts.splits import split_prompts
+from rsidiff_kedro.scenes.plugins.prompt_source import GrammarSource
 
 PARENT, BASE = "rsi.round_3.validation_scores", "rsi.round_0.test_scores"
 
@@ -151,6 +157,43 @@ def test_a_run_scores_its_rounds_by_all_that_the_report_shows_of_earlier_ones(
     with pytest.raises(RequirementError, match=f"this run makes rsi.round_1.test_scores {said}"):
         check_reported(*earlier, made, fewer)
     check_reported(*earlier, made[:1], fewer)  # all scores are of earlier runs
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ({"": 10, "pool": 12}, None),
+        ({"": 9, "pool": 20}, r"source holds 9 different prompts that can evaluate, but validation_size .* need 10"),
+        ({"": 12, "pool": 9}, r"source holds 21 different prompts, but pool_size \(12\), validation_size .* need 22"),
+        ({"": 22}, None),
+        ({"pool": 22}, None),
+        ({"": 21}, "source holds 21 different prompts, but .* need 22"),
+        ({"evaluation": 10, "pool": 12}, None),
+        ({"evaluation": 10, "pool": 5, "": 7}, None),
+        ({"evaluation": 9, "": 22}, "source holds 9 different prompts that can evaluate, but .* need 10"),
+        ({"evaluation": 20, "pool": 5, "": 6}, r"source holds 11 different prompts that can train, but .* need 12"),
+    ],
+)
+def test_a_check_counts_prompts_as_the_split_uses_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch, marks: dict[str, int], said: str | None
+) -> None:
+    splits = [mark for mark, count in marks.items() for _ in range(count)]
+    table = GrammarSource(count=40, evaluation_count=2).collect(0).head(len(splits)).assign(split=splits)
+    # Equal prompts count once, as those that only train.
+    twice = table[table["split"] == "pool"].assign(split="") if marks.keys() == {"", "pool"} else table
+    monkeypatch.setattr(FileSource, "collect", lambda self, seed: pd.concat([twice, table], ignore_index=True))
+    source = {"kind": "file", "path": str(project / "prompts.txt")}
+    given = parameters(project, prompt_curation={"enabled": False, "source": source})
+    curation, check = given.prompt_curation, prompts_requirement(given).check
+    sizes = curation.validation_size, curation.test_size
+    if said is None:
+        check()
+        collected = collect_prompts(curation.source, None, given.seed)
+        kept = collected.sort_values("split", ascending=False).drop_duplicates("prompt_id")
+        assert len(split_prompts(kept, *sizes, given.seed)[0]) >= curation.pool_size
+    else:
+        with pytest.raises(PromptCountError, match=said):
+            check()
 
 
 def test_early_dropping_needs_its_reward_and_a_scheduler_that_shows_what_samples_become(

@@ -254,6 +254,14 @@ def test_training_prompts_yield_to_evaluation_prompts_that_come_later():
     assert rejected["rule"].tolist() == ["near_duplicate_of_evaluation"] * 2
 
 
+def test_prompts_that_may_evaluate_yield_to_those_that_only_train():
+    either = prompt_table(["a RED fox", "a castle on a hill in heavy snow!", "an owl"], "test")
+    pool = prompt_table(["a castle on a hill in heavy snow", "a red fox"], "test", split="pool")
+    kept, rejected = filter_prompts(pd.concat([either, pool]), FilterSettings(), lengths)
+    assert kept["split"].tolist() == ["", "pool", "pool"]
+    assert rejected["rule"].tolist() == ["duplicate", "near_duplicate"]
+
+
 def test_kept_prompts_know_their_tokens_and_tables_their_columns():
     kept, rejected = filtered("a red fox", "")
     assert tuple(kept.columns) == PROMPT_COLUMNS and kept["n_tokens"].tolist() == [5]

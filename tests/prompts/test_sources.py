@@ -325,11 +325,35 @@ def test_a_source_that_marks_prompts_for_something_else_is_refused(monkeypatch, 
             collect_prompts(*used, 0, keep=True)
 
 
-@pytest.mark.parametrize(("marks", "kept"), [(["pool"] * 4, [""] * 4), (["pool", "pool", "", ""], None)])
-def test_marks_are_lost_where_all_prompts_are_for_training_alone(monkeypatch, marks, kept):
+@pytest.mark.parametrize(
+    ("marks", "collected", "evaluating"),
+    [
+        (["pool"] * 4, [""] * 4, {0, 1, 2, 3}),
+        (["pool", "pool", "", ""], ["pool", "pool", "", ""], {2, 3}),
+        (["", "pool", "", ""], ["", "pool", "", ""], {0, 2, 3}),
+        (["evaluation", "", "evaluation", ""], ["evaluation", "pool", "evaluation", "pool"], {0, 2}),
+        (["evaluation", "", "evaluation", "pool"], ["evaluation", "pool", "evaluation", "pool"], {0, 2}),
+    ],
+)
+def test_marks_say_what_a_prompt_is_for_from_its_source_to_the_split(monkeypatch, marks, collected, evaluating):
     table = prompt_table(["a fox", "a hare", "an owl", "a cat"], "x").assign(split=marks)
     monkeypatch.setattr(GrammarSource, "collect", lambda self, seed: table)
-    assert collect_prompts(GrammarSource(), None, 0)["split"].tolist() == (kept or marks)
+    found = collect_prompts(GrammarSource(), None, 0)
+    assert found["split"].tolist() == collected
+    seen = set()
+    for seed in range(20):
+        parts = split_prompts(found, 1, 1, seed)
+        assert [len(part) for part in parts] == [2, 1, 1]
+        seen |= {*parts[1]["text"], *parts[2]["text"]}
+    assert seen == set(table["text"].iloc[sorted(evaluating)])
+
+
+@pytest.mark.parametrize("left", [[""], ["", "pool"]])
+def test_prompts_beside_those_for_evaluation_do_not_evaluate_where_filters_drop_these(monkeypatch, left):
+    table = prompt_table(["a fox", "a hare", "an owl", "a cat"], "x").assign(split=["evaluation", *left * 3][:4])
+    monkeypatch.setattr(GrammarSource, "collect", lambda self, seed: table)
+    with pytest.raises(PromptCountError, match="3 prompts are left after the filters, 0 of them can evaluate"):
+        split_prompts(collect_prompts(GrammarSource(), None, 0).iloc[1:], 1, 1, 0)
 
 
 @pytest.mark.parametrize("keep", [True, False])

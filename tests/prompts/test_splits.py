@@ -17,18 +17,30 @@ def numbered(count, categories=("",)):
     return prompt_table([f"prompt number {number}" for number in range(count)], "test", kinds)
 
 
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 20), st.integers(1, 5), st.integers(0, 99))
-def test_splits_are_disjoint_and_of_the_sizes_asked_for(validation, test, surplus, n_categories, seed):
-    prompts = numbered(validation + test + 1 + surplus, "abcde"[:n_categories])
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(0, 20),
+    st.integers(1, 5),
+    st.integers(0, 99),
+    st.integers(0, 5),
+)
+def test_splits_are_disjoint_and_of_the_sizes_asked_for(validation, test, surplus, n_categories, seed, only_train):
+    """Prompts that the source marks "pool" train, however many others may do either."""
+    least = 0 if only_train else 1
+    prompts = numbered(validation + test + least + surplus + only_train, "abcde"[:n_categories])
+    prompts.loc[prompts.index[:only_train], "split"] = "pool"
     parts = split_prompts(prompts, validation, test, seed)
-    assert [len(part) for part in parts] == [surplus + 1, validation, test]
+    assert [len(part) for part in parts] == [surplus + least + only_train, validation, test]
     assert sorted(pd.concat(parts)["prompt_id"]) == sorted(prompts["prompt_id"])
     assert [set(part["split"]) for part in parts] == [{"pool"}, {"validation"}, {"test"}]
+    assert set(prompts["prompt_id"][:only_train]) <= set(parts[0]["prompt_id"])
 
 
-@given(st.randoms(), st.integers(0, 99))
-def test_splits_do_not_depend_on_the_order_of_the_prompts(random, seed):
+@given(st.randoms(), st.integers(0, 99), st.sampled_from([("", 0), ("pool", 8), ("evaluation", 12)]))
+def test_splits_do_not_depend_on_the_order_of_the_prompts(random, seed, marked):
     prompts = numbered(20, "ab")
+    prompts.loc[prompts.index[: marked[1]], "split"] = marked[0]
     shuffled = prompts.sample(frac=1, random_state=random.randrange(2**31))
     for one, other in zip(split_prompts(prompts, 4, 8, seed), split_prompts(shuffled, 4, 8, seed), strict=True):
         pd.testing.assert_frame_equal(one, other)
@@ -62,6 +74,9 @@ def test_too_few_evaluation_prompts_name_the_parameter_to_raise():
         split_prompts(prompts, 4, 8, seed=0)
     with pytest.raises(PromptCountError, match=r"10 prompts .* 0 of them can evaluate.*`source\.evaluation_count`"):
         split_prompts(prompts[prompts["split"] == "pool"], 2, 2, seed=0)  # the filters dropped all others
+    either = prompts.assign(split=prompts["split"].where(prompts["split"] == "pool", ""))
+    with pytest.raises(PromptCountError, match=r"20 prompts .* 10 of them can evaluate.* does not mark 'pool'"):
+        split_prompts(either, 4, 8, seed=0)
 
 
 @pytest.mark.parametrize("column", TEXT_COLUMNS)

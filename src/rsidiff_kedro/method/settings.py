@@ -90,7 +90,7 @@ class CurationSettings(Section):
         if count is None:
             return self
         if self.source.expected_evaluation is None:
-            self.check_counts(count, evaluation.expected if evaluation else None)
+            self.check_counts(count, evaluation.expected if evaluation else None, shared=evaluation is None)
             return self
         left = count - (sum(self.probe.dropped(count)) if self.enabled else 0)
         if left < self.pool_size:
@@ -100,25 +100,32 @@ class CurationSettings(Section):
             )
         return self
 
-    def check_counts(self, prompts: int, evaluation_prompts: int | None) -> None:
+    def check_counts(self, prompts: int, evaluation_prompts: int | None, shared: bool) -> None:
         """Raise PromptCountError if the sources hold too few prompts, before any is filtered.
 
         Args:
-            prompts: of `source`.
-            evaluation_prompts: of `evaluation_source`; None if there is none, or if the number is unknown.
+            prompts: those that can train.
+            evaluation_prompts: those that can evaluate; None if the number is unknown.
+            shared: the latter are among the former, and train unless they evaluate.
         """
         pool, held_out = f"pool_size ({self.pool_size})", self.validation_size + self.test_size
         evaluation = f"validation_size ({self.validation_size}) and test_size ({self.test_size})"
+        training = ("prompts that can train", self.pool_size, pool)
+        if shared:
+            training = ("prompts", self.pool_size + held_out, f"{pool}, {evaluation}")
         needs = [
-            ("source", prompts, self.pool_size, pool),
-            ("evaluation_source", evaluation_prompts, held_out, evaluation),
+            ("source", prompts, *training),
+            ("source", evaluation_prompts, "prompts that can evaluate", held_out, evaluation),
         ]
-        if self.evaluation_source is None:
-            needs = [("source", prompts, self.pool_size + held_out, f"{pool}, {evaluation}")]
-        for name, available, needed, sizes in needs:
+        if self.evaluation_source is not None:
+            needs = [
+                ("source", prompts, "prompts", self.pool_size, pool),
+                ("evaluation_source", evaluation_prompts, "prompts", held_out, evaluation),
+            ]
+        for name, available, which, needed, sizes in needs:
             if available is not None and available < needed:
                 raise PromptCountError(
-                    f"{name} holds {available} different prompts, but {sizes} need {needed}; add prompts or lower "
+                    f"{name} holds {available} different {which}, but {sizes} need {needed}; add prompts or lower "
                     "these parameters of prompt_curation"
                 )
 

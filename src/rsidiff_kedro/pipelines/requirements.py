@@ -15,6 +15,7 @@ from rsidiff_kedro.diffusion.bases import check_known
 from rsidiff_kedro.diffusion.settings import SamplerSettings
 from rsidiff_kedro.evaluation.judging import load_judge, unreadable
 from rsidiff_kedro.prompts import sources
+from rsidiff_kedro.prompts.splits import can_evaluate
 from rsidiff_kedro.reporting.values import Metrics, reward_names
 from rsidiff_kedro.rewards.cut_prompts import describe_cut_prompts
 from rsidiff_kedro.rewards.protocol import FITTED_ON, record_changes
@@ -172,9 +173,13 @@ def _check_prompts(parameters: "Parameters") -> str:
     if all(source.expected_evaluation is not None for source in used):
         return summary  # the settings have checked the counts
     prompts = prompts.drop_duplicates(["split", "prompt_id"])
-    held_out = prompts["split"] == "evaluation"
-    curation.check_counts(int((~held_out).sum()), int(held_out.sum()))
-    judged = prompts["text"][held_out] if held_out.any() else prompts["text"]
+    evaluates = can_evaluate(prompts)
+    training, evaluating = (set(prompts.loc[rows, "prompt_id"]) for rows in (~evaluates, evaluates))
+    shared = curation.evaluation_source is None and not (prompts["split"] == "evaluation").any()
+    if shared:
+        training, evaluating = training | evaluating, evaluating - training
+    curation.check_counts(len(training), len(evaluating), shared)
+    judged = prompts["text"][evaluates]
     if judge is not None and not any(map(load_judge(judge).can_read, judged)):
         raise unreadable(judge, judged.iloc[0])
     check_readable(parameters, sorted(parameters.reward_names), prompts["text"].tolist())

@@ -39,9 +39,9 @@ def filter_prompts(
     """Split a prompt table into kept and dropped prompts, each in their order.
 
     A prompt is dropped by the first of `RULES` that it breaks. The first of equal prompts is kept, but one of the
-    split "evaluation" before any other. Evaluation prompts are a benchmark: the heuristic rules not_text, markup,
-    too_short and near_duplicate skip them. Kept prompts have `n_tokens` set; dropped ones have `REJECT_COLUMNS`, and
-    their long texts are cut.
+    split "evaluation" before any other, and one of "pool", which must not evaluate, before one of "". Evaluation
+    prompts are a benchmark: the heuristic rules not_text, markup, too_short and near_duplicate skip them. Kept prompts
+    have `n_tokens` set; dropped ones have `REJECT_COLUMNS`, and their long texts are cut.
 
     Args:
         lengths: returns the tokens of each text, and how many of them the text encoder reads at most.
@@ -113,7 +113,7 @@ def _letters(text: str) -> int:
 def _mark_duplicates(table: pd.DataFrame, threshold: float, canonical: Callable[[str], str | None]) -> None:
     """Fill in `rule` and `detail` of rows that say the same as another row."""
     left = table[table["rule"] == ""]
-    left = left.sort_values("split", key=lambda split: split != "evaluation", kind="stable")
+    left = left.sort_values("split", key=_precedence, kind="stable")
     meanings = pd.Series([canonical(text) for text in left["text"]], left.index, dtype=object)
     keys = meanings.where(meanings.notna(), left["prompt_id"])
     first = keys.drop_duplicates()
@@ -125,6 +125,10 @@ def _mark_duplicates(table: pd.DataFrame, threshold: float, canonical: Callable[
     twins = zip(first.index, find_near_duplicates(texts, threshold, exempt))
     found += [(row, first.index[twin], "near_duplicate", "nearly the same as") for row, twin in twins if twin != -1]
     _mark(table, found)
+
+
+def _precedence(splits: pd.Series) -> pd.Series:
+    return splits.map({"evaluation": 0, "pool": 1}).fillna(2)
 
 
 def _mark(table: pd.DataFrame, found: list[tuple[int, int, str, str]]) -> None:

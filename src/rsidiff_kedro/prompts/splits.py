@@ -12,9 +12,9 @@ def split_prompts(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return disjoint training candidates, validation and test prompts, of exactly these sizes.
 
-    If prompts carry a split, validation and test prompts come from those for "evaluation", and the others are
-    candidates; otherwise all are split at random. Both keep the proportions of `category`. The result does not depend
-    on the rows' order.
+    Validation and test prompts are a random part of those that `can_evaluate`, in the proportions of `category`. The
+    others are candidates; so are those of the split "" that are left over. The result does not depend on the rows'
+    order.
 
     A prompt is for testing if its id ends in a digit and for validation if it ends in a letter, as far as there are
     enough of each. So what is chosen on the validation prompts of one seed is not chosen on test prompts of another.
@@ -30,16 +30,19 @@ def split_prompts(
             "change `prompt_curation.source` or `filters`"
         )
     shuffled = filtered.iloc[random_order(filtered["prompt_id"], seed, "split")]
-    evaluates = shuffled["split"] == "evaluation"
-    marked = bool((shuffled["split"] != "").any())  # though the filters may have dropped all for evaluation
-    held_out, candidates = (shuffled[evaluates], shuffled[~evaluates]) if marked else (shuffled, shuffled)
+    evaluates = can_evaluate(shuffled)
+    held_out, candidates = shuffled[evaluates], shuffled[~evaluates]
+    shared = bool((held_out["split"] == "").any())  # then those that are left over train
     needed = validation_size + test_size
-    if len(held_out) < needed or (len(held_out) == needed and not marked) or candidates.empty:
-        more = "evaluation prompts (`source.evaluation_count` or `evaluation_source`)"
+    left_over = len(held_out) - needed
+    if left_over < 0 or len(candidates) + shared * left_over < 1:
+        more = "prompts (`source`)" if candidates.empty else "prompts that `source` does not mark 'pool'"
+        if not shared:
+            more = "evaluation prompts (`source.evaluation_count` or `evaluation_source`)"
         raise PromptCountError(
             f"{len(filtered)} prompts are left after the filters, {len(held_out)} of them can evaluate, but "
             f"validation_size ({validation_size}) and test_size ({test_size}) need {needed} and training at least one "
-            f"more; raise the number of {more if marked else 'prompts (`source`)'} or lower the sizes; "
+            f"more; raise the number of {more} or lower the sizes; "
             "rejected_by_filter names the rule that dropped each of the others"
         )
     # Those for testing come first.
@@ -47,10 +50,16 @@ def split_prompts(
     test = _take_stratified(held_out, test_size)
     rest = held_out.drop(test.index)[::-1]
     validation = _take_stratified(rest, validation_size)
-    candidates = candidates if marked else rest.drop(validation.index)
+    candidates = pd.concat([candidates, rest.drop(validation.index)]) if shared else candidates
     parts = ((candidates, "pool"), (validation, "validation"), (test, "test"))
     pool, checked, tested = (part.assign(split=split).reset_index(drop=True) for part, split in parts)
     return pool, checked, tested
+
+
+def can_evaluate(prompts: pd.DataFrame) -> pd.Series:
+    """Tell which prompts may validate and test: those for "evaluation" or, where there are none, of the split ""."""
+    separate = prompts["split"] == "evaluation"
+    return separate if separate.any() else prompts["split"] == ""
 
 
 def _take_stratified(rows: pd.DataFrame, size: int) -> pd.DataFrame:

@@ -68,11 +68,12 @@ _MARKS = ("", "evaluation", "pool")
 def collect_prompts(source: Source, evaluation_source: Source | None, seed: int, keep: bool = False) -> pd.DataFrame:
     """Return all prompts as one prompt table.
 
-    With an evaluation source, its prompts get the split "evaluation" and the others "pool". Without, a source that
-    separates evaluation prompts marks them itself, and a source that marks all "pool" separates none, so they get the
-    split "", which allows any use. `keep` collects anew and keeps the table for the next call, so the run need not
-    collect again after the check before it, unless what the sources name has changed since then. Errors are those of
-    `collect_checked`.
+    The split is "evaluation" for those that validate and test, "pool" for those that train, and "" for those that may
+    do either. With an evaluation source, its prompts evaluate and the others train. Without, the source marks them; if
+    it marks some "evaluation", all others train, and if it marks all "pool", all may do either.
+
+    `keep` collects anew and keeps the table for the next call, so the run need not collect again after the check before
+    it, unless what the sources name has changed since then. Errors are those of `collect_checked`.
     """
     used = (source,) if evaluation_source is None else (source, evaluation_source)
     key = "" if not (keep or _kept) else " ".join([*map(_content, used), str(seed)])
@@ -87,6 +88,8 @@ def collect_prompts(source: Source, evaluation_source: Source | None, seed: int,
             prompts = pd.concat([training, held_out], ignore_index=True)
         if evaluation_source is None and (prompts["split"] == "pool").all():
             prompts = prompts.assign(split="")
+        elif (prompts["split"] == "evaluation").any():  # though filters may drop all of these
+            prompts = prompts.assign(split=prompts["split"].where(prompts["split"] != "", "pool"))
     if keep:
         _kept[key] = prompts
     return prompts
@@ -105,7 +108,7 @@ def collect_checked(source: Source, seed: int) -> pd.DataFrame:
     if len(wrong):
         raise PromptTableError(
             f"{name} marks {len(wrong)} of {len(prompts)} prompts {wrong.iloc[0]!r} in the column 'split'; mark those "
-            "that validate and test 'evaluation', those that train 'pool', and leave '' those that may do either"
+            "that validate and test 'evaluation' and those that only train 'pool', or leave '' all that may do either"
         )
     return prompts
 
