@@ -1,6 +1,7 @@
 """Open what is on disk of the project in the working directory, and report what is wrong in one line."""
 
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
@@ -130,9 +131,8 @@ def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]
 
 def read_conf_of(folder: str) -> None:
     """Have Kedro's settings name a folder in place of the project's conf/, also when Kedro-Viz reads them again."""
-    from rsidiff_kedro import settings as of_project  # which imports all hooks
-
-    vars(of_project)["CONF_SOURCE"] = folder
+    if of_project := sys.modules.get(f"{PACKAGE}.settings"):  # imported where there is a project
+        vars(of_project)["CONF_SOURCE"] = folder
     settings.set("CONF_SOURCE", folder)
 
 
