@@ -129,7 +129,12 @@ def test_only_what_is_started_is_said_to_answer(
     assert json.loads(served[0][-1])[-1] == str(project.resolve() / "conf")
 
 
-def test_kedro_viz_reads_the_settings_again_and_keeps_the_folder_of_configuration() -> None:
+@pytest.mark.parametrize("are_imported", [True, False])
+def test_kedro_viz_reads_the_settings_again_and_keeps_the_folder_of_configuration(
+    monkeypatch: pytest.MonkeyPatch, are_imported: bool
+) -> None:
+    if not are_imported:  # as in the process that serves it
+        monkeypatch.delitem(sys.modules, f"{PACKAGE}.settings")
     try:
         read_conf_of("elsewhere")
         configure_project(PACKAGE)

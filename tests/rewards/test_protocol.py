@@ -52,6 +52,18 @@ OWN = """
             return [0.0] * len(images)
 
 
+    class Late:
+        state = None
+
+        @property
+        def record(self):
+            return {"state": float(self.state)}
+
+        def score(self, images, prompts):
+            self.state = 1 + (self.state or 0)
+            return brightness(images, [])
+
+
     class Lazy:
         def call(self, images, prompts):
             self.record = {"read": "at the first call"}
@@ -238,8 +250,8 @@ def test_paths_of_options_are_recorded_by_their_last_name_and_content(table, ima
         (record,) = with_scores(table, images, [name], options, kept).attrs["rewards"].values()
         assert with_scores(table, images, [name], options, kept).attrs["rewards"] == {name: record}
         records.append(record)
-    places = [tmp_path / place for place in ("here/v1", "here/v2", "moved/v1")]
-    assert [record.pop("above") for record in records] == [*map(str, places)]
+    assert re.fullmatch(r"v1 \([0-9a-f]{12}\)", records[0].pop("above"))  # with what the test keeps in it
+    assert records[1].pop("above") != records[2].pop("above")
     assert records[0] == records[2]
     assert re.fullmatch(r"head.json \([0-9a-f]{12}\)", records[0]["beside"])
     assert records[0]["layers"] == [f"{records[0]['folder']}/deep/weights", "deep/weights"]
@@ -249,7 +261,7 @@ def test_paths_of_options_are_recorded_by_their_last_name_and_content(table, ima
 
 @pytest.mark.parametrize(("kind", "says"), [("path", "PosixPath is not JSON"), ("numpy", "float32 is not JSON")])
 def test_a_record_that_json_does_not_hold_is_refused_before_a_run(kind, says, table, images):
-    name, said = "my_own_rewards:Recorded", rf"the record of the reward 'my_own_rewards:Recorded' .*{says}.*str\(path\)"
+    name, said = "my_own_rewards:Recorded", rf"the record of 'my_own_rewards:Recorded' .*{says}.*str\(path\)"
     with pytest.raises(InputError, match=said):
         check_reward(name, kind=kind)
     with pytest.raises(InputError, match=said):
@@ -273,6 +285,9 @@ def test_a_record_that_the_first_call_fills_is_told(table, images, tmp_path, is_
     for _ in range(2):  # the second call finds what the first one kept
         scored = with_scores(table, images, names, own_rewards(), tmp_path if is_kept else None)
         assert scored.attrs["rewards"] == {name: {"read": "at the first call"} for name in names}
+    late = "my_own_rewards:Late"
+    check_reward(late)  # which has no record yet
+    assert with_scores(table, images, [late], own_rewards()).attrs["rewards"] == {late: {"state": 1}}
     features = load_features(names[0])
     features.embed(images, PROMPTS)  # as `votes` does, before it asks
     assert features.record == {"read": "at the first call"}

@@ -73,6 +73,15 @@ def test_a_key_among_the_parameters_is_refused_and_not_shown(project: Path, para
             "at https://host/v1?key=***&n=1&api_token=*** and",
         ),
         (f"mysql://host/db?user=a&Password={SECRET}", "mysql://host/db?user=a&Password=***"),
+        *(
+            (f"{start}{name}={SECRET}&n=1 (", f"{start}{name}=***&n=1 (")
+            for start in ("http://h/?", "exceeded with url: /v1/models?a=b&")
+            for name in ("api_key", "subscription-key", "X-Amz-Signature", "hf_token", "private_token", "client_secret")
+        ),
+        *(
+            (f"{scheme}://user:12/{SECRET}#x@host/v", f"{scheme}://***@host/v")
+            for scheme in ("amqp", "snowflake", "sqlserver", "mysql+pymysql")
+        ),
         (f"Incorrect API key provided: {KEY}.", "Incorrect API key provided: ***."),
         (f"Bearer {TOKEN}", "Bearer ***"),
         ("two at http://a/b@c and mail@example.org", None),

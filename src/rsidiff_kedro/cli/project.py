@@ -131,8 +131,9 @@ def rewards_to_show(parameters: "Parameters", names: Sequence[str]) -> list[str]
 
 def read_conf_of(folder: str) -> None:
     """Have Kedro's settings name a folder in place of the project's conf/, also when Kedro-Viz reads them again."""
-    if of_project := sys.modules.get(f"{PACKAGE}.settings"):  # imported where there is a project
-        vars(of_project)["CONF_SOURCE"] = folder
+    if f"{PACKAGE}.settings" not in sys.modules:
+        configure_project(PACKAGE)  # imports them
+    vars(sys.modules[f"{PACKAGE}.settings"])["CONF_SOURCE"] = folder
     settings.set("CONF_SOURCE", folder)
 
 

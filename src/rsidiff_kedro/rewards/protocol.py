@@ -148,14 +148,18 @@ def _numbers(values: Any) -> Any:
     return values.detach() if hasattr(values, "detach") else values
 
 
-def as_record(record: Any, name: str) -> Any:
-    """Return the record of a reward as JSON gives it back; raise InputError for what JSON does not hold."""
+def as_record(opened: Any, name: str) -> Any:
+    """Return the record of a reward or of features as JSON gives it back, {} without one.
+
+    Raises:
+        InputError: it cannot be read, or holds what JSON does not.
+    """
     try:
-        return json.loads(json.dumps(record))
-    except (TypeError, ValueError, RecursionError) as error:
+        return json.loads(json.dumps(getattr(opened, "record", {})))
+    except Exception as error:
         raise InputError(
-            f"the record of the reward {name!r} cannot be kept ({error}); make it of texts, Python's numbers, lists "
-            "and dicts, such as str(path) and float(scale)"
+            f"the record of {name!r} cannot be kept ({type(error).__name__}: {error}); make it of texts, Python's "
+            "numbers, lists and dicts, such as str(path) and float(scale)"
         ) from error
 
 

@@ -4,6 +4,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -98,7 +99,8 @@ def _check_known(name: str, options: Mapping[str, Any], opened: set[str]) -> Non
     joined, rest = name, options
     while ":" not in joined and len(rest) == 1 and isinstance(part := next(iter(rest.values())), dict):
         joined, rest = f"{joined}.{next(iter(rest))}", part
-    close = difflib.get_close_matches(name, sorted({*opened, *REWARDS.names, *FEATURES.names}), n=1)
+    known = sorted({*opened, *REWARDS.names, *FEATURES.names})
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.9 if ":" in name else 0.8)
     if ":" in joined and joined != name:
         whole = yaml.safe_dump({joined: dict(rest)}, default_flow_style=True, sort_keys=False, width=math.inf).strip()
         advice = f"its dots part the name {joined!r}; keep it whole: rewards.custom={whole}"
@@ -127,4 +129,9 @@ def _check(registry: Registry, load: Callable[..., Any], name: str, options: dic
         plugin.check(**options)
         _ = Computing(device=options.get("device", "auto")).place
     else:
-        as_record(getattr(load(name, **options), "record", {}), name)
+        opened = load(name, **options)
+        try:
+            record = getattr(opened, "record", {})
+        except Exception:  # its first scores may fill what it is made of
+            return
+        as_record(SimpleNamespace(record=record), name)

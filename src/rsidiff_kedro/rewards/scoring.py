@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.image_set import ImageFiles
 from rsidiff_kedro.core.locations import marked
@@ -20,7 +21,7 @@ from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 from rsidiff_kedro.provenance.content_digest import content_of, fingerprint
-from rsidiff_kedro.rewards.protocol import Reward, ScoreError, as_record, as_scores
+from rsidiff_kedro.rewards.protocol import ScoreError, as_record, as_scores
 from rsidiff_kedro.rewards.registry import BUILT_IN, compares_samples, load_reward
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
@@ -140,13 +141,15 @@ class Scoring(OnPictures):
         """Open the reward; with the first scores, which may fill its record, the record is kept."""
         import torch  # slow to import, and a run is planned without
 
-        reward = load_reward(self.name, **self._options())
+        reward, kept = load_reward(self.name, **self._options()), list[Any]()
 
         def score(shard: Shard, pictures: Pictures) -> "Tensor":
             images, texts = pictures
             scores = torch.from_numpy(as_scores(reward.score(images, texts), len(texts), self.name))
-            if not self.opened:
-                self._keep(self._record_of(reward))
+            record = as_record(reward, self.name)
+            if kept != [record]:
+                kept[:] = [record]
+                self._keep(self._with_contents(record))
             PartialResults(self.folder).save(shard.key, scores)
             return scores
 
@@ -159,7 +162,7 @@ class Scoring(OnPictures):
             return json.loads(path.read_text("utf-8"))
         if self.opened:
             return self.opened[0]
-        return self._record_of(load_reward(self.name, **self._options()))
+        return self._with_contents(as_record(load_reward(self.name, **self._options()), self.name))
 
     def _keep(self, record: Any) -> None:
         self.opened[:] = [record]
@@ -168,12 +171,11 @@ class Scoring(OnPictures):
             with replacing(path) as partial:
                 partial.write_text(json.dumps(record), encoding="utf-8")
 
-    def _record_of(self, reward: Reward) -> Any:
-        """Return a reward's record; that of one's own names files, and paths of its options, by name and content."""
-        record = as_record(getattr(reward, "record", {}), self.name)
-        if self.name in BUILT_IN:
+    def _with_contents(self, record: Any) -> Any:
+        """Return a record in which paths stand by name and content, unless it is one of this project's rewards."""
+        if (self.settings.votes.features if self.name == "votes" else self.name) in BUILT_IN:
             return record
-        own = [found for path, found in marked(self.settings) if path.startswith(f"custom.{self.name}.")]
+        own = [found for path, found in marked(self.settings) if path.startswith("custom.")]
         contents = {str(found.value): content_of(found, times=False) for found in own}
         return _with_contents(record, {place: each for place, each in contents.items() if each})
 
@@ -185,17 +187,22 @@ class Scoring(OnPictures):
 
 
 def _with_contents(record: Any, contents: Mapping[str, str]) -> Any:
-    """Return a record that names these paths, those below them, and files by the last name and the content."""
+    """Return a record that names these paths, those below them, and any that exist by the last name and the content."""
     if isinstance(record, Mapping):
         return {name: _with_contents(value, contents) for name, value in record.items()}
     if isinstance(record, list | tuple):
         return [_with_contents(value, contents) for value in record]
     if not isinstance(record, str) or not os.path.isabs(record):
         return record
-    place = max((place for place in contents if Path(record).is_relative_to(place)), key=len, default=None)
+    path = Path(record)
+    place = max((place for place in contents if path.is_relative_to(place)), key=len, default=None)
     if place is not None:
-        return str(Path(f"{Path(place).name} ({contents[place]})") / Path(record).relative_to(place))
-    return f"{Path(record).name} ({fingerprint(Path(record), times=False)})" if os.path.isfile(record) else record
+        return str(Path(f"{Path(place).name} ({contents[place]})") / path.relative_to(place))
+    try:
+        is_known = len(path.parts) > 2 and os.path.exists(path)
+        return f"{path.name} ({fingerprint(path, times=False)})" if is_known else record
+    except (InputError, OSError):  # such as a folder of too many files
+        return record
 
 
 def _score(scoring: Scoring, table: pd.DataFrame, images: Sequence[Image.Image]) -> np.ndarray:

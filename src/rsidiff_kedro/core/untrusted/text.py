@@ -5,28 +5,34 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-_OF_DATABASE = re.compile(
-    r"""(?i)(?<!\w)((?:postgres(?:ql)?|cockroachdb|redshift|mysql|mariadb|mssql|oracle|mongodb|rediss?)(?:\+\w+)*://)
-        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}@  # a password may hold /, ? and #, and begin as a port does""",
+_OF_SERVER = re.compile(
+    r"""(?i)(?<![\w+.-])((?!(?:https?|s3[an]?|gs|hf|az|abfss?|(?:web)?hdfs|nfs|smb|ssh|s?ftps?|viewfs)://)[a-z][\w+.-]*://)
+        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}@  # of a database or queue: a password may begin as a port does""",
     re.VERBOSE,
 )
 _IN_ADDRESS = re.compile(
     r"""(?<=://)(?:
         (?![^/?#\s:@]*:\d*[/?#])                 # host:80/ is no user and password
-        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}
+        (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}       # which may hold /, ? and #
         |[^/?#\s]*
     )@""",
     re.VERBOSE,
 )
 _ADDRESS = re.compile(r"(?<=\w)://[^\s'\"<>]+")
+_SECRETS = r"[\w.-]*(?:password|passwd|pwd|passphrase|secret|signature|odbc_connect)"
 _IN_QUERY = re.compile(
-    r"""(?i)(?<=[?&])((?:
-        [\w.-]*(?:password|passwd|pwd|passphrase|secret|signature|(?:api|access)[_-]?key)
-        |[\w.-]*(?:api|access|auth|security|session)[_-]?token
-        |token|key|sig|odbc_connect
-    )=)[^&]+""",
+    rf"""(?i)(?<=[?&])
+        (?!(?:max|min|next|page|sort|order|group|sync|continuation|num|pad|eos|bos|partition|primary|foreign)[_-]?(?:token|key)=)
+        ((?:{_SECRETS}|[\w.-]*(?:token|key)|sig)=)[^&]+""",
     re.VERBOSE,
 )
+_IN_TEXT = re.compile(
+    rf"""(?i)(?<=[?&])
+        ((?:{_SECRETS}|[\w.-]*(?:api|access|private|secret|subscription)[_-]?key
+        |[\w.-]*(?:access|api|auth|bearer|hf|id|private|refresh|security|session)[_-]?token)=)[^&\s'"<>]+""",
+    re.VERBOSE,
+)
+"""In an address whose first part is not told."""
 _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{20,})")
 """Keys of OpenAI-compatible endpoints and tokens of Hugging Face."""
 
@@ -69,8 +75,9 @@ def printable(text: str) -> str:
 
 def without_credentials(text: str) -> str:
     """Replace users and passwords in addresses, and anything that looks like a key, by `***`."""
-    text = _IN_ADDRESS.sub("***@", _OF_DATABASE.sub(r"\1***@", text))
-    return _KEYS.sub("***", _ADDRESS.sub(lambda found: _IN_QUERY.sub(r"\1***", found[0]), text))
+    text = _IN_ADDRESS.sub("***@", _OF_SERVER.sub(r"\1***@", text))
+    text = _ADDRESS.sub(lambda found: _IN_QUERY.sub(r"\1***", found[0]), text)
+    return _KEYS.sub("***", _IN_TEXT.sub(r"\1***", text))
 
 
 def shown_address(address: str) -> str:

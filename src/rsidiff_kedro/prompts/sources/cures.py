@@ -27,7 +27,11 @@ _SYSTEM_MESSAGE = re.compile(
     r"|\broles must alternate",
     re.IGNORECASE,
 )
-_REFUSED = re.compile(r"\b(?:not|unsupported|only|must|no|invalid|got|unexpected)\b|n't\b", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"\b(?:not|cannot|no|only|must|should|got|remove|invalid|unsupported|unexpected|unknown|unrecogni\w*|forbidden"
+    r"|disabled|disallowed|deprecated)\b|n't\b",
+    re.IGNORECASE,
+)
 
 
 def find_cure(status: int, text: str, words: str, body: dict[str, Any]) -> str | None:

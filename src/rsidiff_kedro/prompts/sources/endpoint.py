@@ -37,7 +37,7 @@ _THOUGHTS = re.compile("reason|think|thought|analysis", re.IGNORECASE)
 _WORDS = ("error", "message", "detail", "error_description", "msg")
 _NAMES = ("code", "type", "status", "innererror")
 """Entries that name an error which has no words."""
-_NO_ERROR = re.compile(r"ok|success|succeeded|completed?|none|null|false|(?![45]\d\d$)-?\d+(?:\.0)?", re.IGNORECASE)
+_NO_ERROR = re.compile(r"ok|success|succeeded|completed?|none|null|false|(?![45]\d\d\b)\d+(?:\.0)?", re.IGNORECASE)
 """Texts with which servers say that there is no error."""
 
 T = TypeVar("T")
