@@ -135,9 +135,15 @@ def differences(old: Record, new: Record) -> Iterator[str]:
     pairs = ((old.libraries, new.libraries), (old.parameters, new.parameters), (old.catalog, new.catalog))
     for before, after in ((flat(before), flat(after)) for before, after in pairs):
         for name in changed_names(before, after):
-            yield f"{name} is {after.get(name)}, was {before.get(name)}"
+            yield f"{name} is {_beginning(after.get(name))}, was {_beginning(before.get(name))}"
     for name in changed_names(old.inputs, new.inputs):
         yield f"{INPUT} {name} is different"
+
+
+def _beginning(value: Any, most: int = 200) -> str:
+    """Return a value as text, of which the end is left out if it is long, such as a list of thousands of words."""
+    text = str(value)
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

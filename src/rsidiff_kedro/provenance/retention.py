@@ -193,7 +193,7 @@ class Disk:
             if not is_version or dataset.version_is_pruned(version):
                 continue
             if (name, version) in reached - needed:
-                yield Deletable(folder, f"training images of an old round ({name})", dataset)
+                yield Deletable(folder, f"of an old round ({name})", dataset)
             elif (name, version) not in needed and version < oldest:
                 yield Deletable(folder, "no run that is kept needs it", dataset)
 
