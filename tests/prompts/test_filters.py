@@ -145,6 +145,35 @@ def test_vowels_and_tones_that_are_marks_belong_to_words():
     assert rule_of("कल का सुंदर शहर", blocked_words=["कल"]) == "blocked_word"
 
 
+@pytest.mark.parametrize(
+    ("word", "text", "found"),
+    [
+        ("裸体", "一个裸体女人站在海边", True),
+        ("裸体", "美しい裸体の女性、油絵", True),
+        ("裸体", "a裸体b", True),
+        ("裸体", "人体写生", False),
+        ("ハダカ", "\uff8a\uff80\uff9e\uff76の人", True),
+        ("เปลือยกาย", "ผู้หญิงเปลือยกายบนชายหาด", True),
+        ("ข้าว", "รูปของข้าวบนโต๊ะ", True),
+        ("ข้าว", "รูปของข่าวบนโต๊ะ", False),
+        ("ข", "ข้าวขาว", True),
+        ("ข", "ข้าวมันไก่", False),
+        ("ก", "กำไล", False),
+        ("ເປືອຍ", "ແມ່ຍິງເປືອຍຢູ່ຫາດຊາຍ", True),
+        ("អាក្រាត", "ស្ត្រីអាក្រាតនៅឆ្នេរ", True),
+        ("nude", "一个nude女人", True),
+        ("nude", "ที่nude", True),
+        ("nude", "一个nudes女人", False),
+        ("nude", "一个nude\u0301女人", False),
+        ("누드", "누드화 한 점", False),
+        ("नग्न", "नग्नता का चित्र", False),
+    ],
+)
+def test_blocked_words_are_found_within_sentences_without_spaces(word, text, found):
+    """But not where a mark, such as a tone, follows, which makes their last letter another one."""
+    assert rule_of(text, min_words=1, blocked_words=[word]) == "blocked_word" * found
+
+
 def test_a_blocked_word_that_no_reader_sees_is_refused():
     with pytest.raises(ValidationError, match="characters that no reader sees"):
         FilterSettings(blocked_words=["bloody", "\u200b"])

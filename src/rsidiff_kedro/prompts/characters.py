@@ -2,6 +2,7 @@
 
 import sys
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from itertools import chain
 
@@ -23,6 +24,15 @@ _IGNORABLE = frozenset(
     )
 )
 """Unicode's Default_Ignorable_Code_Point, which Python does not have: nothing is drawn for them."""
+UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\uaa80-\uaadf"
+    r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+"""The inside of a regular expression's class of scripts without spaces between words.
+
+Thai, Lao, Burmese, Khmer and the scripts of Tai languages; Japanese and Chinese.
+"""
 
 
 @cache
@@ -33,8 +43,17 @@ def word_characters() -> str:
     no marks. It has `_`, which parts words, as in the tag `red_fox`, and letters that nothing is drawn for. Marks that
     enclose a character, as a keycap does, are not part of a word either.
     """
-    characters = map(chr, range(sys.maxunicode + 1))
-    found = [ord(each) for each in characters if each not in _IGNORABLE and (each.isalnum() or is_mark(each))]
+    return _class_of(lambda sign: sign not in _IGNORABLE and (sign.isalnum() or is_mark(sign)))
+
+
+@cache
+def marks() -> str:
+    """Return the inside of a regular expression's class of the marks that scripts write with."""
+    return _class_of(is_mark)
+
+
+def _class_of(holds: Callable[[str], bool]) -> str:
+    found = [ord(each) for each in map(chr, range(sys.maxunicode + 1)) if holds(each)]
     starts = [code for code, before in zip(found, [-1, *found]) if code != before + 1]
     ends = [code for code, after in zip(found, [*found[1:], -1]) if code != after - 1]
     return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))

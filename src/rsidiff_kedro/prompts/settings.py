@@ -16,7 +16,8 @@ class FilterSettings(Section):
         allow_markup: allow web addresses, tags such as <lora:x:1>, and switches such as --ar 16:9.
         max_tokens: None for as many as the text encoder reads, which is the limit anyway.
         blocked_words: whole words or phrases that no prompt may hold, in any case, parted by blanks or `_`, with or
-            without characters that no reader sees (U+200B, U+FE0F) in them.
+            without characters that no reader sees (U+200B, U+FE0F) in them. In scripts without spaces, such as
+            Chinese, they are found within a sentence, too.
         near_duplicate_threshold: Jaccard similarity of character trigrams, in (0, 1], from which two prompts count
             as the same; 1 drops only texts with the very same trigrams.
     """
