@@ -755,6 +755,51 @@ def test_what_a_whole_reply_holds_is_read_or_counted(content, texts, reason):
     )
 
 
+WIDE_STOP, WIDE_COLON = "\uff0e", "\uff1a"
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "{}、",
+        "{}、 ",
+        "**{}、** ",
+        f"{{}}{WIDE_STOP}",
+        f"{{}}{WIDE_COLON}",
+        "\uff08{}\uff09",
+        "【{}】",
+        "{}.",
+        "{})",
+        "({})",
+        "**{}.**",
+        "Prompt {}:",
+    ],
+)
+@pytest.mark.parametrize(
+    "texts", [["一只橘猫坐在木椅上", "雪山脚下的小屋"], ["「星夜」の絵", "カフェの猫"], ["แมวสีส้ม", "บ้านในหิมะ"]]
+)
+def test_numbers_go_without_a_space_after_them_where_a_script_has_none(number, texts):
+    content = json.dumps([number.format(place) + text for place, text in enumerate(texts, start=1)])
+    assert parse_reply(Reply(content=content, finish_reason="stop", tokens=1)) == (texts, Counter())
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["3.5毫米镜头", "4.5毫米镜头"],
+        [f"3{WIDE_STOP}5毫米镜头", f"4{WIDE_STOP}5毫米镜头"],
+        [f"1{WIDE_COLON}1构图", f"2{WIDE_COLON}1构图"],
+        ["3月的樱花", "4月的雨"],
+        ["1.Edition", "2.Edition"],
+        ["1、一只猫", "3、一只狗"],
+        ["1、一只猫", "一只狗"],
+    ],
+)
+def test_numbers_that_belong_to_a_text_stay(texts):
+    reply = Reply(content=json.dumps(texts), finish_reason="stop", tokens=1)
+    assert parse_reply(reply) == (texts, Counter())
+
+
 @pytest.mark.parametrize("reason", ["length", "model_length", "MAX_TOKENS", "max_output_tokens"])
 def test_no_draft_before_a_cut_is_a_prompt_whatever_its_reason_is_called(reason):
     reply = Reply(content='First: ["a draft"]. Better:\n["a red fox", "a bl', finish_reason=reason, tokens=1)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import from_json
 
 from rsidiff_kedro.core.files import replacing
+from rsidiff_kedro.prompts.characters import UNSPACED
 from rsidiff_kedro.prompts.sources.source import PromptSourceError
 
 
@@ -54,12 +55,18 @@ _MOST_EFFORT, _CHARACTERS = 100, 10_000
 """Places of a reply that are tried in vain as the beginning of JSON; this many characters count as a further place."""
 _DECODER = json.JSONDecoder()
 _NUMBERED = re.compile(r"(?:prompt)?[ _-]?\d+", re.IGNORECASE)
+_ENDS_NUMBER, _QUOTES = r"[.):\]\u3001\uff09\u3011\uff0e\uff1a]", r"\u201c\uff08\u3008\u300a\u300c\u300e\u3010"
 _ENTRY_NUMBER = re.compile(
-    r"(\*\*|__)?[(\[]?(?:prompt\s*)?#?(?P<number>\d{1,3})"
-    r"(?:(?(1)\1)\s*[.):\]]\s+|\s*[.):\]](?(1)\1)\s+|(?(1)\1)\s*[-\u2013\u2014]\s+(?!\d))",
+    r"(\*\*|__)?[(\[\uff08\u3010]?(?:prompt\s*)?#?(?P<number>\d{1,3})"
+    rf"(?:(?:(?(1)\1)\s*{_ENDS_NUMBER}|\s*{_ENDS_NUMBER}(?(1)\1))"
+    rf"(?:\s+|(?=[{UNSPACED}{_QUOTES}])|(?<=[\u3001\uff09\u3011])|(?<=[\uff0e\uff1a])(?!\d))"
+    r"|(?(1)\1)\s*[-\u2013\u2014]\s+(?!\d))",
     re.IGNORECASE,
 )
-"""The number before a text, which can be bold alone; a hyphen before a further number is a score or a range."""
+"""The number before a text, which can be bold alone; a hyphen before a further number is a score or a range.
+
+No space need follow it before a script without spaces, or after a sign that is as wide as these scripts' characters.
+"""
 _BOLD = re.compile(r"(\*\*|__)((?:(?!\1).)+)\1", re.DOTALL)
 _NAMES = ("prompt", "positive_prompt", "positive")
 _LONG_NAMES = ("text", "caption", "description")
