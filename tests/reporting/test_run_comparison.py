@@ -50,6 +50,22 @@ def test_a_difference_is_paired_and_has_an_interval(scores) -> None:
     assert "[+0.400, +0.400]" in row(text, "reward proxy")
 
 
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("seed", "prompt"),
+        ("model.family", "prompt"),
+        ("model.base", "prompt"),
+        ("model.resolution", "prompt"),
+        ("model.device", "prompt and noise"),
+        ("sampler.steps", "prompt and noise"),
+    ],
+)
+def test_noise_is_shared_only_where_nothing_that_tells_it_differs(scores, name: str, by: str) -> None:
+    text = comparison_text(side(scores[0], **{name: 512}), side(scores[1], **{name: 1024}), 20, 0)
+    assert f"10 test prompts, 20 images, paired by {by}\n" in text
+
+
 def test_only_images_that_both_have_count_and_the_others_are_counted(scores) -> None:
     fewer = scores[1][scores[1]["prompt_id"] != "p0"]
     text = comparison_text(side(scores[0], seed=0), side(fewer, seed=1), 20, 0)

@@ -20,6 +20,8 @@ from rsidiff_kedro.rewards.protocol import record_changes
 JUDGED = ["correct", "attribute_accuracy", "hallucinations", "left_open"]
 """Columns of a judge's verdicts."""
 _JUDGE, _OPTIONS = "evaluation.judge", "rewards.custom."
+_NOISE = {"seed", "model.family", "model.base", "model.resolution"}
+"""Parameters that tell the starting noise of an image: its numbers, and the shape of the latents."""
 _WIDTH = 60
 """Characters of a parameter's value that are shown."""
 
@@ -73,7 +75,7 @@ def comparison_text(old: Side, new: Side, n_resamples: int, seed: int) -> str:
     lines = [f"A: {old.name}", f"B: {new.name}", "", *_changes(changed), ""]
     ours, theirs = shared_images(old.scores, new.scores)
     prompts, left_out = ours["prompt_id"].nunique(), (len(old.scores) - len(ours), len(new.scores) - len(ours))
-    by = "by prompt" if "seed" in changed else "by prompt and noise"
+    by = "by prompt" if _NOISE & changed.keys() else "by prompt and noise"
     lines.append(f"{prompts} test prompts, {len(ours)} images, paired {by}" + _left_out(*left_out))
     known = [name for name in old.scores.attrs.get("rewards", {}) if name in ours and name in theirs]
     other = {name: what for name in known if (what := _other_function(name, old, new))}
