@@ -1,6 +1,6 @@
 """Edit one line in each folder of the package, and count the steps of a finished six-round run that are made again.
 
-    python benchmarks/recomputed_steps.py            # writes docs/recomputed-steps.md, about fifteen minutes of two cores
+    python benchmarks/recomputed_steps.py            # writes docs/recomputed-steps.md, a quarter of an hour
 
 Each edit is done twice: as a comment, and as a statement that does nothing at the start of a function. The run uses
 conf/test, on a copy of the project.
