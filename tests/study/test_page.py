@@ -98,6 +98,19 @@ def test_arms_are_compared_after_the_last_round_of_both(pair: Pairing, after: in
     assert (found.gap.seeds, found.gap.prompts, found.gap.left_out) == (2, 2 * PROMPTS, 0)
 
 
+def test_arms_that_share_no_round_but_the_base_are_not_compared(tmp_path: Path, settings: StudySettings) -> None:
+    tables = measured()
+    rows = (tables.images["arm"] == "method") & (tables.images["round"] == 1)
+    tables = Tables(tables.images[~rows], tables.prompts, tables.metrics)
+    for pair in (Pairing("method", "naive"), Pairing("naive", "method")):
+        (found,) = gaps(measures_of(tables, "test")[0], [pair], tables)
+        assert found.pair.after is None and math.isnan(found.gap.value) and math.isnan(found.p)
+    write_page(tmp_path / "results.md", "mine", settings, tables)
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    wanted = "| method minus naive |  | accuracy | not measured: no trained round was tested in both |  | 0, 0 |"
+    assert wanted in text and "The same by round" not in text
+
+
 def apart(tables: Tables, shared: int) -> Tables:
     """Rename and raise all but so many of the prompts of each seed in the method's arm."""
 
@@ -169,6 +182,7 @@ def test_the_page_has_the_tables_its_figure_and_what_is_missing(tmp_path: Path, 
     write_page(page, "mine", settings, measured())
     text = page.read_text()
     assert "| method | accuracy | +0." in text and "| method minus naive | 1 | accuracy | +0." in text
+    assert "\n\nThe same by round: accuracy.\n\n| arms | 1 |\n" in text
     assert "did not come to their end: pairs seed 3, pairs seed 4." in text
     assert "; 40 test prompts, 80 images per run" in text and "own prompts" not in text and "left out" not in text
     assert "`a&#124;b=1`" in text and "![accuracy, hallucination rate" in text

@@ -13,7 +13,7 @@ from rsidiff_kedro.study.settings import (
     Pairing,
     StudySettings,
 )
-from rsidiff_kedro.study.statistics import KEY, Estimate, by_prompt, difference, holm, mean, ratio
+from rsidiff_kedro.study.statistics import KEY, UNKNOWN, Estimate, by_prompt, difference, holm, mean, ratio
 from rsidiff_kedro.study.tables import RUN, Tables
 
 
@@ -59,7 +59,7 @@ class Gap:
     """The difference between two arms after a round.
 
     Attributes:
-        pair: the arms, first minus second or first over second; the round is always known.
+        pair: the arms, first minus second or first over second; its round is None where both share none after the base.
         gap: with the p-value of this comparison alone.
         p: after Holm's correction over the pairs of this measure.
     """
@@ -119,9 +119,8 @@ def gaps(measure: Measure, pairs: Sequence[Pairing], tables: Tables, flat: Colle
     """
     found = []
     for pair in pairs:
-        after = pair.after or _shared_rounds(pair, tables, flat)[-1]
-        first, second = _both(measure, pair, after, tables, flat)
-        gap = measure.compare(first, second)
+        after = pair.after or next(reversed(_shared_rounds(pair, tables, flat)), None)
+        gap = measure.compare(*_both(measure, pair, after, tables, flat)) if after else UNKNOWN
         found.append(Gap(pair._replace(after=after), gap, gap.p))
     corrected = holm([each.gap.p for each in found])
     return [replace(each, p=p) for each, p in zip(found, corrected, strict=True)]
@@ -129,7 +128,7 @@ def gaps(measure: Measure, pairs: Sequence[Pairing], tables: Tables, flat: Colle
 
 def gap_by_round(measure: Measure, pair: Pairing, tables: Tables, flat: Collection[str] = ()) -> dict[int, Estimate]:
     """Compare two arms after each round that both have; see `gaps`."""
-    rounds = [number for number in _shared_rounds(pair, tables, flat) if number]
+    rounds = _shared_rounds(pair, tables, flat)
     return {number: measure.compare(*_both(measure, pair, number, tables, flat)) for number in rounds}
 
 
@@ -141,8 +140,8 @@ def _both(
 
 
 def _shared_rounds(pair: Pairing, tables: Tables, flat: Collection[str]) -> list[int]:
-    """List the evaluated rounds that both arms have; an arm without rounds has those of the other."""
-    rounds = [{*_rounds(tables, arm)} for arm in pair.arms if arm not in flat]
+    """List the evaluated rounds after the base that both arms have; an arm without rounds has those of the other."""
+    rounds = [{*_rounds(tables, arm)} - {0} for arm in pair.arms if arm not in flat]
     return sorted(set.intersection(*rounds)) if rounds else [1]
 
 

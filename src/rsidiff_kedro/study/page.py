@@ -91,7 +91,6 @@ def _page(
     if pairs:
         yield "\n## Arms against each other\n"
         yield from _gaps(measures, pairs, tables, settings.flat)
-        yield f"\nThe same by round: {measures[0].label}.\n"
         yield from _gaps_by_round(measures[0], pairs, tables, settings.flat)
     yield "\n## By round\n"
     yield from _rounds(measures, arms, tables)
@@ -167,9 +166,9 @@ def _gaps(
     rows = [
         (
             _pair(each.pair, measure),
-            each.pair.after,
+            each.pair.after or "",
             measure.label,
-            compared(each.gap, measure),
+            compared(each.gap, measure) if each.pair.after else "not measured: no trained round was tested in both",
             p_value(each.p),
             f"{each.gap.seeds}, {each.gap.prompts}",
         )
@@ -183,6 +182,9 @@ def _gaps(
 def _gaps_by_round(measure: Measure, pairs: Sequence[Pairing], tables: Tables, flat: Collection[str]) -> Iterator[str]:
     found = {arms: gap_by_round(measure, Pairing(*arms), tables, flat) for arms in dict.fromkeys(p.arms for p in pairs)}
     rounds = sorted({number for gap in found.values() for number in gap})
+    if not rounds:
+        return
+    yield f"\nThe same by round: {measure.label}.\n"
     rows = [
         (
             _pair(Pairing(*arms), measure),

@@ -46,6 +46,10 @@ class Estimate(NamedTuple):
         return Interval(self.value, self.low, self.high)
 
 
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan)
+"""Where there is nothing to compare."""
+
+
 def by_prompt(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the sum and the number of a column's values per seed and prompt; 0 and 0 where none was measured.
 
@@ -88,7 +92,7 @@ def _estimate(
     """
     seeds, left_out = _parts(tables)
     measured = sum(int((part[:, 1::2] > 0).all(axis=1).sum()) for part in seeds)
-    unknown = Estimate(math.nan, math.nan, math.nan, math.nan, len(seeds), measured, left_out)
+    unknown = UNKNOWN._replace(seeds=len(seeds), prompts=measured, left_out=left_out)
     if not seeds:
         return unknown
     with np.errstate(invalid="ignore", divide="ignore"):
