@@ -1,12 +1,13 @@
 """Claims are confirmed, contradicted or not observed by what a study measured."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from rsidiff_kedro.study.claims import CONFIRMED, CONTRADICTED, NOT_OBSERVED, Judged, judge
+from rsidiff_kedro.study.claims import CONFIRMED, CONTRADICTED, NOT_MEASURED, NOT_OBSERVED, Judged, judge
 from rsidiff_kedro.study.comparisons import Measure
 from rsidiff_kedro.study.page import write_page
 from rsidiff_kedro.study.settings import Claim, StudyError, StudySettings, read_study
@@ -51,9 +52,13 @@ def test_the_interval_decides(measure: Measure, of: tuple, over: tuple, expected
     assert [each.verdict for each in judge([claim], [measure])] == [verdict]
 
 
-def test_what_was_not_measured_is_not_observed() -> None:
-    claim = Claim(says="A claim.", of=("method", 3), over=("method", 0), expected="no lower")
-    assert judge([claim], [ACCURACY])[0].verdict == NOT_OBSERVED
+@pytest.mark.parametrize(("number", "measure"), [(3, None), (6, "diversity")])  # the latter if no two images are right
+def test_what_was_not_measured_is_called_so(number: int, measure: str | None) -> None:
+    """And what was measured without an interval, as of one prompt, is not observed."""
+    claim = Claim(says="A claim.", of=("method", number), over=("method", 0), expected="no lower", measure=measure)
+    (found,) = judge([claim], [ACCURACY])
+    assert found.verdict == NOT_MEASURED and found.measure.label == (measure or "accuracy")
+    assert replace(found, found=found.found._replace(value=0.2)).verdict == NOT_OBSERVED
 
 
 @pytest.mark.parametrize(("p", "verdict"), [(0.04, CONFIRMED), (0.06, NOT_OBSERVED)])

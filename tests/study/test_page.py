@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rsidiff_kedro.core.errors import InputError
-from rsidiff_kedro.study.claims import NOT_OBSERVED, judge
+from rsidiff_kedro.study.claims import NOT_MEASURED, judge
 from rsidiff_kedro.study.comparisons import changes, gap_by_round, gaps, measures_of
 from rsidiff_kedro.study.page import write_page
 from rsidiff_kedro.study.settings import Claim, Pairing, StudySettings
@@ -147,7 +147,7 @@ def test_arms_are_compared_on_the_prompts_that_both_were_tested_on(judged: bool,
             assert found.gap[:4] == gaps(same, [pair], kept)[0].gap[:4]
             assert found.gap.left_out == 2 * 2 * (PROMPTS - shared)
         else:  # a run's mean is of all its prompts
-            assert (found.gap.value == 1.0) if shared == PROMPTS else (claim.verdict == NOT_OBSERVED)
+            assert (found.gap.value == 1.0) if shared == PROMPTS else (claim.verdict == NOT_MEASURED)
             assert math.isnan(found.gap.value) == (shared < PROMPTS)
 
 

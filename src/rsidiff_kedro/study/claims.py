@@ -1,14 +1,15 @@
-"""Judge the claims of a study: whether its figures confirm, contradict or do not show them."""
+"""Judge the claims of a study: whether its figures confirm, contradict or do not show them, or whether it has none."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rsidiff_kedro.study.comparisons import Measure
-from rsidiff_kedro.study.settings import Claim, StudyError
-from rsidiff_kedro.study.statistics import Estimate, holm
+from rsidiff_kedro.study.settings import DIVERSITY, Claim, StudyError
+from rsidiff_kedro.study.statistics import Estimate, holm, ratio
 
 CONFIRMED, CONTRADICTED, NOT_OBSERVED = "confirmed", "contradicted", "not observed"
+NOT_MEASURED = "not measured"
 SIGNIFICANCE = 0.05
 """The largest p-value of a clear difference, after Holm's correction over a study's claims."""
 
@@ -36,6 +37,8 @@ class Judged:
         "No lower" is confirmed already by an interval that does not lie below.
         """
         none = 1.0 if self.measure.is_ratio else 0.0
+        if math.isnan(self.found.value):
+            return NOT_MEASURED
         if math.isnan(self.found.low):
             return NOT_OBSERVED
         clear = self.p < SIGNIFICANCE
@@ -55,6 +58,8 @@ def judge(claims: Sequence[Claim], measures: Sequence[Measure]) -> list[Judged]:
     found = []
     for claim in claims:
         measure = by_label.get(claim.measure or measures[0].label)
+        if measure is None and claim.measure == DIVERSITY:  # as where no prompt has two right images in any run
+            measure = Measure(DIVERSITY, measures[0].table.iloc[:0], measures[0].column, ratio)
         if measure is None:
             raise StudyError(
                 f"the claim {claim.says!r} is about {claim.measure!r}, which was not measured; "
