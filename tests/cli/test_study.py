@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from rsidiff_kedro.cli import cli
-from rsidiff_kedro.cli.study_jobs import Plan, StudyJobs, _made
+from rsidiff_kedro.cli.study_jobs import Plan, StudyJobs, _made, measured_by
 from rsidiff_kedro.core import hub
 from rsidiff_kedro.datasets.runs import open_runs
 from rsidiff_kedro.hooks.configuration import merge, open_configuration
@@ -26,7 +26,7 @@ from rsidiff_kedro.provenance.retention import RECORDS
 from rsidiff_kedro.rewards.registry import REWARDS
 from rsidiff_kedro.study import runs
 from rsidiff_kedro.study.runs import Job
-from rsidiff_kedro.study.settings import StudyError, StudySettings, nested, read_study
+from rsidiff_kedro.study.settings import Measured, StudyError, StudySettings, nested, read_study
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
 
@@ -365,7 +365,7 @@ def test_what_a_step_was_made_of_again_is_found_with_what_was_made_of_the_same_b
         record("generate", "0", {"images": ""}, {}, prompts=""),
         record("score", "0", {"scores": ""}, {}, images=""),
     ]
-    plan = Plan(wanted, {}, [], records, {})
+    plan = Plan(wanted, {}, [], Measured((), ()), records, {})
     with pytest.raises(StudyError, match=r"made prompts as the study says \(words is \['x'\], was \[\]\)"):
         _made(job, plan, ())
     records.write(record("collect", "2", {"prompts": "a"}, {"words": ["x"]}))
@@ -559,6 +559,31 @@ def test_a_comparison_that_is_none_is_named(study: Study, project: Path, rest: s
     assert result.exit_code == 1 and says in result.output, result.output
 
 
+@pytest.mark.parametrize(
+    ("params", "rest", "says"),
+    [
+        (
+            "{evaluation.test_every: 2}}, three: {rounds: 1",
+            "compare: [[one, two], [three, two]]",
+            "three and two are compared, but no round of both is tested except the base (three after rounds 0, 1; two "
+            "after rounds 0, 2)",
+        ),
+        (
+            "{evaluation.rewards: []}",
+            "claims: [{says: It rises., of: [two, 2], over: [two, 0], measure: reward hpsv2_1}]",
+            "the claim 'It rises.' is about 'reward hpsv2_1', which two does not measure; name one of accuracy, "
+            "hallucination rate, diversity, reward proxy, or",
+        ),
+    ],
+)
+def test_what_will_not_be_measured_is_refused_before_the_first_run(
+    study: Study, made: list[Job], params: str, rest: str, says: str
+) -> None:
+    result = study(f"{params}}}}}\n{rest}  # ")
+    assert result.exit_code == 1 and says in result.output, result.output
+    assert not made
+
+
 def test_a_failed_run_ends_the_command_with_code_one(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(job: Job, log: Path) -> int:
         log.write_text("no such thing\n", encoding="utf-8")
@@ -575,8 +600,11 @@ def test_the_studies_of_this_project_can_be_run(project: Path, path: Path) -> No
     settings = read_study(path)
     tree = open_configuration(settings.env)[1]["parameters"]
     plain = parse_parameters(tree)
+    parsed = {name: parse_parameters(merge(tree, nested(arm.params, name))) for name, arm in settings.arms.items()}
     for name, arm in settings.arms.items():
-        assert (parse_parameters(merge(tree, nested(arm.params, name))) != plain) == bool(arm.params), name
+        assert (parsed[name] != plain) == bool(arm.params), name
+    measured = {name: measured_by(parsed[name], settings.rounds_of(name), settings.split) for name in parsed}
+    settings.check_measured(measured)
 
 
 def test_paths_of_an_arm_start_at_the_project(study: Study, made: list[Job], project: Path) -> None:

@@ -1,10 +1,12 @@
 """A study's file is read, and what is wrong with it is said in one line."""
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from rsidiff_kedro.study.settings import StudyError, nested, read_study
+from rsidiff_kedro.study.settings import Measured, StudyError, nested, read_study
 
 GOOD = "rounds: 2\nseeds: [3, 4]\narms:\n  method: {}\n  naive: {params: {weighting.enabled: false}}\n"
 
@@ -68,6 +70,42 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(StudyError) as error:
         read_study(written(tmp_path, text))
     assert says in str(error.value) and "mine.yml" in str(error.value)
+
+
+LABELS = ("accuracy", "diversity", "reward proxy")
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        ("", ""),
+        ("compare: [[sparse, full], [short, full, 1], [pairs, sparse, 2]]", ""),
+        ("compare: [[sparse, short]]", "except the base (sparse after rounds 0, 2; short after rounds 0, 1)"),
+        ("compare: [[sparse, full, 1]]", "not both are tested after round 1 (sparse after rounds 0, 2; full after ro"),
+        (
+            "claims: [{says: So., of: [sparse, 1], over: [full, 1]}]",
+            "round 1 of sparse, which is tested after rounds 0, 2",
+        ),
+        (
+            "claims: [{says: So., of: [full, 1], over: [sparse, 1]}]",
+            "round 1 of sparse, which is tested after rounds 0, 2",
+        ),
+        ("claims: [{says: So., of: [sparse, 2], over: [pairs, 1]}]", ""),
+        (
+            "claims: [{says: So., of: [short, 1], over: [full, 0]}]",
+            "'accuracy', which short does not measure; name one of",
+        ),
+        ("claims: [{says: So., of: [short, 1], over: [short, 0], measure: reward proxy}]", ""),
+        ("claims: [{says: So., of: [short, 1], over: [short, 0], measure: reward hps}]", "'reward hps', which short"),
+    ],
+)
+def test_what_is_claimed_and_compared_must_be_measured(tmp_path: Path, rest: str, says: str) -> None:
+    arms = "arms: {full: {}, sparse: {}, short: {rounds: 1}, pairs: {pipeline: sft}}\n"
+    settings = read_study(written(tmp_path, f"rounds: 2\nseeds: [3]\n{arms}{rest}\n"))
+    by_arm = {"full": (0, 1, 2), "sparse": (0, 2), "short": (0, 1), "pairs": (0, 1)}
+    measured = {arm: Measured(rounds, LABELS[2 * (arm == "short") :]) for arm, rounds in by_arm.items()}
+    with pytest.raises(StudyError, match=re.escape(says)) if says else nullcontext():
+        settings.check_measured(measured)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

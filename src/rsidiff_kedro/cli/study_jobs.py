@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -33,7 +33,16 @@ from rsidiff_kedro.provenance.content_digest import content_digest, content_of
 from rsidiff_kedro.provenance.records import Record, Records, changed_names, differences, flat
 from rsidiff_kedro.provenance.retention import RECORDS
 from rsidiff_kedro.study.runs import STEPS, Job, check_data
-from rsidiff_kedro.study.settings import StudyError, StudySettings, nested
+from rsidiff_kedro.study.settings import (
+    ACCURACY,
+    DIVERSITY,
+    HALLUCINATIONS,
+    REWARD,
+    Measured,
+    StudyError,
+    StudySettings,
+    nested,
+)
 from rsidiff_kedro.study.tables import Tables, round_tables
 
 _SHOWN = 3
@@ -53,6 +62,7 @@ class Plan(NamedTuple):
         steps: their records, without their inputs' digests, in an order in which they can be made.
         inputs: the digests of what none of them makes.
         tested: the rounds that are tested.
+        measured: what a claim may be about.
         records: of the steps that were made.
         catalog: see `catalog_config`.
     """
@@ -60,6 +70,7 @@ class Plan(NamedTuple):
     steps: list[Record]
     inputs: dict[str, str]
     tested: list[int]
+    measured: Measured
     records: Records
     catalog: dict[str, Any]
 
@@ -86,15 +97,17 @@ class StudyJobs:
         """Yield each run, seed by seed, after its parameters are checked as `kedro run` checks them.
 
         Raises:
-            InputError: they cannot be run.
+            InputError: they cannot be run, or will not measure what the study claims or compares.
         """
-        content = cache(content_of)
+        content, measured = cache(content_of), dict[str, Measured]()
         for seed in self.settings.seeds:
             for arm in self.settings.arms:
                 job, loader = self._job(arm, seed)
                 with _in_one_line():
                     self.plans[job.folder] = self.plan(job, loader, content)
+                measured[arm] = self.plans[job.folder].measured
                 yield job
+            self.settings.check_measured(measured)
 
     def _job(self, name: str, seed: int) -> tuple[Job, AbstractConfigLoader]:
         """Return a run with its configuration: it gets its arm's parameters, and those that its place would change."""
@@ -122,7 +135,8 @@ class StudyJobs:
         parsed = _within(_parsed(loader, job.arm), job.folder, job.arm)
         own = catalog_config(job.folder, loader)
         tested = rounds_to_test(job.rounds, parsed.evaluation.test_every)
-        for each in chain.from_iterable(self._measured(job, tested).values()):
+        measured = measured_by(parsed, job.rounds, self.settings.split)
+        for each in chain.from_iterable(self._measured(job, measured.rounds).values()):
             own_dataset(own, each)
         pipeline, catalog = _pipeline(job.pipeline, job.rounds, tuple(tested)), open_catalog(job.folder, loader)
         tree = parsed.model_dump()
@@ -135,6 +149,7 @@ class StudyJobs:
             [steps.describe(node, unknown) for node in pipeline.nodes if node.outputs],
             {name: saved.found(name)[0] for name in free},
             [*tested],
+            measured,
             Records(job.folder / loader["globals"]["data"] / RECORDS),
             own,
         )
@@ -182,7 +197,7 @@ class StudyJobs:
             InputError: a step was not made so, or what is measured of it was deleted or changed.
         """
         plan = self.plans[job.folder]
-        measured = {*chain.from_iterable(self._measured(job, plan.tested).values())}
+        measured = {*chain.from_iterable(self._measured(job, plan.measured.rounds).values())}
         with _in_one_line():
             made = _made(job, plan, measured)
         versions = {name: each.version for each in made for name in each.outputs}
@@ -198,17 +213,16 @@ class StudyJobs:
             return list(self._tables(job, self.find(job)))
 
     def _tables(self, job: Job, run: Run) -> Iterator[Tables]:
-        for number, (name, datasets) in enumerate(self._measured(job, self.plans[job.folder].tested).items()):
+        for number, (name, datasets) in enumerate(self._measured(job, self.plans[job.folder].measured.rounds).items()):
             wanted = self._scores(name)
             if wanted in datasets:
                 scores, metrics = run.load(wanted), run.load(f"{name}.metrics")
                 rewards = [each for each in scores.attrs["rewards"] if each in scores]
                 yield round_tables(job.arm, job.seed, number, scores, rewards, metrics)
 
-    def _measured(self, job: Job, tested: Iterable[int]) -> dict[str, list[str]]:
+    def _measured(self, job: Job, shown: Collection[int]) -> dict[str, list[str]]:
         """Return the datasets of a run that are measured, by round; fine-tuning on pairs is compared with round 0."""
         rounds = [f"{job.pipeline if number else 'rsi'}.round_{number}" for number in range(job.rounds + 1)]
-        shown = {*tested} if self.settings.split == "test" else {*range(job.rounds + 1)}
         return {
             name: [f"{name}.metrics", *([self._scores(name)] if number in shown else [])]
             for number, name in enumerate(rounds)
@@ -231,6 +245,20 @@ def _within(parameters: Parameters, root: Path, arm: str) -> Parameters:
         return parameters.within(root)
     except ParameterError as error:
         raise StudyError(f"arm {arm!r}: {error}") from error
+
+
+def measured_by(parameters: Parameters, rounds: int, split: str) -> Measured:
+    """Return what a run will have measured; diversity counts also if it may turn out that no two images are right."""
+    evaluation, selection = parameters.evaluation, parameters.preference_selection
+    rewards = [f"{REWARD}{name}" for name in dict.fromkeys([*evaluation.rewards, *selection.rewards])]
+    if split == "test":
+        shown, samples = rounds_to_test(rounds, evaluation.test_every), evaluation.samples_per_prompt
+    else:
+        shown, samples = [*range(rounds + 1)], parameters.gate.samples_per_prompt
+    judged = evaluation.judge is not None
+    diversity = [DIVERSITY] if samples > 1 and (judged or split == "test") else []
+    labels = [ACCURACY, HALLUCINATIONS, *diversity, *rewards] if judged else [*rewards, *diversity]
+    return Measured(tuple(shown), tuple(labels))
 
 
 @cache

@@ -1,6 +1,6 @@
 """Read a study: the YAML file that names its arms, which are variants of the method, and its seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import combinations
 from pathlib import Path
@@ -41,6 +41,18 @@ class Pairing(NamedTuple):
     def arms(self) -> tuple[str, str]:
         """Return the names of both."""
         return self.first, self.second
+
+
+class Measured(NamedTuple):
+    """What a run will have measured.
+
+    Attributes:
+        rounds: that are evaluated.
+        labels: of the measures, as the page names them; the first is the page's first if no other arm has a judge.
+    """
+
+    rounds: tuple[int, ...]
+    labels: tuple[str, ...]
 
 
 class ArmSettings(Section):
@@ -139,6 +151,23 @@ class StudySettings(Section):
         if short:
             raise ValueError(f"{shown}: {short[0]} has {self.rounds_of(short[0])} rounds; name a round of both")
 
+    def check_measured(self, by_arm: Mapping[str, Measured]) -> None:
+        """Check that what is claimed and compared will have been measured.
+
+        Args:
+            by_arm: what the runs of each arm will have measured.
+
+        Raises:
+            StudyError: it will not.
+        """
+        for pair in self.pairs:
+            _check_compared(pair, {arm: by_arm[arm].rounds for arm in pair.arms if arm not in self.flat})
+        judged = any(ACCURACY in each.labels for each in by_arm.values())
+        first = ACCURACY if judged else by_arm[next(iter(self.arms))].labels[0]
+        for claim in self.claims:
+            for arm, number in (claim.of, claim.over):
+                _check_claimed(claim, arm, number, by_arm[arm], claim.measure or first)
+
     @property
     def pairs(self) -> tuple[Pairing, ...]:
         """Return the pairs of arms to compare."""
@@ -156,6 +185,39 @@ class StudySettings(Section):
         """Return how many rounds an arm has; supervised fine-tuning is one."""
         settings = self.arms[arm]
         return 1 if settings.pipeline == "sft" else settings.rounds or self.rounds
+
+
+def _check_compared(pair: Pairing, rounds: Mapping[str, tuple[int, ...]]) -> None:
+    tested = "; ".join(f"{arm} after {_listed(numbers)}" for arm, numbers in rounds.items())
+    arms = " and ".join(pair.arms)
+    if rounds and not set.intersection(*map(set, rounds.values())) - {0}:
+        raise StudyError(
+            f"{arms} are compared, but no round of both is tested except the base ({tested}); set rounds or "
+            "evaluation.test_every so that one is, or name other pairs in `compare` ([] for none)"
+        )
+    if pair.after and any(pair.after not in numbers for numbers in rounds.values()):
+        raise StudyError(
+            f"compare has [{', '.join(map(str, pair))}], but not both are tested after round {pair.after} ({tested}); "
+            "name a round of both, or set evaluation.test_every"
+        )
+
+
+def _check_claimed(claim: Claim, arm: str, number: int, measured: Measured, label: str) -> None:
+    shown = f"the claim {claim.says!r}"
+    if number not in measured.rounds:
+        raise StudyError(
+            f"{shown} is about round {number} of {arm}, which is tested after {_listed(measured.rounds)}; name one of "
+            "these, or set evaluation.test_every"
+        )
+    if label not in measured.labels:
+        raise StudyError(
+            f"{shown} is about {label!r}, which {arm} does not measure; name one of {', '.join(measured.labels)}, or "
+            "set evaluation.rewards, evaluation.judge or samples_per_prompt so that it does"
+        )
+
+
+def _listed(rounds: Sequence[int]) -> str:
+    return f"rounds {', '.join(map(str, rounds))}"
 
 
 def _check_arm(name: str, arm: ArmSettings) -> None:
