@@ -154,13 +154,15 @@ class StudySettings(Section):
     def check_measured(self, by_arm: Mapping[str, Measured]) -> None:
         """Check that what is claimed and compared will have been measured.
 
+        Of pairs that no `compare` names, the page says what was not.
+
         Args:
             by_arm: what the runs of each arm will have measured.
 
         Raises:
             StudyError: it will not.
         """
-        for pair in self.pairs:
+        for pair in self.pairs if self.compare is not None else ():
             _check_compared(pair, {arm: by_arm[arm].rounds for arm in pair.arms if arm not in self.flat})
         judged = any(ACCURACY in each.labels for each in by_arm.values())
         first = ACCURACY if judged else by_arm[next(iter(self.arms))].labels[0]
@@ -193,7 +195,7 @@ def _check_compared(pair: Pairing, rounds: Mapping[str, tuple[int, ...]]) -> Non
     if rounds and not set.intersection(*map(set, rounds.values())) - {0}:
         raise StudyError(
             f"{arms} are compared, but no round of both is tested except the base ({tested}); set rounds or "
-            "evaluation.test_every so that one is, or name other pairs in `compare` ([] for none)"
+            "evaluation.test_every so that one is, or name other pairs in `compare`"
         )
     if pair.after and any(pair.after not in numbers for numbers in rounds.values()):
         raise StudyError(
