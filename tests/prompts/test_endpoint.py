@@ -791,6 +791,7 @@ def test_numbers_go_without_a_space_after_them_where_a_script_has_none(number, t
         [f"1{WIDE_COLON}1构图", f"2{WIDE_COLON}1构图"],
         ["3月的樱花", "4月的雨"],
         ["1.Edition", "2.Edition"],
+        ["2、3只猫在屋顶上", "3、4个孩子在海边"],
         ["1、一只猫", "3、一只狗"],
         ["1、一只猫", "一只狗"],
     ],

@@ -40,6 +40,10 @@ def test_time_origins_device_and_single_plug_ins_are_no_part_of_the_key(parts: d
         ({"libraries": {"torch": "2.1"}}, "torch is 2.1, was 2.0"),
         ({"parameters": {"finetune": {"steps": 4, "rank": 2}}}, "finetune.steps is 4, was 3"),
         ({"parameters": {"finetune": {"steps": "9" * 201, "rank": 2}}}, f"finetune.steps is {'9' * 200}…, was 3"),
+        (
+            {"parameters": {"finetune": {"steps": 3, "rank": 2}, "words": ["a" * 300, "b"]}},
+            f"words is ['{'a' * 198}…, was None",
+        ),
         ({"inputs": {"images": "x"}}, "its input images is different"),
     ],
 )

@@ -82,12 +82,15 @@ def test_a_key_among_the_parameters_is_refused_and_not_shown(project: Path, para
             (f"{scheme}://user:12/{SECRET}#x@host/v", f"{scheme}://***@host/v")
             for scheme in ("amqp", "snowflake", "sqlserver", "mysql+pymysql")
         ),
+        (f"with url: /a?sv=1&sig={SECRET} or /b?key={SECRET}", "with url: /a?sv=1&sig=*** or /b?key=***"),
+        (f"https://host/cb#access_token={SECRET}&x=1", "https://host/cb#access_token=***&x=1"),
         (f"Incorrect API key provided: {KEY}.", "Incorrect API key provided: ***."),
         (f"Bearer {TOKEN}", "Bearer ***"),
         ("two at http://a/b@c and mail@example.org", None),
         ("http://host:80/a@b, http://[::1]:80/a@b, hf://datasets/a/b@main?n=1", None),
         ("hdfs://a:8020/user/me@b, s3://minio:9000/b/model@v2, nfs://a:/export/a@b", None),
-        ("data?token=3 &key=hello http://h/x?max_token=3&sort_key=name", None),
+        ("data?token=3 &key=hello http://h/x?max_token=3&sort_key=name&monkey=1&image_key=jpg&next_page_token=2", None),
+        ("git+https://github.com:443/o/r@v1 oss://b:1/y@z mlflow-artifacts://host:5000/a@b", None),
         ("a sk-ate-of-many-words, half_opened", None),
     ],
 )

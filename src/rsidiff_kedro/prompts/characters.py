@@ -33,6 +33,8 @@ UNSPACED = (
 
 Thai, Lao, Burmese, Khmer and the scripts of Tai languages; Japanese and Chinese.
 """
+KATAKANA = r"\u30a1-\u30fa\u30fc-\u30fe\u31f0-\u31ff\uff66-\uff9f"
+"""Of these, the script in which a run of characters is one word."""
 
 
 @cache

@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from rsidiff_kedro.core.prompt_table import REJECT_COLUMNS, normalize_text
-from rsidiff_kedro.prompts.characters import UNSPACED, is_mark, marks, visible, without_unseen_marks, word_characters
+from rsidiff_kedro.prompts.characters import (
+    KATAKANA,
+    UNSPACED,
+    is_mark,
+    marks,
+    visible,
+    without_unseen_marks,
+    word_characters,
+)
 from rsidiff_kedro.prompts.near_duplicates import find_near_duplicates
 from rsidiff_kedro.prompts.settings import FilterSettings
 
@@ -69,9 +77,11 @@ def filter_prompts(
 def _pattern(blocked_words: Sequence[str]) -> re.Pattern[str]:
     """Return what finds these words and phrases in a normalized text; their words can be parted by `_`, too.
 
-    Beside a character of a script without spaces a word may end anywhere, but not between a letter and its mark.
+    Beside a character of a script without spaces a word may end anywhere, but not between a letter and its mark, nor
+    within a run of katakana.
     """
-    inside, beside = word_characters(), f"(?<=[{UNSPACED}])|(?=[{UNSPACED}])"
+    inside = word_characters()
+    beside = f"(?!(?<=[{KATAKANA}])[{KATAKANA}])(?:(?<=[{UNSPACED}])|(?=[{UNSPACED}]))"
     starts, ends = f"(?:(?<![{inside}])|{beside})", f"(?![{marks()}])(?:(?![{inside}])|{beside})"
     phrases = [map(re.escape, re.split(r"[\s_]+", normalize_text(visible(phrase)))) for phrase in blocked_words]
     return re.compile(f"{starts}(?:{'|'.join(map('[ _]+'.join, phrases))}){ends}")

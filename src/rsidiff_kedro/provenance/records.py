@@ -135,15 +135,20 @@ def differences(old: Record, new: Record) -> Iterator[str]:
     pairs = ((old.libraries, new.libraries), (old.parameters, new.parameters), (old.catalog, new.catalog))
     for before, after in ((flat(before), flat(after)) for before, after in pairs):
         for name in changed_names(before, after):
-            yield f"{name} is {_beginning(after.get(name))}, was {_beginning(before.get(name))}"
+            yield "{} is {}, was {}".format(name, *_shown(str(after.get(name)), str(before.get(name))))
     for name in changed_names(old.inputs, new.inputs):
         yield f"{INPUT} {name} is different"
 
 
-def _beginning(value: Any, most: int = 200) -> str:
-    """Return a value as text, of which the end is left out if it is long, such as a list of thousands of words."""
-    text = str(value)
-    return text if len(text) <= most else f"{text[:most]}…"
+def _shown(new: str, old: str, most: int = 200) -> tuple[str, str]:
+    """Return two values; of long ones, such as lists of thousands of words, the part where they begin to differ."""
+    if max(len(new), len(old)) <= most:
+        return new, old
+    equal = next((place for place, (one, other) in enumerate(zip(new, old)) if one != other), min(len(new), len(old)))
+    start = max(0, equal - 20)
+    shown = [each[start : start + most] for each in (new, old)]
+    ends = ["…" * (len(each) > start + most) for each in (new, old)]
+    return f"{'…' * (start > 0)}{shown[0]}{ends[0]}", f"{'…' * (start > 0)}{shown[1]}{ends[1]}"
 
 
 def changed_names(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -81,8 +81,7 @@ def _is_same(old: Any, new: Any) -> bool:
         return len(old) == len(new) and all(map(_is_same, old, new))
     if isinstance(old, str) and isinstance(new, str) and os.path.isabs(old) != os.path.isabs(new):
         place, named = (old, new) if os.path.isabs(old) else (new, old)
-        name, found = _CONTENT.subn("", named, count=1)
-        return bool(found) and place.endswith(f"/{name}")
+        return place.endswith(f"/{_CONTENT.sub('', named, count=1)}")
     return bool(old == new)
 
 

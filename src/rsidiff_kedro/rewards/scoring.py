@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from rsidiff_kedro.core.errors import InputError
 from rsidiff_kedro.core.files import replacing
 from rsidiff_kedro.core.image_set import ImageFiles
 from rsidiff_kedro.core.locations import marked
@@ -187,22 +186,23 @@ class Scoring(OnPictures):
 
 
 def _with_contents(record: Any, contents: Mapping[str, str]) -> Any:
-    """Return a record that names these paths, those below them, and any that exist by the last name and the content."""
+    """Return a record that names these paths, those below them, and files by the last name and the content.
+
+    Other paths of the project are told from its folder, because it may move.
+    """
     if isinstance(record, Mapping):
         return {name: _with_contents(value, contents) for name, value in record.items()}
     if isinstance(record, list | tuple):
         return [_with_contents(value, contents) for value in record]
     if not isinstance(record, str) or not os.path.isabs(record):
         return record
-    path = Path(record)
+    path, project = Path(record), Path.cwd()
     place = max((place for place in contents if path.is_relative_to(place)), key=len, default=None)
     if place is not None:
         return str(Path(f"{Path(place).name} ({contents[place]})") / path.relative_to(place))
-    try:
-        is_known = len(path.parts) > 2 and os.path.exists(path)
-        return f"{path.name} ({fingerprint(path, times=False)})" if is_known else record
-    except (InputError, OSError):  # such as a folder of too many files
-        return record
+    if os.path.isfile(path):
+        return f"{path.name} ({fingerprint(path, times=False)})"
+    return str(path.relative_to(project)) if path.is_relative_to(project) and path != project else record
 
 
 def _score(scoring: Scoring, table: pd.DataFrame, images: Sequence[Image.Image]) -> np.ndarray:

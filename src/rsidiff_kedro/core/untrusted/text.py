@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 _OF_SERVER = re.compile(
-    r"""(?i)(?<![\w+.-])((?!(?:https?|s3[an]?|gs|hf|az|abfss?|(?:web)?hdfs|nfs|smb|ssh|s?ftps?|viewfs)://)[a-z][\w+.-]*://)
+    r"""(?i)(?<![\w+.-])((?!(?:\w+\+)?(?:https?|s3[an]?|gs|oss|hf|az|abfss?|(?:web)?hdfs|viewfs|nfs|smb|ssh|s?ftps?|docker|mlflow-artifacts)://)[a-z][\w+.-]*://)
         (?!\[)[^/?#\s:@]*:[^\s'"<>]{0,300}@  # of a database or queue: a password may begin as a port does""",
     re.VERBOSE,
 )
@@ -19,17 +19,20 @@ _IN_ADDRESS = re.compile(
     re.VERBOSE,
 )
 _ADDRESS = re.compile(r"(?<=\w)://[^\s'\"<>]+")
-_SECRETS = r"[\w.-]*(?:password|passwd|pwd|passphrase|secret|signature|odbc_connect)"
+_SECRETS = r"""(?:
+    [\w.-]*(?:password|passwd|pwd|passphrase|secret|signature|credential|odbc_connect)
+    |[\w.-]*(?:access|api|private|secret|subscription)[_-]?key
+    |[\w.-]*(?:access|api|auth|bearer|hf|id|private|refresh|security|session)[_-]?token
+)"""
 _IN_QUERY = re.compile(
-    rf"""(?i)(?<=[?&])
-        (?!(?:max|min|next|page|sort|order|group|sync|continuation|num|pad|eos|bos|partition|primary|foreign)[_-]?(?:token|key)=)
-        ((?:{_SECRETS}|[\w.-]*(?:token|key)|sig)=)[^&]+""",
+    rf"""(?i)(?<=[?&\#])
+        (?!(?:\w+[_-])?(?:max|min|next|page|sort|order|group|sync|continuation|num|pad|eos|bos|partition|primary|foreign|image
+        |file|shard|caption|text|prompt|column|row|cache|object)[_-]?(?:token|key)=)
+        ((?:{_SECRETS}|(?:[\w.-]*[_.-])?(?:token|key)|sig)=)[^&]+""",
     re.VERBOSE,
 )
 _IN_TEXT = re.compile(
-    rf"""(?i)(?<=[?&])
-        ((?:{_SECRETS}|[\w.-]*(?:api|access|private|secret|subscription)[_-]?key
-        |[\w.-]*(?:access|api|auth|bearer|hf|id|private|refresh|security|session)[_-]?token)=)[^&\s'"<>]+""",
+    rf"""(?i)(?<=[?&])({_SECRETS}=|(?:key|token|sig)=(?=[^&\s'"<>]{{8}}))[^&\s'"<>]+""",
     re.VERBOSE,
 )
 """In an address whose first part is not told."""

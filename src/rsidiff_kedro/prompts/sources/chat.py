@@ -59,7 +59,7 @@ _ENDS_NUMBER, _QUOTES = r"[.):\]\u3001\uff09\u3011\uff0e\uff1a]", r"\u201c\uff08
 _ENTRY_NUMBER = re.compile(
     r"(\*\*|__)?[(\[\uff08\u3010]?(?:prompt\s*)?#?(?P<number>\d{1,3})"
     rf"(?:(?:(?(1)\1)\s*{_ENDS_NUMBER}|\s*{_ENDS_NUMBER}(?(1)\1))"
-    rf"(?:\s+|(?=[{UNSPACED}{_QUOTES}])|(?<=[\u3001\uff09\u3011])|(?<=[\uff0e\uff1a])(?!\d))"
+    rf"(?:\s+|(?=[{UNSPACED}{_QUOTES}])|(?<=[\uff09\u3011])|(?<=[\u3001\uff0e\uff1a])(?!\d))"
     r"|(?(1)\1)\s*[-\u2013\u2014]\s+(?!\d))",
     re.IGNORECASE,
 )
