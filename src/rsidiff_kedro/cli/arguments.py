@@ -117,7 +117,7 @@ def _existing_runner(context: click.Context, option: click.Parameter, name: str 
 
 
 def _read_conf_of(context: click.Context, option: click.Parameter, value: str) -> None:
-    """Read the folder of configuration that is given, until the command has ended."""
+    """Use the folder of configuration that is given until the command ends."""
     folder = validate_conf_source(context, option, value)
     if folder is not None:
         context.call_on_close(partial(read_conf_of, settings.CONF_SOURCE))
@@ -125,7 +125,7 @@ def _read_conf_of(context: click.Context, option: click.Parameter, value: str) -
 
 
 def env_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option `--env`, and `--conf-source`, which `open_configuration` minds."""
+    """Give a command the option `--env`, and `--conf-source`, which `open_configuration` follows."""
     text = "The folder of configuration in place of conf/, as in `kedro run`."
     command = click.option("--conf-source", callback=_read_conf_of, expose_value=False, help=text)(command)
     return click.option("--env", "-e", help="The configuration environment, as in `kedro run`: test, sd14, sd3, …")(

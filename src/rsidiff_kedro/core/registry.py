@@ -72,7 +72,7 @@ class Registry:
         return self._paths.get(name, name)
 
     def is_there(self, name: str) -> bool:
-        """Tell whether a plug-in is registered, or its module is found, of which only the package is imported."""
+        """Tell whether a plug-in is registered or its module is found; this imports the packages above the module."""
         if name in self._paths:
             return True
         origin, _, attribute = name.partition(":")

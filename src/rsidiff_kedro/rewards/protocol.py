@@ -147,14 +147,25 @@ def _numbers(values: Any) -> Any:
     return values.detach() if hasattr(values, "detach") else values
 
 
-def as_record(opened: Any, name: str) -> Any:
+def read_record(opened: Any, name: str) -> Any:
     """Return the record of a reward or of features as JSON gives it back, {} without one.
 
     Raises:
         InputError: it cannot be read, or holds what JSON does not.
     """
     try:
-        return json.loads(json.dumps(getattr(opened, "record", {})))
+        record = getattr(opened, "record", {})
+    except Exception as error:
+        raise InputError(
+            f"the record of {name!r} cannot be read ({type(error).__name__}: {error}); correct it"
+        ) from error
+    return as_record(record, name)
+
+
+def as_record(record: Any, name: str) -> Any:
+    """Return a record as JSON gives it back; raise InputError for what JSON does not hold."""
+    try:
+        return json.loads(json.dumps(record))
     except Exception as error:
         raise InputError(
             f"the record of {name!r} cannot be kept ({type(error).__name__}: {error}); make it of texts, Python's "

@@ -4,7 +4,6 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -132,6 +131,6 @@ def _check(registry: Registry, load: Callable[..., Any], name: str, options: dic
         opened = load(name, **options)
         try:
             record = getattr(opened, "record", {})
-        except Exception:  # its first scores may fill what it is made of
+        except Exception:  # the first scores may fill what it is made of
             return
-        as_record(SimpleNamespace(record=record), name)
+        as_record(record, name)

@@ -20,7 +20,7 @@ from rsidiff_kedro.execution.engine import Task, run_shards
 from rsidiff_kedro.execution.local import Shard, split
 from rsidiff_kedro.execution.partial_results import PartialResults
 from rsidiff_kedro.provenance.content_digest import content_of, fingerprint
-from rsidiff_kedro.rewards.protocol import ScoreError, as_record, as_scores
+from rsidiff_kedro.rewards.protocol import ScoreError, as_scores, read_record
 from rsidiff_kedro.rewards.registry import BUILT_IN, compares_samples, load_reward
 from rsidiff_kedro.rewards.settings import RewardsSettings
 
@@ -145,7 +145,7 @@ class Scoring(OnPictures):
         def score(shard: Shard, pictures: Pictures) -> "Tensor":
             images, texts = pictures
             scores = torch.from_numpy(as_scores(reward.score(images, texts), len(texts), self.name))
-            record = as_record(reward, self.name)
+            record = read_record(reward, self.name)
             if kept != [record]:
                 kept[:] = [record]
                 self._keep(self._with_contents(record))
@@ -161,7 +161,7 @@ class Scoring(OnPictures):
             return json.loads(path.read_text("utf-8"))
         if self.opened:
             return self.opened[0]
-        return self._with_contents(as_record(load_reward(self.name, **self._options()), self.name))
+        return self._with_contents(read_record(load_reward(self.name, **self._options()), self.name))
 
     def _keep(self, record: Any) -> None:
         self.opened[:] = [record]

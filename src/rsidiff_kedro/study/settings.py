@@ -44,7 +44,7 @@ class Pairing(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a run will have measured.
+    """Rounds and measures that a run will have.
 
     Attributes:
         rounds: that are evaluated.
@@ -154,7 +154,7 @@ class StudySettings(Section):
     def check_measured(self, by_arm: Mapping[str, Measured]) -> None:
         """Check that what is claimed and compared will have been measured.
 
-        Of pairs that no `compare` names, the page says what was not.
+        The default pairs, without `compare`, are not checked: the page says which of them were not measured.
 
         Args:
             by_arm: what the runs of each arm will have measured.

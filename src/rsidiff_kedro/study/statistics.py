@@ -47,7 +47,7 @@ class Estimate(NamedTuple):
 
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan)
-"""Where there is nothing to compare."""
+"""The estimate of nothing to compare."""
 
 
 def by_prompt(table: pd.DataFrame, column: str) -> pd.DataFrame:

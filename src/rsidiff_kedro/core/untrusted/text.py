@@ -35,7 +35,7 @@ _IN_TEXT = re.compile(
     rf"""(?i)(?<=[?&])({_SECRETS}=|(?:key|token|sig)=(?=[^&\s'"<>]{{8}}))[^&\s'"<>]+""",
     re.VERBOSE,
 )
-"""In an address whose first part is not told."""
+"""Secrets in the end of an address, as error messages quote it without its host."""
 _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{20,})")
 """Keys of OpenAI-compatible endpoints and tokens of Hugging Face."""
 

@@ -38,6 +38,7 @@ def find_cure(status: int, text: str, words: str, body: dict[str, Any]) -> str |
     """Return what helps if an error tells of a field or of the system message; None if it tells of neither.
 
     Args:
+        status: of HTTP.
         text: the whole answer, which may name the field beside its words.
         words: what it says.
         body: the request.
